@@ -1,0 +1,47 @@
+# Thin: each target is a command that can be run by hand in the virtual environment (`source .venv/bin/activate`).
+PYTHON ?= python3
+VENV := .venv
+RUN := . $(VENV)/bin/activate &&
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint verify bench lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | column -t -s '|'
+
+setup: $(VENV)/runtime.stamp ## Create the virtual environment from requirements.lock
+
+repro: $(VENV)/runtime.stamp ## Run the pipeline (what has not changed is not run) and print the result
+	@$(RUN) dvc repro
+	@$(RUN) python -m stages.summary metrics
+
+test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) pytest
+
+lock: $(VENV)/dev.stamp ## Pin the newest versions that pyproject.toml allows
+	@$(RUN) python -m pip install --quiet 'uv>=0.8'
+	@$(RUN) uv pip compile $(LOCK) pyproject.toml -o requirements.lock
+	@$(RUN) uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate
+
+clean: ## Remove the virtual environment and what Git and DVC do not keep
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dvc_plots
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("ERROR: $(PYTHON): expected Python \
+	3.11 to 3.13, for which TensorFlow has packages. Got %d.%d. Run make PYTHON=python3.12." % sys.version_info[:2])'
+	@echo "Setting up $(VENV) (a few minutes, once)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime.stamp: requirements.lock | $(VENV)/bin/python
+	@$(PIP) -r requirements.lock
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+	@$(PIP) -r requirements-dev.lock
+	@touch $@

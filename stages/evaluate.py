@@ -1,0 +1,143 @@
+"""Stage 4, evaluate: a model and the splits to metrics, plots and a picture of the worst mistakes."""
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from stages import numerics
+from stages.arrays import replacing
+from stages.console import InputError, run
+from stages.params import Params, read_params
+from stages.picture import draw_digits, save_png
+from stages.scores import Predictions, accuracy, confusion_matrix, loss, per_class, worst
+from stages.splits import Split, open_split
+from stages.tables import read_csv, write_csv, write_json
+
+if TYPE_CHECKING:
+    import keras
+
+
+class EvaluateParams(Params):
+    """The section `evaluate` of params.yaml, and the shared value `classes`."""
+
+    classes: int = Field(ge=2, le=256)
+    batch_size: int = Field(ge=1, le=10**6)
+    worst: int = Field(ge=1, le=100)
+
+
+def load_model(path: Path, *, features: int, classes: int) -> "keras.Sequential":
+    """Load a Keras model and check its form.
+
+    Raises:
+        InputError: the file is missing or damaged, or the model is not from [n, features] to [n, classes].
+    """
+    import keras
+
+    expected = f"a Keras model from [n, {features}] to [n, {classes}]"
+    hint = "Run `dvc repro` to train it again."
+    if not path.is_file():
+        raise InputError(str(path), expected=expected, received="no such file", hint=hint)
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a damaged file
+        raise InputError(str(path), expected=expected, received=f"a damaged file ({error})", hint=hint) from None
+    if model.input_shape[1:] != (features,) or model.output_shape[1:] != (classes,):
+        received = f"one from {model.input_shape} to {model.output_shape}"
+        raise InputError(str(path), expected=expected, received=received, hint=hint)
+    return model
+
+
+def predict(model: "keras.Sequential", split: Split, batch_size: int) -> Predictions:
+    """Log-probabilities of every image of a split, the last, shorter batch included."""
+    import tensorflow as tf
+
+    from stages.network import without_softmax
+
+    logits = without_softmax(model)
+    log_probabilities = tf.function(lambda features: tf.nn.log_softmax(logits(features)))
+    count = len(split.features)
+    parts = [
+        log_probabilities(split.features.rows(start, min(start + batch_size, count))).numpy()
+        for start in range(0, count, batch_size)
+    ]
+    return Predictions(np.concatenate(parts), split.labels)
+
+
+def summarize(predictions: dict[str, Predictions]) -> dict[str, dict[str, float]]:
+    """Accuracy and loss of each split, and the gap between training and test: the overfitting."""
+    scores = {name: {"accuracy": accuracy(split), "loss": loss(split)} for name, split in predictions.items()}
+    train, test = scores["train"], scores["test"]
+    gap = {"accuracy": train["accuracy"] - test["accuracy"], "loss": test["loss"] - train["loss"]}
+    return {"test": scores.pop("test"), **scores, "gap": gap}
+
+
+def write_reports(predictions: dict[str, Predictions], test: Split, history: Path, count: int, out: Path) -> None:
+    """Write everything that a reader of the results looks at into the folder `out`."""
+    names = ("scores.json", "history.csv", "confusion.csv", "per_class.csv", "first_ten.csv", "worst.png")
+    on_test = predictions["test"]
+    with replacing(*(out / name for name in names)) as (scores, curves, confusion, classes, first, picture):
+        write_json(scores, summarize(predictions))
+        shutil.copyfile(history, curves)
+        write_csv(confusion, ["label", "predicted"], zip(on_test.labels, on_test.classes, strict=True))
+        write_csv(classes, ["label", "precision", "recall", "images"], per_class(confusion_matrix(on_test)))
+        probabilities = np.exp(on_test.log_probabilities[:10].max(axis=1).astype(np.float64))
+        columns = (range(10), on_test.labels, on_test.classes, probabilities.tolist())
+        write_csv(first, ["image", "label", "predicted", "probability"], zip(*columns, strict=False))
+        rows = worst(on_test, count)
+        captions = [f"{on_test.labels[row]} read as {on_test.classes[row]}" for row in rows]
+        pixels = [np.rint(test.features.rows(row, row + 1) * 255).astype(np.uint8) for row in rows]
+        save_png(draw_digits(np.reshape(pixels, (len(rows), 28, 28)), captions), picture)
+
+
+def evaluate(params: EvaluateParams, data: Path, model_file: Path, history: Path, out: Path) -> None:
+    """Evaluate a model on every split in the folder `data`, and write the reports into the folder `out`.
+
+    Raises:
+        InputError: the model, the history or a split is missing, damaged or of another form.
+    """
+    splits = {
+        name: open_split(data, name, classes=params.classes, may_be_empty=name == "validation")
+        for name in ("train", "validation", "test")
+    }
+    require_history(history)
+    numerics.configure(seed=0)
+    model = load_model(model_file, features=784, classes=params.classes)
+    predictions = {
+        name: predict(model, split, params.batch_size) for name, split in splits.items() if len(split.labels)
+    }
+    write_reports(predictions, splits["test"], history, params.worst, out)
+
+
+def require_history(path: Path) -> None:
+    """Refuse a history that is missing or has no epochs.
+
+    Raises:
+        InputError: the file is missing, or has no rows with loss and accuracy.
+    """
+    rows = read_csv(path) if path.is_file() else []
+    if not rows or not {"epoch", "loss", "accuracy"} <= set(rows[0]):
+        raise InputError(
+            str(path),
+            expected="a CSV with epoch, loss and accuracy",
+            received="a file without them" if path.is_file() else "no such file",
+            hint="Run `dvc repro` to train again.",
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="params.yaml")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the splits that `preprocess` wrote")
+    parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
+    parser.add_argument("--history", type=Path, required=True, help="the history that `train` wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for metrics and plots")
+    args = parser.parse_args()
+    evaluate(read_params(args.params, "evaluate", EvaluateParams), args.data, args.model, args.history, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,118 @@
+"""Training: Keras's `fit`, with each batch cut into parts that are computed in parallel and added in a fixed order."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from stages.network import without_softmax
+
+#: Steps that run before Python is asked for more, which takes time. It changes no result.
+STEPS_PER_EXECUTION = 50
+
+Batch = tuple[tf.Tensor, tf.Tensor]
+
+
+class ShardedModel(keras.Model):
+    """A model from features [b, ...] to logits [b, classes] that trains to the same bits on any number of cores.
+
+    A batch is cut into a fixed number of shards. Each shard's gradient is computed by one thread, many shards at a
+    time, and the gradients are added in the order of the shards.
+    """
+
+    shards: int
+
+    def train_step(self, data: Batch) -> dict[str, Any]:
+        """One step of the optimizer on a batch: features [b, ...] and labels [b]."""
+        features, labels = data
+        length = tf.shape(labels)[0]
+        bounds = [length * shard // self.shards for shard in range(self.shards + 1)]
+        losses, logits, gradients = zip(
+            *(self._shard_step(features[start:stop], labels[start:stop]) for start, stop in pairwise(bounds)),
+            strict=True,
+        )
+        count = tf.cast(length, tf.float32)
+        totals = [_add_in_order(parts) / count for parts in zip(*gradients, strict=True)]
+        self.optimizer.apply(totals, self.trainable_variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(_add_in_order(losses) / count, sample_weight=count)
+            else:
+                metric.update_state(labels, tf.concat(logits, 0))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _shard_step(self, features: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Summed loss, logits and gradients of one shard, which may be empty."""
+        with tf.GradientTape() as tape:
+            logits = self(features, training=True)
+            loss = tf.reduce_sum(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+        return loss, logits, tape.gradient(loss, self.trainable_variables)
+
+
+def _add_in_order(parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def batches(features: tf.Tensor, labels: tf.Tensor, *, batch_size: int, seed: int) -> tf.data.Dataset:
+    """Batches in a new order in each epoch. Indices are shuffled, and each batch is gathered from the one tensor."""
+    order = tf.data.Dataset.range(len(labels)).shuffle(len(labels), seed=seed)
+    gathered = order.batch(batch_size).map(lambda rows: (tf.gather(features, rows), tf.gather(labels, rows)))
+    return gathered.prefetch(8)
+
+
+def train(
+    network: keras.Sequential,
+    training: Batch,
+    validation: Batch | None,
+    *,
+    optimizer: str,
+    learning_rate: float,
+    epochs: int,
+    batch_size: int,
+    shards: int,
+    seed: int,
+    verbose: int,
+) -> Mapping[str, list[float]]:
+    """Train `network` in place.
+
+    Args:
+        network: a model from features to probabilities.
+        training: features, float32 [n, ...], and labels, integers [n].
+        validation: the same of the validation split, or None.
+        optimizer: a name that Keras knows.
+        learning_rate: the optimizer's step.
+        epochs: passes over the training set.
+        batch_size: images per step.
+        shards: parts that each batch is cut into.
+        seed: of the order of the images.
+        verbose: Keras's: 0 silent, 1 a progress bar, 2 a line per epoch.
+
+    Returns:
+        One list per metric, a value per epoch: loss, accuracy, and val_loss, val_accuracy with a validation split.
+    """
+    logits = without_softmax(network)
+    model = ShardedModel(logits.inputs, logits.outputs[0])
+    model.shards = shards
+    model.compile(
+        optimizer=keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": learning_rate}}),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_EXECUTION,
+        jit_compile=False,  # XLA's bits differ by processor
+    )
+    history = model.fit(
+        batches(*training, batch_size=batch_size, seed=seed),
+        epochs=epochs,
+        validation_data=None
+        if validation is None
+        else tf.data.Dataset.from_tensor_slices(validation).batch(batch_size),
+        shuffle=False,  # the batches are shuffled already
+        verbose=verbose,
+    )
+    network.set_weights(model.get_weights())
+    return {name: [float(value) for value in values] for name, values in history.history.items()}
