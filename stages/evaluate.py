@@ -1,9 +1,8 @@
 """Stage 4, evaluate: a model and the splits to metrics, plots and a picture of the worst mistakes."""
 
 import argparse
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +18,8 @@ from stages.tables import read_csv, write_csv, write_json
 
 if TYPE_CHECKING:
     import keras
+
+Epochs = list[dict[str, float]]
 
 
 class EvaluateParams(Params):
@@ -75,13 +76,13 @@ def summarize(predictions: dict[str, Predictions]) -> dict[str, dict[str, float]
     return {"test": scores.pop("test"), **scores, "gap": gap}
 
 
-def write_reports(predictions: dict[str, Predictions], test: Split, history: Path, count: int, out: Path) -> None:
+def write_reports(predictions: dict[str, Predictions], test: Split, epochs: Epochs, count: int, out: Path) -> None:
     """Write everything that a reader of the results looks at into the folder `out`."""
-    names = ("scores.json", "history.csv", "confusion.csv", "per_class.csv", "first_ten.csv", "worst.png")
+    names = ("scores.json", "history.json", "confusion.csv", "per_class.csv", "first_ten.csv", "worst.png")
     on_test = predictions["test"]
     with replacing(*(out / name for name in names)) as (scores, curves, confusion, classes, first, picture):
         write_json(scores, summarize(predictions))
-        shutil.copyfile(history, curves)
+        write_json(curves, learning_curves(epochs))
         write_csv(confusion, ["label", "predicted"], zip(on_test.labels, on_test.classes, strict=True))
         write_csv(classes, ["label", "precision", "recall", "images"], per_class(confusion_matrix(on_test)))
         probabilities = np.exp(on_test.log_probabilities[:10].max(axis=1).astype(np.float64))
@@ -103,29 +104,48 @@ def evaluate(params: EvaluateParams, data: Path, model_file: Path, history: Path
         name: open_split(data, name, classes=params.classes, may_be_empty=name == "validation")
         for name in ("train", "validation", "test")
     }
-    require_history(history)
+    epochs = read_history(history)
     numerics.configure(seed=0)
     model = load_model(model_file, features=784, classes=params.classes)
     predictions = {
         name: predict(model, split, params.batch_size) for name, split in splits.items() if len(split.labels)
     }
-    write_reports(predictions, splits["test"], history, params.worst, out)
+    write_reports(predictions, splits["test"], epochs, params.worst, out)
 
 
-def require_history(path: Path) -> None:
-    """Refuse a history that is missing or has no epochs.
+def read_history(path: Path) -> Epochs:
+    """Read what `train` recorded of each epoch.
 
     Raises:
-        InputError: the file is missing, or has no rows with loss and accuracy.
+        InputError: the file is missing, or has no rows with epoch, loss and accuracy.
     """
-    rows = read_csv(path) if path.is_file() else []
+    try:
+        rows = [
+            {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+            for row in read_csv(path)
+        ]
+        received = "a file without them"
+    except FileNotFoundError:
+        rows, received = [], "no such file"
+    except (ValueError, TypeError) as error:
+        rows, received = [], f"a damaged file ({error})"
     if not rows or not {"epoch", "loss", "accuracy"} <= set(rows[0]):
         raise InputError(
             str(path),
             expected="a CSV with epoch, loss and accuracy",
-            received="a file without them" if path.is_file() else "no such file",
+            received=received,
             hint="Run `dvc repro` to train again.",
         )
+    return rows
+
+
+def learning_curves(epochs: Epochs) -> dict[str, Any]:
+    """What DVC shows of the history: the last epoch as metrics, all of them as curves.
+
+    Without a validation split its values are null: DVC draws no curve for them, but it wants the names.
+    """
+    last = {name: value for name, value in epochs[-1].items() if name != "epoch"}
+    return {"last_epoch": last, "epochs": [{"val_loss": None, "val_accuracy": None} | epoch for epoch in epochs]}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -44,23 +45,31 @@ def without_softmax(model: keras.Sequential) -> keras.Sequential:
 def save(model: keras.Model, path: Path) -> None:
     """Save `model` so that equal weights give equal bytes, in Keras's own format.
 
-    Keras writes the date of saving into the archive, in metadata.json and as the time of each entry. Both are replaced
-    by the earliest date that a zip archive can hold. `keras.models.load_model` opens the file as any other.
+    Keras writes the date into the archive, in metadata.json and as the time of each entry, and addresses in memory, as
+    the identities of shared objects in config.json. The date becomes the earliest that a zip archive can hold, and
+    identities count from 1. `keras.models.load_model` opens the file as any other.
     """
     dated = path.with_name(f"{path.stem}.dated{path.suffix}")
     try:
         model.save(dated)
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
             for name in sorted(source.namelist()):
-                content = source.read(name)
-                if name == "metadata.json":
-                    content = _undated(content)
                 entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
                 entry.create_system = 3  # Unix: the default depends on the machine
-                target.writestr(entry, content)
+                content = source.read(name)
+                target.writestr(entry, _canonical(content) if name.endswith(".json") else content)
     finally:
         dated.unlink(missing_ok=True)
 
 
-def _undated(metadata: bytes) -> bytes:
-    return json.dumps(json.loads(metadata) | {"date_saved": "1980-01-01@00:00:00"}, sort_keys=True).encode()
+def _canonical(document: bytes) -> bytes:
+    identities: dict[int, int] = {}
+
+    def fix(value: dict[str, Any]) -> dict[str, Any]:
+        if "date_saved" in value:
+            value["date_saved"] = "1980-01-01@00:00:00"
+        if "shared_object_id" in value:
+            value["shared_object_id"] = identities.setdefault(value["shared_object_id"], len(identities) + 1)
+        return value
+
+    return json.dumps(json.loads(document, object_hook=fix), sort_keys=True).encode()

@@ -10,6 +10,9 @@ import os
 import platform
 import struct
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +63,11 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
             os.environ.pop(name, None)
     elif any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         raise RuntimeError("numerics.configure() must run before TensorFlow is imported")
-    import keras
-    import tensorflow as tf
+    with _quiet_standard_error():
+        import keras
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
 
     if device == "cpu":
         tf.config.set_visible_devices([], "GPU")
@@ -77,14 +83,42 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(seed)
+    return deviations(device=device, pinned=pin_eigen_cache_sizes(EIGEN_CACHE_SIZES))
+
+
+def deviations(*, device: str, pinned: bool) -> list[str]:
+    """Say why this machine may give other bits than the committed ones. Empty: the bytes must be equal.
+
+    Args:
+        device: 'cpu' or 'gpu'.
+        pinned: whether Eigen's cache sizes could be pinned.
+    """
     reasons = [] if device == "cpu" else [f"the device is {device}"]
     if not is_x86_64():
         reasons.append(f"the architecture is {platform.machine()}, not x86-64")
     elif not {"avx2", "fma"} <= set(cpu_flags()):
         reasons.append("the processor has no AVX2 and FMA, or does not tell")
-    if not pin_eigen_cache_sizes(EIGEN_CACHE_SIZES):
+    if not pinned:
         reasons.append("Eigen's cache sizes cannot be pinned in this package of TensorFlow")
     return reasons
+
+
+@contextmanager
+def _quiet_standard_error() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ writes before its log level counts (it looks for CUDA); show it if all fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def cores() -> int:
@@ -131,6 +165,8 @@ def _symbol_offset(library: Path, symbol: bytes) -> int | None:
         [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("index", "<u2"), ("value", "<u8"), ("size", "<u8")]
     )
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as elf:
+        if elf[:5] != b"\x7fELF\x02":
+            return None
         (table,) = struct.unpack_from("<Q", elf, 0x28)
         size, count = struct.unpack_from("<HH", elf, 0x3A)
         sections = [struct.unpack_from("<IIQQQQII", elf, table + index * size) for index in range(count)]

@@ -29,33 +29,24 @@ class ShardedModel(keras.Model):
         features, labels = data
         length = tf.shape(labels)[0]
         bounds = [length * shard // self.shards for shard in range(self.shards + 1)]
-        losses, logits, gradients = zip(
-            *(self._shard_step(features[start:stop], labels[start:stop]) for start, stop in pairwise(bounds)),
-            strict=True,
-        )
-        count = tf.cast(length, tf.float32)
-        totals = [_add_in_order(parts) / count for parts in zip(*gradients, strict=True)]
-        self.optimizer.apply(totals, self.trainable_variables)
+        shards = [self._shard(features[start:stop], labels[start:stop], length) for start, stop in pairwise(bounds)]
+        losses, logits, gradients = zip(*shards, strict=True)
+        # add_n adds in the order of its list, in one pass
+        self.optimizer.apply([tf.add_n(parts) for parts in zip(*gradients, strict=True)], self.trainable_variables)
         for metric in self.metrics:
             if metric.name == "loss":
-                metric.update_state(_add_in_order(losses) / count, sample_weight=count)
+                metric.update_state(tf.add_n(losses), sample_weight=length)
             else:
                 metric.update_state(labels, tf.concat(logits, 0))
         return {metric.name: metric.result() for metric in self.metrics}
 
-    def _shard_step(self, features: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Summed loss, logits and gradients of one shard, which may be empty."""
+    def _shard(self, features: tf.Tensor, labels: tf.Tensor, length: tf.Tensor) -> tuple[Any, Any, list[Any]]:
+        """A shard's share in the loss of a batch of `length` images, its logits and gradients. It may be empty."""
         with tf.GradientTape() as tape:
             logits = self(features, training=True)
-            loss = tf.reduce_sum(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
-        return loss, logits, tape.gradient(loss, self.trainable_variables)
-
-
-def _add_in_order(parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+            losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            share = tf.reduce_sum(losses) / tf.cast(length, losses.dtype)
+        return share, logits, tape.gradient(share, self.trainable_variables)
 
 
 def batches(features: tf.Tensor, labels: tf.Tensor, *, batch_size: int, seed: int) -> tf.data.Dataset:

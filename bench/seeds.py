@@ -1,0 +1,95 @@
+"""How much the result depends on the seed: train and evaluate with each of several, on what `dvc repro` prepared.
+
+python -m bench.seeds --seeds 10 --data data/prepared --out bench/results/seeds.json
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from stages.arrays import replacing
+from stages.console import InputError, on_terminal, run
+from stages.tables import write_json
+
+
+def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
+    """Train and evaluate with one seed, all other parameters as in params.yaml.
+
+    Args:
+        seed: the value of `train.seed`.
+        data: folder of the splits that `preprocess` wrote.
+        folder: an empty folder to work in.
+    """
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["train"]["seed"] = seed
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    common = ["--params", f"{folder}/params.yaml", "--data", f"{data}", "--model", f"{folder}/model.keras"]
+    history = ["--history", f"{folder}/history.csv"]
+    for stage, extra in (("train", ["--platform", f"{folder}/platform.json"]), ("evaluate", ["--out", f"{folder}"])):
+        command = [sys.executable, "-m", f"stages.{stage}", *common, *history, *extra]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise InputError(
+                f"{stage} with seed {seed}",
+                expected="exit status 0",
+                received=result.stderr,
+                hint="Run `make repro` first.",
+            )
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    return {
+        "seed": seed,
+        "test_accuracy": scores["test"]["accuracy"],
+        "train_accuracy": scores["train"]["accuracy"],
+        "last_epoch_accuracy": epochs["last_epoch"]["accuracy"],
+        "gap": scores["gap"]["accuracy"],
+    }
+
+
+def describe(values: Sequence[float]) -> dict[str, float]:
+    """Mean, standard deviation of the sample, number, least and greatest."""
+    return {
+        "mean": statistics.mean(values),
+        "std": statistics.stdev(values),
+        "n": len(values),
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def study(seeds: Sequence[int], data: Path) -> dict[str, Any]:
+    """Run every seed and summarize what came out."""
+    runs = []
+    for seed in tqdm(seeds, desc="seeds", disable=not on_terminal()):
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append(run_seed(seed, data, Path(folder)))
+    measured = [name for name in runs[0] if name != "seed"]
+    return {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.seeds", description=__doc__)
+    parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the splits that `preprocess` wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    args = parser.parse_args()
+    if args.seeds < 2:
+        raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
+    result = study(range(args.seeds), args.data)
+    with replacing(args.out) as (file,):
+        write_json(file, result)
+    test = result["test_accuracy"]
+    sys.stdout.write(f"test accuracy {test['mean']:.2%}, spread (std) {test['std']:.2%}, n = {test['n']}\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,168 @@
+"""The same bytes whatever runs the stages, and other bytes as soon as one of the settings is missing."""
+
+import json
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stages.console import InputError
+from tests.conftest import ROOT
+from tests.test_numerics import HOSTILE
+from verify import processors
+from verify.processors import EMULATED, NATIVE, STAGES, Processor, make_sample, run_stages
+
+pytestmark = pytest.mark.slow
+MODEL = "data/model.keras"
+TWO_THREADS = NATIVE[1]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a native run of the four stages on two threads, on the sample of the committed table."""
+    folder = tmp_path_factory.mktemp("reference")
+    make_sample(ROOT / "data" / "mnist.npz", ROOT, folder, train=1000, test=200)
+    run_stages(TWO_THREADS, folder, root=ROOT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hashes(reference: Path) -> dict[str, str]:
+    return run_stages(TWO_THREADS, reference, root=ROOT, stages=())
+
+
+def test_every_output_is_compared(hashes: dict[str, str]) -> None:
+    assert len(hashes) == 4 + 6 + 2 + 6
+    assert {MODEL, "metrics/scores.json", "metrics/worst.png"} <= set(hashes)
+
+
+def test_the_committed_table_holds_this_hash(hashes: dict[str, str]) -> None:
+    table = json.loads((ROOT / "bench" / "results" / "processors.json").read_text(encoding="utf-8"))
+    assert {run["sha256"][MODEL] for run in table["runs"]} == {hashes[MODEL]}
+    assert {(run["name"], run["threads"]) for run in table["runs"]} == {(p.name, p.threads) for p in NATIVE + EMULATED}
+
+
+def test_another_folder_user_locale_clock_and_shell_and_one_core(
+    reference: Path, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "thư mục khác"
+    folder.mkdir()
+    make_sample(ROOT / "data" / "mnist.npz", ROOT, folder, train=1000, test=200)
+    strange = {
+        "TZ": "Pacific/Kiritimati",
+        "LC_ALL": "tr_TR.UTF-8",
+        "LANG": "tr_TR.UTF-8",
+        "PYTHONHASHSEED": "12345",
+        "HOME": str(tmp_path),
+        "USER": "somebody",
+    }
+    one_core = "import os\nos.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
+    assert run_stages(NATIVE[0], folder, root=ROOT, before=one_core, environment=HOSTILE | strange) == hashes
+    assert (folder / MODEL).stat().st_mtime > (reference / MODEL).stat().st_mtime
+
+
+def test_more_threads_than_cores(reference: Path, hashes: dict[str, str], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(reference, tmp_path / "copy"))
+    (folder / MODEL).unlink()
+    assert run_stages(NATIVE[2], folder, root=ROOT, stages=("train", "evaluate")) == hashes
+
+
+CONTROLS = {
+    "an L1 cache of 48 KiB": ("numerics", "EIGEN_CACHE_SIZES = (32 * 2**10", "EIGEN_CACHE_SIZES = (48 * 2**10"),
+    "the kernel of SSE4.1": ("numerics", '_MAX_CPU_ISA": "AVX2"', '_MAX_CPU_ISA": "SSE41"'),
+    "oneDNN's operations": ("numerics", 'ONEDNN_OPTS": "0"', 'ONEDNN_OPTS": "1"'),
+    "two threads in an operation": ("numerics", "intra_op_parallelism_threads(1)", "intra_op_parallelism_threads(2)"),
+    "rsqrt": ("numerics", '"arithmetic_optimization": False', '"arithmetic_optimization": True'),
+    "another order of the shards": ("training", "tf.add_n(parts)", "tf.add_n(parts[::-1])"),
+}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_without_a_setting_the_model_differs(
+    control: str, reference: Path, hashes: dict[str, str], tmp_path: Path
+) -> None:
+    module, old, new = CONTROLS[control]
+    code = ROOT / "stages" / f"{module}.py"
+    assert old in code.read_text(encoding="utf-8")
+    root = tmp_path / "root"
+    shutil.copytree(ROOT / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "stages" / code.name).write_text(code.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    folder = Path(shutil.copytree(reference, tmp_path / "copy"))
+    assert run_stages(TWO_THREADS, folder, root=root, stages=("train",))[MODEL] != hashes[MODEL]
+
+
+@pytest.fixture(scope="module")
+def emulator() -> str:
+    """The emulator. Its absence skips the proof for a user, and fails it in CI."""
+    program = processors.emulator()
+    if program is None and os.environ.get("CI"):
+        pytest.fail("qemu-x86_64 is missing: CI may not skip the proof across processors (.ci/run installs it)")
+    if program is None:
+        pytest.skip("the proof across processors was NOT run: it needs qemu-x86_64 (Debian package qemu-user)")
+    return program
+
+
+@pytest.fixture(scope="module")
+def emulated(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Hashes of all four stages on each emulated processor, computed two at a time."""
+    assert emulator
+    sample = tmp_path_factory.mktemp("emulated")
+
+    def run(processor: Processor) -> dict[str, str]:
+        folder = sample / processor.name
+        folder.mkdir()
+        make_sample(ROOT / "data" / "mnist.npz", ROOT, folder, train=1000, test=200)
+        return run_stages(processor, folder, root=ROOT)
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip([processor.name for processor in EMULATED], pool.map(run, EMULATED), strict=True))
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("name", [processor.name for processor in EMULATED])
+def test_emulated_processors_give_the_same_bytes(
+    name: str, emulated: dict[str, dict[str, str]], hashes: dict[str, str]
+) -> None:
+    assert emulated[name] == hashes
+
+
+@pytest.mark.emulated
+def test_without_the_settings_an_emulated_processor_differs(emulator: str, tmp_path: Path) -> None:
+    assert emulator
+    plain = """
+def configure(*, seed, device="cpu"):
+    import keras
+    keras.utils.set_random_seed(seed)
+    return []
+numerics.configure = configure
+"""
+    native, haswell = tmp_path / "native", tmp_path / "haswell"
+    native.mkdir()
+    make_sample(ROOT / "data" / "mnist.npz", ROOT, native, train=256, test=10)
+    run_stages(TWO_THREADS, native, root=ROOT, stages=STAGES[:2])
+    shutil.copytree(native, haswell)
+    models = [
+        run_stages(processor, folder, root=ROOT, stages=("train",), before=plain)[MODEL]
+        for processor, folder in ((TWO_THREADS, native), (EMULATED[0], haswell))
+    ]
+    assert models[0] != models[1]
+
+
+@pytest.mark.emulated
+def test_the_emulator_shows_the_cache_that_it_is_given(emulator: str, tmp_path: Path) -> None:
+    copy = tmp_path / "qemu"
+    processors.with_l1_of_48_kib(Path(emulator), copy)
+    changed = sum(a != b for a, b in zip(copy.read_bytes(), Path(emulator).read_bytes(), strict=True))
+    assert 0 < changed <= 12  # two bytes in each of a few tables
+    version = subprocess.run([copy, "--version"], capture_output=True, text=True, check=True)
+    assert "qemu" in version.stdout
+
+
+def test_an_emulator_without_known_tables_is_refused(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"another program")
+    with pytest.raises(InputError, match="expected the cache tables of QEMU"):
+        processors.with_l1_of_48_kib(program, tmp_path / "copy")

@@ -1,0 +1,184 @@
+"""Network, training and the saved file, in this process."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import numerics
+from stages.console import InputError
+from stages.train import require_finite
+from tests.conftest import Arrays
+
+numerics.configure(seed=0)
+
+import keras  # noqa: E402 (after the settings)
+import tensorflow as tf  # noqa: E402
+
+from stages import network, training  # noqa: E402
+
+
+@pytest.fixture
+def batch(digits: Arrays) -> tuple[Any, Any]:
+    """Features [600, 784] and labels [600] of the small sample."""
+    features = digits["x_train"].reshape(600, 784).astype(np.float32) / 255
+    return tf.constant(features), tf.constant(digits["y_train"].astype(np.int32))
+
+
+@pytest.fixture(autouse=True)
+def _same_seed() -> None:
+    keras.utils.set_random_seed(0)
+
+
+def fit(batch: tuple[Any, Any], model: Any, **changes: Any) -> Any:
+    settings: dict[str, Any] = {"optimizer": "rmsprop", "learning_rate": 0.001, "epochs": 1, "batch_size": 128}
+    settings |= {"shards": 4, "seed": 0, "verbose": 0}
+    return training.train(model, batch, None, **(settings | changes))
+
+
+def small(units: int = 16) -> Any:
+    return network.dense(features=784, units=units, classes=10)
+
+
+def test_the_default_network_is_the_recipe() -> None:
+    model = small(512)
+    assert [type(layer) for layer in model.layers] == [keras.layers.Dense] * 2
+    assert [layer.units for layer in model.layers] == [512, 10]
+    assert [layer.activation for layer in model.layers] == [keras.activations.relu, keras.activations.softmax]
+    assert model.count_params() == 407_050
+
+
+def test_without_softmax_gives_the_logits_of_the_same_weights(batch: tuple[Any, Any]) -> None:
+    model = small()
+    logits = network.without_softmax(model)(batch[0])
+    np.testing.assert_allclose(tf.nn.softmax(logits), model(batch[0]), rtol=1e-5)
+    assert model.layers[-1].activation is keras.activations.softmax
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd"])
+def test_training_learns(batch: tuple[Any, Any], optimizer: str) -> None:
+    rate = 0.1 if optimizer == "sgd" else 0.001
+    history = fit(batch, small(64), optimizer=optimizer, learning_rate=rate, epochs=5)
+    assert set(history) == {"loss", "accuracy"}
+    assert len(history["loss"]) == 5
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    assert history["accuracy"][-1] > 0.6
+
+
+def test_a_step_equals_the_step_of_plain_keras(batch: tuple[Any, Any]) -> None:
+    """The shards are an order of adding, not another method: one step agrees with Keras's own to rounding."""
+    features, labels = batch[0][:127], batch[1][:127]
+    ours, theirs = small(), small()
+    theirs.set_weights(ours.get_weights())
+    fit((features, labels), ours, optimizer="sgd", learning_rate=0.1)
+    theirs.compile(
+        optimizer=keras.optimizers.SGD(0.1),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    before = theirs.get_weights()
+    theirs.fit(features, labels, batch_size=127, epochs=1, shuffle=False, verbose=0)
+    for start, mine, other in zip(before, ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)
+        assert np.abs(mine - start).max() > 1e-4  # both moved
+
+
+def test_training_twice_gives_equal_bits_and_another_seed_gives_others(batch: tuple[Any, Any]) -> None:
+    def weights(seed: int) -> bytes:
+        keras.utils.set_random_seed(seed)
+        model = small()
+        fit(batch, model, seed=seed)
+        return b"".join(array.tobytes() for array in model.get_weights())
+
+    assert weights(1) == weights(1) != weights(2)
+
+
+@pytest.mark.parametrize(("count", "batch_size", "shards"), [(600, 128, 4), (5, 4, 4), (3, 8, 16), (1, 1, 1)])
+def test_every_image_counts_once_an_epoch(batch: tuple[Any, Any], count: int, batch_size: int, shards: int) -> None:
+    seen: list[int] = []
+
+    dataset = training.batches(tf.range(count), batch[1][:count], batch_size=batch_size, seed=0)
+    for rows, _ in dataset:
+        seen += rows.numpy().tolist()
+    assert sorted(seen) == list(range(count))
+    history = fit((batch[0][:count], batch[1][:count]), small(), batch_size=batch_size, shards=shards)
+    right = history["accuracy"][0] * count
+    assert right == pytest.approx(round(right), abs=1e-3)
+    assert np.isfinite(history["loss"][0])
+
+
+def test_each_epoch_has_another_order() -> None:
+    dataset = training.batches(tf.range(100), tf.range(100), batch_size=100, seed=0)
+    first, second = (next(iter(dataset))[0].numpy().tolist() for _ in range(2))
+    assert first != second
+    assert sorted(first) == sorted(second) == list(range(100))
+
+
+def test_the_loss_is_the_mean_over_all_images(batch: tuple[Any, Any]) -> None:
+    features, labels = batch[0][:100], batch[1][:100]
+    model = small()
+    log_probabilities = tf.nn.log_softmax(network.without_softmax(model)(features)).numpy()
+    expected = -log_probabilities[np.arange(100), labels.numpy()].mean()
+    history = fit((features, labels), model, batch_size=30, optimizer="sgd", learning_rate=1e-9)
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_validation_split_has_its_own_history(batch: tuple[Any, Any]) -> None:
+    settings: dict[str, Any] = {"optimizer": "rmsprop", "learning_rate": 0.001, "epochs": 2, "batch_size": 64}
+    split = (batch[0][500:].numpy(), batch[1][500:].numpy())
+    history = training.train(small(), (batch[0][:500], batch[1][:500]), split, **settings, shards=2, seed=0, verbose=0)
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert 0 < history["val_accuracy"][1] <= 1
+
+
+def test_a_training_that_diverges_is_refused() -> None:
+    require_finite({"loss": [1.0, 0.5]})
+    with pytest.raises(InputError, match=r"training, loss of epoch 2: expected a finite number. Got nan. Lower"):
+        require_finite({"loss": [1.0, float("nan")]})
+
+
+def save(model: Any, path: Path) -> bytes:
+    network.save(model, path)
+    return path.read_bytes()
+
+
+def test_two_saves_of_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
+    model, twin, other = small(), small(), small()
+    twin.set_weights(model.get_weights())
+    other.set_weights([array + np.float32(1e-7) for array in model.get_weights()])
+    content = save(model, tmp_path / "model.keras")
+    assert content == save(twin, tmp_path / "twin.keras")
+    assert content != save(other, tmp_path / "other.keras")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "other.keras", "twin.keras"]
+
+
+def test_kerass_own_saves_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what `save` takes away is really there in Keras's own file."""
+    model = small()
+    monkeypatch.setattr(zipfile.time, "localtime", lambda *_: (2001, 2, 3, 4, 5, 6, 0, 0, 0))  # type: ignore[attr-defined]
+    model.save(tmp_path / "first.keras")
+    monkeypatch.undo()
+    model.save(tmp_path / "second.keras")
+    assert (tmp_path / "first.keras").read_bytes() != (tmp_path / "second.keras").read_bytes()
+    with zipfile.ZipFile(tmp_path / "second.keras") as archive:
+        assert "1980" not in json.loads(archive.read("metadata.json"))["date_saved"]
+
+
+def test_keras_opens_the_saved_file(tmp_path: Path, batch: tuple[Any, Any]) -> None:
+    model = small()
+    save(model, tmp_path / "model.keras")
+    opened = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(opened(batch[0]), model(batch[0]))
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        identities = [int(text.split(",")[0].strip(" }")) for text in _after(archive.read("config.json").decode())]
+    assert identities
+    assert max(identities) <= len(identities)  # counted from 1, no address in memory
+
+
+def _after(config: str) -> list[str]:
+    return config.split('"shared_object_id":')[1:]
