@@ -1,9 +1,13 @@
 """Arrays on disk: .npy files that are checked when they are read and complete when they appear."""
 
+import math
 import os
+import secrets
+import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -26,18 +30,58 @@ def describe(dtype: DTypeLike, shape: Sequence[int | None]) -> str:
 def replacing(*paths: Path) -> Iterator[list[Path]]:
     """Give a temporary path beside each of `paths`, and rename them all into place once the block has succeeded.
 
-    After an error none of the paths has changed and nothing is left behind.
+    After an error none of the paths has changed and no file is left behind.
+
+    Raises:
+        InputError: something that is no folder stands where a folder must be, or a folder where a file must be.
     """
-    temporary = [path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}") for path in paths]
+    # Random, not the process number: containers that share a disk can share that too.
+    token = secrets.token_hex(4)
+    temporary = [path.with_name(f".{path.stem}.{token}{path.suffix}") for path in paths]
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_room(path)
     try:
         yield temporary
-        for written, path in zip(temporary, paths, strict=True):
-            written.replace(path)
+        _rename_all(temporary, paths)
+    except OSError as error:
+        if error.filename is None or Path(error.filename) in temporary:
+            error.filename = str(paths[0].parent)  # the user does not know the temporary names
+        raise
     finally:
         for written in temporary:
             written.unlink(missing_ok=True)
+
+
+def _make_room(path: Path) -> None:
+    hint = "Move it away, or choose another path."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(str(path.parent), expected="a folder", received="something else", hint=hint) from None
+    if path.is_dir():
+        raise InputError(str(path), expected="a file, or nothing yet", received="a folder", hint=hint)
+
+
+def _rename_all(temporary: Sequence[Path], paths: Sequence[Path]) -> None:
+    """Rename each file into place; after an error, put back what was there."""
+    kept: list[tuple[Path, Path | None]] = []
+    try:
+        for written, path in zip(temporary, paths, strict=True):
+            earlier = written.with_name(f"{written.name}.old") if os.path.lexists(path) else None
+            kept.append((path, earlier))
+            if earlier is not None:
+                path.replace(earlier)
+            written.replace(path)
+    except BaseException:
+        for path, earlier in kept:
+            if earlier is None:
+                path.unlink(missing_ok=True)
+            elif os.path.lexists(earlier):
+                earlier.replace(path)
+        raise
+    for _, earlier in kept:
+        if earlier is not None:
+            earlier.unlink()
 
 
 def write_npy(path: Path, *, dtype: DTypeLike, shape: tuple[int, ...], blocks: Iterable[NDArray[np.generic]]) -> None:
@@ -56,6 +100,23 @@ def write_npy(path: Path, *, dtype: DTypeLike, shape: tuple[int, ...], blocks: I
             file.write(np.ascontiguousarray(block, dtype=dtype).data)
 
 
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Read the head of a .npy file: shape, whether it is in Fortran order, and type.
+
+    Only format 1.0, which NumPy writes for every array of numbers: it bounds the head to 64 KiB.
+
+    Raises:
+        ValueError: the head is of another format, damaged or cut short.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f".npy format {version[0]}.{version[1]} instead of 1.0")
+    try:
+        return np.lib.format.read_array_header_1_0(file)
+    except (ArithmeticError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError):
+        raise ValueError("a .npy head that cannot be understood") from None
+
+
 class NpyFile:
     """A .npy file of a known type and form, whose rows are read when they are asked for."""
 
@@ -65,28 +126,44 @@ class NpyFile:
         Raises:
             InputError: the file is missing, damaged, or holds another type or shape.
         """
-        self.path = path
+        self.path, self.dtype = path, np.dtype(dtype)
         expected = describe(dtype, shape)
-        array = self._map(expected)
-        matches = len(array.shape) == len(shape) and all(
-            want in (None, got) for want, got in zip(shape, array.shape, strict=True)
+        try:
+            with path.open("rb") as file:
+                self.shape, fortran_order, found = read_header(file)
+                self._offset, stored = file.tell(), file.seek(0, os.SEEK_END)
+        except FileNotFoundError:
+            raise self._wrong(expected, "no such file") from None
+        except ValueError as error:
+            raise self._wrong(expected, f"a damaged or foreign file ({error})") from None
+        fits = len(self.shape) == len(shape) and all(
+            want in (None, got) for want, got in zip(shape, self.shape, strict=True)
         )
-        if array.dtype != dtype or not matches or not array.flags.c_contiguous:
-            order = "" if array.flags.c_contiguous else " in Fortran order"
-            raise self._wrong(expected, describe(array.dtype, array.shape) + order)
-        self.shape: tuple[int, ...] = array.shape
-        self._row_bytes = max(1, array.dtype.itemsize * int(np.prod(array.shape[1:])))
+        if found != self.dtype or not fits or fortran_order:
+            raise self._wrong(expected, describe(found, self.shape) + (" in Fortran order" if fortran_order else ""))
+        self._row_items = math.prod(self.shape[1:])
+        size = self._offset + self.shape[0] * self._row_bytes  # len() would refuse absurd lengths in its own way
+        if stored != size:
+            raise self._wrong(expected, f"{stored} bytes instead of {size}")
 
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def _row_bytes(self) -> int:
+        return self._row_items * self.dtype.itemsize
+
     def rows(self, start: int, stop: int) -> NDArray[np.generic]:
-        """A copy of rows `start` to `stop`. The file is mapped for the call only, so no page of it stays in memory."""
-        return np.array(self._map("a readable .npy file")[start:stop])
+        """A copy of rows `start` to `stop`."""
+        offset = self._offset + start * self._row_bytes
+        values = np.fromfile(self.path, self.dtype, (stop - start) * self._row_items, offset=offset)
+        return values.reshape(stop - start, *self.shape[1:])
 
     def read(self) -> NDArray[np.generic]:
         """The whole array, mapped, not copied."""
-        return self._map("a readable .npy file")
+        if not len(self):  # no bytes cannot be mapped
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(self.path, self.dtype, "r", self._offset, self.shape)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.generic]]:
         """Rows `start` to `stop` in blocks of at most BLOCK_BYTES (but at least one row)."""
@@ -95,34 +172,20 @@ class NpyFile:
         for first in range(start, stop, step):
             yield self.rows(first, min(first + step, stop))
 
-    def _map(self, expected: str) -> NDArray[np.generic]:
-        try:
-            # NumPy cannot map an array of no bytes; such a file is read, which costs nothing.
-            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise self._wrong(expected, "no such file") from None
-        except (ValueError, EOFError) as error:
-            array = self._load_empty()
-            if array is None:
-                raise self._wrong(expected, f"a damaged or foreign file ({error})") from None
-        if not isinstance(array, np.ndarray):
-            raise self._wrong(expected, "a .npz archive")
-        size, stored = getattr(array, "offset", 0) + array.nbytes, self.path.stat().st_size
-        if array.size and size != stored:
-            raise self._wrong(expected, f"{stored - size} bytes too many")
-        return array
-
-    def _load_empty(self) -> NDArray[np.generic] | None:
-        try:
-            array = np.load(self.path, allow_pickle=False)
-        except (ValueError, EOFError):
-            return None
-        return array if isinstance(array, np.ndarray) and array.size == 0 else None
-
     def _wrong(self, expected: str, received: str) -> InputError:
         return InputError(
             str(self.path), expected=expected, received=received, hint="Run `dvc repro` to write it again."
         )
+
+
+def require_rows(name: str, count: int) -> None:
+    """Refuse an empty set.
+
+    Raises:
+        InputError: there are no rows.
+    """
+    if not count:
+        raise InputError(name, expected="at least one row", received="none", hint="Choose a data set with images.")
 
 
 def require_same_length(name: str, images: int, labels: int) -> None:
@@ -140,8 +203,14 @@ def require_same_length(name: str, images: int, labels: int) -> None:
         )
 
 
-def require_labels(name: str, labels: NDArray[np.generic], classes: int) -> None:
+def require_labels(name: str, labels: NDArray[np.generic], classes: int, *, first: int = 0) -> None:
     """Refuse labels outside 0 .. classes-1.
+
+    Args:
+        name: what the labels are called in the message.
+        labels: uint8 [n].
+        classes: from 2 to 256.
+        first: position of the first of these labels in the whole set.
 
     Raises:
         InputError: a label is out of range; the first such one is named.
@@ -151,6 +220,6 @@ def require_labels(name: str, labels: NDArray[np.generic], classes: int) -> None
         raise InputError(
             name,
             expected=f"labels from 0 to {classes - 1}",
-            received=f"{labels[wrong[0]]} at position {wrong[0]}",
+            received=f"{labels[wrong[0]]} at position {first + wrong[0]}",
             hint="Correct the labels, or set `classes` in params.yaml.",
         )

@@ -1,6 +1,8 @@
 """What a stage says to the person who runs it: one line for an error, progress only on a terminal."""
 
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -17,21 +19,28 @@ class InputError(Exception):
     """
 
     def __init__(self, what: str, *, expected: str, received: str, hint: str) -> None:
-        line = f"{what}: expected {expected}. Got {received}. {hint}"
-        super().__init__(" ".join(line.split()))
+        line = re.sub(r"\s*\n\s*", " ", f"{what}: expected {expected}. Got {received.rstrip('.')}. {hint}")
+        # Names and messages from a foreign file must not steer the terminal.
+        super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
 
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a stage's `main` and exit: 0, or 1 with one line on standard error for an error of input or disk."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` tidies up
     try:
         main()
     except InputError as error:
         sys.exit(f"ERROR: {error}")
     except OSError as error:
-        where = error.filename or "the system"
-        sys.exit(f"ERROR: {where}: expected it to be readable and writable. Got {error.strerror or error}.")
+        line = InputError(
+            str(error.filename or "the system"),
+            expected="to read or write it",
+            received=error.strerror or str(error),
+            hint="Check the path, its permissions and the free space.",
+        )
+        sys.exit(f"ERROR: {line}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
     sys.exit(0)
 
 

@@ -1,8 +1,11 @@
 """Stage 1, load: a data set from its source to four .npy arrays, unchanged."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from stages.arrays import describe, replacing, require_labels, require_same_length, write_npy
@@ -28,7 +31,7 @@ def check(streams: dict[str, Stream]) -> None:
         form = (None, 28, 28) if name.endswith("images") else (None,)
         if stream.dtype != "uint8" or len(stream.shape) != len(form) or stream.shape[1:] != form[1:]:
             raise _wrong(stream, describe("uint8", form))
-        if not stream.shape[0]:
+        if stream.shape[0] < 1:
             raise _wrong(stream, "at least one image")
     for split in ("train", "test"):
         images, labels = streams[f"{split}_images"], streams[f"{split}_labels"]
@@ -46,15 +49,21 @@ def load(params: LoadParams, out: Path) -> None:
     Raises:
         InputError: the source is missing, damaged or not a set of 28 x 28 uint8 images with labels below `classes`.
     """
-    with open_source(params.source) as streams, replacing(*(out / f"{name}.npy" for name in NAMES)) as files:
+    with open_source(params.source) as streams:
         check(streams)
-        for file, name in zip(files, NAMES, strict=True):
-            stream = streams[name]
-            blocks = list(stream.blocks()) if name.endswith("labels") else stream.blocks()
-            if name.endswith("labels"):
-                for block in blocks:
-                    require_labels(stream.name, block, params.classes)
-            write_npy(file, dtype=stream.dtype, shape=stream.shape, blocks=blocks)
+        with replacing(*(out / f"{name}.npy" for name in NAMES)) as files:
+            for file, name in zip(files, NAMES, strict=True):
+                stream = streams[name]
+                blocks = _checked_labels(stream, params.classes) if name.endswith("labels") else stream.blocks()
+                write_npy(file, dtype=stream.dtype, shape=stream.shape, blocks=blocks)
+
+
+def _checked_labels(stream: Stream, classes: int) -> Iterator[NDArray[np.generic]]:
+    position = 0
+    for block in stream.blocks():
+        require_labels(stream.name, block, classes, first=position)
+        position += len(block)
+        yield block
 
 
 def main() -> None:

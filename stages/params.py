@@ -1,12 +1,12 @@
 """params.yaml to a frozen, typed object: every value checked, nothing unknown let through."""
 
 import difflib
-import re
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
 
 from stages.console import InputError
 
@@ -24,24 +24,6 @@ class Params(BaseModel):
 Schema = TypeVar("Schema", bound=Params)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it: 1e-3 is a number (PyYAML alone gives a string) and a key may stand only once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
-
-
 def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
     """Read one stage's parameters.
 
@@ -55,15 +37,16 @@ def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
     """
     document = _read_yaml(path)
     _refuse_unknown(document, (*SECTIONS, *SHARED), prefix="", path=path)
+    names = tuple(name for name in schema.model_fields if name not in SHARED)
     values = document.get(section)
     if not isinstance(values, dict):
         raise InputError(
             f"section '{section}' in {path}",
-            expected="a mapping of " + ", ".join(schema.model_fields),
-            received="nothing" if values is None else repr(values),
+            expected="a mapping of " + ", ".join(names),
+            received=_shown(values),
             hint=f"Add the section '{section}:' with its parameters.",
         )
-    _refuse_unknown(values, tuple(schema.model_fields), prefix=f"{section}.", path=path)
+    _refuse_unknown(values, names, prefix=f"{section}.", path=path)
     shared = {name: document[name] for name in SHARED if name in schema.model_fields and name in document}
     try:
         return schema.model_validate(shared | values)
@@ -73,18 +56,37 @@ def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        text = path.read_text(encoding="utf-8")
+        # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here.
+        document = YAML(typ="safe").load(text)
     except FileNotFoundError:
         raise InputError(
             str(path), expected="a YAML file of parameters", received="no such file", hint="Restore it from Git."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(str(path), expected="YAML", received=str(error), hint="Correct the syntax.") from None
+    except OSError:
+        raise
+    except Exception as error:  # the reader raises many kinds: KeyError for `!!bool 5`
+        raise InputError(
+            str(path), expected="YAML", received=f"an error: {_problem(error)}", hint="Correct the syntax."
+        ) from None
     if not isinstance(document, dict):
         raise InputError(
-            str(path), expected="a mapping of sections", received=repr(document), hint="Restore it from Git."
+            str(path), expected="a mapping of sections", received=_shown(document), hint="Restore it from Git."
         )
     return document
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list | set):  # not its text: a few aliases can stand for gigabytes
+        return "a list" if isinstance(value, list) else "a mapping"
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _refuse_unknown(values: dict[str, Any], known: tuple[str, ...], *, prefix: str, path: Path) -> None:
@@ -103,12 +105,12 @@ def _explain(error: ValidationError, path: Path, section: str, schema: type[Para
     first = error.errors()[0]
     name = str(first["loc"][0])
     full = name if name in SHARED else f"{section}.{name}"
-    missing = first["type"] == "missing"
+    missing = first["type"] == "missing" or first["input"] is None
     return InputError(
         f"parameter '{full}' in {path}",
         expected=allowed(schema, name),
-        received="nothing" if missing else f"{first['input']!r}",
-        hint=f"Add '{name}'." if missing else f"Change '{full}'.",
+        received="nothing" if missing else _shown(first["input"]),
+        hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
     )
 
 
@@ -119,9 +121,9 @@ def allowed(schema: type[Params], name: str) -> str:
         return "one of " + ", ".join(repr(value) for value in rule["enum"])
     if "const" in rule:
         return repr(rule["const"])
-    kind = {"integer": "an integer", "number": "a number", "string": "a text"}[rule["type"]]
     if rule["type"] == "string":
-        return kind
+        return "a text" if not rule.get("minLength") else "a text that is not empty"
+    kind = {"integer": "an integer", "number": "a number"}[rule["type"]]
     low = f"[{rule['minimum']:g}" if "minimum" in rule else f"({rule.get('exclusiveMinimum', float('-inf')):g}"
     high = f"{rule['maximum']}]" if "maximum" in rule else f"{rule.get('exclusiveMaximum', 'inf')})"
     return f"{kind} in {low}, {high}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stages.arrays import NpyFile, replacing, require_same_length, write_npy
+from stages.arrays import NpyFile, replacing, require_rows, require_same_length, write_npy
 from stages.console import InputError, run
 from stages.params import Params, read_params
 
@@ -68,6 +68,7 @@ def _open_set(raw: Path, name: str) -> tuple[NpyFile, NpyFile]:
     images = NpyFile(raw / f"{name}_images.npy", dtype="uint8", shape=(None, 28, 28))
     labels = NpyFile(raw / f"{name}_labels.npy", dtype="uint8", shape=(None,))
     require_same_length(f"{images.path} and {labels.path}", len(images), len(labels))
+    require_rows(str(images.path), len(images))
     return images, labels
 
 

@@ -5,11 +5,12 @@ in memory, and what is wrong is known before anything is written.
 """
 
 import gzip
+import math
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -17,7 +18,7 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.arrays import BLOCK_BYTES, describe
+from stages.arrays import BLOCK_BYTES, describe, read_header
 from stages.console import InputError, on_terminal
 
 #: Our names, Keras's names in mnist.npz, and the names of the original IDX files with their magic numbers
@@ -29,8 +30,18 @@ IDX_MAGIC = (0x00000803, 0x00000801, 0x00000803, 0x00000801)
 
 _PINNED = re.compile(r"(?P<url>https://[^#]+)#sha256=(?P<sha256>[0-9a-fA-F]{64})")
 
-#: What reading a damaged archive raises.
-_DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, ValueError, NotImplementedError, RuntimeError)
+#: What reading a damaged or foreign file raises.
+_DAMAGE = (
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Stream(NamedTuple):
@@ -47,7 +58,7 @@ class Stream(NamedTuple):
         Raises:
             InputError: there are fewer or more values than the header says, or the archive is damaged.
         """
-        left = int(np.prod(self.shape)) * self.dtype.itemsize
+        left = math.prod(self.shape) * self.dtype.itemsize
         step = BLOCK_BYTES - BLOCK_BYTES % self.dtype.itemsize
         try:
             while left:
@@ -59,7 +70,7 @@ class Stream(NamedTuple):
             if self.file.read(1):
                 raise self._damaged("a file with more bytes than its header says")
         except _DAMAGE as error:
-            raise self._damaged(f"a damaged archive ({error})") from None
+            raise self._damaged(f"a damaged file ({error})") from None
 
     def _damaged(self, received: str) -> InputError:
         return _wrong(self.name, describe(self.dtype, self.shape), received)
@@ -93,24 +104,28 @@ def open_source(source: str) -> Iterator[dict[str, Stream]]:
 
 def _open_npz(path: Path, files: ExitStack) -> dict[str, Stream]:
     streams = {}
+    packed = files.enter_context(path.open("rb"))
     try:
-        archive = files.enter_context(zipfile.ZipFile(path))
-        members = set(archive.namelist())
+        archive = files.enter_context(zipfile.ZipFile(packed))
+        members = {info.filename: info for info in archive.infolist()}
         for name, key in zip(NAMES, NPZ_NAMES, strict=True):
             if f"{key}.npy" not in members:
-                found = ", ".join(sorted(member.removesuffix(".npy") for member in members)) or "no array"
+                found = _listed((member.removesuffix(".npy") for member in members), nothing="no array")
                 raise _wrong(str(path), "the arrays " + ", ".join(NPZ_NAMES), found)
-            file = files.enter_context(archive.open(f"{key}.npy"))
-            streams[name] = _open_npy(f"{key} in {path}", file)
+            member = members[f"{key}.npy"]
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others can ask for any memory
+                raise _wrong(f"{key} in {path}", "a member as NumPy writes it", "another kind of compression")
+            streams[name] = _open_npy(f"{key} in {path}", files.enter_context(archive.open(member)))
     except _DAMAGE as error:
         raise _wrong(str(path), "a .npz archive", f"a damaged or foreign file ({error})") from None
     return streams
 
 
 def _open_npy(name: str, file: IO[bytes]) -> Stream:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read(file)
+    try:
+        shape, fortran_order, dtype = read_header(file)
+    except ValueError as error:
+        raise _wrong(name, "a .npy file", f"a damaged or foreign one ({error})") from None
     if dtype.hasobject:
         raise _wrong(name, "numbers", "pickled Python objects, which are never opened")
     if fortran_order and len(shape) > 1:
@@ -127,7 +142,7 @@ def _open_idx(folder: Path, files: ExitStack) -> dict[str, Stream]:
         elif packed.exists():
             streams[name] = _open_idx_file(str(packed), files.enter_context(_gunzip(packed)), magic)
         else:
-            found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "an empty folder"
+            found = _listed((path.name for path in folder.iterdir()), nothing="an empty folder")
             raise _wrong(str(folder), f"the file {idx_name} or {idx_name}.gz", found)
     return streams
 
@@ -142,7 +157,7 @@ def _open_idx_file(name: str, file: IO[bytes], magic: int) -> Stream:
     try:
         header = file.read(4 * (1 + dimensions))
     except _DAMAGE as error:
-        raise _wrong(name, expected, f"a damaged archive ({error})") from None
+        raise _wrong(name, expected, f"a damaged file ({error})") from None
     if len(header) < 4 * (1 + dimensions):
         raise _wrong(name, expected, f"a file of {len(header)} bytes")
     found, *shape = struct.unpack(f">{1 + dimensions}I", header)
@@ -158,7 +173,7 @@ def _download(source: str) -> Path:
             f"data set '{source}'",
             expected="https://host/file.npz#sha256=<64 hex digits>",
             received="an address without https or without a SHA-256",
-            hint="Append #sha256= and the file's SHA-256 (`sha256sum FILE`).",
+            hint="Use https and append #sha256= and the file's SHA-256 (`sha256sum FILE`).",
         )
     import pooch  # here, since it costs a tenth of a second that a local source need not pay
     import requests
@@ -169,13 +184,18 @@ def _download(source: str) -> Path:
         downloader = pooch.HTTPDownloader(progressbar=on_terminal(), timeout=30)
         cache = pooch.os_cache("digits")
         path = pooch.retrieve(url, f"sha256:{sha256}", fname=f"{sha256[:16]}.npz", path=cache, downloader=downloader)
-    except requests.RequestException as error:
-        raise _wrong(url, "a file to download", str(error)) from None
-    except ValueError as error:
-        found = re.search(r"[0-9a-f]{64}", str(error).lower().replace(sha256, ""))
-        raise _wrong(url, f"the SHA-256 {sha256}", found[0] if found else str(error)) from None
+    except (requests.RequestException, ValueError) as error:
+        if found := re.search(rf"{sha256} but got ([0-9a-f]{{64}})", str(error)):
+            raise _wrong(url, f"the SHA-256 {sha256}", found[1], hint="Check both in `load.source`.") from None
+        reason = re.sub(r"<[^<>]* object at 0x[0-9a-f]+>(: )?", "", str(error))
+        raise _wrong(url, "a file to download", reason, hint="Check the address and the network.") from None
     return Path(path)
 
 
-def _wrong(what: str, expected: str, received: str) -> InputError:
-    return InputError(what, expected=expected, received=received, hint="Fetch or save the data set again.")
+def _listed(names: Iterable[str], *, nothing: str) -> str:
+    names = sorted(names)
+    return (", ".join(names[:8]) or nothing) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _wrong(what: str, expected: str, received: str, *, hint: str = "Fetch or save the data set again.") -> InputError:
+    return InputError(what, expected=expected, received=received, hint=hint)

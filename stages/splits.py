@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.arrays import NpyFile, require_labels, require_same_length
+from stages.arrays import NpyFile, require_labels, require_rows, require_same_length
 from stages.console import InputError
 
 
@@ -27,10 +27,8 @@ def open_split(folder: Path, name: str, *, classes: int, may_be_empty: bool = Fa
     features = NpyFile(folder / f"{name}_features.npy", dtype="float32", shape=(None, 784))
     labels = NpyFile(folder / f"{name}_labels.npy", dtype="uint8", shape=(None,))
     require_same_length(f"{features.path} and {labels.path}", len(features), len(labels))
-    if not len(features) and not may_be_empty:
-        raise InputError(
-            str(features.path), expected="at least one row", received="none", hint="Choose a data set with images."
-        )
+    if not may_be_empty:
+        require_rows(str(features.path), len(features))
     values = labels.rows(0, len(labels))
     require_labels(str(labels.path), values, classes)
     for block in features.blocks():

@@ -3,47 +3,61 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stages.console import InputError, run
 from stages.tables import read_csv
+
+Row = Mapping[str, str]
 
 
 def summarize(metrics: Path) -> str:
     """Say in a few lines what is in the folder that `evaluate` wrote.
 
     Raises:
-        InputError: a file is missing.
+        InputError: a file is missing or damaged.
     """
+    expected, hint = "what `evaluate` wrote", "Run `make repro`."
     try:
-        scores = json.loads((metrics / "scores.json").read_text(encoding="utf-8"))
-        epochs = read_csv(metrics / "history.csv")
-        first = read_csv(metrics / "first_ten.csv")
+        scores, history = (
+            json.loads((metrics / name).read_text(encoding="utf-8")) for name in ("scores.json", "history.json")
+        )
+        lines = _accuracies(scores, history["last_epoch"])
+        lines += ["", *_first_images(read_csv(metrics / "first_ten.csv"))]
     except FileNotFoundError as error:
+        raise InputError(str(error.filename), expected=expected, received="no such file", hint=hint) from None
+    except (LookupError, TypeError, ValueError) as error:
         raise InputError(
-            str(error.filename), expected="what `evaluate` wrote", received="no such file", hint="Run `make repro`."
+            str(metrics), expected=expected, received=f"damaged files ({type(error).__name__}: {error})", hint=hint
         ) from None
-    test, train, gap = scores["test"], scores["train"], scores["gap"]
-    right = sum(row["label"] == row["predicted"] for row in first)
+    worst = f"worst mistakes: {metrics / 'worst.png'}   plots: `dvc plots show` writes dvc_plots/index.html"
+    return "\n".join([*lines, "", worst])
+
+
+def _accuracies(scores: Mapping[str, Mapping[str, float]], last_epoch: Mapping[str, float]) -> list[str]:
     lines = [
-        f"test accuracy        {test['accuracy']:8.2%}   loss {test['loss']:.4f}",
-        f"training accuracy    {train['accuracy']:8.2%}   loss {train['loss']:.4f}",
-        f"  in the last epoch  {float(epochs[-1]['accuracy']):8.2%}   while the weights still moved: what Keras prints",
+        _line("test accuracy", scores["test"]),
+        _line("training accuracy", scores["train"]),
+        f"  in the last epoch  {last_epoch['accuracy']:8.2%}   while the weights still moved: what Keras prints",
     ]
     if "validation" in scores:
-        validation = scores["validation"]
-        lines.append(f"validation accuracy  {validation['accuracy']:8.2%}   loss {validation['loss']:.4f}")
-    lines += [
-        f"gap                  {gap['accuracy']:8.2%}   training minus test: the overfitting",
-        "",
-        f"first ten test images: {right} of {len(first)} right",
-        "  label       " + "".join(f"{row['label']:>7}" for row in first),
-        "  predicted   " + "".join(f"{row['predicted']:>7}" for row in first),
-        "  probability " + "".join(f"{float(row['probability']):7.3f}" for row in first),
-        "",
-        f"worst mistakes: {metrics / 'worst.png'}   plots: `dvc plots show` writes dvc_plots/index.html",
+        lines.append(_line("validation accuracy", scores["validation"]))
+    return [*lines, f"gap                  {scores['gap']['accuracy']:8.2%}   training minus test: the overfitting"]
+
+
+def _line(title: str, score: Mapping[str, float]) -> str:
+    return f"{title:21}{score['accuracy']:8.2%}   loss {score['loss']:.4f}"
+
+
+def _first_images(rows: Sequence[Row]) -> list[str]:
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    return [
+        f"first ten test images: {right} of {len(rows)} right",
+        "  label       " + "".join(f"{row['label']:>7}" for row in rows),
+        "  predicted   " + "".join(f"{row['predicted']:>7}" for row in rows),
+        "  probability " + "".join(f"{float(row['probability']):7.3f}" for row in rows),
     ]
-    return "\n".join(lines)
 
 
 def main() -> None:

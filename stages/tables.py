@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.console import InputError
+
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, two spaces deep, in the order given. Floats are rounded to six decimals."""
@@ -21,9 +23,18 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a CSV with a header line: one mapping per row."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Read a CSV with a header line: one mapping per row.
+
+    Raises:
+        InputError: the file is no text in UTF-8, or no CSV.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            str(path), expected="a CSV file", received=f"a damaged file ({error})", hint="Run `dvc repro`."
+        ) from None
 
 
 def _rounded(value: Any) -> Any:

@@ -1,0 +1,66 @@
+"""The data set in the repository is the published one, byte for byte."""
+
+import hashlib
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stages.sources import IDX_MAGIC, IDX_NAMES, NPZ_NAMES
+from tests.conftest import ROOT, Arrays
+
+
+def idx_bytes(array: NDArray[np.generic]) -> bytes:
+    """An array of uint8 as an IDX file: magic number, lengths, values, all big-endian."""
+    magic = 0x0800 | array.ndim
+    return struct.pack(f">{1 + array.ndim}I", magic, *array.shape) + array.tobytes()
+
+
+def published_sums() -> dict[str, str]:
+    """The MD5 of each original file, from the table in data/README.md."""
+    text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| `([\w-]+-ubyte)` \| `([0-9a-f]{32})` \|$", text, flags=re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def mnist() -> Arrays:
+    with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def test_the_table_names_the_four_files() -> None:
+    assert tuple(published_sums()) == IDX_NAMES
+
+
+@pytest.mark.parametrize(("key", "name"), list(zip(NPZ_NAMES, IDX_NAMES, strict=True)))
+def test_the_arrays_are_the_original_files(mnist: Arrays, key: str, name: str) -> None:
+    assert md5(idx_bytes(mnist[key])) == published_sums()[name]
+
+
+def test_one_wrong_pixel_is_noticed(mnist: Arrays) -> None:
+    images = mnist["x_test"].copy()
+    images[-1, -1, -1] = 1
+    assert md5(idx_bytes(images)) != published_sums()[IDX_NAMES[2]]
+
+
+def test_the_magic_numbers_are_those_of_the_originals(mnist: Arrays) -> None:
+    heads = [struct.unpack(">I", idx_bytes(mnist[key])[:4])[0] for key in NPZ_NAMES]
+    assert heads == list(IDX_MAGIC)
+
+
+def test_the_archive_holds_nothing_else(mnist: Arrays) -> None:
+    assert set(mnist) == set(NPZ_NAMES)
+    assert {(key, str(array.dtype), array.shape) for key, array in mnist.items()} == {
+        ("x_train", "uint8", (60000, 28, 28)),
+        ("y_train", "uint8", (60000,)),
+        ("x_test", "uint8", (10000, 28, 28)),
+        ("y_test", "uint8", (10000,)),
+    }
+    assert Path(ROOT / "data" / "mnist.npz").stat().st_size < 12 * 2**20
