@@ -5,10 +5,10 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint verify bench lock clean
+.PHONY: help setup repro test verify seeds processors readme lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/runtime.stamp ## Create the virtual environment from requirements.lock
 
@@ -21,6 +21,18 @@ test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@$(RUN) pytest
+
+verify: $(VENV)/runtime.stamp ## Check that dvc.lock is fresh, and that a clean clone of the last commit gives equal bytes
+	@$(RUN) python -m verify
+
+seeds: repro ## Train with ten seeds and write bench/results/seeds.json (five minutes)
+	@$(RUN) python -m bench.seeds --seeds 10 --data data/prepared --out bench/results/seeds.json
+
+processors: $(VENV)/runtime.stamp ## Train a sample on four emulated processors and write bench/results/processors.json
+	@$(RUN) python -m verify.processors --out bench/results/processors.json
+
+readme: $(VENV)/runtime.stamp ## Write the figures of both READMEs from the committed results
+	@$(RUN) python -m verify.readme README.md README.vi.md
 
 lock: $(VENV)/dev.stamp ## Pin the newest versions that pyproject.toml allows
 	@$(RUN) python -m pip install --quiet 'uv>=0.8'

@@ -1,0 +1,127 @@
+"""The figures of the two READMEs, written from committed files so that they cannot drift.
+
+python -m verify.readme README.md README.vi.md            writes them
+python -m verify.readme --check README.md README.vi.md    fails if they are not as the files say
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from stages.console import InputError, run
+from stages.tables import read_csv
+
+#: Words of the tables, by the language of the document.
+WORDS = {
+    "en": {
+        "test": "test accuracy",
+        "train": "training accuracy",
+        "last": "training accuracy as Keras prints it, in the last epoch",
+        "gap": "gap: training minus test, the overfitting",
+        "first": "first ten test images right",
+        "first image": "the first: a {label}, read as {predicted} with probability",
+        "seeds": "this run | mean of {n} seeds | spread (standard deviation) | least | greatest",
+        "published": "published",
+        "processors": "processor | L1 data cache | threads | SHA-256 of the model",
+        "native": "natively, on the machine that wrote this table",
+        "own": "its own",
+        "emulated": "emulated",
+    },
+    "vi": {
+        "test": "độ chính xác trên tập kiểm tra",
+        "train": "độ chính xác trên tập huấn luyện",
+        "last": "độ chính xác huấn luyện do Keras in ra ở epoch cuối",
+        "gap": "khoảng cách: huấn luyện trừ kiểm tra, tức là mức quá khớp",
+        "first": "đoán đúng trong mười ảnh kiểm tra đầu tiên",
+        "first image": "ảnh đầu tiên: số {label}, đọc là {predicted} với xác suất",
+        "seeds": "lần chạy này | trung bình của {n} seed | độ lệch chuẩn | nhỏ nhất | lớn nhất",
+        "published": "đã công bố",
+        "processors": "bộ xử lý | bộ nhớ đệm L1 dữ liệu | số luồng | SHA-256 của mô hình",
+        "native": "chạy trực tiếp, trên máy đã ghi bảng này",
+        "own": "của chính nó",
+        "emulated": "mô phỏng",
+    },
+}
+
+
+def table(header: str, rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {header} |", "|" + "---|" * (header.count("|") + 1), *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
+
+
+def results(root: Path, words: dict[str, str]) -> str:
+    """The committed run beside the study over seeds and the published figures of the recipe."""
+    scores, history, seeds = (
+        _read(root / name) for name in ("metrics/scores.json", "metrics/history.json", "bench/results/seeds.json")
+    )
+    figures = [
+        ("test", scores["test"]["accuracy"], "test_accuracy", "97.85 %"),
+        ("last", history["last_epoch"]["accuracy"], "last_epoch_accuracy", "98.9 %"),
+        ("train", scores["train"]["accuracy"], "train_accuracy", ""),
+        ("gap", scores["gap"]["accuracy"], "gap", ""),
+    ]
+    rows = []
+    for name, value, measured, published in figures:
+        spread = seeds[measured]
+        numbers = [value, *(spread[key] for key in ("mean", "std", "min", "max"))]
+        rows.append([words[name], *(f"{100 * number:.2f} %" for number in numbers), published])
+    first = read_csv(root / "metrics" / "first_ten.csv")
+    right = sum(row["label"] == row["predicted"] for row in first)
+    rows.append([words["first"], f"{right} / {len(first)}", "", "", "", "", ""])
+    rows.append([words["first image"].format(**first[0]), f"{float(first[0]['probability']):.4f}", "", "", "", "", ""])
+    header = f" | {words['seeds'].format(n=seeds['test_accuracy']['n'])} | {words['published']}"
+    return table(header, rows)
+
+
+def processors(root: Path, words: dict[str, str]) -> str:
+    """The proof across processors: one row for each, with the hash of its model."""
+    rows = []
+    for entry in _read(root / "bench" / "results" / "processors.json")["runs"]:
+        name = words["native"] if entry["model"] is None else f"{entry['name']} ({words['emulated']})"
+        cache = f"{entry['l1_kib']} KiB" if entry["l1_kib"] else words["own"]
+        rows.append([name, cache, str(entry["threads"]), f"`{entry['sha256']['data/model.keras'][:16]}…`"])
+    return table(words["processors"], rows)
+
+
+def fill(text: str, root: Path, words: dict[str, str]) -> str:
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->` by the table of that name."""
+    for make in (results, processors):
+        name = make.__name__
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise InputError(name, expected=f"a place <!-- {name} -->", received="none", hint="Add it to the README.")
+        content = make(root, words)
+        text = pattern.sub(lambda match, content=content: f"{match[1]}{content}\n{match[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m verify.readme", description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing, and fail if a figure is not as it should be"
+    )
+    parser.add_argument("documents", type=Path, nargs="+", help="README.md, README.vi.md")
+    args = parser.parse_args()
+    for document in args.documents:
+        text = document.read_text(encoding="utf-8")
+        filled = fill(text, Path.cwd(), WORDS["vi" if document.stem.endswith(".vi") else "en"])
+        if not args.check:
+            document.write_text(filled, encoding="utf-8")
+        elif filled != text:
+            raise InputError(
+                str(document),
+                expected="the figures of the committed files",
+                received="others",
+                hint="Run `make readme`.",
+            )
+
+
+if __name__ == "__main__":
+    run(main)
