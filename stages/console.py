@@ -19,7 +19,7 @@ class InputError(Exception):
     """
 
     def __init__(self, what: str, *, expected: str, received: str, hint: str) -> None:
-        line = re.sub(r"\s*\n\s*", " ", f"{what}: expected {expected}. Got {received.rstrip('.')}. {hint}")
+        line = re.sub(r"\s*\n\s*", " ", f"{what}: expected {expected}. Got {received.removesuffix('.')}. {hint}")
         # Names and messages from a foreign file must not steer the terminal.
         super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
 

@@ -39,7 +39,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 6)
+        return round(value, 6) + 0.0  # -0.0 becomes 0.0: the sign of next to nothing is noise
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
