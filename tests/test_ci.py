@@ -1,0 +1,80 @@
+"""The workflow of GitHub and the report that it gives to reviewers: run here, as far as they can be."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Arrays, run, run_ok
+from tests.verifying import branched_project
+
+REPORT = ROOT / ".github" / "report.sh"
+
+
+def workflow() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")))
+
+
+def steps(job: str) -> list[dict[str, Any]]:
+    return list(workflow()["jobs"][job]["steps"])
+
+
+def commands() -> str:
+    return "\n".join(step["run"] for job in workflow()["jobs"] for step in steps(job) if "run" in step)
+
+
+def test_the_jobs() -> None:
+    assert list(workflow()["jobs"]) == ["test", "verify", "report"]
+    assert workflow()["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+
+
+def test_the_workflow_calls_targets_and_scripts_that_exist() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    called = re.findall(r"make (\w+)", commands())
+    assert called == ["test", "verify", "setup"]
+    assert set(called) <= set(targets)
+    for script in re.findall(r"\.github/\S+\.sh", commands()):
+        assert os.access(ROOT / script, os.X_OK), script
+
+
+def test_the_report_has_the_history_that_it_compares() -> None:
+    checkout = next(step for step in steps("report") if step.get("uses", "").startswith("actions/checkout@"))
+    assert checkout["with"]["fetch-depth"] == 0
+
+
+def test_the_workflow_may_read_and_nothing_else() -> None:
+    assert workflow()["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in workflow()["jobs"].values())
+    # What a contributor chooses, the name of a branch, must not be pasted into a command.
+    assert "${{" not in commands()
+
+
+def test_every_action_is_pinned_to_a_major_version() -> None:
+    used = [step["uses"] for job in workflow()["jobs"] for step in steps(job) if "uses" in step]
+    assert used
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", name) for name in used)
+
+
+@pytest.mark.slow
+def test_the_report_of_a_branch(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, digits: Arrays) -> None:
+    project = shutil.copytree(branched_project(tmp_path_factory, digits), tmp_path / "project")
+    run_ok("git", "checkout", "--quiet", "seed", cwd=project)
+    markdown = run_ok(str(REPORT), "main", "plots", cwd=project)
+    metrics, parameters = markdown.removeprefix("### Metrics\n\n").split("### Parameters\n\n")
+    assert re.search(r"^\| metrics/scores.json +\| test.accuracy +\| 0\.\d+ +\| 0\.\d+ +\| -?\d", metrics, re.MULTILINE)
+    assert re.search(r"^\| params.yaml +\| train.seed +\| 0 +\| 1 +\|$", parameters, re.MULTILINE)
+    assert "`plots/index.html`" in parameters
+    page = (project / "plots" / "index.html").read_text(encoding="utf-8")
+    assert "metrics_worst.png" in page
+    same = run_ok(str(REPORT), "seed", "plots", cwd=project)
+    assert same.startswith("### Metrics\n\nNo change.\n\n### Parameters\n\nNo change.\n\n")
+
+
+def test_the_report_of_nothing(tmp_path: Path) -> None:
+    result = run(str(REPORT), cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("ERROR: expected a branch or commit and a folder. Got 0 arguments.")
