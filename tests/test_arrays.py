@@ -218,7 +218,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-NAMES = ("a.txt", "b.txt", "c.txt")
+NAMES = ("a.txt", "c.txt", "b.txt")  # the new one between the two, so that renames before and after it fail
 
 
 def write_all(folder: Path, replace: Callable[..., object] = replacing) -> None:

@@ -376,6 +376,12 @@ def test_a_rule_in_words(name: str, words: str) -> None:
     assert allowed(Rules, name) == words
 
 
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400"])
+def test_a_number_without_limits_must_be_finite_all_the_same(read: Callable[..., Params], value: str) -> None:
+    with pytest.raises(InputError, match=r"'train\.free' in .*: expected a number in \(-inf, inf\)\. Got "):
+        read(f"train: {{least: 0, between: 1, text: x, free: {value}}}", "train", Rules)
+
+
 # Before TensorFlow
 
 

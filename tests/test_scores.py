@@ -72,8 +72,8 @@ def test_the_worst_are_the_misclassified_with_the_greatest_loss(five: Prediction
 
 
 def test_among_equals_the_first_is_the_worst() -> None:
-    same = predictions([[0.75, 0.25]] * 4, [1, 0, 1, 1])
-    assert worst(same, 2).tolist() == [0, 2]
+    same = predictions([[0.75, 0.25], [0.875, 0.125]] * 100, [1] * 200)
+    assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]
 
 
 def test_where_nothing_is_wrong_nothing_is_the_worst() -> None:
