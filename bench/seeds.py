@@ -5,6 +5,7 @@ python -m bench.seeds --seeds 10 --data data/prepared --out bench/results/seeds.
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 from stages.arrays import replacing
@@ -29,9 +29,10 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
         data: folder of the splits that `preprocess` wrote.
         folder: an empty folder to work in.
     """
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    params["train"]["seed"] = seed
-    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    text, count = re.subn(r"(?m)^  seed: \d+$", f"  seed: {seed}", Path("params.yaml").read_text(encoding="utf-8"))
+    if count != 1:
+        raise InputError("params.yaml", expected="one line 'seed:'", received=str(count), hint="Restore it from Git.")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
     common = ["--params", f"{folder}/params.yaml", "--data", f"{data}", "--model", f"{folder}/model.keras"]
     history = ["--history", f"{folder}/history.csv"]
     for stage, extra in (("train", ["--platform", f"{folder}/platform.json"]), ("evaluate", ["--out", f"{folder}"])):

@@ -1,4 +1,4 @@
-"""What several test files share: a small sample of the real digits, and a copy of the project to run the pipeline in."""
+"""What several test files share: a small sample of the real digits, and a copy of the project to run."""
 
 import os
 import shutil

@@ -13,7 +13,7 @@ from stages.console import InputError
 from tests.conftest import ROOT
 from tests.test_numerics import HOSTILE
 from verify import processors
-from verify.processors import EMULATED, NATIVE, STAGES, Processor, make_sample, run_stages
+from verify.processors import EMULATED, NATIVE, Processor, make_sample, run_stages
 
 pytestmark = pytest.mark.slow
 MODEL = "data/model.keras"
@@ -24,7 +24,7 @@ TWO_THREADS = NATIVE[1]
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a native run of the four stages on two threads, on the sample of the committed table."""
     folder = tmp_path_factory.mktemp("reference")
-    make_sample(ROOT / "data" / "mnist.npz", ROOT, folder, train=1000, test=200)
+    make_sample(ROOT, folder)
     run_stages(TWO_THREADS, folder, root=ROOT)
     return folder
 
@@ -49,8 +49,7 @@ def test_another_folder_user_locale_clock_and_shell_and_one_core(
     reference: Path, hashes: dict[str, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "thư mục khác"
-    folder.mkdir()
-    make_sample(ROOT / "data" / "mnist.npz", ROOT, folder, train=1000, test=200)
+    make_sample(ROOT, folder)
     strange = {
         "TZ": "Pacific/Kiritimati",
         "LC_ALL": "tr_TR.UTF-8",
@@ -105,20 +104,33 @@ def emulator() -> str:
     return program
 
 
-@pytest.fixture(scope="module")
-def emulated(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Hashes of all four stages on each emulated processor, computed two at a time."""
-    assert emulator
-    sample = tmp_path_factory.mktemp("emulated")
+WITHOUT_SETTINGS = """
+def configure(*, seed, device="cpu"):
+    import keras
+    keras.utils.set_random_seed(seed)
+    return []
+numerics.configure = configure
+"""
 
-    def run(processor: Processor) -> dict[str, str]:
-        folder = sample / processor.name
-        folder.mkdir()
-        make_sample(ROOT / "data" / "mnist.npz", ROOT, folder, train=1000, test=200)
-        return run_stages(processor, folder, root=ROOT)
+
+@pytest.fixture(scope="module")
+def emulated(emulator: str, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Hashes of all stages on each emulated processor, and of two trainings without the settings; two at a time."""
+    assert emulator
+    folder = tmp_path_factory.mktemp("emulated")
+
+    def whole(processor: Processor) -> dict[str, str]:
+        make_sample(ROOT, folder / processor.name)
+        return run_stages(processor, folder / processor.name, root=ROOT)
+
+    def without_settings(processor: Processor) -> dict[str, str]:
+        copy = Path(shutil.copytree(reference, folder / f"{processor.name} without"))
+        return run_stages(processor, copy, root=ROOT, stages=("train",), before=WITHOUT_SETTINGS)
 
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip([processor.name for processor in EMULATED], pool.map(run, EMULATED), strict=True))
+        jobs = {processor.name: pool.submit(whole, processor) for processor in EMULATED}
+        jobs |= {f"{p.name} without": pool.submit(without_settings, p) for p in (TWO_THREADS, EMULATED[0])}
+        return {name: job.result() for name, job in jobs.items()}
 
 
 @pytest.mark.emulated
@@ -130,25 +142,8 @@ def test_emulated_processors_give_the_same_bytes(
 
 
 @pytest.mark.emulated
-def test_without_the_settings_an_emulated_processor_differs(emulator: str, tmp_path: Path) -> None:
-    assert emulator
-    plain = """
-def configure(*, seed, device="cpu"):
-    import keras
-    keras.utils.set_random_seed(seed)
-    return []
-numerics.configure = configure
-"""
-    native, haswell = tmp_path / "native", tmp_path / "haswell"
-    native.mkdir()
-    make_sample(ROOT / "data" / "mnist.npz", ROOT, native, train=256, test=10)
-    run_stages(TWO_THREADS, native, root=ROOT, stages=STAGES[:2])
-    shutil.copytree(native, haswell)
-    models = [
-        run_stages(processor, folder, root=ROOT, stages=("train",), before=plain)[MODEL]
-        for processor, folder in ((TWO_THREADS, native), (EMULATED[0], haswell))
-    ]
-    assert models[0] != models[1]
+def test_without_the_settings_an_emulated_processor_differs(emulated: dict[str, dict[str, str]]) -> None:
+    assert emulated["native without"][MODEL] != emulated["Intel Haswell without"][MODEL]
 
 
 @pytest.mark.emulated
