@@ -13,6 +13,9 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, Arrays, commit, make_project, run, run_ok, stages_run
+from tests.test_sources import Server
+from tests.test_sources import authority as authority  # noqa: PLC0414 (a fixture)
+from tests.test_sources import server as server  # noqa: PLC0414 (a fixture)
 
 STAGES = ["load", "preprocess", "train", "evaluate"]
 Edit = Callable[[Path, str, str], None]
@@ -127,6 +130,23 @@ def test_code_of_evaluate_runs_only_evaluate(copy: Path) -> None:
 def test_another_data_file_runs_everything(copy: Path, digits: Arrays) -> None:
     np.savez(copy / "data" / "mnist.npz", **(digits | {"x_train": np.flip(digits["x_train"], axis=2)}))  # type: ignore[arg-type]
     assert stages_run(run_ok("dvc", "repro", cwd=copy)) == STAGES
+
+
+def test_a_pinned_address_is_a_source_that_dvc_watches(
+    copy: Path, edit: Edit, server: Server, small_npz: Path, digits: Arrays
+) -> None:
+    server.files["small.npz"] = small_npz.read_bytes()
+    edit(copy / "params.yaml", "data/mnist.npz", server.address("small.npz"))
+    assert stages_run(run_ok("dvc", "repro", cwd=copy)) == ["load"]  # equal arrays: what follows is not run again
+    assert stages_run(run_ok("dvc", "repro", cwd=copy)) == []
+    assert len(list((copy.parent / "cache" / "digits").iterdir())) == 1
+    np.savez(small_npz, **(digits | {"y_test": digits["y_test"][::-1]}))  # type: ignore[arg-type]
+    server.files["small.npz"] = small_npz.read_bytes()
+    assert "small.npz" in run_ok("dvc", "status", cwd=copy)
+    (copy.parent / "cache" / "digits").rename(copy.parent / "forgotten")
+    result = run("dvc", "repro", cwd=copy)
+    assert result.returncode != 0
+    assert "expected the SHA-256" in result.stderr
 
 
 def test_a_package_of_another_version_runs_everything(copy: Path) -> None:

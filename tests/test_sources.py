@@ -72,14 +72,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = self.path.removeprefix("/")
         self.server.requests.append(name)
-        if name not in self.server.files:
+        if self.do_HEAD():
+            content = self.server.files[name]
+            self.wfile.write(content[: len(content) // 2] if name == "cut.npz" else content)
+
+    def do_HEAD(self) -> bool:
+        content = self.server.files.get(self.path.removeprefix("/"))
+        if content is None:
             self.send_error(404)
-            return
-        content = self.server.files[name]
+            return False
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if name == "cut.npz" else content)
+        return True
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -95,6 +101,7 @@ def server(tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatc
     """A server that this process, and those it starts, trust; downloads are kept under `tmp_path`."""
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "localhost")
     with Server(authority.issue_cert("localhost")) as server:
