@@ -18,7 +18,11 @@ from tqdm import tqdm
 
 from stages.arrays import replacing
 from stages.console import InputError, on_terminal, run
+from stages.load import LoadParams
+from stages.params import read_params
+from stages.preprocess import PreprocessParams
 from stages.tables import write_json
+from stages.train import TrainParams
 
 
 def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
@@ -29,7 +33,7 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
         data: folder of the splits that `preprocess` wrote.
         folder: an empty folder to work in.
     """
-    text, count = re.subn(r"(?m)^  seed: \d+$", f"  seed: {seed}", Path("params.yaml").read_text(encoding="utf-8"))
+    text, count = re.subn(r"(?m)^  seed: \d+\b", f"  seed: {seed}", Path("params.yaml").read_text(encoding="utf-8"))
     if count != 1:
         raise InputError("params.yaml", expected="one line 'seed:'", received=str(count), hint="Restore it from Git.")
     (folder / "params.yaml").write_text(text, encoding="utf-8")
@@ -74,7 +78,15 @@ def study(seeds: Sequence[int], data: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             runs.append(run_seed(seed, data, Path(folder)))
     measured = [name for name in runs[0] if name != "seed"]
-    return {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
+    return {"params": settings()} | {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
+
+
+def settings() -> dict[str, Any]:
+    """All that a study belongs to: the values in params.yaml that can change a score, without the seed."""
+    path = Path("params.yaml")
+    load, preprocess = read_params(path, "load", LoadParams), read_params(path, "preprocess", PreprocessParams)
+    train = read_params(path, "train", TrainParams).model_dump(exclude={"seed", "classes"})
+    return {"load": load.model_dump(), "preprocess": preprocess.model_dump(), "train": train}
 
 
 def main() -> None:

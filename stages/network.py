@@ -33,7 +33,7 @@ def without_softmax(model: keras.Sequential) -> keras.Sequential:
     """A copy of `model` that ends in logits, with equal weights.
 
     The processor's approximate reciprocal inside softmax differs by maker. Losses and probabilities are therefore
-    computed from logits, by log-softmax, which divides nothing.
+    computed from logits, by log-softmax, which needs no reciprocal.
     """
     twin = keras.models.clone_model(model)
     twin.layers[-1].activation = keras.activations.linear

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from stages.console import InputError
+
 #: Read by TensorFlow and Keras while they are imported.
 ENVIRONMENT = {
     # oneDNN's graph operations choose their kernels by processor; TensorFlow's own do not.
@@ -31,7 +33,8 @@ ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
-#: Switches of compilation, mixed precision and kernels that change the bits if they stand in the environment.
+#: Switches of compilation, mixed precision and kernels that change the bits if they stand in the environment. So do
+#: Keras's own, which can cut a training short (KERAS_MAX_EPOCHS): of those, only the ones in KEPT stay.
 REMOVED = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
@@ -39,6 +42,8 @@ REMOVED = (
     "TF_USE_CUSTOM_CONTRACTION_KERNEL",
     "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL",
 )
+
+KEPT = ("KERAS_BACKEND", "KERAS_HOME")
 
 #: Bytes of the L1, L2 and L3 data caches that Eigen shall plan its matrix products for. It cuts a sum into parts that
 #: fit the L1 cache: 32 KiB on older Intel and on AMD Zen 1 to 4, but 48 KiB from Intel's Ice Lake and AMD's Zen 5 on.
@@ -56,12 +61,15 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
 
     Returns:
         Why this machine may give other bits than the committed ones. Empty: the bytes must be equal.
+
+    Raises:
+        InputError: the device is 'gpu' and TensorFlow finds none.
     """
     if "tensorflow" not in sys.modules:
         os.environ.update(ENVIRONMENT)
-        for name in REMOVED:
-            os.environ.pop(name, None)
-    elif any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
+        for name in _harmful():
+            del os.environ[name]
+    elif _harmful() or any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         raise RuntimeError("numerics.configure() must run before TensorFlow is imported")
     with _quiet_standard_error():
         import keras
@@ -71,6 +79,13 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
 
     if device == "cpu":
         tf.config.set_visible_devices([], "GPU")
+    elif not tf.config.list_physical_devices("GPU"):
+        raise InputError(
+            "parameter 'train.device'",
+            expected="'cpu', or a GPU that TensorFlow finds",
+            received="'gpu', and it finds none",
+            hint="Install tensorflow[and-cuda] of the same version, or set 'train.device' to cpu.",
+        )
     # Several threads would cut one sum into as many parts. Parallel work is between operations, which cut nothing.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(cores())
@@ -101,6 +116,11 @@ def deviations(*, device: str, pinned: bool) -> list[str]:
     if not pinned:
         reasons.append("Eigen's cache sizes cannot be pinned in this package of TensorFlow")
     return reasons
+
+
+def _harmful() -> list[str]:
+    """The variables of the environment that may change the bits."""
+    return [name for name in os.environ if name in REMOVED or (name.startswith("KERAS_") and name not in KEPT)]
 
 
 @contextmanager

@@ -22,6 +22,9 @@ HOSTILE = {
     "TF_NUM_INTEROP_THREADS": "1",
     "OMP_NUM_THREADS": "3",
     "TF_DETERMINISTIC_OPS": "0",
+    "KERAS_MAX_EPOCHS": "1",
+    "KERAS_MAX_STEPS_PER_EPOCH": "1",
+    "KERAS_NNX_ENABLED": "1",
 }
 
 
@@ -44,14 +47,15 @@ from stages import numerics
 numerics.configure(seed=0)
 import keras, tensorflow as tf
 print(json.dumps([
-    {name: os.environ.get(name) for name in (*numerics.ENVIRONMENT, *numerics.REMOVED)},
+    {name: os.environ.get(name) for name in (*numerics.ENVIRONMENT, *numerics.REMOVED)}, sorted(os.environ),
     keras.backend.backend(), keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format(),
     tf.config.threading.get_intra_op_parallelism_threads(), tf.config.optimizer.get_experimental_options(),
 ]))
 """
     result = python(code, **HOSTILE, KERAS_HOME=str(tmp_path))
     assert result.returncode == 0, result.stderr
-    names, *rest = json.loads(result.stdout)
+    names, variables, *rest = json.loads(result.stdout)
+    assert [name for name in variables if name.startswith("KERAS_")] == ["KERAS_BACKEND", "KERAS_HOME"]
     assert names == numerics.ENVIRONMENT | dict.fromkeys(numerics.REMOVED)
     *keras_settings, threads, options = rest
     assert keras_settings == ["tensorflow", "float32", 1e-7, "channels_last"]
@@ -82,6 +86,18 @@ def test_configuring_after_tensorflow_was_imported_otherwise_is_refused() -> Non
         "import tensorflow\nfrom stages import numerics\nnumerics.configure(seed=0)", TF_ENABLE_ONEDNN_OPTS="1"
     )
     assert "RuntimeError: numerics.configure() must run before TensorFlow is imported" in result.stderr
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    code = """
+from stages import numerics
+from stages.console import run
+run(lambda: numerics.configure(seed=0, device="gpu"))
+"""
+    result = python(code, CUDA_VISIBLE_DEVICES="-1")
+    assert result.returncode == 1
+    assert result.stderr.startswith("ERROR: parameter 'train.device': expected 'cpu', or a GPU that TensorFlow finds.")
+    assert result.stderr.count("\n") == 1
 
 
 def test_cores_are_those_that_the_process_may_use() -> None:

@@ -87,7 +87,7 @@ def make_sample(root: Path, folder: Path) -> None:
         sample = {name: arrays[name][: SAMPLE["train" if "train" in name else "test"]] for name in NPZ_NAMES}
     np.savez(folder / "data" / "mnist.npz", **sample)
     text = (folder / "params.yaml").read_text(encoding="utf-8")
-    text, count = re.subn(r"(?m)^  epochs: \d+$", "  epochs: 2", text)
+    text, count = re.subn(r"(?m)^  epochs: \d+\b", "  epochs: 2", text)
     if count != 1:
         raise InputError("params.yaml", expected="one line of epochs", received=str(count), hint="Restore it from Git.")
     (folder / "params.yaml").write_text(text, encoding="utf-8")
