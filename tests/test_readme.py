@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.seeds import settings
 from stages.console import InputError
 from tests.conftest import ROOT
 from verify.readme import WORDS, fill
@@ -66,6 +67,7 @@ def test_the_committed_run_is_the_run_of_its_seed_and_a_typical_one() -> None:
     match = re.search(r"^  seed: (\d+)$", (ROOT / "params.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     assert match is not None
     scores = json.loads((ROOT / "metrics" / "scores.json").read_text())
+    assert study["params"] == settings(), "run `make seeds`"
     run = next(run for run in study["runs"] if run["seed"] == int(match[1]))
     assert (run["test_accuracy"], run["train_accuracy"]) == (scores["test"]["accuracy"], scores["train"]["accuracy"])
     mean = study["test_accuracy"]["mean"]

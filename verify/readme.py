@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bench.seeds import settings
 from stages.console import InputError, run
 from stages.tables import read_csv
 
@@ -22,7 +23,7 @@ WORDS = {
         "gap": "gap: training minus test, the overfitting",
         "first": "first ten test images right",
         "first image": "the first: a {label}, read as {predicted} with probability",
-        "seeds": "this run | mean of {n} seeds | spread (standard deviation) | least | greatest",
+        "seeds": "this run | mean of {n} seeds | spread (standard deviation) | min | max",
         "published": "published",
         "processors": "processor | L1 data cache | threads | SHA-256 of the model",
         "native": "natively, on the machine that wrote this table",
@@ -41,7 +42,7 @@ WORDS = {
         "processors": "bộ xử lý | bộ nhớ đệm L1 dữ liệu | số luồng | SHA-256 của mô hình",
         "native": "chạy trực tiếp, trên máy đã ghi bảng này",
         "own": "của chính nó",
-        "emulated": "mô phỏng",
+        "emulated": "giả lập",
     },
 }
 
@@ -57,6 +58,14 @@ def results(root: Path, words: dict[str, str]) -> str:
     scores, history, seeds = (
         _read(root / name) for name in ("metrics/scores.json", "metrics/history.json", "bench/results/seeds.json")
     )
+    if seeds["params"] != settings():
+        raise InputError(
+            "bench/results/seeds.json",
+            expected=f"the spread over seeds with params.yaml as it is, {settings()}",
+            received=f"one with {seeds['params']}",
+            hint="Run `make seeds`.",
+        )
+    #: published: F. Chollet, Deep Learning with Python (2017), section 2.1
     figures = [
         ("test", scores["test"]["accuracy"], "test_accuracy", "97.85 %"),
         ("last", history["last_epoch"]["accuracy"], "last_epoch_accuracy", "98.9 %"),
