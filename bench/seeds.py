@@ -5,7 +5,7 @@ python -m bench.seeds --seeds 10 --data data/prepared --out bench/results/seeds.
 
 import argparse
 import json
-import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +23,7 @@ from stages.params import read_params
 from stages.preprocess import PreprocessParams
 from stages.tables import write_json
 from stages.train import TrainParams
+from verify.parameters import set_parameter
 
 
 def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
@@ -33,10 +34,7 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
         data: folder of the splits that `preprocess` wrote.
         folder: an empty folder to work in.
     """
-    text, count = re.subn(r"(?m)^  seed: \d+\b", f"  seed: {seed}", Path("params.yaml").read_text(encoding="utf-8"))
-    if count != 1:
-        raise InputError("params.yaml", expected="one line 'seed:'", received=str(count), hint="Restore it from Git.")
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    set_parameter(Path(shutil.copy("params.yaml", folder)), "seed", seed)
     common = ["--params", f"{folder}/params.yaml", "--data", f"{data}", "--model", f"{folder}/model.keras"]
     history = ["--history", f"{folder}/history.csv"]
     for stage, extra in (("train", ["--platform", f"{folder}/platform.json"]), ("evaluate", ["--out", f"{folder}"])):

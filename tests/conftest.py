@@ -54,16 +54,10 @@ def run_ok(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> st
     return result.stdout + result.stderr
 
 
-@pytest.fixture
-def project(tmp_path: Path, digits: Arrays) -> Path:
-    """A Git and DVC repository with this project's graph and code, on the small sample, with nothing run yet."""
-    return make_project(tmp_path / "project", digits)
-
-
 def make_project(path: Path, digits: Arrays) -> Path:
-    """Make the repository of the fixture `project` at `path`."""
+    """Make a Git and DVC repository with this project's graph and code, on the small sample, with nothing run yet."""
+    path.mkdir()
     for name in ("dvc.yaml", "params.yaml", "requirements.lock", ".gitignore", ".dvcignore"):
-        path.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, path / name)
     shutil.copytree(ROOT / "stages", path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     (path / "data").mkdir()

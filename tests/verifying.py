@@ -21,6 +21,7 @@ import pytest
 from stages import console
 from tests.conftest import Arrays, commit, environment, make_project, run_ok
 from verify.__main__ import main
+from verify.parameters import set_parameter
 
 #: What the toy's stages do wrong is told them by the environment, so that a good commit can meet a bad machine.
 TOY = {
@@ -79,7 +80,7 @@ def rebuild(path: Path) -> None:
 
 
 def build_small(path: Path, digits: Arrays) -> Path:
-    """Make, run and commit the project of the fixture `project` at `path`, smaller still."""
+    """Make, run and commit the project of `make_project` at `path`, smaller still."""
     make_project(path, digits)
     for name, value in (("epochs", 1), ("units", 16), ("seed", 0), ("worst", 25)):
         set_param(path, name, value)
@@ -89,12 +90,7 @@ def build_small(path: Path, digits: Arrays) -> Path:
 
 def set_param(path: Path, name: str, value: object) -> None:
     """Give another value to a parameter whose name stands once among the sections of params.yaml."""
-    file = path / "params.yaml"
-    text, count = re.subn(
-        rf"^  {name}: .*$", f"  {name}: {value}", file.read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    assert count == 1, name
-    file.write_text(text, encoding="utf-8")
+    set_parameter(path / "params.yaml", name, value)
 
 
 def small_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:

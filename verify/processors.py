@@ -8,7 +8,6 @@ these, a copy of it is made whose cache tables hold that size.
 import argparse
 import hashlib
 import os
-import re
 import shlex
 import shutil
 import struct
@@ -27,6 +26,7 @@ import yaml
 from stages.console import InputError, run
 from stages.sources import NPZ_NAMES
 from stages.tables import write_json
+from verify.parameters import set_parameter
 
 #: A data cache in the emulator's tables: kind, level, size, line, ways, partitions, sets (QEMU, target/i386/cpu.c).
 _CACHE = struct.Struct("<IBxxxIHBBI")
@@ -36,7 +36,7 @@ _L1_48K = _CACHE.pack(0, 1, 48 * 2**10, 64, 12, 1, 64)
 #: Images of the sample, few since emulation is slow: two batches and a shorter one an epoch.
 SAMPLE = {"train": 300, "test": 100}
 
-#: Stages of the graph, in order, with what stands for the folder's Python in their commands.
+#: Stages of the graph, in order.
 STAGES = ("load", "preprocess", "train", "evaluate")
 
 
@@ -86,11 +86,7 @@ def make_sample(root: Path, folder: Path) -> None:
     with np.load(root / "data" / "mnist.npz", allow_pickle=False) as arrays:
         sample = {name: arrays[name][: SAMPLE["train" if "train" in name else "test"]] for name in NPZ_NAMES}
     np.savez(folder / "data" / "mnist.npz", **sample)
-    text = (folder / "params.yaml").read_text(encoding="utf-8")
-    text, count = re.subn(r"(?m)^  epochs: \d+\b", "  epochs: 2", text)
-    if count != 1:
-        raise InputError("params.yaml", expected="one line of epochs", received=str(count), hint="Restore it from Git.")
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    set_parameter(folder / "params.yaml", "epochs", 2)
 
 
 def run_stages(
