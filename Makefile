@@ -5,7 +5,7 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test verify seeds processors readme lock clean
+.PHONY: help setup repro test verify seeds processors bench readme lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ seeds: repro ## Train with ten seeds and write bench/results/seeds.json (five mi
 
 processors: $(VENV)/runtime.stamp ## Train a sample on four emulated processors and write bench/results/processors.json
 	@$(RUN) python -m verify.processors --out bench/results/processors.json
+
+bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results (ten minutes, machine idle)
+	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
 
 readme: $(VENV)/runtime.stamp ## Write the figures of both READMEs from the committed results
 	@$(RUN) python -m verify.readme README.md README.vi.md

@@ -160,10 +160,10 @@ class NpyFile:
         return values.reshape(stop - start, *self.shape[1:])
 
     def read(self) -> NDArray[np.generic]:
-        """The whole array, mapped, not copied."""
+        """The whole array, mapped, not copied. What is written to it never reaches the file."""
         if not len(self):  # no bytes cannot be mapped
             return np.empty(self.shape, self.dtype)
-        return np.memmap(self.path, self.dtype, "r", self._offset, self.shape)
+        return np.memmap(self.path, self.dtype, "c", self._offset, self.shape)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.generic]]:
         """Rows `start` to `stop` in blocks of at most BLOCK_BYTES (but at least one row)."""

@@ -1,10 +1,12 @@
 """Stage 4, evaluate: a model and the splits to metrics, plots and a picture of the worst mistakes."""
 
 import argparse
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from stages import numerics
@@ -59,12 +61,14 @@ def predict(model: "keras.Sequential", split: Split, batch_size: int) -> Predict
     from stages.network import without_softmax
 
     logits = without_softmax(model)
-    log_probabilities = tf.function(lambda features: tf.nn.log_softmax(logits(features)))
+    log_probabilities = tf.function(lambda features: tf.nn.log_softmax(logits(features)), reduce_retracing=True)
     count = len(split.features)
-    parts = [
-        log_probabilities(split.features.rows(start, min(start + batch_size, count))).numpy()
-        for start in range(0, count, batch_size)
-    ]
+
+    def predict_batch(start: int) -> NDArray[np.float32]:
+        return log_probabilities(split.features.rows(start, min(start + batch_size, count))).numpy()
+
+    with ThreadPoolExecutor(numerics.cores()) as pool:  # one batch a core: who computes it changes no bit
+        parts = list(pool.map(predict_batch, range(0, count, batch_size)))
     return Predictions(np.concatenate(parts), split.labels)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from stages import startup
 from stages.console import InputError
 
 #: Read by TensorFlow and Keras while they are imported.
@@ -29,6 +30,9 @@ ENVIRONMENT = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     # Keras may be configured for another backend.
     "KERAS_BACKEND": "tensorflow",
+    # XLA compiles the optimizer's update. Its simplifier would turn x / sqrt(y) into x * rsqrt(y), which is approximate
+    # and differs by CPU maker.
+    "XLA_FLAGS": "--xla_disable_hlo_passes=algsimp --xla_cpu_max_isa=AVX2",
     # Quiet: TensorFlow reports on start-up what it does not find (CUDA), which is no error here.
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
@@ -37,7 +41,6 @@ ENVIRONMENT = {
 #: Keras's own, which can cut a training short (KERAS_MAX_EPOCHS): of those, only the ones in KEPT stay.
 REMOVED = (
     "TF_XLA_FLAGS",
-    "XLA_FLAGS",
     "TF_ENABLE_AUTO_MIXED_PRECISION",
     "TF_USE_CUSTOM_CONTRACTION_KERNEL",
     "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL",
@@ -71,7 +74,8 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
             del os.environ[name]
     elif _harmful() or any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         raise RuntimeError("numerics.configure() must run before TensorFlow is imported")
-    with _quiet_standard_error():
+    startup.keep_memory()
+    with _quiet_standard_error(), startup.quick_import():
         import keras
         import tensorflow as tf
 

@@ -59,7 +59,7 @@ def train(params: TrainParams, data: Path, model: Path, history: Path, platform:
     training = open_split(data, "train", classes=params.classes)
     validation = open_split(data, "validation", classes=params.classes, may_be_empty=True)
     deviations = numerics.configure(seed=params.seed, device=params.device)
-    # TensorFlow is imported from here on: three seconds that a wrong parameter need not wait for.
+    # TensorFlow is imported from here on: seconds that a wrong parameter need not wait for.
     import tensorflow as tf
 
     from stages import network
@@ -68,8 +68,10 @@ def train(params: TrainParams, data: Path, model: Path, history: Path, platform:
     digits = network.dense(features=784, units=params.units, classes=params.classes)
     values = trainer.train(
         digits,
-        (tf.constant(training.features.read()), tf.constant(training.labels)),
-        (validation.features.read(), validation.labels) if len(validation.labels) else None,
+        (trainer.tensor(training.features.read()), tf.constant(training.labels)),
+        (trainer.tensor(validation.features.read()), tf.constant(validation.labels))
+        if len(validation.labels)
+        else None,
         **params.model_dump(include={"optimizer", "learning_rate", "epochs", "batch_size", "shards", "seed"}),
         verbose=1 if on_terminal() else 2,
     )

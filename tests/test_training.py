@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stages import numerics
+from stages.arrays import NpyFile
 from stages.console import InputError
 from stages.train import require_finite
 from tests.conftest import Arrays
@@ -97,6 +98,48 @@ def test_training_twice_gives_equal_bits_and_another_seed_gives_others(batch: tu
     assert weights(1) == weights(1) != weights(2)
 
 
+def test_the_order_of_adding_the_shards_counts(batch: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def weights() -> bytes:
+        keras.utils.set_random_seed(0)
+        model = small()
+        fit(batch, model, shards=4)
+        return b"".join(array.tobytes() for array in model.get_weights())
+
+    in_order, add_n = weights(), tf.add_n
+    assert weights() == in_order
+    monkeypatch.setattr(tf, "add_n", lambda parts: add_n(parts[::-1]))
+    assert weights() != in_order
+
+
+def test_a_mapped_file_is_not_copied_and_not_changed(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((10, 784), np.float32)
+    np.save(tmp_path / "features.npy", values)
+    mapped = NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read()
+    tensor = training.tensor(mapped)
+    np.testing.assert_array_equal(tensor, values)
+    mapped[3] = 7
+    assert tensor[3, 0] == 7  # the same memory
+    np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), values)
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_an_array_that_tensorflow_cannot_use_in_place_is_copied(rows: int) -> None:
+    room = np.zeros(2**12, np.float32)
+    start = 1 + (-room.ctypes.data // 4) % 16  # four bytes beyond a multiple of 64
+    array = room[start : start + 10 * rows].reshape(rows, 10)
+    tensor = training.tensor(array)
+    array[:] = 1
+    assert tensor.shape == (rows, 10)
+    assert float(tf.reduce_sum(tensor)) == 0
+
+
+def test_batches_in_order_hold_every_row() -> None:
+    dataset = training.in_order(tf.range(10), tf.range(10, 20), batch_size=4)
+    assert [rows.numpy().tolist() for rows, _ in dataset] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [labels.numpy().tolist() for _, labels in dataset][-1] == [18, 19]
+    assert len(dataset) == 3
+
+
 @pytest.mark.parametrize(("count", "batch_size", "shards"), [(600, 128, 4), (5, 4, 4), (3, 8, 16), (1, 1, 1)])
 def test_every_image_counts_once_an_epoch(batch: tuple[Any, Any], count: int, batch_size: int, shards: int) -> None:
     seen: list[int] = []
@@ -129,7 +172,7 @@ def test_the_loss_is_the_mean_over_all_images(batch: tuple[Any, Any]) -> None:
 
 def test_a_validation_split_has_its_own_history(batch: tuple[Any, Any]) -> None:
     settings: dict[str, Any] = {"optimizer": "rmsprop", "learning_rate": 0.001, "epochs": 2, "batch_size": 64}
-    split = (batch[0][500:].numpy(), batch[1][500:].numpy())
+    split = (batch[0][500:], batch[1][500:])
     history = training.train(small(), (batch[0][:500], batch[1][:500]), split, **settings, shards=2, seed=0, verbose=0)
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert 0 < history["val_accuracy"][1] <= 1

@@ -1,0 +1,301 @@
+"""How fast the pipeline is: measured against two baselines in the same run, in turns, since machines are noisy.
+
+python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
+
+It measures the last commit, in a clean clone with an empty cache. Each figure is the median of its rounds, with the
+least and the greatest, on the wall and of the processor. Ratios are of medians.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from bench.chart import draw
+from stages import numerics
+from stages.arrays import replacing
+from stages.console import InputError, on_terminal, run
+from stages.tables import write_json
+from verify.parameters import set_parameter
+
+ROOT = Path(__file__).parents[1]
+
+#: How often the training set is repeated to see how cost grows, and the epochs, so that each makes the same steps.
+GROWTH = {1: 16, 4: 4, 16: 1}
+
+#: What is aimed at: for each ratio of the table, the greatest that is good (for `efficiency`, the least).
+TARGETS = {
+    "cold": 0.8,
+    "fit": 0.6,
+    "efficiency": 0.5,
+    "nothing": 1.4,
+    "parameter": 1.5,
+    "arrays": 3.0,
+    "growth_time": 1.1,
+    "growth_memory": 1.1,
+    "peak_memory": 200.0,
+    "copies": 2.0,
+}
+
+Samples = dict[str, list[dict[str, float]]]
+
+
+def execute(command: Sequence[str], folder: Path, bin_folder: Path | None = None) -> dict[str, Any]:
+    """Run a command; seconds on the wall and of the processor with all its children, and what it printed.
+
+    Raises:
+        InputError: it failed.
+    """
+    path = os.pathsep.join([str(bin_folder or ""), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path.lstrip(os.pathsep), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."}
+    before, start = os.times(), time.perf_counter()
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    wall, after = time.perf_counter() - start, os.times()
+    if result.returncode:
+        raise InputError(
+            " ".join(command), expected="exit status 0", received=result.stderr[-2000:], hint="Run `make test` first."
+        )
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return {"wall": wall, "cpu": cpu, "output": result.stdout}
+
+
+def measured(command: Sequence[str], folder: Path) -> dict[str, Any]:
+    """What a command prints as its last line, in JSON."""
+    return dict(json.loads(execute(command, folder)["output"].splitlines()[-1]))
+
+
+class Clock:
+    """A folder with a `python` that writes down when each stage began and ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "log"
+        folder.mkdir()
+        self.log.touch()
+        program = folder / "python"
+        program.write_text(
+            f'#!/bin/sh\nstart=$(date +%s.%N)\n"{sys.executable}" "$@"\nstatus=$?\n'
+            f'echo "$2 $start $(date +%s.%N)" >> "{self.log}"\nexit $status\n'
+        )
+        program.chmod(0o755)
+
+    def take(self) -> dict[str, float]:
+        """Seconds of each stage since the last call."""
+        lines = [line.split() for line in self.log.read_text().splitlines()]
+        self.log.write_text("")
+        return {module.removeprefix("stages."): float(end) - float(start) for module, start, end in lines}
+
+
+def prepare_clone(folder: Path) -> Path:
+    """A clone of the last commit that has results of no stage: everything must run."""
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    (folder / "dvc.lock").unlink()
+    shutil.rmtree(folder / "metrics")
+    return folder
+
+
+def prepare_naive(folder: Path) -> Path:
+    """The naive pipeline, with the data and an empty cache."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "bench" / "naive", folder)
+    shutil.copy(ROOT / "data" / "mnist.npz", folder)
+    subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=folder, check=True)
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+    return folder
+
+
+def cold_round(folder: Path, samples: Samples) -> None:
+    """The script, the naive pipeline and ours, each from nothing; and of ours the parts."""
+    script = execute([sys.executable, "-m", "bench.script", "data/mnist.npz"], ROOT)
+    told = json.loads(script["output"])
+    add(samples, "script", script)
+    add(samples, "script fit", {"wall": told["seconds"]["fit"], "cpu": told["seconds"]["fit_cpu"]})
+    clone = prepare_clone(folder / "clone")
+    clock = Clock(folder / f"clock{len(samples['script'])}")
+    add(samples, "cold", execute(["dvc", "repro"], clone, clock.folder))
+    stages = clock.take()
+    if list(stages) != ["load", "preprocess", "train", "evaluate"]:
+        raise RuntimeError(f"a cold run must execute four stages, and executed {list(stages)}")
+    for name, seconds in stages.items():
+        add(samples, f"cold {name}", {"wall": seconds})
+    add(samples, "cold dvc", {"wall": samples["cold"][-1]["wall"] - sum(stages.values())})
+    fit = measured(
+        [sys.executable, "-m", "bench.parts", "fit", "--params", "params.yaml", "--data", "data/prepared"], clone
+    )
+    add(samples, "import", fit["import"])
+    add(samples, "fit", fit["fit"])
+    add(samples, "efficiency", {"wall": fit["arithmetic"] / fit["fit"]["wall"] / fit["rate"]})
+    add(samples, "rate", {"wall": fit["rate"]})
+    add(samples, "naive", execute(["dvc", "repro"], prepare_naive(folder / "naive")))
+
+
+def warm_round(clone: Path, clock: Clock, samples: Samples, seed: int) -> None:
+    """Nothing to do, three times against `dvc status`; then one parameter of `train` changed."""
+    for _ in range(3):
+        add(samples, "status", execute(["dvc", "status"], clone, clock.folder))
+        add(samples, "nothing", execute(["dvc", "repro"], clone, clock.folder))
+    if clock.take():
+        raise RuntimeError("with nothing to do, a stage was executed")
+    set_parameter(clone / "params.yaml", "seed", seed)
+    whole = execute(["dvc", "repro"], clone, clock.folder)
+    stages = clock.take()
+    if list(stages) != ["train", "evaluate"]:
+        raise RuntimeError(f"another seed must execute train and evaluate, and executed {list(stages)}")
+    add(samples, "parameter", {"wall": whole["wall"] - sum(stages.values())})
+
+
+def arrays_round(folder: Path, samples: Samples) -> None:
+    """Load, preprocess and hash against copying the same bytes."""
+    out = folder / "arrays"
+    shutil.rmtree(out, ignore_errors=True)
+    parts = measured(
+        [sys.executable, "-m", "bench.parts", "arrays", "--params", "params.yaml", "--out", str(out)], ROOT
+    )
+    for name in ("load", "preprocess", "hash", "copy"):
+        add(samples, f"arrays {name}", parts[name])
+    ours = {kind: sum(parts[name][kind] for name in ("load", "preprocess", "hash")) for kind in ("wall", "cpu")}
+    add(samples, "arrays", ours)
+
+
+def make_tiled(times: int, folder: Path) -> None:
+    """MNIST with its training set repeated, and the parameters to train on it for as many steps as ever."""
+    folder.mkdir()
+    with np.load(ROOT / "data" / "mnist.npz") as archive:
+        sets = {name: archive[name] for name in archive.files}
+    for name in ("x_train", "y_train"):
+        sets[name] = np.concatenate([sets[name]] * times)
+    np.savez_compressed(folder / "tiled.npz", **sets)
+    params = Path(shutil.copy(ROOT / "params.yaml", folder))
+    set_parameter(params, "source", str(folder / "tiled.npz"))
+    set_parameter(params, "epochs", GROWTH[times])
+
+
+def growth_round(folder: Path, times: int, samples: Samples) -> None:
+    """Load, preprocess and train on `times` as many images: seconds an image, and memory."""
+    if not folder.exists():
+        make_tiled(times, folder)
+    common = ["--params", str(folder / "params.yaml")]
+    raw, prepared = str(folder / "raw"), str(folder / "prepared")
+    parts = {
+        "load": ["--out", raw],
+        "preprocess": ["--raw", raw, "--out", prepared],
+        "fit": ["--data", prepared],
+    }
+    for part, options in parts.items():
+        told = measured([sys.executable, "-m", "bench.parts", part, *common, *options], ROOT)
+        images = told.get("images", 60000 * times + 10000)
+        seconds = told["fit" if part == "fit" else "seconds"]
+        name = f"{'train' if part == 'fit' else part} x{times}"
+        add(samples, name, {kind: value / images for kind, value in seconds.items()})
+        memory = told["memory"] / told["features"] if part == "fit" else told["peak"] / 1e6
+        add(samples, f"{name} memory", {"wall": memory})
+
+
+def add(samples: Samples, name: str, sample: dict[str, Any]) -> None:
+    """Keep the numbers of a sample."""
+    samples.setdefault(name, []).append({kind: value for kind, value in sample.items() if kind in ("wall", "cpu")})
+
+
+def summarize(samples: Samples) -> dict[str, Any]:
+    """Median, least, greatest and number of the rounds, for each thing that was measured."""
+    return {
+        name: {
+            kind: {
+                "median": statistics.median(values := [sample[kind] for sample in rounds]),
+                "min": min(values),
+                "max": max(values),
+                "n": len(values),
+            }
+            for kind in rounds[0]
+        }
+        for name, rounds in samples.items()
+    }
+
+
+def ratios(times: dict[str, Any]) -> dict[str, float]:
+    """The figures that have a target."""
+
+    def median(name: str) -> float:
+        return float(times[name]["wall"]["median"])
+
+    def growth(part: str, kind: str = "") -> float:
+        values = [median(f"{part} x{times}{kind}") for times in GROWTH]
+        return max(values) / min(values)
+
+    stages = ("load", "preprocess")
+    return {
+        "cold": median("cold") / median("script"),
+        "cold against naive": median("cold") / median("naive"),
+        "fit": median("fit") / median("script fit"),
+        "efficiency": median("efficiency"),
+        "nothing": median("nothing") / median("status"),
+        "parameter": median("parameter"),
+        "arrays": median("arrays") / median("arrays copy"),
+        "growth_time": max(growth(part) for part in (*stages, "train")),
+        "growth_memory": max(growth(part, " memory") for part in stages),
+        "peak_memory": max(median(f"{part} x{times} memory") for part in stages for times in GROWTH),
+        "copies": median(f"train x{max(GROWTH)} memory"),
+    }
+
+
+def measure(rounds: int, folder: Path) -> Samples:
+    """All rounds, in turns, in an empty folder."""
+    samples: Samples = {}
+    steps = tqdm(total=rounds * 3 + len(GROWTH) * min(rounds, 3), desc="bench", disable=not on_terminal())
+    for number in range(rounds):
+        cold_round(folder, samples)
+        steps.update()
+        warm_round(folder / "clone", Clock(folder / f"warm{number}"), samples, seed=1000 + number)
+        steps.update()
+        arrays_round(folder, samples)
+        steps.update()
+    for _ in range(min(rounds, 3)):
+        for times in GROWTH:
+            growth_round(folder / f"x{times}", times, samples)
+            steps.update()
+    return samples
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if sys.platform == "linux" else []
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    flags = numerics.cpu_flags()
+    widest = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "none")
+    return {"cpu": model, "cores": numerics.cores(), "vector": widest, "python": platform.python_version()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
+    parser.add_argument("--rounds", type=int, required=True, help="how often each is measured")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("--chart", type=Path, required=True, help="the PNG to write")
+    args = parser.parse_args()
+    if args.rounds < 1:
+        raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take ten minutes.")
+    with tempfile.TemporaryDirectory() as folder:
+        times = summarize(measure(args.rounds, Path(folder)))
+    result = {"machine": machine(), "targets": TARGETS, "ratios": ratios(times), "times": times}
+    with replacing(args.out, args.chart) as (out, chart):
+        write_json(out, result)
+        draw(result, chart)
+    for name, value in result["ratios"].items():
+        sys.stdout.write(f"{name:20} {value:8.2f}   target {TARGETS.get(name, '')}\n")
+
+
+if __name__ == "__main__":
+    run(main)
