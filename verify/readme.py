@@ -29,6 +29,19 @@ WORDS = {
         "native": "natively, on the machine that wrote this table",
         "own": "its own",
         "emulated": "emulated",
+        "speed": "median of {n} rounds in turns | this pipeline | baseline | ratio | target",
+        "cold": "cold `dvc repro`, four stages; baseline: the recipe as one script",
+        "cold against naive": "the same; baseline: a plain four-stage DVC pipeline",
+        "fit": "training alone; baseline: `model.fit` on NumPy arrays",
+        "efficiency": "arithmetic that training needs, against large matrix products in the same time",
+        "nothing": "`dvc repro` with nothing to do; baseline: `dvc status`",
+        "parameter": "another seed: time beyond the stages `train` and `evaluate`",
+        "arrays": "load, preprocess, hash; baseline: copying the same bytes",
+        "growth_time": "1, 4 and 16 times the images: seconds an image, greatest against least",
+        "growth_memory": "the same: peak memory of load and preprocess, greatest against least",
+        "peak_memory": "the same: greatest peak memory of load and preprocess",
+        "copies": "16 times the images: memory of training, in copies of the features",
+        "machine": "Measured on: {cpu}, {cores} cores, {vector}, Python {python}.",
     },
     "vi": {
         "test": "độ chính xác trên tập kiểm tra",
@@ -43,6 +56,19 @@ WORDS = {
         "native": "chạy trực tiếp, trên máy đã ghi bảng này",
         "own": "của chính nó",
         "emulated": "giả lập",
+        "speed": "trung vị của {n} vòng xen kẽ | pipeline này | mốc so sánh | tỉ lệ | mục tiêu",
+        "cold": "`dvc repro` từ đầu, bốn bước; mốc: công thức viết thành một script",
+        "cold against naive": "như trên; mốc: một pipeline DVC bốn bước đơn giản",
+        "fit": "riêng phần huấn luyện; mốc: `model.fit` trên mảng NumPy",
+        "efficiency": "số phép tính mà huấn luyện cần, so với nhân ma trận lớn trong cùng thời gian",
+        "nothing": "`dvc repro` khi không có gì để làm; mốc: `dvc status`",
+        "parameter": "đổi seed: thời gian ngoài hai bước `train` và `evaluate`",
+        "arrays": "đọc, tiền xử lý, băm; mốc: chép cùng số byte",
+        "growth_time": "1, 4 và 16 lần số ảnh: số giây mỗi ảnh, lớn nhất so với nhỏ nhất",
+        "growth_memory": "như trên: bộ nhớ đỉnh của load và preprocess, lớn nhất so với nhỏ nhất",
+        "peak_memory": "như trên: bộ nhớ đỉnh lớn nhất của load và preprocess",
+        "copies": "16 lần số ảnh: bộ nhớ của huấn luyện, tính bằng số bản sao của đặc trưng",
+        "machine": "Đo trên: {cpu}, {cores} nhân, {vector}, Python {python}.",
     },
 }
 
@@ -95,9 +121,40 @@ def processors(root: Path, words: dict[str, str]) -> str:
     return table(words["processors"], rows)
 
 
+#: Each ratio of bench/results/speed.json, with what was measured and its baseline.
+SPEED = {
+    "cold": ("cold", "script"),
+    "cold against naive": ("cold", "naive"),
+    "fit": ("fit", "script fit"),
+    "efficiency": (),
+    "nothing": ("nothing", "status"),
+    "parameter": (),
+    "arrays": ("arrays", "arrays copy"),
+    "growth_time": (),
+    "growth_memory": (),
+    "peak_memory": (),
+    "copies": (),
+}
+
+UNITS = {"parameter": " s", "peak_memory": " MB"}
+
+
+def speed(root: Path, words: dict[str, str]) -> str:
+    """What `make bench` measured: seconds, ratio and target."""
+    measured = _read(root / "bench" / "results" / "speed.json")
+    rows = []
+    for name, pair in SPEED.items():
+        seconds = [f"{measured['times'][part]['wall']['median']:.2f} s" for part in pair] or ["", ""]
+        unit, target = UNITS.get(name, ""), measured["targets"].get(name)
+        bound = "" if target is None else f"{'≥' if name == 'efficiency' else '≤'} {target:g}{unit}"
+        rows.append([words[name], *seconds, f"{measured['ratios'][name]:.2f}{unit}", bound])
+    header = words["speed"].format(n=measured["times"]["cold"]["wall"]["n"])
+    return f"{table(header, rows)}\n\n{words['machine'].format(**measured['machine'])}"
+
+
 def fill(text: str, root: Path, words: dict[str, str]) -> str:
     """Replace what stands between `<!-- name -->` and `<!-- /name -->` by the table of that name."""
-    for make in (results, processors):
+    for make in (results, processors, speed):
         name = make.__name__
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
