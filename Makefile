@@ -5,7 +5,7 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test verify seeds processors bench readme lock clean
+.PHONY: help setup repro test verify seeds processors bench readme card export lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,13 @@ bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into
 
 readme: $(VENV)/runtime.stamp ## Write the figures of both READMEs from the committed results
 	@$(RUN) python -m verify.readme README.md README.vi.md
+
+card: $(VENV)/dev.stamp ## Write the model card, docs/model-card.md, from the committed results
+	@$(RUN) python -m apps.card $(CARD) --out docs/model-card.md
+
+export: repro $(VENV)/dev.stamp ## Write the model as SavedModel and ONNX file, with its card, into export/
+	@$(RUN) python -m apps.export $(CARD) --data data/prepared --out export
+CARD := --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras --seeds bench/results/seeds.json
 
 lock: $(VENV)/dev.stamp ## Pin the newest versions that pyproject.toml allows
 	@$(RUN) python -m pip install --quiet 'uv>=0.8'
