@@ -52,7 +52,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
             for name, value in times.items()
             if name.startswith(f"{stage} x") and "memory" not in name
         }
-        growth.plot(list(points), [value["wall"]["median"] * 1e6 for value in points.values()], marker="o", label=stage)
+        growth.plot(list(points), [value["wall"]["median"] for value in points.values()], marker="o", label=stage)
     growth.set_xscale("log", base=4)
     growth.set_xticks(list(points), [f"x{times}" for times in points])
     growth.set_ylim(bottom=0)

@@ -9,7 +9,6 @@ python -m bench.parts preprocess --params params.yaml --raw FOLDER/raw --out FOL
 import argparse
 import hashlib
 import json
-import resource
 import shutil
 import statistics
 import sys
@@ -38,8 +37,12 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held at once, mapped files included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    """The most memory that this process has held at once, mapped files included (Linux).
+
+    Not `getrusage`: its figure includes what the process was before it became this program.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def dense_arithmetic(*, images: int, epochs: int, sizes: list[int]) -> int:

@@ -52,14 +52,16 @@ TARGETS = {
 Samples = dict[str, list[dict[str, float]]]
 
 
-def execute(command: Sequence[str], folder: Path, bin_folder: Path | None = None) -> dict[str, Any]:
+def execute(command: Sequence[str], folder: Path, bin_folder: Path | None = None, **variables: str) -> dict[str, Any]:
     """Run a command; seconds on the wall and of the processor with all its children, and what it printed.
 
     Raises:
         InputError: it failed.
     """
     path = os.pathsep.join([str(bin_folder or ""), str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path.lstrip(os.pathsep), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."}
+    environment = (
+        os.environ | {"PATH": path.lstrip(os.pathsep), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."} | variables
+    )
     before, start = os.times(), time.perf_counter()
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     wall, after = time.perf_counter() - start, os.times()
@@ -123,6 +125,9 @@ def cold_round(folder: Path, samples: Samples) -> None:
     told = json.loads(script["output"])
     add(samples, "script", script)
     add(samples, "script fit", {"wall": told["seconds"]["fit"], "cpu": told["seconds"]["fit_cpu"]})
+    held = execute([sys.executable, "-m", "bench.script", "data/mnist.npz"], ROOT, ONEDNN_MAX_CPU_ISA="AVX2")
+    told = json.loads(held["output"])["seconds"]
+    add(samples, "script fit held to AVX2", {"wall": told["fit"], "cpu": told["fit_cpu"]})
     clone = prepare_clone(folder / "clone")
     clock = Clock(folder / f"clock{len(samples['script'])}")
     add(samples, "cold", execute(["dvc", "repro"], clone, clock.folder))
@@ -199,7 +204,7 @@ def growth_round(folder: Path, times: int, samples: Samples) -> None:
         images = told.get("images", 60000 * times + 10000)
         seconds = told["fit" if part == "fit" else "seconds"]
         name = f"{'train' if part == 'fit' else part} x{times}"
-        add(samples, name, {kind: value / images for kind, value in seconds.items()})
+        add(samples, name, {kind: 1e6 * value / images for kind, value in seconds.items()})  # microseconds
         memory = told["memory"] / told["features"] if part == "fit" else told["peak"] / 1e6
         add(samples, f"{name} memory", {"wall": memory})
 
@@ -240,6 +245,7 @@ def ratios(times: dict[str, Any]) -> dict[str, float]:
         "cold": median("cold") / median("script"),
         "cold against naive": median("cold") / median("naive"),
         "fit": median("fit") / median("script fit"),
+        "fit held to AVX2": median("fit") / median("script fit held to AVX2"),
         "efficiency": median("efficiency"),
         "nothing": median("nothing") / median("status"),
         "parameter": median("parameter"),
