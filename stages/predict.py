@@ -1,0 +1,180 @@
+"""Read digits from pictures with the trained model. Not a stage: it prints, and writes nothing.
+
+What cannot be read is named in one line each, everything else is read, and the exit status is then 1.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import numerics
+from stages.console import InputError, run
+from stages.handwriting import read_digit
+from stages.preprocess import to_features
+
+if TYPE_CHECKING:
+    import keras
+
+#: Bytes of the largest file: more than a photograph has.
+MAX_BYTES = 64 * 2**20
+
+
+class Classifier(NamedTuple):
+    """A trained model, from images to probabilities."""
+
+    names: Sequence[str]  # of the classes
+    probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # [n, 28, 28], 255 is ink, to [n, classes]
+
+
+def open_classifier(path: Path, names: Sequence[str] | None = None) -> Classifier:
+    """Open a trained model.
+
+    Args:
+        path: the .keras file.
+        names: of the classes, in the order of the labels. None: 0, 1, 2, ...
+
+    Raises:
+        InputError: the file is missing or damaged, the model is not from [n, 784] to [n, classes], or there are not as
+            many names as classes.
+    """
+    if not path.is_file():  # asked before TensorFlow is imported, which takes seconds
+        raise _wrong_model(path, "no such file")
+    numerics.configure(seed=0)
+    import tensorflow as tf
+
+    from stages.network import without_softmax
+
+    model = _load(path)
+    logits = without_softmax(model)
+
+    def probabilities(digits: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.exp(tf.nn.log_softmax(logits(to_features(digits))).numpy().astype(np.float64))
+
+    return Classifier(_names(names, model.output_shape[1]), probabilities)
+
+
+def _load(path: Path) -> "keras.Sequential":
+    import keras
+
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a damaged file
+        raise _wrong_model(path, f"a damaged file ({error})") from None
+    if model.input_shape[1:] != (784,) or len(model.output_shape) != 2:
+        raise _wrong_model(path, f"one from {model.input_shape} to {model.output_shape}")
+    return model
+
+
+def _wrong_model(path: Path, received: str) -> InputError:
+    expected = "a Keras model from [n, 784] to [n, classes]"
+    return InputError(str(path), expected=expected, received=received, hint="Run `make repro` to train one.")
+
+
+def _names(names: Sequence[str] | None, classes: int) -> Sequence[str]:
+    if names is None:
+        return [str(label) for label in range(classes)]
+    if len(names) != classes:
+        expected = f"{classes}, one for each class of the model"
+        raise InputError("names of classes", expected=expected, received=str(len(names)), hint="Name every class once.")
+    return names
+
+
+class Prediction(NamedTuple):
+    """What the model reads in one picture."""
+
+    image: str  # its path, or '-' for standard input
+    probabilities: dict[str, float]  # by the name of the class
+
+    @property
+    def predicted(self) -> str:
+        """The most probable class."""
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+    def as_line(self) -> str:
+        """For people. The file's name cannot steer the terminal."""
+        image = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in self.image)
+        return f"{image}: {self.predicted}, probability {self.probabilities[self.predicted]:.3f}"
+
+    def as_json(self) -> str:
+        """For programs: an object in one line."""
+        probabilities = {name: round(value, 6) for name, value in self.probabilities.items()}
+        best = {"predicted": self.predicted, "probability": probabilities[self.predicted]}
+        return json.dumps({"image": self.image} | best | {"probabilities": probabilities})
+
+
+def predict(classifier: Classifier, images: Sequence[str], digits: Sequence[NDArray[np.uint8]]) -> Iterator[Prediction]:
+    """Classify digits.
+
+    Args:
+        classifier: the model.
+        images: what n pictures are called.
+        digits: the digits in them, each uint8 [28, 28], 255 is ink.
+    """
+    rows = classifier.probabilities(np.stack(digits)).tolist()
+    for image, row in zip(images, rows, strict=True):
+        yield Prediction(image, dict(zip(classifier.names, row, strict=True)))
+
+
+def sources(arguments: Sequence[str]) -> Iterator[str]:
+    """The pictures that are meant. A folder stands for the files in it, in order, without hidden ones and subfolders."""
+    for argument in arguments:
+        try:
+            files = sorted(str(path) for path in Path(argument).iterdir() if path.is_file() and path.name[0] != ".")
+        except OSError:  # no folder
+            files = []
+        yield from files or [argument]
+
+
+def read(image: str) -> bytes:
+    """Read a file, or standard input for '-'.
+
+    Raises:
+        InputError: it is missing, too large, an empty folder, or it cannot be read.
+    """
+    try:
+        with open(0 if image == "-" else image, "rb", closefd=image != "-") as file:  # noqa: PTH123 (0: standard input)
+            content = file.read(MAX_BYTES + 1)
+        if len(content) <= MAX_BYTES:
+            return content
+        received = "a larger file"
+    except FileNotFoundError:
+        received = "no such file"
+    except IsADirectoryError:
+        received = "a folder with no files in it"
+    except OSError as error:
+        received = f"an error: {error.strerror}"
+    expected = f"a picture of at most {MAX_BYTES // 2**20} MiB"
+    raise InputError(image, expected=expected, received=received, hint="Give a picture, or a folder with pictures.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
+    parser.add_argument(
+        "images", nargs="+", metavar="image", help="a picture, a folder of them, or - for standard input"
+    )
+    parser.add_argument("--model", type=Path, default="data/model.keras", help="the model, by default %(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
+    args = parser.parse_args()
+    images, digits, failed = [], [], False
+    for image in sources(args.images):
+        try:
+            digits.append(read_digit(image, read(image)))
+            images.append(image)
+        except InputError as error:
+            sys.stderr.write(f"ERROR: {error}\n")
+            failed = True
+    if images:
+        for prediction in predict(open_classifier(args.model), images, digits):
+            sys.stdout.write((prediction.as_json() if args.json else prediction.as_line()) + "\n")
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)
