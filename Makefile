@@ -5,7 +5,7 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test verify seeds processors bench readme card export lock clean
+.PHONY: help setup repro test verify seeds processors bench readme card export lock clean demo
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ setup: $(VENV)/runtime.stamp ## Create the virtual environment from requirements
 repro: $(VENV)/runtime.stamp ## Run the pipeline (what has not changed is not run) and print the result
 	@$(RUN) dvc repro
 	@$(RUN) python -m stages.summary metrics
+
+demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
+	@$(RUN) python -m apps.demo --model data/model.keras --port $(PORT)
+PORT ?= 8000
 
 test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
 	@$(RUN) ruff format --check .

@@ -122,7 +122,7 @@ def predict(classifier: Classifier, images: Sequence[str], digits: Sequence[NDAr
 
 
 def sources(arguments: Sequence[str]) -> Iterator[str]:
-    """The pictures that are meant. A folder stands for the files in it, in order, without hidden ones and subfolders."""
+    """The pictures that are meant. A folder stands for the files in it, in order, but not hidden ones or subfolders."""
     for argument in arguments:
         try:
             files = sorted(str(path) for path in Path(argument).iterdir() if path.is_file() and path.name[0] != ".")
@@ -138,7 +138,7 @@ def read(image: str) -> bytes:
         InputError: it is missing, too large, an empty folder, or it cannot be read.
     """
     try:
-        with open(0 if image == "-" else image, "rb", closefd=image != "-") as file:  # noqa: PTH123 (0: standard input)
+        with open(0 if image == "-" else image, "rb", closefd=image != "-") as file:  # 0: standard input
             content = file.read(MAX_BYTES + 1)
         if len(content) <= MAX_BYTES:
             return content
