@@ -5,7 +5,7 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test verify seeds processors bench readme card export lock clean demo
+.PHONY: help setup repro test verify seeds processors bench readme card export lock clean demo report
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ repro: $(VENV)/runtime.stamp ## Run the pipeline (what has not changed is not ru
 demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
 	@$(RUN) python -m apps.demo --model data/model.keras --port $(PORT)
 PORT ?= 8000
+report: $(VENV)/dev.stamp ## Write report.html: is this run better than the last commit, or AGAINST=COMMIT; where does it fail
+	@$(RUN) dvc repro
+	@$(RUN) python -m apps.report --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
+	--data data/prepared --platform data/platform.json --out report.html $(if $(AGAINST),--against '$(AGAINST)')
 
 test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
 	@$(RUN) ruff format --check .
@@ -56,7 +60,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewe
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
 clean: ## Remove the virtual environment and what Git and DVC do not keep
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dvc_plots
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dvc_plots report.html
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("ERROR: $(PYTHON): expected Python \

@@ -1,0 +1,263 @@
+"""Write a run as one web page that needs nothing else: is it better than the one before, and where does it fail?
+
+Everything in it belongs together, or no page is written: the files are those that dvc.lock names, and the model's
+predictions, made again, are those that the metrics were computed from.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from apps import findings, measures
+from apps.runs import Earlier, Lock, Run, Sources, earlier_run, flat, this_run, uncommitted
+from stages import numerics
+from stages.arrays import replacing
+from stages.console import InputError, run
+from stages.evaluate import EvaluateParams, load_model, predict
+from stages.params import read_params
+from stages.scores import Predictions, accuracy, confusion_matrix, loss
+from stages.splits import Split, open_split
+
+REDO = "Run `dvc repro`."
+
+#: What the scores in two files may differ by and still be the same: they are rounded to six decimals.
+ROUNDING = 2e-6
+
+
+class Artifact(NamedTuple):
+    """An output of a stage."""
+
+    stage: str
+    path: str
+    size: int | None
+    md5: str | None
+    here: bool  # in the work tree, and found to have this hash
+
+
+def artifacts(lock: Lock, root: Path) -> list[Artifact]:
+    """Every output that dvc.lock names. Those in the work tree are hashed.
+
+    Raises:
+        InputError: a file is not the one that dvc.lock names.
+    """
+    found = []
+    for stage, record in lock.stages.items():
+        for out in record.outs:
+            path = root / out.path
+            if path.is_file() and (md5 := _hash(path, "md5")) != out.md5:
+                raise InputError(str(path), expected=f"md5 {out.md5}, as in dvc.lock", received=f"md5 {md5}", hint=REDO)
+            found.append(Artifact(stage, out.path, out.size, out.md5, path.is_file()))
+    return found
+
+
+def _hash(path: Path, name: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, name).hexdigest()
+
+
+def require_same_params(lock: Lock, params: Path) -> None:
+    """Refuse a params.yaml that is not the one the run was made with.
+
+    Raises:
+        InputError: a value is another.
+    """
+    now = flat(YAML(typ="safe").load(params.read_text(encoding="utf-8")))
+    for name, value in lock.params().items():
+        if now.get(name) != value:
+            received = repr(now[name]) if name in now else "nothing"
+            raise InputError(
+                f"parameter '{name}' in {params}", expected=f"{value!r}, as in dvc.lock", received=received, hint=REDO
+            )
+
+
+def require_same_predictions(run: Run, predictions: Predictions, metrics: Path) -> None:
+    """Refuse metrics that were not computed from these predictions.
+
+    Raises:
+        InputError: accuracy, loss or the predicted class of an image is another.
+    """
+    score = run.scores["test"]
+    for name, recorded, found in (
+        ("accuracy", score.accuracy, accuracy(predictions)),
+        ("loss", score.loss, loss(predictions)),
+    ):
+        if not math.isclose(recorded, found, rel_tol=0, abs_tol=ROUNDING):
+            raise InputError(
+                f"{metrics / 'scores.json'}, test {name}",
+                expected=f"{found:.6f}, which the model has",
+                received=f"{recorded:.6f}",
+                hint=REDO,
+            )
+    pairs = (run.labels, predictions.labels), (run.predicted, predictions.classes)
+    if not all(np.array_equal(recorded, found) for recorded, found in pairs):
+        raise InputError(
+            str(metrics / "confusion.csv"), expected="what the model predicts", received="something else", hint=REDO
+        )
+
+
+def platform(path: Path, model_sha256: str) -> Mapping[str, Any] | str:
+    """The machine that a model was trained on, or why it is not known.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        belongs = record.pop("model_sha256") == model_sha256
+    except FileNotFoundError:
+        return f"There is no {path}: what the model was trained on is not known."
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            str(path),
+            expected="what `train` wrote",
+            received=f"a damaged file ({type(error).__name__}: {error})",
+            hint="Delete it, or run `dvc repro --force train`.",
+        ) from None
+    return record if belongs else f"{path} is the record of another model: what this one was trained on is not known."
+
+
+class Report(NamedTuple):
+    """What the page shows."""
+
+    params: EvaluateParams
+    run: Run
+    earlier: Earlier | str
+    uncommitted: list[str] | None
+    artifacts: list[Artifact]
+    platform: Mapping[str, Any] | str
+    model_sha256: str
+    predictions: Predictions
+    test: Split
+
+
+def gather(sources: Sources, model: Path, data: Path, record: Path, against: str | None) -> Report:
+    """Read and check everything that the page shows.
+
+    Raises:
+        InputError: a file is missing or damaged, or does not belong to the others.
+    """
+    params = read_params(sources.params, "evaluate", EvaluateParams)
+    run = this_run(sources)
+    require_same_params(run.lock, sources.params)
+    files = artifacts(run.lock, sources.lock.parent)
+    changed = uncommitted(sources)
+    earlier = earlier_run(sources, against, committed=changed == [])
+    test = open_split(data, "test", classes=params.classes)
+    numerics.configure(seed=0)
+    predictions = predict(load_model(model, features=784, classes=params.classes), test, params.batch_size)
+    require_same_predictions(run, predictions, sources.metrics)
+    sha256 = _hash(model, "sha256")
+    machine = platform(record, sha256)
+    return Report(params, run, earlier, changed, files, machine, sha256, predictions, test)
+
+
+def render(report: Report, names: Sequence[str] | None = None) -> str:
+    """The page.
+
+    Args:
+        report: what it shows.
+        names: what the classes are called, in order; their numbers if not given.
+
+    Raises:
+        InputError: there are not as many names as classes.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    names = [str(label) for label in range(report.params.classes)] if names is None else names
+    if len(names) != report.params.classes:
+        raise InputError(
+            "names of the classes",
+            expected=str(report.params.classes),
+            received=str(len(names)),
+            hint="Give one name to each class.",
+        )
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("report.html.j2")
+    return page.render(names=names, **_context(report))
+
+
+def _context(report: Report) -> dict[str, Any]:
+    """What the template refers to."""
+    from apps import charts
+
+    run, earlier, predictions = report.run, report.earlier, report.predictions
+    before = None if isinstance(earlier, str) else earlier.run
+    same_images = findings.comparable(run, earlier)
+    classes = findings.classes(predictions, same_images)
+    confidences = measures.probabilities(predictions).max(axis=1)
+    right = predictions.classes == predictions.labels
+    matrix = confusion_matrix(predictions)
+    bins = measures.reliability(confidences, right)
+    error = measures.calibration_error(bins)
+    epochs = before.epochs if before else []
+    return {
+        "report": report,
+        "earlier": None if isinstance(earlier, str) else earlier,
+        "verdict": findings.verdict(run, earlier),
+        "metrics": {metric.key: metric for metric in findings.metrics(run, before)},
+        "parameters": findings.parameters(run.lock.params(), before.lock.params() if before else None),
+        "changed_files": findings.changed_files(run.lock.inputs(), before.lock.inputs()) if before else [],
+        "classes": classes,
+        "poorest": max(classes, key=lambda one: one.missed),
+        "commonest": max(classes, key=lambda one: one.times),
+        "matrix": matrix.tolist(),
+        "most_confused": max(1, int((matrix - np.diag(matrix.diagonal())).max())),
+        "mistakes": findings.mistakes(predictions, report.test, report.params.worst, same_images),
+        "wrong": int((~right).sum()),
+        "sure": int((~right & (confidences > 0.9)).sum()),
+        "curves": [charts.learning_curves(run.epochs, epochs, name) for name in ("accuracy", "loss")],
+        "reliability": charts.reliability_diagram(bins, error),
+        "bins": bins,
+        "few": charts.FEW,
+        "calibration_error": error,
+        "brier": measures.brier(predictions),
+    }
+
+
+def require_packages() -> None:
+    """Refuse an environment without the packages that only the report needs.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for name in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"package {name}", expected="it to be installed", received="none", hint="Run `make report`."
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m apps.report", description=__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="params.yaml")
+    parser.add_argument("--lock", type=Path, required=True, help="dvc.lock")
+    parser.add_argument("--metrics", type=Path, required=True, help="folder that `evaluate` wrote")
+    parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the splits that `preprocess` wrote")
+    parser.add_argument("--platform", type=Path, required=True, help="the record of the machine that `train` wrote")
+    parser.add_argument("--against", metavar="COMMIT", help="the commit to compare with (default: the last run)")
+    parser.add_argument("--out", type=Path, required=True, help="the page to write, .html")
+    args = parser.parse_args()
+    require_packages()
+    sources = Sources(args.params, args.lock, args.metrics)
+    report = gather(sources, args.model, args.data, args.platform, args.against)
+    page = render(report)
+    with replacing(args.out) as (file,):
+        file.write_text(page, encoding="utf-8")
+    sys.stdout.write(f"{args.out}: {findings.verdict(report.run, report.earlier).headline}\n")
+
+
+if __name__ == "__main__":
+    run(main)
