@@ -44,6 +44,7 @@ TARGETS = {
     "parameter": 1.5,
     "arrays": 3.0,
     "growth_time": 1.1,
+    "growth_cpu": 1.1,
     "growth_memory": 1.1,
     "peak_memory": 200.0,
     "copies": 2.0,
@@ -236,8 +237,8 @@ def ratios(times: dict[str, Any]) -> dict[str, float]:
     def median(name: str) -> float:
         return float(times[name]["wall"]["median"])
 
-    def growth(part: str, kind: str = "") -> float:
-        values = [median(f"{part} x{times}{kind}") for times in GROWTH]
+    def growth(part: str, name: str = "", kind: str = "wall") -> float:
+        values = [float(times[f"{part} x{number}{name}"][kind]["median"]) for number in GROWTH]
         return max(values) / min(values)
 
     stages = ("load", "preprocess")
@@ -251,6 +252,7 @@ def ratios(times: dict[str, Any]) -> dict[str, float]:
         "parameter": median("parameter"),
         "arrays": median("arrays") / median("arrays copy"),
         "growth_time": max(growth(part) for part in (*stages, "train")),
+        "growth_cpu": max(growth(part, kind="cpu") for part in (*stages, "train")),
         "growth_memory": max(growth(part, " memory") for part in stages),
         "peak_memory": max(median(f"{part} x{times} memory") for part in stages for times in GROWTH),
         "copies": median(f"train x{max(GROWTH)} memory"),
