@@ -59,10 +59,10 @@ def open_browser(profile: Path, size: tuple[int, int] = (1280, 900)) -> Iterator
 
 def programs() -> tuple[str, str]:
     """Where Chromium and its driver are. Without them the test is skipped, but in CI it fails."""
-    chromium, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if chromium and driver:
         return chromium, driver
-    reason = "no chromium or no chromedriver on the path (Debian packages chromium and chromium-driver)"
+    reason = "no Chromium or no chromedriver on the path (Debian packages chromium and chromium-driver)"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
