@@ -5,7 +5,7 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test verify seeds processors bench readme card export lock clean demo report
+.PHONY: help setup repro test verify seeds processors bench readme card export lock clean demo report sweep
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ verify: $(VENV)/runtime.stamp ## Check that dvc.lock is fresh, and that a clean 
 
 seeds: repro ## Train with ten seeds and write bench/results/seeds.json (five minutes)
 	@$(RUN) python -m bench.seeds --seeds 10 --data data/prepared --out bench/results/seeds.json
+
+sweep: $(VENV)/runtime.stamp ## Compare settings on validation images and write bench/results/sweep.json (four minutes)
+	@$(RUN) python -m bench.sweep $(GRID) --seeds 6 --validation 10000 --out bench/results/sweep.json
+GRID ?= --set units=128,256,512 --set learning_rate=0.0003,0.001,0.003
 
 processors: $(VENV)/runtime.stamp ## Train a sample on four emulated processors and write bench/results/processors.json
 	@$(RUN) python -m verify.processors --out bench/results/processors.json

@@ -26,6 +26,30 @@ from stages.train import TrainParams
 from verify.parameters import set_parameter
 
 
+def run_stages(stages: Sequence[str], what: str, data: Path, folder: Path) -> None:
+    """Run `train`, or `train` and `evaluate`.
+
+    Args:
+        stages: their names, in order.
+        what: the run's name in messages.
+        data: folder of the splits that `preprocess` wrote.
+        folder: holds params.yaml, and takes all that the stages write.
+
+    Raises:
+        InputError: a stage failed.
+    """
+    common = ["--params", f"{folder}/params.yaml", "--data", f"{data}", "--model", f"{folder}/model.keras"]
+    history = ["--history", f"{folder}/history.csv"]
+    extra = {"train": ["--platform", f"{folder}/platform.json"], "evaluate": ["--out", f"{folder}"]}
+    for stage in stages:
+        command = [sys.executable, "-m", f"stages.{stage}", *common, *history, *extra[stage]]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise InputError(
+                f"{stage} with {what}", expected="exit status 0", received=result.stderr, hint="Run `make repro` first."
+            )
+
+
 def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
     """Train and evaluate with one seed, all other parameters as in params.yaml.
 
@@ -35,18 +59,7 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
         folder: an empty folder to work in.
     """
     set_parameter(Path(shutil.copy("params.yaml", folder)), "seed", seed)
-    common = ["--params", f"{folder}/params.yaml", "--data", f"{data}", "--model", f"{folder}/model.keras"]
-    history = ["--history", f"{folder}/history.csv"]
-    for stage, extra in (("train", ["--platform", f"{folder}/platform.json"]), ("evaluate", ["--out", f"{folder}"])):
-        command = [sys.executable, "-m", f"stages.{stage}", *common, *history, *extra]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise InputError(
-                f"{stage} with seed {seed}",
-                expected="exit status 0",
-                received=result.stderr,
-                hint="Run `make repro` first.",
-            )
+    run_stages(("train", "evaluate"), f"seed {seed}", data, folder)
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     return {
