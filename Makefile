@@ -36,7 +36,7 @@ verify: $(VENV)/runtime.stamp ## Check that dvc.lock is fresh, and that a clean 
 seeds: repro ## Train with ten seeds and write bench/results/seeds.json (five minutes)
 	@$(RUN) python -m bench.seeds --seeds 10 --data data/prepared --out bench/results/seeds.json
 
-sweep: $(VENV)/runtime.stamp ## Compare settings on validation images and write bench/results/sweep.json (four minutes)
+sweep: $(VENV)/runtime.stamp ## Compare settings on validation images and write bench/results/sweep.json (six minutes)
 	@$(RUN) python -m bench.sweep $(GRID) --seeds 6 --validation 10000 --out bench/results/sweep.json
 GRID ?= --set units=128,256,512 --set learning_rate=0.0003,0.001,0.003
 

@@ -67,7 +67,7 @@ def student_tails(value: float, freedom: float) -> float:
     start = math.atan(value / math.sqrt(freedom))
 
     def area(low: float) -> float:
-        angles = np.linspace(low, math.pi / 2, 2001)
+        angles = np.linspace(low, math.pi / 2, 20001)
         return float(np.trapezoid(np.maximum(np.cos(angles), 0) ** (freedom - 1), angles))
 
     return area(start) / area(0.0)
