@@ -19,8 +19,8 @@ repro: $(VENV)/runtime.stamp ## Run the pipeline (what has not changed is not ru
 demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
 	@$(RUN) python -m apps.demo --model data/model.keras --port $(PORT)
 PORT ?= 8000
-report: $(VENV)/dev.stamp ## Write report.html: is this run better than the last commit, or AGAINST=COMMIT; where does it fail
-	@$(RUN) dvc repro
+
+report: repro $(VENV)/dev.stamp ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail
 	@$(RUN) python -m apps.report --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
 	--data data/prepared --platform data/platform.json --out report.html $(if $(AGAINST),--against '$(AGAINST)')
 
