@@ -119,7 +119,9 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
             raise InputError("--set", expected=expected, received=text, hint=hint)
         name, values = match.groups()
         grid[name] = values.split(",")
-    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    points: list[Mapping[str, str]] = [
+        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for point in points:  # all before the first training
             read_params(write_params(Path(folder), train=point), "train", TrainParams)

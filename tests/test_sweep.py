@@ -154,7 +154,7 @@ def test_the_test_set_is_gone_before_training_and_its_content_is_no_matter(
     shutil.copytree(project, other, ignore=shutil.ignore_patterns(".dvc", ".git"))
     generator = np.random.default_rng(0)
     noise = {"x_test": generator.integers(0, 256, (50, 28, 28), np.uint8), "y_test": np.zeros(50, np.uint8)}
-    np.savez(other / "data" / "mnist.npz", **(digits | noise))  # type: ignore[arg-type]
+    np.savez(other / "data" / "mnist.npz", **(digits | noise))
     found = []
     for folder in (project, other):
         monkeypatch.chdir(folder)
@@ -251,7 +251,7 @@ def test_experiments_run_queue_show_diff_and_apply_in_a_clean_clone(experiments:
     clone = experiments
     output = run_ok("dvc", "exp", "run", "--name", "direct", "-S", "train.units=16", cwd=clone)
     assert stages_run(output) == ["load", "preprocess", "train", "evaluate"]
-    assert "Epoch 1/1" in output  # the progress of training is seen
+    assert "val_accuracy: " in output  # the progress of training is seen
     run_ok("git", "checkout", "--quiet", ".", cwd=clone)
     run_ok("dvc", "exp", "run", "--queue", "-S", "train.units=24,32", cwd=clone)
     run_ok("dvc", "queue", "start", "--jobs", "2", cwd=clone)
