@@ -229,7 +229,13 @@ def _template() -> Template:
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.2f} %"
     environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters["plain"] = _plain
     return environment.from_string(Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8"))
+
+
+def _plain(value: object) -> str:
+    """A text whose signs mean nothing to Markdown: the user chose the names of the classes."""
+    return re.sub(r"([\\`*_\[\]<>#|&~])", r"\\\1", str(value))
 
 
 def _shown(sources: Sources, record: Record) -> list[str]:

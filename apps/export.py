@@ -79,10 +79,11 @@ def export(sources: Sources, data: Path, out: Path) -> dict[str, Check]:
             there is something at `out` that no export has.
     """
     record, params = read_record(sources), read_params(sources.params, "evaluate", EvaluateParams)
-    test = open_split(data, "test", classes=params.classes)
+    classes = open_split(data, "train").classes
+    test = open_split(data, "test", classes=classes)
     with replacing_folder(out) as folder:
         numerics.configure(seed=0)
-        model = load_model(sources.model, features=784, classes=params.classes)
+        model = load_model(sources.model, features=784, classes=classes)
         for path in (sources.model, test.features.path):
             require_recorded(path, record)
         shutil.copyfile(sources.model, folder / "model.keras")

@@ -96,8 +96,8 @@ def settings() -> dict[str, Any]:
     """All that a study belongs to: the values in params.yaml that can change a score, without the seed."""
     path = Path("params.yaml")
     load, preprocess = read_params(path, "load", LoadParams), read_params(path, "preprocess", PreprocessParams)
-    train = read_params(path, "train", TrainParams).model_dump(exclude={"seed", "classes"})
-    return {"load": load.model_dump(), "preprocess": preprocess.model_dump(), "train": train}
+    train = read_params(path, "train", TrainParams).model_dump(exclude={"seed"})
+    return {"load": load.model_dump(exclude={"class_names"}), "preprocess": preprocess.model_dump(), "train": train}
 
 
 def main() -> None:

@@ -201,25 +201,3 @@ def require_same_length(name: str, images: int, labels: int) -> None:
             received=f"{images} images and {labels} labels",
             hint="Check that both come from the same data set.",
         )
-
-
-def require_labels(name: str, labels: NDArray[np.generic], classes: int, *, first: int = 0) -> None:
-    """Refuse labels outside 0 .. classes-1.
-
-    Args:
-        name: what the labels are called in the message.
-        labels: uint8 [n].
-        classes: from 2 to 256.
-        first: position of the first of these labels in the whole set.
-
-    Raises:
-        InputError: a label is out of range; the first such one is named.
-    """
-    wrong = np.flatnonzero(labels >= np.uint8(classes)) if classes <= 255 else np.empty(0, np.intp)
-    if len(wrong):
-        raise InputError(
-            name,
-            expected=f"labels from 0 to {classes - 1}",
-            received=f"{labels[wrong[0]]} at position {first + wrong[0]}",
-            hint="Correct the labels, or set `classes` in params.yaml.",
-        )

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from stages import numerics
 from stages.arrays import replacing
+from stages.classes import ClassNames, name_classes
 from stages.console import InputError, run
 from stages.params import Params, read_params
 from stages.picture import draw_digits, save_png
@@ -25,9 +26,9 @@ Epochs = list[dict[str, float]]
 
 
 class EvaluateParams(Params):
-    """The section `evaluate` of params.yaml, and the shared value `classes`."""
+    """The section `evaluate` of params.yaml, and the shared value `class_names`."""
 
-    classes: int = Field(ge=2, le=256)
+    class_names: ClassNames
     batch_size: int = Field(ge=1, le=10**6)
     worst: int = Field(ge=1, le=100)
 
@@ -80,20 +81,24 @@ def summarize(predictions: dict[str, Predictions]) -> dict[str, dict[str, float]
     return {"test": scores.pop("test"), **scores, "gap": gap}
 
 
-def write_reports(predictions: dict[str, Predictions], test: Split, epochs: Epochs, count: int, out: Path) -> None:
+def write_reports(
+    predictions: dict[str, Predictions], test: Split, epochs: Epochs, *, class_names: list[str], count: int, out: Path
+) -> None:
     """Write everything that a reader of the results looks at into the folder `out`."""
-    names = ("scores.json", "history.json", "confusion.csv", "per_class.csv", "first_ten.csv", "worst.png")
+    files = ("scores.json", "history.json", "confusion.csv", "per_class.csv", "first_ten.csv", "worst.png")
     on_test = predictions["test"]
-    with replacing(*(out / name for name in names)) as (scores, curves, confusion, classes, first, picture):
+    labels, predicted = ([class_names[label] for label in values] for values in (on_test.labels, on_test.classes))
+    by_class = [(class_names[label], *values) for label, *values in per_class(confusion_matrix(on_test))]
+    with replacing(*(out / name for name in files)) as (scores, curves, confusion, classes, first, picture):
         write_json(scores, summarize(predictions))
         write_json(curves, learning_curves(epochs))
-        write_csv(confusion, ["label", "predicted"], zip(on_test.labels, on_test.classes, strict=True))
-        write_csv(classes, ["label", "precision", "recall", "images"], per_class(confusion_matrix(on_test)))
+        write_csv(confusion, ["label", "predicted"], zip(labels, predicted, strict=True))
+        write_csv(classes, ["label", "precision", "recall", "images"], by_class)
         probabilities = np.exp(on_test.log_probabilities[:10].max(axis=1).astype(np.float64))
-        columns = (range(10), on_test.labels, on_test.classes, probabilities.tolist())
+        columns = (range(10), labels, predicted, probabilities.tolist())
         write_csv(first, ["image", "label", "predicted", "probability"], zip(*columns, strict=False))
         rows = worst(on_test, count)
-        captions = [f"{on_test.labels[row]} read as {on_test.classes[row]}" for row in rows]
+        captions = [f"{labels[row]} read as {predicted[row]}" for row in rows]
         pixels = [np.rint(test.features.rows(row, row + 1) * 255).astype(np.uint8) for row in rows]
         save_png(draw_digits(np.reshape(pixels, (len(rows), 28, 28)), captions), picture)
 
@@ -102,19 +107,20 @@ def evaluate(params: EvaluateParams, data: Path, model_file: Path, history: Path
     """Evaluate a model on every split in the folder `data`, and write the reports into the folder `out`.
 
     Raises:
-        InputError: the model, the history or a split is missing, damaged or of another form.
+        InputError: the model, the history or a split is missing, damaged or of another form, or `class_names` are more
+            or fewer than the classes.
     """
-    splits = {
-        name: open_split(data, name, classes=params.classes, may_be_empty=name == "validation")
-        for name in ("train", "validation", "test")
-    }
+    training = open_split(data, "train")
+    validation = open_split(data, "validation", classes=training.classes, may_be_empty=True)
+    splits = {"train": training, "validation": validation, "test": open_split(data, "test", classes=training.classes)}
+    class_names = name_classes(params.class_names, training.classes)
     epochs = read_history(history)
     numerics.configure(seed=0)
-    model = load_model(model_file, features=784, classes=params.classes)
+    model = load_model(model_file, features=784, classes=training.classes)
     predictions = {
         name: predict(model, split, params.batch_size) for name, split in splits.items() if len(split.labels)
     }
-    write_reports(predictions, splits["test"], epochs, params.worst, out)
+    write_reports(predictions, splits["test"], epochs, class_names=class_names, count=params.worst, out=out)
 
 
 def read_history(path: Path) -> Epochs:

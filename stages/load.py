@@ -1,23 +1,23 @@
 """Stage 1, load: a data set from its source to four .npy arrays, unchanged."""
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stages.arrays import describe, replacing, require_labels, require_same_length, write_npy
+from stages.arrays import describe, replacing, require_same_length, write_npy
+from stages.classes import ClassNames, count_classes, name_classes, require_labels
 from stages.console import InputError, run
 from stages.params import Params, read_params
 from stages.sources import NAMES, Stream, open_source
 
 
 class LoadParams(Params):
-    """The section `load` of params.yaml, and the shared value `classes`."""
+    """The section `load` of params.yaml, and the shared value `class_names`."""
 
-    classes: int = Field(ge=2, le=256)
+    class_names: ClassNames
     source: str = Field(min_length=1)
 
 
@@ -47,23 +47,27 @@ def load(params: LoadParams, out: Path) -> None:
     """Write train_images, train_labels, test_images and test_labels as .npy files into the folder `out`.
 
     Raises:
-        InputError: the source is missing, damaged or not a set of 28 x 28 uint8 images with labels below `classes`.
+        InputError: the source is missing, damaged or not a set of 28 x 28 uint8 images with labels, a class has no
+            image to train on, or `class_names` are more or fewer than the classes.
     """
     with open_source(params.source) as streams:
         check(streams)
+        labels = _read_labels(streams, params.class_names)
         with replacing(*(out / f"{name}.npy" for name in NAMES)) as files:
             for file, name in zip(files, NAMES, strict=True):
                 stream = streams[name]
-                blocks = _checked_labels(stream, params.classes) if name.endswith("labels") else stream.blocks()
+                blocks = [labels[name]] if name in labels else stream.blocks()
                 write_npy(file, dtype=stream.dtype, shape=stream.shape, blocks=blocks)
 
 
-def _checked_labels(stream: Stream, classes: int) -> Iterator[NDArray[np.generic]]:
-    position = 0
-    for block in stream.blocks():
-        require_labels(stream.name, block, classes, first=position)
-        position += len(block)
-        yield block
+def _read_labels(streams: dict[str, Stream], class_names: list[str] | None) -> dict[str, NDArray[np.generic]]:
+    """Labels are small, so they are read whole and checked before anything is written."""
+    train, test = streams["train_labels"], streams["test_labels"]
+    labels = {name: np.concatenate(list(streams[name].blocks())) for name in ("train_labels", "test_labels")}
+    classes = count_classes(train.name, labels["train_labels"])
+    require_labels(test.name, labels["test_labels"], classes)
+    name_classes(class_names, classes)
+    return labels
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from stages.console import InputError
 
 #: Everything that may stand at the top of params.yaml: a section for each stage, and values that stages share.
 SECTIONS = ("load", "preprocess", "train", "evaluate")
-SHARED = ("classes",)
+SHARED = ("class_names",)
 
 
 class Params(BaseModel):
@@ -106,10 +106,11 @@ def _explain(error: ValidationError, path: Path, section: str, schema: type[Para
     name = str(first["loc"][0])
     full = name if name in SHARED else f"{section}.{name}"
     missing = first["type"] == "missing" or first["input"] is None
+    own = first["type"] == "value_error"  # a rule of ours, which says what is wrong
     return InputError(
         f"parameter '{full}' in {path}",
         expected=allowed(schema, name),
-        received="nothing" if missing else _shown(first["input"]),
+        received="nothing" if missing else str(first["ctx"]["error"]) if own else _shown(first["input"]),
         hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
     )
 
@@ -117,6 +118,8 @@ def _explain(error: ValidationError, path: Path, section: str, schema: type[Para
 def allowed(schema: type[Params], name: str) -> str:
     """What a parameter may be, in words, from the schema itself: 'an integer in [1, 1000]'."""
     rule: dict[str, Any] = schema.model_json_schema()["properties"][name]
+    if "description" in rule:
+        return str(rule["description"])
     if "enum" in rule:
         return "one of " + ", ".join(repr(value) for value in rule["enum"])
     if "const" in rule:

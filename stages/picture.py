@@ -1,5 +1,6 @@
 """A picture of digits in rows, each with a caption."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ CAPTION = 20  # height of a caption, in screen pixels
 
 
 def draw_digits(digits: NDArray[np.uint8], captions: Sequence[str]) -> Image.Image:
-    """Draw digits in rows of five.
+    """Draw digits in rows of five, as far apart as the longest caption needs.
 
     Args:
         digits: uint8 [n, 28, 28], 255 is ink.
@@ -25,10 +26,11 @@ def draw_digits(digits: NDArray[np.uint8], captions: Sequence[str]) -> Image.Ima
     """
     rows = max(1, -(-len(digits) // COLUMNS))
     side = 28 * SCALE
-    cell_width, cell_height = side + MARGIN, side + CAPTION + MARGIN
+    font = ImageFont.load_default(size=13)
+    cell_width = max([side, *(math.ceil(font.getlength(caption)) for caption in captions)]) + MARGIN
+    cell_height = side + CAPTION + MARGIN
     picture = Image.new("L", (COLUMNS * cell_width + MARGIN, rows * cell_height + MARGIN), 255)
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=13)
     for index, (digit, caption) in enumerate(zip(digits, captions, strict=True)):
         left = MARGIN + index % COLUMNS * cell_width
         top = MARGIN + index // COLUMNS * cell_height

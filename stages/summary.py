@@ -52,11 +52,12 @@ def _line(title: str, score: Mapping[str, float]) -> str:
 
 def _first_images(rows: Sequence[Row]) -> list[str]:
     right = sum(row["label"] == row["predicted"] for row in rows)
+    width = max([7, *(len(row[name]) + 2 for row in rows for name in ("label", "predicted"))])
     return [
         f"first ten test images: {right} of {len(rows)} right",
-        "  label       " + "".join(f"{row['label']:>7}" for row in rows),
-        "  predicted   " + "".join(f"{row['predicted']:>7}" for row in rows),
-        "  probability " + "".join(f"{float(row['probability']):7.3f}" for row in rows),
+        "  label       " + "".join(f"{row['label']:>{width}}" for row in rows),
+        "  predicted   " + "".join(f"{row['predicted']:>{width}}" for row in rows),
+        "  probability " + "".join(f"{float(row['probability']):{width}.3f}" for row in rows),
     ]
 
 

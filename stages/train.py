@@ -18,9 +18,8 @@ from stages.tables import write_csv, write_json
 
 
 class TrainParams(Params):
-    """The section `train` of params.yaml, and the shared value `classes`."""
+    """The section `train` of params.yaml."""
 
-    classes: int = Field(ge=2, le=256)
     seed: int = Field(ge=0, lt=2**32)
     units: int = Field(ge=1, le=65536)
     optimizer: Literal["rmsprop", "adam", "sgd"]
@@ -56,8 +55,8 @@ def train(params: TrainParams, data: Path, model: Path, history: Path, platform:
     Raises:
         InputError: a split is missing, damaged or out of range, or the training diverged.
     """
-    training = open_split(data, "train", classes=params.classes)
-    validation = open_split(data, "validation", classes=params.classes, may_be_empty=True)
+    training = open_split(data, "train")
+    validation = open_split(data, "validation", classes=training.classes, may_be_empty=True)
     deviations = numerics.configure(seed=params.seed, device=params.device)
     # TensorFlow is imported from here on: seconds that a wrong parameter need not wait for.
     import tensorflow as tf
@@ -65,7 +64,7 @@ def train(params: TrainParams, data: Path, model: Path, history: Path, platform:
     from stages import network
     from stages import training as trainer
 
-    digits = network.dense(features=784, units=params.units, classes=params.classes)
+    digits = network.dense(features=784, units=params.units, classes=training.classes)
     values = trainer.train(
         digits,
         (trainer.tensor(training.features.read()), tf.constant(training.labels)),

@@ -17,7 +17,6 @@ from stages.arrays import (
     describe,
     read_header,
     replacing,
-    require_labels,
     require_rows,
     require_same_length,
     write_npy,
@@ -173,29 +172,6 @@ def test_the_head_that_numpy_writes_is_read() -> None:
     file = io.BytesIO(GOOD)
     assert read_header(file) == ((7, 28, 28), False, np.dtype(np.uint8))
     assert file.tell() == 128
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "match"),
-    [
-        ([0, 9], 10, None),
-        ([0, 10, 11], 10, r"labels: expected labels from 0 to 9\. Got 10 at position 101\. .* `classes`"),
-        ([255], 10, "Got 255 at position 100"),
-        ([2, 1], 2, "Got 2 at position 100"),
-        ([254], 255, None),
-        ([255], 255, "expected labels from 0 to 254"),
-        ([0, 255], 256, None),
-        ([], 10, None),
-    ],
-)
-def test_labels_outside_the_classes_are_refused(labels: list[int], classes: int, match: str | None) -> None:
-    values = np.array(labels, dtype=np.uint8)
-    if match is None:
-        require_labels("labels", values, classes, first=100)
-        assert (values < classes).all()
-    else:
-        with pytest.raises(InputError, match=match):
-            require_labels("labels", values, classes, first=100)
 
 
 def test_sets_that_cannot_be_used_are_refused() -> None:

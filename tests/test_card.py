@@ -209,7 +209,7 @@ def test_the_specification_finds_what_is_missing(missing: str) -> None:
 
 
 def test_mnist_is_known_by_what_load_writes_of_it(tmp_path: Path) -> None:
-    load(LoadParams(classes=10, source=str(ROOT / "data" / "mnist.npz")), tmp_path)
+    load(LoadParams(class_names=None, source=str(ROOT / "data" / "mnist.npz")), tmp_path)
     found = {
         path.name: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() for path in tmp_path.iterdir()
     }
@@ -227,6 +227,19 @@ def test_other_data_is_not_called_mnist_whatever_its_file_is_called(folder: Path
     assert "MNIST" not in text
     assert "digit" not in text
     assert "Creative Commons" not in text
+
+
+def test_names_of_classes_are_shown_as_they_are(folder: Path) -> None:
+    assert folder == Path.cwd()
+    set_everywhere("load", "source", "data/letters")
+    set_md5("data/raw/test_labels.npy", "0" * 32)
+    text = Path("metrics/per_class.csv").read_text(encoding="utf-8").replace("\n3,", "\n<b>a|b_c*,")
+    Path("metrics/per_class.csv").write_text(text, encoding="utf-8")
+    set_md5("metrics/per_class.csv", hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
+    card_text = make()
+    assert r"of each of 10 classes, in this" in card_text
+    assert r"order: 0, 1, 2, \<b\>a\|b\_c\*, 4, 5, 6, 7, 8, 9." in card_text
+    assert re.search(r"^\| \\<b\\>a\\\|b\\_c\\\* \| \d", card_text, re.MULTILINE)
 
 
 def test_an_address_is_named_without_its_hash(folder: Path) -> None:

@@ -20,7 +20,7 @@ numerics.configure(seed=0)
 from stages import network  # noqa: E402 (after the settings)
 
 NAMES = ("scores.json", "history.json", "confusion.csv", "per_class.csv", "first_ten.csv", "worst.png")
-PARAMS = EvaluateParams(classes=10, batch_size=33, worst=7)
+PARAMS = EvaluateParams(class_names=None, batch_size=33, worst=7)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_every_image_is_counted_whatever_the_batch_size(folder: Path) -> None:
     results = []
     for batch_size in (33, 100, 1000):
         out = folder / f"metrics{batch_size}"
-        params = EvaluateParams(classes=10, batch_size=batch_size, worst=7)
+        params = PARAMS.model_copy(update={"batch_size": batch_size})
         evaluate(params, folder / "data", folder / "model.keras", folder / "history.csv", out)
         assert sorted(path.name for path in out.iterdir()) == sorted(NAMES)
         with (out / "confusion.csv").open() as file:
@@ -62,6 +62,27 @@ def test_the_scores_agree_with_keras(folder: Path) -> None:
     assert [int(row["label"]) for row in first] == labels[:10].tolist()
     assert [int(row["predicted"]) for row in first] == probabilities.argmax(axis=1).tolist()
     np.testing.assert_allclose([float(row["probability"]) for row in first], probabilities.max(axis=1), atol=1e-5)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_classes_have_their_names_in_every_report(folder: Path) -> None:
+    names = [f"the {label}, so called" for label in range(10)]  # a comma must not break a CSV
+    for out, class_names in (("by number", None), ("by name", names)):
+        params = PARAMS.model_copy(update={"class_names": class_names})
+        evaluate(params, folder / "data", folder / "model.keras", folder / "history.csv", folder / out)
+    assert [row["label"] for row in rows(folder / "by name" / "per_class.csv")] == names
+    for report in ("confusion.csv", "per_class.csv", "first_ten.csv"):
+        by_number, by_name = rows(folder / "by number" / report), rows(folder / "by name" / report)
+        for row in by_number:
+            row.update({key: names[int(row[key])] for key in ("label", "predicted") if key in row})
+        assert by_name == by_number
+    for report in ("scores.json", "history.json"):
+        assert (folder / "by name" / report).read_bytes() == (folder / "by number" / report).read_bytes()
+    assert (folder / "by name" / "worst.png").read_bytes() != (folder / "by number" / "worst.png").read_bytes()
 
 
 def test_the_gap_is_training_minus_test() -> None:
@@ -107,6 +128,16 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         "Got a damaged file",
     ),
     "binary history": (lambda folder: (folder / "history.csv").write_bytes(b"\xff\x00\xfe"), "Got a damaged file"),
+    "a name too few": (
+        lambda folder: (folder / "params.yaml").write_text(
+            (folder / "params.yaml").read_text().replace(', "9"]', "]"), encoding="utf-8"
+        ),
+        "parameter 'class_names': expected 10 names, one for each of the labels 0 to 9. Got 9 names.",
+    ),
+    "a class that only the test set has": (
+        lambda folder: np.save(folder / "data" / "test_labels.npy", np.full(100, 10, np.uint8)),
+        "test_labels.npy: expected labels from 0 to 9, the classes of the training set. Got 10 at position 0.",
+    ),
     "no test set": (lambda folder: (folder / "data" / "test_labels.npy").unlink(), "no such file"),
     "truncated test set": (
         lambda folder: (folder / "data" / "test_features.npy").write_bytes(b"\x93NUMPY"),

@@ -71,7 +71,7 @@ def run_stages(params: Path) -> None:
 def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: a copy of the project without DVC's cache, to change."""
     target = tmp_path / "project"
-    shutil.copytree(built, target, symlinks=True, ignore=shutil.ignore_patterns(".dvc", ".git", "raw", "train_*"))
+    shutil.copytree(built, target, symlinks=True, ignore=shutil.ignore_patterns(".dvc", ".git", "raw"))
     monkeypatch.chdir(target)
     return target
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from stages import load
+from stages.console import InputError
 from stages.sources import NAMES, NPZ_NAMES
 from tests.conftest import ROOT, Arrays, environment
 from tests.conftest import run as run_program
@@ -21,27 +22,30 @@ from tests.test_console import refusal, refused_by
 KEYS = dict(zip(NAMES, NPZ_NAMES, strict=True))
 
 
-def write_params(folder: Path, source: str | Path, classes: int = 10) -> Path:
+Names = list[str] | None
+
+
+def write_params(folder: Path, source: str | Path, class_names: Names = None) -> Path:
     """A params.yaml with the section `load`. JSON is YAML."""
     path = folder / "params.yaml"
-    path.write_text(json.dumps({"classes": classes, "load": {"source": str(source)}}))
+    path.write_text(json.dumps({"class_names": class_names, "load": {"source": str(source)}}))
     return path
 
 
-def run_load(folder: Path, source: str | Path, *, classes: int = 10) -> dict[str, bytes]:
+def run_load(folder: Path, source: str | Path, *, class_names: Names = None) -> dict[str, bytes]:
     """Load a data set, and give back the files that are written."""
-    load.load(load.LoadParams(classes=classes, source=str(source)), folder / "out")
+    load.load(load.LoadParams(class_names=class_names, source=str(source)), folder / "out")
     return snapshot(folder / "out")
 
 
-def refused(folder: Path, source: str | Path, *, classes: int = 10) -> str:
+def refused(folder: Path, source: str | Path, *, class_names: Names = None) -> str:
     """Refuse a data set, and leave earlier outputs as they are and nothing else behind. Gives back the line."""
     out = folder / "out"
     out.mkdir()
     earlier = {f"{name}.npy": f"earlier {name}".encode() for name in NAMES}
     for name, content in earlier.items():
         (out / name).write_bytes(content)
-    line = refusal(load.main, "--params", write_params(folder, source, classes), "--out", out)
+    line = refusal(load.main, "--params", write_params(folder, source, class_names), "--out", out)
     assert snapshot(out) == earlier
     return line
 
@@ -96,11 +100,19 @@ BAD_ARRAYS: dict[str, tuple[Change, str]] = {
     ),
     "a label of 10": (
         lambda a: a.update(y_test=np.where(np.arange(200) == 150, 10, a["y_test"]).astype(np.uint8)),
-        r"y_test in .*: expected labels from 0 to 9\. Got 10 at position 150\. .* `classes`",
+        r"y_test in .*: expected labels from 0 to 9, the classes of the training set\. Got 10 at position 150\. ",
     ),
     "a label of 255 in the training set": (
         lambda a: a.update(y_train=np.where(np.arange(600) == 599, 255, a["y_train"]).astype(np.uint8)),
-        r"y_train in .*: expected labels from 0 to 9\. Got 255 at position 599\.",
+        r"y_train in .*: expected images of every class from 0 to 255\. Got none of class 10, and label 255 at pos",
+    ),
+    "no 3 in the training set": (
+        lambda a: a.update(y_train=np.where(a["y_train"] == 3, 4, a["y_train"]).astype(np.uint8)),
+        r"y_train in .*: expected images of every class from 0 to 9\. Got none of class 3, and label 9 at position",
+    ),
+    "one class": (
+        lambda a: a.update(y_train=a["y_train"] * 0, y_test=a["y_test"] * 0),
+        r"y_train in .*: expected images of every class from 0 to 1\. Got none of class 1\. Give each class images",
     ),
 }
 
@@ -124,18 +136,38 @@ def test_the_position_of_a_wrong_label_counts_from_the_start_of_the_set(
     assert re.search(match, refused(tmp_path, tmp_path / "bad.npz"))
 
 
-@pytest.mark.parametrize(("classes", "greatest"), [(2, 1), (10, 9), (255, 254), (256, 255)])
-def test_every_label_below_classes_is_allowed(tmp_path: Path, digits: Arrays, classes: int, greatest: int) -> None:
-    for label in (greatest, greatest + 1):
-        labels = np.zeros(600, np.uint8)
-        labels[-1] = label % 256
-        source = tmp_path / f"{label}.npz"
-        np.savez(source, **(digits | {"y_train": labels, "y_test": digits["y_test"] % 2}))  # type: ignore[arg-type]
-    assert np.load(tmp_path / f"{greatest}.npz")["y_train"][-1] == greatest
-    assert len(run_load(tmp_path / "good", tmp_path / f"{greatest}.npz", classes=classes)) == 4
-    if classes < 256:  # 256 is not a uint8
-        line = refused(tmp_path, tmp_path / f"{greatest + 1}.npz", classes=classes)
-        assert f"expected labels from 0 to {greatest}. Got {classes} at position 599." in line
+def with_classes(path: Path, digits: Arrays, classes: int) -> Path:
+    """Write the sample with other labels: each of `classes` classes has training images, the last one a test image."""
+    labels = {"y_train": np.arange(600) % classes, "y_test": np.arange(200) % classes}
+    labels["y_test"][-1] = classes - 1
+    np.savez(path, **(digits | {name: values.astype(np.uint8) for name, values in labels.items()}))  # type: ignore[arg-type]
+    return path
+
+
+@pytest.mark.parametrize("classes", [2, 10, 255, 256])
+def test_the_labels_say_how_many_classes_there_are(tmp_path: Path, digits: Arrays, classes: int) -> None:
+    source = with_classes(tmp_path / "data.npz", digits, classes)
+    written = run_load(tmp_path / "numbers", source)
+    assert np.load(tmp_path / "numbers" / "out" / "test_labels.npy")[-1] == classes - 1
+    names = [f"class {label}" for label in range(classes)]
+    assert run_load(tmp_path / "names", source, class_names=names) == written  # so a new name changes no output
+    line = refused(tmp_path, source, class_names=["one more", *names[:255]] if classes < 256 else names[1:])
+    expected = f"expected {classes} names, one for each of the labels 0 to {classes - 1}"
+    assert f"parameter 'class_names': {expected}. Got {classes + 1 if classes < 256 else 255} names. Name every" in line
+
+
+def test_names_are_checked_before_anything_is_written(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(load, "write_npy", lambda path, **_: written.append(path) or path.touch())
+    params = load.LoadParams(class_names=["a", "b"], source=str(small_npz))
+    with pytest.raises(InputError, match="expected 10 names"):
+        load.load(params, tmp_path / "out")
+    assert not written
+    assert not (tmp_path / "out").exists()
+    load.load(params.model_copy(update={"class_names": None}), tmp_path / "out")
+    assert len(written) == 4  # so the list would have shown it
 
 
 # Outputs that cannot be written

@@ -71,12 +71,13 @@ def test_the_real_file_is_what_dvc_reads() -> None:
         assert read_params(ROOT / "params.yaml", section, schema).model_dump() == shared | DOCUMENT[section]
 
 
+CLASS_NAMES: list[object] = [None, ["a", "b"], [str(label) for label in range(256)], ["x" * 40, "Áo thun, đỏ"]]
+
 #: For every parameter: values that are just allowed, values just beyond, and the rule in words.
 LIMITS: dict[tuple[str, str], tuple[list[object], list[object], str]] = {
-    ("load", "classes"): ([2, 256], [1, 257], "an integer in [2, 256]"),
+    ("load", "class_names"): (CLASS_NAMES, [], ""),
     ("load", "source"): (["x", "x" * 1000], [""], "a text that is not empty"),
     ("preprocess", "validation_size"): ([0, 10**9], [-1], "an integer in [0, inf)"),
-    ("train", "classes"): ([2, 256], [1, 257], "an integer in [2, 256]"),
     ("train", "seed"): ([0, 2**32 - 1], [-1, 2**32], "an integer in [0, 4294967296)"),
     ("train", "units"): ([1, 65536], [0, 65537], "an integer in [1, 65536]"),
     ("train", "optimizer"): (
@@ -93,7 +94,7 @@ LIMITS: dict[tuple[str, str], tuple[list[object], list[object], str]] = {
     ("train", "batch_size"): ([1, 65536], [0, 65537], "an integer in [1, 65536]"),
     ("train", "shards"): ([1, 64], [0, 65], "an integer in [1, 64]"),
     ("train", "device"): (["cpu", "gpu"], ["tpu", "CPU", ""], "one of 'cpu', 'gpu'"),
-    ("evaluate", "classes"): ([2, 256], [1, 257], "an integer in [2, 256]"),
+    ("evaluate", "class_names"): (CLASS_NAMES, [], ""),
     ("evaluate", "batch_size"): ([1, 10**6], [0, 10**6 + 1], "an integer in [1, 1000000]"),
     ("evaluate", "worst"): ([1, 100], [0, 101], "an integer in [1, 100]"),
 }
@@ -135,7 +136,11 @@ def test_a_value_of_another_type_is_refused(
     read: Callable[..., Params], section: str, name: str, value: object
 ) -> None:
     kind = SCHEMAS[section].model_fields[name].annotation
-    if (kind is float and isinstance(value, float)) or (kind is str and value == "5"):
+    if (
+        (kind is float and isinstance(value, float))
+        or (kind is str and value == "5")
+        or (name in SHARED and value is None)
+    ):
         assert getattr(read(with_value(section, name, value), section), name) == value
         return
     with pytest.raises(InputError, match=rf"parameter '.*{name}' in .*: expected .*\. Got .*\. (Change|Give) '"):
@@ -155,6 +160,33 @@ def test_a_missing_parameter_is_refused(read: Callable[..., Params], section: st
     full = name if name in SHARED else f"{section}.{name}"
     with pytest.raises(InputError, match=rf"parameter '{full}' in .*\. Got nothing\. Give '{full}' a value\."):
         read(document, section)
+
+
+@pytest.mark.parametrize(
+    ("names", "received"),
+    [
+        ([], "0 of them"),
+        (["a"], "1 of them"),
+        ([str(label) for label in range(257)], "257 of them"),
+        (["a", "b", "a"], "'a' twice"),
+        (["", "b"], "''"),
+        (["a", " "], "' '"),
+        (["a\nb", "c"], "'a\\nb'"),
+        (["a\x1b[31m", "c"], "'a\\x1b[31m'"),
+        (["x" * 41, "b"], f"'{'x' * 41}'"),
+        ([0, 1], "0"),
+        ("01", "'01'"),
+    ],
+)
+@pytest.mark.parametrize("section", ["load", "evaluate"])
+def test_class_names_that_cannot_be_used_are_refused(
+    read: Callable[..., Params], section: str, names: object, received: str
+) -> None:
+    line = (
+        r"parameter 'class_names' in .*: expected null or a list of 2 to 256 different names, each a text of 1 to 40 .*"
+    )
+    with pytest.raises(InputError, match=rf"{line}\. Got {re.escape(received)}\. Change 'class_names'\.$"):
+        read(DOCUMENT | {"class_names": names}, section)
 
 
 def test_parameters_cannot_be_changed_afterwards(read: Callable[..., Params]) -> None:
@@ -182,15 +214,15 @@ def test_parameters_cannot_be_changed_afterwards(read: Callable[..., Params]) ->
         ),
         ("  epochs: 5", "  epochs: 5\n  1: 1", r"Got the unknown name '1'\."),
         ("  epochs: 5", "  epochs: 5\n  ? [a]\n  : 1", r"Got the unknown name"),
-        ("  epochs: 5", "  epochs: 5\n  classes: 3", r"'train\.classes' in .*Got the unknown name 'classes'"),
+        ("  epochs: 5", "  epochs: 5\n  class_names: null", r"'train\.class_names' in .*Got the unknown name 'class_n"),
         ("evaluate:", "evalute:", r"parameter 'evalute' in .*Did you mean 'evaluate'\?"),
         (
             "evaluate:",
             "augment:\n  x: 1\nevaluate:",
             r"parameter 'augment' in .*: expected one of load, preprocess, tr",
         ),
-        ("classes: 10", "classes: 10\nepochs: 5", r"parameter 'epochs' in .*Got the unknown name 'epochs'\."),
-        ("classes: 10", "classes: 10\nclass: 5", r"Did you mean 'classes'\?"),
+        ("class_names:", "epochs: 5\nclass_names:", r"parameter 'epochs' in .*Got the unknown name 'epochs'\."),
+        ("class_names:", "class_name: 5\nclass_names:", r"Did you mean 'class_names'\?"),
     ],
 )
 def test_an_unknown_name_is_refused(read: Callable[..., Params], old: str, new: str, match: str) -> None:
@@ -248,7 +280,10 @@ def test_a_file_that_holds_no_parameters_is_refused(
 
 @pytest.mark.parametrize(
     ("old", "new", "key"),
-    [("  epochs: 5", "  epochs: 5\n  epochs: 6", "epochs"), ("classes: 10", "classes: 10\nclasses: 10", "classes")],
+    [
+        ("  epochs: 5", "  epochs: 5\n  epochs: 6", "epochs"),
+        ("class_names:", "class_names: null\nclass_names:", "class_names"),
+    ],
 )
 def test_a_key_that_stands_twice_is_refused(read: Callable[..., Params], old: str, new: str, key: str) -> None:
     with pytest.raises(InputError, match=rf'expected YAML\. Got an error: found duplicate key "{key}".* in line \d+\.'):
@@ -333,15 +368,17 @@ def test_any_change_of_the_text_is_refused_or_means_what_it_means_to_dvc(
     counts = {"read": 0, "refused": 0}
     for _ in range(300):
         position, sign = int(generator.integers(len(text))), str(generator.choice(signs))
+        changed = text[:position] + sign + text[position:]
         try:
-            values = read(text[:position] + sign + text[position:]).model_dump()
+            train, evaluate = (read(changed, section).model_dump() for section in ("train", "evaluate"))
         except InputError as error:
             one_line(f"ERROR: {error}")
             counts["refused"] += 1
             continue
         counts["read"] += 1
         document = load_yaml(tmp_path / "params.yaml")
-        assert values == {"classes": document["classes"]} | document["train"]
+        assert train == document["train"]
+        assert evaluate == {"class_names": document["class_names"]} | document["evaluate"]
     assert min(counts.values()) > 30
 
 

@@ -79,6 +79,29 @@ def test_a_caption_fits_under_its_digit(digits: Arrays, caption: str) -> None:
     assert (picture == 255).all()
 
 
+LONG = "Ankle boot read as T-shirt/top"
+
+
+def test_long_captions_stand_apart_and_are_whole(digits: Arrays) -> None:
+    alone = np.asarray(draw_digits(sample(digits, 1), [LONG]))
+    width = (alone.shape[1] - MARGIN) // COLUMNS
+    assert width > SIDE + MARGIN
+    assert (alone[:, width:] == 255).all()  # it ends within its cell
+    together = np.asarray(draw_digits(sample(digits, 6), [LONG, *captions(4), LONG]))
+    below = slice(MARGIN + SIDE, MARGIN + SIDE + CAPTION)
+    second_row = slice(below.start + SIDE + CAPTION + MARGIN, below.stop + SIDE + CAPTION + MARGIN)
+    for rows in (below, second_row):
+        assert np.array_equal(together[rows, :width], alone[below, :width])
+    for column in range(COLUMNS):
+        assert (together[:, MARGIN + column * width + width - MARGIN : MARGIN + (column + 1) * width] == 255).all()
+
+
+def test_a_caption_that_runs_into_the_next_would_be_noticed(digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.picture.math.ceil", lambda _: 0)
+    with pytest.raises(AssertionError):
+        test_long_captions_stand_apart_and_are_whole(digits)
+
+
 def test_no_digits_give_a_picture_that_says_so() -> None:
     picture = draw_digits(np.empty((0, 28, 28), np.uint8), [])
     assert np.asarray(picture).min() == 0

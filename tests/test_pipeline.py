@@ -129,6 +129,27 @@ def test_code_of_evaluate_runs_only_evaluate(copy: Path) -> None:
 
 
 @pytest.mark.slow
+def test_names_of_classes_are_not_trained_for(copy: Path, edit: Edit) -> None:
+    names = f"class_names: {json.dumps([str(label) for label in range(10)])}"
+    edit(copy / "params.yaml", names, "class_names: null")
+    assert stages_run(run_ok("dvc", "repro", cwd=copy)) == ["load", "evaluate"]
+    assert run_ok("git", "status", "--porcelain", cwd=copy) == " M dvc.lock\n M params.yaml\n"  # and no metrics
+    edit(copy / "params.yaml", "class_names: null", names.replace("7", "seven"))
+    assert stages_run(run_ok("dvc", "repro", cwd=copy)) == ["load", "evaluate"]
+    assert "\nseven," in (copy / "metrics" / "per_class.csv").read_text(encoding="utf-8")
+
+
+def test_too_many_names_stop_the_run_before_anything_changes(copy: Path, edit: Edit) -> None:
+    edit(copy / "params.yaml", '"9"]', '"9", "ten"]')
+    result = run("dvc", "repro", cwd=copy)
+    assert result.returncode != 0
+    assert "ERROR: parameter 'class_names': expected 10 names, one for each of the labels 0 to 9. Got 11 names." in (
+        result.stderr
+    )
+    assert run_ok("git", "status", "--porcelain", cwd=copy) == " M params.yaml\n"
+
+
+@pytest.mark.slow
 def test_another_data_file_runs_everything(copy: Path, digits: Arrays) -> None:
     np.savez(copy / "data" / "mnist.npz", **(digits | {"x_train": np.flip(digits["x_train"], axis=2)}))  # type: ignore[arg-type]
     assert stages_run(run_ok("dvc", "repro", cwd=copy)) == STAGES

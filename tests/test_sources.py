@@ -451,9 +451,9 @@ def test_damage_anywhere_is_refused_or_does_no_harm(tmp_path: Path, compression:
     """Bits turned over in every part of an archive: it is refused, or gives the same arrays."""
     generator = np.random.default_rng(0)
     sizes = {"x_train": (3, 28, 28), "y_train": (3,), "x_test": (2, 28, 28), "y_test": (2,)}
-    whole = stored(
-        members({key: generator.integers(0, 10, size, np.uint8) for key, size in sizes.items()}), compression
-    )
+    arrays = {key: generator.integers(0, 10, size, np.uint8) for key, size in sizes.items()}
+    labels = {"y_train": np.array([0, 1, 2], np.uint8), "y_test": np.array([2, 1], np.uint8)}
+    whole = stored(members(arrays | labels), compression)
     source, refusals = tmp_path / "damaged.npz", 0
     source.write_bytes(whole)
     expected = run_load(tmp_path, source)
@@ -461,7 +461,7 @@ def test_damage_anywhere_is_refused_or_does_no_harm(tmp_path: Path, compression:
     for position in positions:
         source.write_bytes(flip(whole, int(position)))
         try:
-            load(LoadParams(classes=10, source=str(source)), tmp_path / "out")
+            load(LoadParams(class_names=None, source=str(source)), tmp_path / "out")
         except InputError:
             refusals += 1
         assert snapshot(tmp_path / "out") == expected

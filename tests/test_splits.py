@@ -36,6 +36,16 @@ def test_a_good_split_is_opened(tmp_path: Path, features: NDArray[np.float32]) -
     assert split.labels.tolist() == [0, 1, 9]
 
 
+def test_the_training_set_says_how_many_classes_there_are(tmp_path: Path, features: NDArray[np.float32]) -> None:
+    split = open_split(write(tmp_path, features, np.array([2, 0, 1], np.uint8)), "test")
+    assert split.classes == 3
+    with pytest.raises(
+        InputError, match=r"test_labels\.npy: expected images of every class from 0 to 9\. Got none of cl"
+    ):
+        open_split(write(tmp_path, features), "test")
+    assert open_split(tmp_path, "test", classes=10).classes == 10
+
+
 @pytest.fixture(params=[1, 2**22])
 def _blocks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """One row at a time, and all at once."""
@@ -75,7 +85,7 @@ def test_minus_zero_is_a_number_in_the_range(tmp_path: Path, features: NDArray[n
 @pytest.mark.parametrize(
     ("labels", "match"),
     [
-        (np.array([0, 1, 10], np.uint8), r"test_labels\.npy: expected labels from 0 to 9\. Got 10 at position 2\."),
+        (np.array([0, 1, 10], np.uint8), r"test_labels\.npy: expected labels from 0 to 9, .*\. Got 10 at position 2\."),
         (np.array([0, 1], np.uint8), r"expected as many labels as images\. Got 3 images and 2 labels\."),
         (np.array([0, 1, 9], np.int32), r"test_labels\.npy: expected uint8 \[n\]\. Got int32 \[3\]\."),
         (np.array([[0], [1], [9]], np.uint8), r"expected uint8 \[n\]\. Got uint8 \[3, 1\]\."),

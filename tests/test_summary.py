@@ -55,6 +55,16 @@ def test_the_summary_of_a_run(metrics: Path) -> None:
     assert summarize(metrics) == EXPECTED.format(metrics=metrics)
 
 
+def test_long_names_of_classes_stay_in_their_columns(metrics: Path) -> None:
+    path = metrics / "first_ten.csv"
+    path.write_text(path.read_text().replace("8,8,9,", "8,Ankle boot,Sneaker,"))
+    assert summarize(metrics).splitlines()[6:9] == [
+        "  label       " + "".join(f"{name:>12}" for name in [*range(8), "Ankle boot", 9]),
+        "  predicted   " + "".join(f"{name:>12}" for name in [*range(8), "Sneaker", 9]),
+        "  probability " + "".join(f"{image / 10 + 0.1:12.3f}" for image in range(10)),
+    ]
+
+
 def test_a_validation_split_has_its_line(metrics: Path) -> None:
     scores = json.loads((metrics / "scores.json").read_text())
     (metrics / "scores.json").write_text(json.dumps(scores | {"validation": {"accuracy": 0.98, "loss": 0.07}}))

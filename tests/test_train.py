@@ -71,7 +71,17 @@ BAD_DATA: dict[str, tuple[Callable[[Path], object], str]] = {
     "float64": (change("train_features", np.zeros((300, 784))), "expected float32 [n, 784]. Got float64 [300, 784]"),
     "wrong shape": (change("train_features", np.zeros((300, 28, 28), np.float32)), "Got float32 [300, 28, 28]"),
     "fewer labels": (change("train_labels", np.zeros(299, np.uint8)), "300 images and 299 labels"),
-    "label 10": (change("train_labels", np.full(300, 10, np.uint8)), "labels from 0 to 9. Got 10 at position 0"),
+    "no label 0": (
+        change("train_labels", np.full(300, 10, np.uint8)),
+        "train_labels.npy: expected images of every class from 0 to 10. Got none of class 0, and label 10 at pos",
+    ),
+    "a class only in the validation split": (
+        lambda folder: (
+            change("validation_features", np.zeros((2, 784), np.float32))(folder),
+            change("validation_labels", np.array([0, 10], np.uint8))(folder),
+        ),
+        "validation_labels.npy: expected labels from 0 to 9, the classes of the training set. Got 10 at position 1",
+    ),
     "empty": (
         lambda folder: (
             change("train_features", np.zeros((0, 784), np.float32))(folder),
@@ -102,9 +112,7 @@ def test_a_training_that_diverges_writes_nothing(prepared: Path, monkeypatch: py
     from stages import training
 
     monkeypatch.setattr(training, "train", lambda *_, **__: {"loss": [math.nan], "accuracy": [0.1]})
-    params = TrainParams.model_validate(
-        yaml.safe_load((prepared / "params.yaml").read_text())["train"] | {"classes": 10}
-    )
+    params = TrainParams.model_validate(yaml.safe_load((prepared / "params.yaml").read_text())["train"])
     files = (prepared / name for name in ("model.keras", "history.csv", "platform.json"))
     with pytest.raises(InputError, match=r"expected a finite number\. Got nan\. Lower `train\.learning_rate`\."):
         run_train(params, prepared / "data", *files)

@@ -76,7 +76,7 @@ def test_uncommitted_changes_are_named(fresh: Path, edit: Edit) -> None:
     [
         ("\n  seed: 0\n", "\n  seed: 1\n", "stage 'train', parameter train.seed in params.yaml: expected 0, .* Got 1."),
         ("\n  units: 16\n", "\n  units: 16.0\n", r"expected 16, .* Got 16.0. DVC does not notice: run `dvc repro --fo"),
-        ("classes: 10", "classes: 11", "stages 'load', 'train', 'evaluate', parameter classes .* Got 11. Run `dvc rep"),
+        ('"9"]', '"nine"]', "stages 'load', 'evaluate', parameter class_names .* Got .*nine.*. Run `dvc rep"),
         (
             "\n  worst: 25",
             "\n  least: 25",
@@ -88,11 +88,15 @@ def test_uncommitted_changes_are_named(fresh: Path, edit: Edit) -> None:
             "parameter evaluate.more in params.yaml: expected a record .* Got",
         ),
         (
-            "classes: 10",
-            "klasses: 10",
-            "DVC: expected a project that it can read. Got Parameters 'classes' are missing",
+            "class_names:",
+            "klass_names:",
+            "DVC: expected a project that it can read. Got Parameters 'class_names' are missing",
         ),
-        ("classes: 10", "classes: [", "DVC: expected a project that it can read. Got unable to read: 'params.yaml'"),
+        (
+            "class_names: ",
+            "class_names: [",
+            "DVC: expected a project that it can read. Got unable to read: 'params.yaml'",
+        ),
         ("data/mnist.npz\n", "data/other.npz\n", "stage 'load', dependency data/other.npz: expected a file or folder"),
     ],
 )
