@@ -222,7 +222,7 @@ def write_card(sources: Sources, record: Record, export: Mapping[str, Any] | Non
 def _template() -> Template:
     environment = Environment(
         undefined=StrictUndefined,
-        autoescape=select_autoescape(()),  # Markdown, not HTML
+        autoescape=select_autoescape(default_for_string=False),  # Markdown, not HTML
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -235,7 +235,8 @@ def _template() -> Template:
 
 def _plain(value: object) -> str:
     """A text whose signs mean nothing to Markdown: the user chose the names of the classes."""
-    return re.sub(r"([\\`*_\[\]<>#|&~])", r"\\\1", str(value))
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    return re.sub(r"([\\`*_\[\]<>#|&~])", r"\\\1", text)
 
 
 def _shown(sources: Sources, record: Record) -> list[str]:

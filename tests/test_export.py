@@ -205,7 +205,9 @@ def test_a_convnet_can_be_taken_away_too(
     images = tf.constant(to_features(digits["x_train"].astype(np.uint8)))
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", jit_compile=False)
     model.fit(images, digits["y_train"], epochs=5, verbose=0)  # so that the normalization's averages move
-    test = Split(NpyFile(built / DATA / "test_features.npy", dtype="float32", shape=(None, 784)), np.zeros(0, np.int32))
+    test = Split(
+        NpyFile(built / DATA / "test_features.npy", dtype="float32", shape=(None, 784)), np.zeros(0, np.int32), 10
+    )
     checks = convert_and_check(model, test, 1000, tmp_path, "")
     assert set(checks) == {"saved_model", "model.onnx"}
     assert all(check.difference <= convert.TOLERANCE for check in checks.values())

@@ -160,7 +160,12 @@ def test_names_are_checked_before_anything_is_written(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = []
-    monkeypatch.setattr(load, "write_npy", lambda path, **_: written.append(path) or path.touch())
+
+    def write(path: Path, **_: object) -> None:
+        written.append(path)
+        path.touch()
+
+    monkeypatch.setattr(load, "write_npy", write)
     params = load.LoadParams(class_names=["a", "b"], source=str(small_npz))
     with pytest.raises(InputError, match="expected 10 names"):
         load.load(params, tmp_path / "out")

@@ -534,7 +534,7 @@ BAD_IDX: dict[str, tuple[Callable[[Path], object], str]] = {
             idx_changed(IDX_NAMES[2], lambda content: content[:4] + b"\xff" * 4 + content[8:])(folder),
             idx_changed(LABELS, lambda content: content[:4] + b"\xff" * 4 + content[8:])(folder),
         ],
-        r"expected uint8 \[4294967295, 28, 28\]\. Got a file that ends \d+ bytes early",
+        r"expected uint8 \[4294967295\]\. Got a file that ends \d+ bytes early",
     ),
     "a label of 10": (
         idx_changed(LABELS, lambda content: content[:-1] + b"\x0a"),
