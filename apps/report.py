@@ -21,6 +21,7 @@ from apps import findings, measures
 from apps.runs import Earlier, Lock, Run, Sources, earlier_run, flat, this_run, uncommitted
 from stages import numerics
 from stages.arrays import replacing
+from stages.classes import name_classes
 from stages.console import InputError, run
 from stages.evaluate import EvaluateParams, load_model, predict
 from stages.params import read_params
@@ -129,6 +130,7 @@ class Report(NamedTuple):
     """What the page shows."""
 
     params: EvaluateParams
+    names: Sequence[str]  # of the classes
     run: Run
     earlier: Earlier | str
     uncommitted: list[str] | None
@@ -151,13 +153,15 @@ def gather(sources: Sources, model: Path, data: Path, record: Path, against: str
     files = artifacts(run.lock, sources.lock.parent)
     changed = uncommitted(sources)
     earlier = earlier_run(sources, against, committed=changed == [])
-    test = open_split(data, "test", classes=params.classes)
+    classes = open_split(data, "train").classes
+    test = open_split(data, "test", classes=classes)
     numerics.configure(seed=0)
-    predictions = predict(load_model(model, features=784, classes=params.classes), test, params.batch_size)
+    predictions = predict(load_model(model, features=784, classes=classes), test, params.batch_size)
     require_same_predictions(run, predictions, sources.metrics)
     sha256 = _hash(model, "sha256")
     machine = platform(record, sha256)
-    return Report(params, run, earlier, changed, files, machine, sha256, predictions, test)
+    names = name_classes(params.class_names, classes)
+    return Report(params, names, run, earlier, changed, files, machine, sha256, predictions, test)
 
 
 def render(report: Report, names: Sequence[str] | None = None) -> str:
@@ -165,18 +169,18 @@ def render(report: Report, names: Sequence[str] | None = None) -> str:
 
     Args:
         report: what it shows.
-        names: what the classes are called, in order; their numbers if not given.
+        names: what the classes are called, in order, if not as in params.yaml.
 
     Raises:
         InputError: there are not as many names as classes.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    names = [str(label) for label in range(report.params.classes)] if names is None else names
-    if len(names) != report.params.classes:
+    names = report.names if names is None else names
+    if len(names) != len(report.names):
         raise InputError(
             "names of the classes",
-            expected=str(report.params.classes),
+            expected=str(len(report.names)),
             received=str(len(names)),
             hint="Give one name to each class.",
         )

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -133,7 +133,8 @@ def read_run(read: Callable[[Path], str], sources: Sources, *, where: str, hint:
                 hint=hint,
             ) from None
 
-    labels, predicted = parse(sources.metrics / "confusion.csv", _pairs)
+    names = parse(sources.metrics / "per_class.csv", _names)
+    labels, predicted = parse(sources.metrics / "confusion.csv", lambda text: _pairs(text, names))
     return Run(
         parse(sources.lock, lambda text: Lock.model_validate(YAML(typ="safe").load(text))),
         parse(sources.metrics / "scores.json", _scores),
@@ -165,8 +166,14 @@ def _scores(text: str) -> dict[str, Score]:
     return scores
 
 
-def _pairs(text: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    rows = [(int(row["label"]), int(row["predicted"])) for row in csv.DictReader(io.StringIO(text), strict=True)]
+def _names(text: str) -> list[str]:
+    """The classes, in the order of their labels."""
+    return [row["label"] for row in csv.DictReader(io.StringIO(text), strict=True)]
+
+
+def _pairs(text: str, names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    number = {name: label for label, name in enumerate(names)}
+    rows = [(number[row["label"]], number[row["predicted"]]) for row in csv.DictReader(io.StringIO(text), strict=True)]
     pairs = np.array(rows, np.intp).reshape(len(rows), 2)
     return pairs[:, 0], pairs[:, 1]
 

@@ -78,7 +78,7 @@ def multiplication_rate() -> float:
 def fit(params: Path, data: Path) -> dict[str, Any]:
     """What `train` does, with the times of its parts, its memory, and the arithmetic that it needs."""
     values = read_params(params, "train", TrainParams)
-    training = open_split(data, "train", classes=values.classes)
+    training = open_split(data, "train")
     imported = timed(lambda: numerics.configure(seed=values.seed))
     import tensorflow as tf
 
@@ -87,7 +87,7 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
 
     rate = multiplication_rate()
     before = peak_bytes()
-    model = network.dense(features=784, units=values.units, classes=values.classes)
+    model = network.dense(features=784, units=values.units, classes=training.classes)
     chosen = values.model_dump(include={"optimizer", "learning_rate", "epochs", "batch_size", "shards", "seed"})
     history: dict[str, Any] = {}
 
@@ -102,7 +102,9 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
         "import": imported,
         "fit": seconds,
         "accuracy": history["accuracy"][-1],
-        "arithmetic": dense_arithmetic(images=images, epochs=values.epochs, sizes=[784, values.units, values.classes]),
+        "arithmetic": dense_arithmetic(
+            images=images, epochs=values.epochs, sizes=[784, values.units, training.classes]
+        ),
         "rate": rate,
         "features": images * 784 * 4,
         "memory": peak_bytes() - before,

@@ -112,16 +112,14 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
     grid: dict[str, list[str]] = {}
     for text in texts:
         match = re.fullmatch(r"(\w+)=([\w.+-]+(?:,[\w.+-]+)*)", text)
-        known = sorted(set(TrainParams.model_fields) - {"classes", "seed"} - set(grid))
+        known = sorted(set(TrainParams.model_fields) - {"seed"} - set(grid))
         if match is None or match[1] not in known:
             expected = f"NAME=VALUE,VALUE with a name among {', '.join(known)}"
             hint = "Give each name once; --seeds takes care of the seeds."
             raise InputError("--set", expected=expected, received=text, hint=hint)
         name, values = match.groups()
         grid[name] = values.split(",")
-    points: list[Mapping[str, str]] = [
-        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
-    ]
+    points: list[Point] = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     with tempfile.TemporaryDirectory() as folder:
         for point in points:  # all before the first training
             read_params(write_params(Path(folder), train=point), "train", TrainParams)

@@ -59,7 +59,7 @@ def sources(project: Path) -> Sources:
 def run_stages(project: Path) -> None:
     """Run all four stages here, which is faster than four programs, and let DVC record what they wrote."""
     params, data = project / "params.yaml", project / "data"
-    source = LoadParams(classes=10, source=str(data / "mnist.npz"))
+    source = LoadParams(class_names=None, source=str(data / "mnist.npz"))
     load(source, data / "raw")
     preprocess(read_params(params, "preprocess", PreprocessParams), data / "raw", data / "prepared")
     files = (data / "model.keras", data / "history.csv")
@@ -755,8 +755,9 @@ def many_classes(report: Report, count: int) -> Report:
     logarithms = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
     predictions = Predictions(logarithms, random.integers(0, count, 200).astype(np.int32))
     run = report.run._replace(labels=predictions.labels.astype(np.intp), predicted=predictions.classes)
-    params = EvaluateParams(classes=count, batch_size=100, worst=100)
-    return report._replace(predictions=predictions, run=run, params=params)
+    params = EvaluateParams(class_names=None, batch_size=100, worst=100)
+    names = [str(label) for label in range(count)]
+    return report._replace(predictions=predictions, run=run, params=params, names=names)
 
 
 def test_a_model_without_mistakes_has_a_page_too(browser: webdriver.Chrome, page: Path, report: Report) -> None:
