@@ -138,11 +138,11 @@ def background(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     terms = np.stack([np.ones_like(x), x / width, y / height], axis=2)
     edge_terms, edge = _edge(terms), _edge(pixels)
-    near = np.ones(len(edge), bool)
+    plane = np.stack([np.median(edge, axis=0), np.zeros(3), np.zeros(3)]).astype(np.float32)
     for _ in range(3):
-        plane = np.linalg.lstsq(edge_terms[near], edge[near], rcond=None)[0]
         distance = np.abs(edge - edge_terms @ plane).max(axis=1)
         near = distance <= max(4 * np.median(distance), 1)
+        plane = np.linalg.lstsq(edge_terms[near], edge[near], rcond=None)[0]
     return terms @ plane
 
 
