@@ -17,7 +17,7 @@ repro: $(VENV)/runtime.stamp ## Run the pipeline (what has not changed is not ru
 	@$(RUN) python -m stages.summary metrics
 
 demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
-	@$(RUN) python -m apps.demo --model data/model.keras --port $(PORT)
+	@$(RUN) python -m apps.demo --model data/model.keras --params params.yaml --port $(PORT)
 PORT ?= 8000
 
 report: repro $(VENV)/dev.stamp ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail

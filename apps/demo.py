@@ -18,7 +18,7 @@ import numpy as np
 
 from stages.console import InputError, run
 from stages.handwriting import read_digit
-from stages.predict import Classifier, open_classifier
+from stages.predict import Classifier, class_names, open_classifier
 
 PAGE = Path(__file__).with_name("demo.html")
 
@@ -172,10 +172,11 @@ def _json(answer: dict[str, Any]) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m apps.demo", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
+    parser.add_argument("--params", type=Path, help="params.yaml, for the names of the classes; else by number")
     parser.add_argument("--port", type=int, required=True, help="of the page, on this machine; 0 takes any free one")
     args = parser.parse_args()
     with Server(args.port) as server:
-        classifier = open_classifier(args.model)
+        classifier = open_classifier(args.model, class_names(args.params))
         sys.stdout.write(f"Draw a digit at http://127.0.0.1:{server.server_port} (Ctrl-C ends it)\n")
         sys.stdout.flush()
         server.serve(classifier)

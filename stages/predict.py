@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from stages import numerics
 from stages.console import InputError, run
+from stages.evaluate import EvaluateParams
 from stages.handwriting import read_digit
+from stages.params import read_params
 from stages.preprocess import to_features
 
 if TYPE_CHECKING:
@@ -83,6 +85,15 @@ def _names(names: Sequence[str] | None, classes: int) -> Sequence[str]:
         expected = f"{classes}, one for each class of the model"
         raise InputError("names of classes", expected=expected, received=str(len(names)), hint="Name every class once.")
     return names
+
+
+def class_names(params: Path | None) -> Sequence[str] | None:
+    """What params.yaml calls the classes, or None: by number.
+
+    Raises:
+        InputError: the file is missing, or a value is out of range.
+    """
+    return None if params is None else read_params(params, "evaluate", EvaluateParams).class_names
 
 
 class Prediction(NamedTuple):
@@ -159,8 +170,10 @@ def main() -> None:
         "images", nargs="+", metavar="image", help="a picture, a folder of them, or - for standard input"
     )
     parser.add_argument("--model", type=Path, default="data/model.keras", help="the model, by default %(default)s")
+    parser.add_argument("--params", type=Path, help="params.yaml, for the names of the classes; else by number")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
     args = parser.parse_args()
+    names = class_names(args.params)
     images, digits, failed = [], [], False
     for image in sources(args.images):
         try:
@@ -170,7 +183,7 @@ def main() -> None:
             sys.stderr.write(f"ERROR: {error}\n")
             failed = True
     if images:
-        for prediction in predict(open_classifier(args.model), images, digits):
+        for prediction in predict(open_classifier(args.model, names), images, digits):
             sys.stdout.write((prediction.as_json() if args.json else prediction.as_line()) + "\n")
     if failed:
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -304,3 +305,20 @@ def test_another_model_is_refused(make: Callable[[Path], None], received: str, t
     expected = r"m\.keras: expected a Keras model from \[n, 784\] to \[n, classes\]\. Got "
     with pytest.raises(InputError, match=f"{expected}{received}. Run `make repro` to train one"):
         predict.open_classifier(tmp_path / "m.keras")
+
+
+def test_names_come_from_the_parameters(trained: Path, tmp_path: Path) -> None:
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(
+        re.sub(r"(?m)^class_names: .*", f"class_names: {names}", text), encoding="utf-8"
+    )
+    draw(7, side=100, width=10).save(tmp_path / "seven.png")
+    arguments = ["--model", str(trained), str(tmp_path / "seven.png")]
+    command = [sys.executable, "-m", "stages.predict", *arguments]
+    named = subprocess.run(
+        [*command, "--params", str(tmp_path / "params.yaml")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ": seven, probability" in named.stdout
+    plain = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ": 7, probability" in plain.stdout
