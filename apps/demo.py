@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,6 +41,7 @@ class Server(ThreadingHTTPServer):
     """Serves the page and the model, to this machine only. A browser opens connections that it may never use."""
 
     daemon_threads = True
+    allow_reuse_port = False  # newer versions of Python would let two servers share a port
 
     def __init__(self, port: int) -> None:
         """Take the port; 0 is any free one.
@@ -92,7 +94,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer("/predict", lambda: (_json(self.server.read(self._drawing())), "application/json"))
 
-    def _answer(self, path: str, content: Any) -> None:
+    def _answer(self, path: str, content: Callable[[], tuple[bytes, str]]) -> None:
+        """Answer with a body of some content type, or with the reason why not."""
         try:
             self._check_origin()
             if self.path != path:

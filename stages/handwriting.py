@@ -98,17 +98,23 @@ def to_digit(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def contrast(picture: Image.Image) -> NDArray[np.float32]:
-    """How much each pixel differs from the background, in the colour that differs most: float32 [h, w] in 0 .. 255."""
+    """How much each pixel differs from the background, in the colour that differs most, but 0 where this may be noise.
+
+    Returns:
+        float32 [h, w] in 0 .. 255.
+    """
     pixels = np.asarray(_reduced(picture), np.float32)
     if pixels.shape[2] == 4:
         pixels, opacity = pixels[..., :3], pixels[..., 3]
         visible = pixels[opacity > 127]
         # In one colour, it is the opacity that shows the digit. Else what can be seen is paper with a digit on it, and
         # where it is cut off, the paper goes on.
-        if len(visible) < opacity.size / 2 or np.ptp(visible, axis=0).max() < LEAST_CONTRAST:
-            return opacity
-        pixels = np.where(opacity[..., None] > 127, pixels, np.median(visible, axis=0))
-    return np.abs(pixels - background(pixels)).max(axis=2)
+        if len(visible) < opacity.size:
+            if len(visible) < opacity.size / 2 or np.ptp(visible, axis=0).max() < LEAST_CONTRAST:
+                return opacity
+            pixels = np.where(opacity[..., None] > 127, pixels, np.median(visible, axis=0))
+    difference = np.abs(pixels - background(pixels)).max(axis=2)
+    return np.where(difference > NOISE * np.median(_edge(difference)), difference, 0)
 
 
 def _reduced(picture: Image.Image) -> Image.Image:
@@ -164,18 +170,16 @@ def ink(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         [h, w]. All zero: nothing stands out from the background.
     """
-    noise = NOISE * float(np.median(_edge(contrast)))
-    levels = np.where(contrast > noise, contrast, 0)
-    threshold = otsu(levels)
-    above = levels[levels > threshold]
+    threshold = otsu(contrast)
+    above = contrast[contrast > threshold]
     full = float(above.mean()) if len(above) else 0.0
     if full < LEAST_CONTRAST:
-        return np.zeros_like(levels)
-    return np.where(levels > threshold / 2, np.minimum(levels / full, 1), 0)
+        return np.zeros_like(contrast)
+    return np.where(contrast > threshold / 2, np.minimum(contrast / full, 1), 0)
 
 
 def otsu(levels: NDArray[np.float32]) -> int:
-    """The level in 0 .. 255 that cuts these levels into two classes with the greatest variance between them."""
+    """The level in 0 .. 255 that parts levels of any shape into two classes with the greatest variance between them."""
     share = np.bincount(levels.astype(np.uint8).ravel(), minlength=256) / levels.size
     below = share.cumsum()
     mean_below = (share * np.arange(256)).cumsum()

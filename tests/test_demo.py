@@ -31,7 +31,7 @@ from stages.console import InputError
 from stages.predict import Classifier
 from tests.browser import browser as browser  # noqa: PLC0414 (a fixture)
 from tests.browser import console_errors, requested_urls
-from tests.conftest import ROOT, environment, run
+from tests.conftest import ROOT, environment, run, run_ok
 from tests.strokes import STROKES, draw
 from tests.trained import trained as trained  # noqa: PLC0414 (a fixture)
 
@@ -215,6 +215,12 @@ def test_without_a_model_it_says_how_to_get_one(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
     assert result.stderr.endswith("Got no such file. Run `make repro` to train one.\n")
+
+
+def test_make_demo_starts_it() -> None:
+    commands = run_ok("make", "--dry-run", "demo", "PORT=9000", cwd=ROOT)
+    assert "dvc repro" in commands
+    assert commands.rstrip().endswith("python -m apps.demo --model data/model.keras --params params.yaml --port 9000")
 
 
 # In the browser

@@ -148,6 +148,12 @@ def test_ink_of_any_colour_on_nothing(
     assert difference(picture.crop(picture.getchannel("A").getbbox()) if tight else picture) < 0.5
 
 
+def test_a_stroke_that_fills_the_picture() -> None:
+    picture = Image.new("RGBA", (30, 120), (0, 0, 0, 255))
+    picture.putpixel((0, 0), (0, 0, 0, 0))  # something is transparent, so the rest is ink
+    assert extent(to_digit(picture)) == (20, 5)
+
+
 def test_paper_that_is_cut_off_by_transparency() -> None:
     for drawn, paper in (((0, 0, 0), (255, 255, 255)), ((240, 240, 240), (20, 40, 20))):
         picture = colours(draw(3, side=SIDE, width=WIDTH), drawn, paper).convert("RGBA")
