@@ -218,7 +218,7 @@ def test_without_a_model_it_says_how_to_get_one(tmp_path: Path) -> None:
 
 
 def test_make_demo_starts_it() -> None:
-    commands = run_ok("make", "--dry-run", "demo", "PORT=9000", cwd=ROOT)
+    commands = run_ok("make", "--no-print-directory", "--dry-run", "demo", "PORT=9000", cwd=ROOT)
     assert "dvc repro" in commands
     assert commands.rstrip().endswith("python -m apps.demo --model data/model.keras --params params.yaml --port 9000")
 
