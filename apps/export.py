@@ -8,7 +8,6 @@ is written.
 """
 
 import argparse
-import hashlib
 import secrets
 import shutil
 import sys
@@ -25,6 +24,7 @@ from stages.console import InputError, run
 from stages.evaluate import EvaluateParams, load_model
 from stages.params import read_params
 from stages.splits import Split, open_split
+from verify.processors import sha256 as file_sha256
 
 if TYPE_CHECKING:
     import keras
@@ -87,7 +87,7 @@ def export(sources: Sources, data: Path, out: Path) -> dict[str, Check]:
         for path in (sources.model, test.features.path):
             require_recorded(path, record)
         shutil.copyfile(sources.model, folder / "model.keras")
-        checks = convert_and_check(model, test, params.batch_size, folder, _sha256(sources.model))
+        checks = convert_and_check(model, test, params.batch_size, folder, file_sha256(sources.model))
         about = {"checks": checks, "files": _files(folder), "layers": _layers(model), "versions": _versions()}
         (folder / "README.md").write_text(write_card(sources, record, about), encoding="utf-8")
     return checks
@@ -145,14 +145,11 @@ def _require_export(path: Path) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _files(folder: Path) -> dict[str, Mapping[str, Any]]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): {"sha256": _sha256(path), "size": path.stat().st_size} for path in paths
+        path.relative_to(folder).as_posix(): {"sha256": file_sha256(path), "size": path.stat().st_size}
+        for path in paths
     }
 
 
