@@ -5,7 +5,7 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test verify seeds processors bench readme card export lock clean demo report sweep
+.PHONY: help setup repro test verify seeds processors convnet bench readme card export lock clean demo report sweep
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ seeds: repro ## Train with ten seeds and write bench/results/seeds.json (five mi
 	@$(RUN) python -m bench.seeds --seeds 10 --data data/prepared --out bench/results/seeds.json
 
 sweep: $(VENV)/runtime.stamp ## Compare settings on validation images and write bench/results/sweep.json (six minutes)
-	@$(RUN) python -m bench.sweep $(GRID) --seeds 6 --validation 10000 --out bench/results/sweep.json
+	@$(RUN) python -m bench.sweep --seeds 6 --validation 10000 --out bench/results/sweep.json $(GRID)
 GRID ?= --set units=128,256,512 --set learning_rate=0.0003,0.001,0.003
+
+convnet: repro ## Compare the convnet with Keras's example, five seeds each, in bench/results/convnet.json (half an hour)
+	@$(RUN) python -m bench.convnet --seeds 5 --longer 20 --data data/prepared --out bench/results/convnet.json
 
 processors: $(VENV)/runtime.stamp ## Train a sample on four emulated processors and write bench/results/processors.json
 	@$(RUN) python -m verify.processors --out bench/results/processors.json
@@ -46,8 +49,8 @@ processors: $(VENV)/runtime.stamp ## Train a sample on four emulated processors 
 bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results (ten minutes, machine idle)
 	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
 
-readme: $(VENV)/runtime.stamp ## Write the figures of both READMEs from the committed results
-	@$(RUN) python -m verify.readme README.md README.vi.md
+readme: $(VENV)/runtime.stamp ## Write the figures of both READMEs and of docs/convnet.md from the committed results
+	@$(RUN) python -m verify.readme README.md README.vi.md docs/convnet.md
 
 card: $(VENV)/dev.stamp ## Write the model card, docs/model-card.md, from the committed results
 	@$(RUN) python -m apps.card $(CARD) --out docs/model-card.md

@@ -8,7 +8,6 @@ then the sections of M. Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
 import argparse
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -20,10 +19,12 @@ from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 from ruamel.yaml import YAML
 
 from apps.convert import TOLERANCE
+from apps.runs import flat, of_the_model
 from bench.seeds import settings
 from stages.arrays import replacing
 from stages.console import InputError, run
 from stages.tables import read_csv
+from verify.hashes import file_hash
 from verify.lockfile import Stages, facts
 
 #: Hugging Face's word for a licence that is not stated: this repository states none for code or model.
@@ -114,14 +115,6 @@ def _parameters(stages: Stages, names: Iterable[str]) -> dict[str, Any]:
     return {key: value for values in files for key, value in values.items()}
 
 
-def flat(values: Any, name: str = "") -> dict[str, Any]:
-    """Sections as one mapping: {'train': {'seed': 8}} to {'train.seed': 8}."""
-    if not isinstance(values, dict):
-        return {name: values}
-    inner = [flat(value, f"{name}.{key}" if name else str(key)) for key, value in values.items()]
-    return {key: value for part in inner for key, value in part.items()}
-
-
 def _require_parameters(document: Mapping[str, Any], recorded: Mapping[str, Any], sources: Sources) -> None:
     old, new = flat(recorded), flat({key: value for key, value in document.items() if key in recorded})
     for name in {**old, **new}:
@@ -145,7 +138,7 @@ def require_recorded(path: Path, record: Record) -> None:
     if path.as_posix() not in record.files:
         raise InputError(str(path), expected="a file that dvc.lock names", received="one that it does not", hint=hint)
     recorded = record.files[path.as_posix()].get("md5")
-    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    found = file_hash(path, "md5")
     if found != recorded:
         raise InputError(
             str(path), expected=f"the file that dvc.lock names, MD5 {recorded}", received=f"MD5 {found}", hint=hint
@@ -212,7 +205,7 @@ def write_card(sources: Sources, record: Record, export: Mapping[str, Any] | Non
         per_class=classes,
         lowest=min(classes, key=lambda row: float(row["recall"])),
         spread=read_spread(sources.seeds),
-        parameters=record.parameters,
+        parameters=of_the_model(record.parameters),
         files={path: record.files[path] for path in _shown(sources, record)},
         tolerance=f"{TOLERANCE:g}",
         export=export,

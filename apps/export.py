@@ -21,10 +21,10 @@ from apps import convert
 from apps.card import Sources, add_sources, given_sources, read_record, require_recorded, write_card
 from stages import numerics
 from stages.console import InputError, run
-from stages.evaluate import EvaluateParams, load_model
+from stages.evaluate import EvaluateParams
 from stages.params import read_params
 from stages.splits import Split, open_split
-from verify.processors import sha256 as file_sha256
+from verify.hashes import file_hash
 
 if TYPE_CHECKING:
     import keras
@@ -83,11 +83,13 @@ def export(sources: Sources, data: Path, out: Path) -> dict[str, Check]:
     test = open_split(data, "test", classes=classes)
     with replacing_folder(out) as folder:
         numerics.configure(seed=0)
-        model = load_model(sources.model, features=784, classes=classes)
+        from stages import network
+
+        model = network.load(sources.model, classes=classes)
         for path in (sources.model, test.features.path):
             require_recorded(path, record)
         shutil.copyfile(sources.model, folder / "model.keras")
-        checks = convert_and_check(model, test, params.batch_size, folder, file_sha256(sources.model))
+        checks = convert_and_check(model, test, params.batch_size, folder, file_hash(sources.model))
         about = {"checks": checks, "files": _files(folder), "layers": _layers(model), "versions": _versions()}
         (folder / "README.md").write_text(write_card(sources, record, about), encoding="utf-8")
     return checks
@@ -148,8 +150,7 @@ def _require_export(path: Path) -> None:
 def _files(folder: Path) -> dict[str, Mapping[str, Any]]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): {"sha256": file_sha256(path), "size": path.stat().st_size}
-        for path in paths
+        path.relative_to(folder).as_posix(): {"sha256": file_hash(path), "size": path.stat().st_size} for path in paths
     }
 
 

@@ -5,7 +5,6 @@ predictions, made again, are those that the metrics were computed from.
 """
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import math
@@ -18,15 +17,16 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from apps import findings, measures
-from apps.runs import Earlier, Lock, Run, Sources, earlier_run, flat, this_run, uncommitted
+from apps.runs import Earlier, Lock, Run, Sources, earlier_run, flat, of_the_model, this_run, uncommitted
 from stages import numerics
 from stages.arrays import replacing
 from stages.classes import name_classes
 from stages.console import InputError, run
-from stages.evaluate import EvaluateParams, load_model, predict
+from stages.evaluate import EvaluateParams, predict
 from stages.params import read_params
 from stages.scores import Predictions, accuracy, confusion_matrix, loss
 from stages.splits import Split, open_split
+from verify.hashes import file_hash
 
 REDO = "Run `dvc repro`."
 
@@ -54,15 +54,10 @@ def artifacts(lock: Lock, root: Path) -> list[Artifact]:
     for stage, record in lock.stages.items():
         for out in record.outs:
             path = root / out.path
-            if path.is_file() and (md5 := _hash(path, "md5")) != out.md5:
+            if path.is_file() and (md5 := file_hash(path, "md5")) != out.md5:
                 raise InputError(str(path), expected=f"md5 {out.md5}, as in dvc.lock", received=f"md5 {md5}", hint=REDO)
             found.append(Artifact(stage, out.path, out.size, out.md5, path.is_file()))
     return found
-
-
-def _hash(path: Path, name: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, name).hexdigest()
 
 
 def require_same_params(lock: Lock, params: Path) -> None:
@@ -156,9 +151,11 @@ def gather(sources: Sources, model: Path, data: Path, record: Path, against: str
     classes = open_split(data, "train").classes
     test = open_split(data, "test", classes=classes)
     numerics.configure(seed=0)
-    predictions = predict(load_model(model, features=784, classes=classes), test, params.batch_size)
+    from stages import network
+
+    predictions = predict(network.load(model, classes=classes), test, params.batch_size)
     require_same_predictions(run, predictions, sources.metrics)
-    sha256 = _hash(model, "sha256")
+    sha256 = file_hash(model)
     machine = platform(record, sha256)
     names = name_classes(params.class_names, classes)
     return Report(params, names, run, earlier, changed, files, machine, sha256, predictions, test)
@@ -211,7 +208,9 @@ def _context(report: Report) -> dict[str, Any]:
         "earlier": None if isinstance(earlier, str) else earlier,
         "verdict": findings.verdict(run, earlier),
         "metrics": {metric.key: metric for metric in findings.metrics(run, before)},
-        "parameters": findings.parameters(run.lock.params(), before.lock.params() if before else None),
+        "parameters": findings.parameters(
+            of_the_model(run.lock.params()), of_the_model(before.lock.params()) if before else None
+        ),
         "changed_files": findings.changed_files(run.lock.inputs(), before.lock.inputs()) if before else [],
         "classes": classes,
         "poorest": max(classes, key=lambda one: one.missed),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from ruamel.yaml import YAML
 
 from stages.console import InputError
+from stages.train import Recipe
 
 Content = TypeVar("Content")
 
@@ -104,6 +105,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return result
+
+
+def of_the_model(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters without those of the network that was not trained."""
+    if parameters.get("train.model") == "convnet":
+        other = {f"train.{name}" for name in ("units", *Recipe.model_fields)}
+    else:
+        other = {name for name in parameters if name.startswith("convnet.")}
+    return {name: value for name, value in parameters.items() if name not in other}
 
 
 def read_run(read: Callable[[Path], str], sources: Sources, *, where: str, hint: str) -> Run:

@@ -7,7 +7,6 @@ python -m bench.parts preprocess --params params.yaml --raw FOLDER/raw --out FOL
 """
 
 import argparse
-import hashlib
 import json
 import shutil
 import statistics
@@ -23,7 +22,8 @@ from stages.load import LoadParams, load
 from stages.params import read_params
 from stages.preprocess import PreprocessParams, preprocess
 from stages.splits import open_split
-from stages.train import TrainParams
+from stages.train import build, read_settings
+from verify.hashes import file_hash
 
 #: Rows and columns of the matrices whose product tells what this machine can do.
 SQUARE = 2048
@@ -77,23 +77,22 @@ def multiplication_rate() -> float:
 
 def fit(params: Path, data: Path) -> dict[str, Any]:
     """What `train` does, with the times of its parts, its memory, and the arithmetic that it needs."""
-    values = read_params(params, "train", TrainParams)
+    settings = read_settings(params)
+    values = settings.train
     training = open_split(data, "train")
     imported = timed(lambda: numerics.configure(seed=values.seed))
     import tensorflow as tf
 
-    from stages import network
     from stages import training as trainer
 
     rate = multiplication_rate()
     before = peak_bytes()
-    model = network.dense(features=784, units=values.units, classes=training.classes)
-    chosen = values.model_dump(include={"optimizer", "learning_rate", "epochs", "batch_size", "shards", "seed"})
+    model, how = build(settings, training.classes)
     history: dict[str, Any] = {}
 
     def train() -> None:
         tensors = trainer.tensor(training.features.read()), tf.constant(training.labels)
-        history.update(trainer.train(model, tensors, None, **chosen, verbose=0))
+        history.update(trainer.train(model, tensors, None, **how, verbose=0))
 
     seconds = timed(train)
     images = len(training.labels)
@@ -111,19 +110,13 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def file_hash(path: Path) -> str:
-    """The MD5 of a file, which is DVC's name for it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
 def arrays(params: Path, out: Path) -> dict[str, Any]:
     """Load, preprocess and hash; and against it, copy the same bytes."""
     raw, prepared, copied = out / "raw", out / "prepared", out / "copied"
     steps = {
         "load": lambda: load(read_params(params, "load", LoadParams), raw),
         "preprocess": lambda: preprocess(read_params(params, "preprocess", PreprocessParams), raw, prepared),
-        "hash": lambda: [file_hash(path) for path in (*raw.iterdir(), *prepared.iterdir())],
+        "hash": lambda: [file_hash(path, "md5") for path in (*raw.iterdir(), *prepared.iterdir())],
         "copy": lambda: [shutil.copytree(folder, copied / folder.name) for folder in (raw, prepared)],
     }
     seconds = {name: timed(step) for name, step in steps.items()}

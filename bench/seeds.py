@@ -22,7 +22,7 @@ from stages.load import LoadParams
 from stages.params import read_params
 from stages.preprocess import PreprocessParams
 from stages.tables import write_json
-from stages.train import TrainParams
+from stages.train import read_settings
 from verify.parameters import set_parameter
 
 
@@ -58,7 +58,7 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
         data: folder of the splits that `preprocess` wrote.
         folder: an empty folder to work in.
     """
-    set_parameter(Path(shutil.copy("params.yaml", folder)), "seed", seed)
+    set_parameter(Path(shutil.copy("params.yaml", folder)), "train.seed", seed)
     run_stages(("train", "evaluate"), f"seed {seed}", data, folder)
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
@@ -92,12 +92,20 @@ def study(seeds: Sequence[int], data: Path) -> dict[str, Any]:
     return {"params": settings()} | {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
 
 
-def settings() -> dict[str, Any]:
-    """All that a study belongs to: the values in params.yaml that can change a score, without the seed."""
+def settings(model: str | None = None) -> dict[str, Any]:
+    """All that a study belongs to: the values in params.yaml that can change a score, without the seed.
+
+    Args:
+        model: a value of `train.model`; None for the one in params.yaml.
+    """
     path = Path("params.yaml")
     load, preprocess = read_params(path, "load", LoadParams), read_params(path, "preprocess", PreprocessParams)
-    train = read_params(path, "train", TrainParams).model_dump(exclude={"seed"})
-    return {"load": load.model_dump(exclude={"class_names"}), "preprocess": preprocess.model_dump(), "train": train}
+    train, convnet = read_settings(path)
+    values = {"load": load.model_dump(exclude={"class_names"}), "preprocess": preprocess.model_dump()}
+    if (model or train.model) == "dense":
+        return values | {"train": train.model_dump(exclude={"seed"}) | {"model": "dense"}}
+    shared = {"model": "convnet"} | train.model_dump(include={"shards", "device"})
+    return values | {"train": shared, "convnet": convnet.model_dump()}
 
 
 def main() -> None:

@@ -27,7 +27,9 @@ from bench.chart import draw
 from stages import numerics
 from stages.arrays import replacing
 from stages.console import InputError, on_terminal, run
+from stages.params import read_params
 from stages.tables import write_json
+from stages.train import TrainParams
 from verify.parameters import set_parameter
 
 ROOT = Path(__file__).parents[1]
@@ -155,7 +157,7 @@ def warm_round(clone: Path, clock: Clock, samples: Samples, seed: int) -> None:
         add(samples, "nothing", execute(["dvc", "repro"], clone, clock.folder))
     if clock.take():
         raise RuntimeError("with nothing to do, a stage was executed")
-    set_parameter(clone / "params.yaml", "seed", seed)
+    set_parameter(clone / "params.yaml", "train.seed", seed)
     whole = execute(["dvc", "repro"], clone, clock.folder)
     stages = clock.take()
     if list(stages) != ["train", "evaluate"]:
@@ -185,8 +187,8 @@ def make_tiled(times: int, folder: Path) -> None:
         sets[name] = np.concatenate([sets[name]] * times)
     np.savez_compressed(folder / "tiled.npz", **sets)
     params = Path(shutil.copy(ROOT / "params.yaml", folder))
-    set_parameter(params, "source", str(folder / "tiled.npz"))
-    set_parameter(params, "epochs", GROWTH[times])
+    set_parameter(params, "load.source", str(folder / "tiled.npz"))
+    set_parameter(params, "train.epochs", GROWTH[times])
 
 
 def growth_round(folder: Path, times: int, samples: Samples) -> None:
@@ -277,6 +279,18 @@ def measure(rounds: int, folder: Path) -> Samples:
     return samples
 
 
+def require_dense(params: Path) -> None:
+    """Refuse to measure another network: the arithmetic, the baselines and the epochs are those of the recipe.
+
+    Raises:
+        InputError: params.yaml names another.
+    """
+    model = read_params(params, "train", TrainParams).model
+    if model != "dense":
+        expected = "dense, which the baselines train too"
+        raise InputError(f"parameter 'train.model' in {params}", expected=expected, received=model, hint="Change it.")
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if sys.platform == "linux" else []
@@ -296,6 +310,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.rounds < 1:
         raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take ten minutes.")
+    require_dense(ROOT / "params.yaml")
     with tempfile.TemporaryDirectory() as folder:
         times = summarize(measure(args.rounds, Path(folder)))
     result = {"machine": machine(), "targets": TARGETS, "ratios": ratios(times), "times": times}

@@ -1,4 +1,4 @@
-"""Choose between settings of `train`: several seeds for each point of a grid, ranked on images kept back from training.
+"""Choose between settings of a network: several seeds for each point of a grid, ranked on images kept back.
 
 python -m bench.sweep --set units=128,512 --set learning_rate=0.0003,0.001,0.003 --seeds 5 --validation 10000 \
     --out bench/results/sweep.json
@@ -13,7 +13,7 @@ import re
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,13 @@ from stages.load import LoadParams, load
 from stages.params import read_params
 from stages.preprocess import PreprocessParams, preprocess
 from stages.tables import read_csv, write_json
-from stages.train import TrainParams
+from stages.train import ConvnetParams, TrainParams, read_settings
 
-#: A point: values of `train` by their names, as they are written in params.yaml.
+#: A point: values as they are written in params.yaml, by their names in `train`, or with `convnet.` in front.
 Point = Mapping[str, str]
+
+#: Names in `train` that belong to both networks.
+BOTH = {"shards", "device"}
 
 #: How often at most the rule may find any difference where there is none.
 ERROR_RATE = 0.05
@@ -104,26 +107,51 @@ def rank(runs: Iterable[tuple[Point, Sequence[float]]]) -> list[dict[str, Any]]:
 
 
 def parse_grid(texts: Sequence[str]) -> list[Point]:
-    """Every combination of what is given as 'units=128,512'.
+    """Every combination of what is given as 'units=128,512', or of the convnet as 'convnet.epochs=4,8'.
 
     Raises:
-        InputError: a text has another form, names what cannot be swept or names it twice, or a value is not allowed.
+        InputError: a text has another form, names what cannot be swept, or not in this company, or names it twice, or a
+            value is not allowed.
     """
     grid: dict[str, list[str]] = {}
-    for text in texts:
-        match = re.fullmatch(r"(\w+)=([\w.+-]+(?:,[\w.+-]+)*)", text)
-        known = sorted(set(TrainParams.model_fields) - {"seed"} - set(grid))
+    for text in (text.removeprefix("train.") for text in texts):
+        match = re.fullmatch(r"((?:convnet\.)?\w+)=([\w.+-]+(?:,[\w.+-]+)*)", text)
+        known = sorted(_sweepable(grid) - set(grid))
         if match is None or match[1] not in known:
             expected = f"NAME=VALUE,VALUE with a name among {', '.join(known)}"
-            hint = "Give each name once; --seeds takes care of the seeds."
+            hint = "Give each name once, and names of one network only; --seeds takes care of the seeds."
             raise InputError("--set", expected=expected, received=text, hint=hint)
         name, values = match.groups()
         grid[name] = values.split(",")
     points: list[Point] = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     with tempfile.TemporaryDirectory() as folder:
         for point in points:  # all before the first training
-            read_params(write_params(Path(folder), train=point), "train", TrainParams)
+            read_settings(write_params(Path(folder), **sections(point)))
     return points
+
+
+def _sweepable(chosen: Collection[str]) -> set[str]:
+    """Names that a grid may hold, beside those it has: what belongs to no network, and what belongs to one."""
+    dense = set(TrainParams.model_fields) - {"seed", "model"}
+    convnet = {f"convnet.{name}" for name in ConvnetParams.model_fields}
+    if set(chosen) <= BOTH:
+        return dense | convnet
+    return BOTH | convnet if model_of(chosen) == "convnet" else dense
+
+
+def model_of(names: Collection[str]) -> str:
+    """The network that parameters belong to; of those that belong to both, the one that params.yaml names."""
+    if set(names) <= BOTH:
+        return read_settings(Path("params.yaml")).train.model
+    return "convnet" if any(name.startswith("convnet.") for name in names) else "dense"
+
+
+def sections(point: Point, **train: str) -> dict[str, dict[str, str]]:
+    """A point's values, and more of `train`, by the sections of params.yaml."""
+    values: dict[str, dict[str, str]] = {"train": {"model": model_of(point)} | train, "convnet": {}}
+    for name, value in point.items():
+        values["convnet" if name.startswith("convnet.") else "train"][name.removeprefix("convnet.")] = value
+    return values
 
 
 def write_params(folder: Path, **sections: Mapping[str, str]) -> Path:
@@ -165,7 +193,7 @@ def validation_accuracy(point: Point, seed: int, data: Path) -> float:
     """Train a point with a seed; the accuracy in [0, 1] of the final weights on the validation split."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_params(folder, train={**point, "seed": str(seed)})
+        write_params(folder, **sections(point, seed=str(seed)))
         run_stages(("train",), f"{point}, seed {seed}", data, folder)
         return float(read_csv(folder / "history.csv")[-1]["val_accuracy"])
 
@@ -181,18 +209,22 @@ def sweep(points: Sequence[Point], seeds: int, validation: int) -> dict[str, Any
     return {"params": shared(points[0], validation), "points": rank(runs)}
 
 
-def shared(swept: Iterable[str], validation: int) -> dict[str, Any]:
+def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
     """All that a sweep belongs to: the values that every point has in common."""
-    values = settings() | {"preprocess": {"validation_size": validation}}
-    return values | {"train": {name: value for name, value in values["train"].items() if name not in swept}}
+    values = settings(model_of(swept)) | {"preprocess": {"validation_size": validation}}
+    for name in swept:
+        section, _, key = name.rpartition(".")
+        del values[section or "train"][key]
+    return values
 
 
 def lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The ranked table as text."""
-    yield "".join(f"{name:>14}" for name in points[0]["values"]) + "   validation     spread   against the best"
+    width = max(14, *(len(name) + 2 for name in points[0]["values"]))
+    yield "".join(f"{name:>{width}}" for name in points[0]["values"]) + "   validation     spread   against the best"
     for index, point in enumerate(points):
         found = point["validation_accuracy"]
-        values = "".join(f"{value:>14}" for value in point["values"].values())
+        values = "".join(f"{value:>{width}}" for value in point["values"].values())
         verdict = verdict_of(point) if index else f"the best of {len(points)}, {found['n']} seeds each"
         yield f"{values}   {100 * found['mean']:8.2f} %   {100 * found['std']:.2f} %   {verdict}"
 

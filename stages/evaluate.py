@@ -33,28 +33,6 @@ class EvaluateParams(Params):
     worst: int = Field(ge=1, le=100)
 
 
-def load_model(path: Path, *, features: int, classes: int) -> "keras.Sequential":
-    """Load a Keras model and check its form.
-
-    Raises:
-        InputError: the file is missing or damaged, or the model is not from [n, features] to [n, classes].
-    """
-    import keras
-
-    expected = f"a Keras model from [n, {features}] to [n, {classes}]"
-    hint = "Run `dvc repro` to train it again."
-    if not path.is_file():
-        raise InputError(str(path), expected=expected, received="no such file", hint=hint)
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        raise InputError(str(path), expected=expected, received=f"a damaged file ({error})", hint=hint) from None
-    if model.input_shape[1:] != (features,) or model.output_shape[1:] != (classes,):
-        received = f"one from {model.input_shape} to {model.output_shape}"
-        raise InputError(str(path), expected=expected, received=received, hint=hint)
-    return model
-
-
 def predict(model: "keras.Sequential", split: Split, batch_size: int) -> Predictions:
     """Log-probabilities of every image of a split, the last, shorter batch included."""
     import tensorflow as tf
@@ -116,7 +94,9 @@ def evaluate(params: EvaluateParams, data: Path, model_file: Path, history: Path
     class_names = name_classes(params.class_names, training.classes)
     epochs = read_history(history)
     numerics.configure(seed=0)
-    model = load_model(model_file, features=784, classes=training.classes)
+    from stages import network
+
+    model = network.load(model_file, classes=training.classes)
     predictions = {
         name: predict(model, split, params.batch_size) for name, split in splits.items() if len(split.labels)
     }

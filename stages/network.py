@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from stages.console import InputError
+
 
 def dense(*, features: int, units: int, classes: int) -> keras.Sequential:
     """One hidden layer: Keras's first example.
@@ -29,6 +31,38 @@ def dense(*, features: int, units: int, classes: int) -> keras.Sequential:
     )
 
 
+def convnet(*, filters: int, classes: int) -> keras.Sequential:
+    """Four convolutions, of which two halve the picture; no pooling and no normalization.
+
+    Convolutions with stride halve a picture in less time than pooling does. Normalization layers would divide by a
+    square root with an approximate instruction, which differs by CPU maker.
+
+    Args:
+        filters: of the first convolution; the others have two, three and four times as many.
+        classes: number of classes.
+
+    Returns:
+        A model from [n, 784] to the probabilities [n, classes].
+    """
+
+    def convolution(times: int, **options: Any) -> keras.layers.Layer:
+        return keras.layers.Conv2D(filters * times, activation="relu", kernel_initializer="he_uniform", **options)
+
+    return keras.Sequential(
+        [
+            keras.Input((784,), name="features"),
+            keras.layers.Reshape((28, 28, 1), name="image"),
+            convolution(1, kernel_size=5, strides=2, padding="same", name="strokes"),  # [14, 14]
+            convolution(2, kernel_size=3, name="corners"),  # [12, 12]
+            convolution(3, kernel_size=3, strides=2, padding="same", name="parts"),  # [6, 6]
+            convolution(4, kernel_size=3, name="shapes"),  # [4, 4]
+            keras.layers.Flatten(name="values"),
+            keras.layers.Dense(classes, activation="softmax", name="probabilities"),
+        ],
+        name="digits",
+    )
+
+
 def without_softmax(model: keras.Sequential) -> keras.Sequential:
     """A copy of `model` that ends in logits, with equal weights.
 
@@ -40,6 +74,31 @@ def without_softmax(model: keras.Sequential) -> keras.Sequential:
     twin = keras.Sequential([keras.Input(model.input_shape[1:]), *twin.layers])
     twin.set_weights(model.get_weights())
     return twin
+
+
+def load(path: Path, *, classes: int | None = None) -> keras.Sequential:
+    """Load a model from [n, 784] to probabilities.
+
+    Args:
+        path: the file that `save` wrote.
+        classes: how many it must tell apart; None for any number.
+
+    Raises:
+        InputError: the file is missing or damaged, or the model is not from [n, 784] to [n, classes].
+    """
+    expected = f"a Keras model from [n, 784] to [n, {classes or 'classes'}]"
+    hint = "Run `make repro` to train one."
+    if not path.is_file():
+        raise InputError(str(path), expected=expected, received="no such file", hint=hint)
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a damaged file
+        raise InputError(str(path), expected=expected, received=f"a damaged file ({error})", hint=hint) from None
+    output = model.output_shape
+    if model.input_shape[1:] != (784,) or len(output) != 2 or output[1] != (classes or output[1]):
+        received = f"one from {model.input_shape} to {output}"
+        raise InputError(str(path), expected=expected, received=received, hint=hint)
+    return model
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -10,13 +10,14 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from stages.console import InputError
 
-#: Everything that may stand at the top of params.yaml: a section for each stage, and values that stages share.
-SECTIONS = ("load", "preprocess", "train", "evaluate")
+#: Everything that may stand at the top of params.yaml: a section for each stage, one for the network that `train` may
+#: train instead, and values that stages share.
+SECTIONS = ("load", "preprocess", "train", "convnet", "evaluate")
 SHARED = ("class_names",)
 
 
 class Params(BaseModel):
-    """Base of each stage's schema: frozen, no unknown names, no conversion of types."""
+    """Base of each section's schema: frozen, no unknown names, no conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -25,11 +26,11 @@ Schema = TypeVar("Schema", bound=Params)
 
 
 def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
-    """Read one stage's parameters.
+    """Read one section.
 
     Args:
         path: the YAML file, a mapping of sections and of shared values.
-        section: the stage's section.
+        section: its name.
         schema: what the section may hold. A field named like a shared value takes that value.
 
     Raises:

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ from stages.evaluate import EvaluateParams
 from stages.handwriting import read_digit
 from stages.params import read_params
 from stages.preprocess import to_features
-
-if TYPE_CHECKING:
-    import keras
 
 #: Bytes of the largest file: more than a photograph has.
 MAX_BYTES = 64 * 2**20
@@ -45,37 +42,18 @@ def open_classifier(path: Path, names: Sequence[str] | None = None) -> Classifie
         InputError: the file is missing or damaged, the model is not from [n, 784] to [n, classes], or there are not as
             many names as classes.
     """
-    if not path.is_file():  # asked before TensorFlow is imported, which takes seconds
-        raise _wrong_model(path, "no such file")
     numerics.configure(seed=0)
     import tensorflow as tf
 
-    from stages.network import without_softmax
+    from stages import network
 
-    model = _load(path)
-    logits = without_softmax(model)
+    model = network.load(path)
+    logits = network.without_softmax(model)
 
     def probabilities(digits: NDArray[np.uint8]) -> NDArray[np.float64]:
         return np.exp(tf.nn.log_softmax(logits(to_features(digits))).numpy().astype(np.float64))
 
     return Classifier(_names(names, model.output_shape[1]), probabilities)
-
-
-def _load(path: Path) -> "keras.Sequential":
-    import keras
-
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        raise _wrong_model(path, f"a damaged file ({error})") from None
-    if model.input_shape[1:] != (784,) or len(model.output_shape) != 2:
-        raise _wrong_model(path, f"one from {model.input_shape} to {model.output_shape}")
-    return model
-
-
-def _wrong_model(path: Path, received: str) -> InputError:
-    expected = "a Keras model from [n, 784] to [n, classes]"
-    return InputError(str(path), expected=expected, received=received, hint="Run `make repro` to train one.")
 
 
 def _names(names: Sequence[str] | None, classes: int) -> Sequence[str]:

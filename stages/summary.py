@@ -39,7 +39,7 @@ def _accuracies(scores: Mapping[str, Mapping[str, float]], last_epoch: Mapping[s
     lines = [
         _line("test accuracy", scores["test"]),
         _line("training accuracy", scores["train"]),
-        f"  in the last epoch  {last_epoch['accuracy']:8.2%}   while the weights still moved: what Keras prints",
+        f"  in the last epoch  {last_epoch['accuracy']:8.2%}   what Keras prints: measured during the epoch",
     ]
     if "validation" in scores:
         lines.append(_line("validation accuracy", scores["validation"]))

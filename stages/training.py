@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from stages.augmentation import Warp
 from stages.network import without_softmax
 
 #: Steps that run before Python is asked for more, which takes time. It changes no result.
@@ -60,6 +61,22 @@ class ShardedModel(keras.Model):
         return share, logits, tape.gradient(share, self.trainable_variables)
 
 
+class Triangle(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises in a straight line from zero, and falls in another one to zero at the end.
+
+    L. N. Smith and N. Topin, Super-Convergence (2019): the rise allows a higher peak, and so fewer epochs are enough.
+    """
+
+    def __init__(self, peak: float, steps: int, rise: float) -> None:
+        """Take the highest rate, the number of steps, and the part of them, between 0 and 1, in which it rises."""
+        self.peak, self.steps, self.rising = peak, steps, max(1.0, rise * steps)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The rate of a step, counted from 0."""
+        taken = tf.cast(step, tf.float32) + 0.5
+        return self.peak * tf.minimum(taken / self.rising, (self.steps - taken) / max(0.5, self.steps - self.rising))
+
+
 def tensor(array: NDArray[Any]) -> tf.Tensor:
     """A tensor on the memory of the array, if TensorFlow can use it there: a mapped .npy file is not copied."""
     if array.size and array.ctypes.data % TENSOR_ALIGNMENT == 0:
@@ -67,17 +84,32 @@ def tensor(array: NDArray[Any]) -> tf.Tensor:
     return tf.constant(array)
 
 
-def batches(features: tf.Tensor, labels: tf.Tensor, *, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Batches in a new order in each epoch: row numbers are shuffled, and each batch is gathered from the tensors."""
+def batches(
+    features: tf.Tensor, labels: tf.Tensor, *, batch_size: int, seed: int, warp: Warp | None = None
+) -> tf.data.Dataset:
+    """Batches in a new order in each epoch: row numbers are shuffled, and each batch is gathered from the tensors.
+
+    Args:
+        features: float32 [n, ...].
+        labels: integers [n].
+        batch_size: rows of a batch; the last one may have fewer.
+        seed: of the orders and of the warping.
+        warp: what to do to the features of each batch, if anything.
+    """
     count = len(labels)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, number], alg="philox")
-        return tf.data.Dataset.range(0, count, batch_size).map(lambda start: order[start : start + batch_size])
 
-    rows = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1).flat_map(epoch)
-    gathered = rows.map(lambda batch: (tf.gather(features, batch), tf.gather(labels, batch)))
-    return gathered.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(8)
+        def batch(start: tf.Tensor) -> Batch:
+            rows = order[start : start + batch_size]
+            gathered = tf.gather(features, rows)
+            return gathered if warp is None else warp(gathered, tf.stack([number, start])), tf.gather(labels, rows)
+
+        return tf.data.Dataset.range(0, count, batch_size).map(batch)
+
+    epochs = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1).flat_map(epoch)
+    return epochs.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(8)
 
 
 def in_order(features: tf.Tensor, labels: tf.Tensor, *, batch_size: int) -> tf.data.Dataset:
@@ -98,6 +130,8 @@ def train(
     shards: int,
     seed: int,
     verbose: int,
+    rise: float | None = None,
+    warp: Warp | None = None,
 ) -> Mapping[str, list[float]]:
     """Train `network` in place.
 
@@ -110,17 +144,21 @@ def train(
         epochs: passes over the training set.
         batch_size: images per step.
         shards: parts that each batch is cut into.
-        seed: of the order of the images.
+        seed: of the order of the images, and of the warping.
         verbose: Keras's: 0 silent, 1 a progress bar, 2 a line per epoch.
+        rise: None for a constant rate. Else the part of the steps in which it rises to `learning_rate`, to fall then.
+        warp: what to do to the features of each batch, if anything.
 
     Returns:
         One list per metric, a value per epoch: loss, accuracy, and val_loss, val_accuracy with a validation split.
     """
+    steps = epochs * -(-len(training[1]) // batch_size)
+    rate = learning_rate if rise is None else Triangle(learning_rate, steps, rise)
     logits = without_softmax(network)
     model = ShardedModel(logits.inputs, logits.outputs[0])
     model.shards = shards
     model.compile(
-        optimizer=keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": learning_rate}}),
+        optimizer=keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": rate}}),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         steps_per_execution=STEPS_PER_EXECUTION,
@@ -128,7 +166,7 @@ def train(
     )
     model.optimizer.build(model.trainable_variables)  # before `fit`, which would otherwise trace the step twice
     history = model.fit(
-        batches(*training, batch_size=batch_size, seed=seed),
+        batches(*training, batch_size=batch_size, seed=seed, warp=warp),
         epochs=epochs,
         validation_data=None if validation is None else in_order(*validation, batch_size=batch_size),
         shuffle=False,  # the batches are shuffled already

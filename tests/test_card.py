@@ -116,7 +116,7 @@ def set_md5(path: str, md5: str) -> None:
 
 def set_everywhere(section: str, name: str, value: object) -> None:
     """Give a parameter another value in params.yaml and dvc.lock, as a run with it would."""
-    set_parameter(Path("params.yaml"), name, value)
+    set_parameter(Path("params.yaml"), f"{section}.{name}", value)
 
     def change(stages: Any) -> None:
         stages[section]["params"]["params.yaml"][section][name] = value
@@ -259,6 +259,17 @@ def test_the_spread_over_seeds_is_shown_only_where_it_belongs(folder: Path) -> N
     assert "How much these figures depend on the seed was not measured" in make()
 
 
+def test_only_parameters_of_the_trained_network_are_shown(folder: Path) -> None:
+    assert folder == Path.cwd()
+    assert "| `train.units` | 512 |" in make()
+    assert "convnet.epochs" not in make()
+    set_everywhere("train", "model", "convnet")
+    assert "| `convnet.epochs` |" in make()
+    assert "| `train.shards` |" in make()
+    assert "train.units" not in make()
+    assert "train.epochs" not in make()
+
+
 def test_a_validation_split_is_shown(folder: Path) -> None:
     set_everywhere("preprocess", "validation_size", 0)
     assert "kept back for validation" not in make()
@@ -294,7 +305,7 @@ def drop_train(stages: Any) -> None:
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "other parameter": (
-        lambda: set_parameter(Path("params.yaml"), "epochs", 9999),
+        lambda: set_parameter(Path("params.yaml"), "train.epochs", 9999),
         "parameter 'train.epochs' in dvc.lock: expected 9999, as in params.yaml. Got ",
     ),
     "new parameter": (

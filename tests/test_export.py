@@ -22,7 +22,7 @@ from stages.load import LoadParams, load
 from stages.params import read_params
 from stages.preprocess import PreprocessParams, preprocess, to_features
 from stages.splits import Split
-from stages.train import TrainParams, train
+from stages.train import read_settings, train
 from tests.conftest import ROOT, Arrays, make_project, run, run_ok
 from tests.test_card import SOURCES, FrontMatter, matter
 from verify.parameters import set_parameter
@@ -44,8 +44,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
         arrays = digits | {name: mnist[name] for name in ("x_test", "y_test")}
     project = make_project(tmp_path_factory.mktemp("export") / "project", arrays)
-    set_parameter(project / "params.yaml", "units", 16)
-    set_parameter(project / "params.yaml", "epochs", 1)
+    set_parameter(project / "params.yaml", "train.units", 16)
+    set_parameter(project / "params.yaml", "train.epochs", 1)
     text = (project / "params.yaml").read_text(encoding="utf-8")
     text = re.sub(r"batch_size: \d+", "batch_size: 33", text)  # 10,000 is no multiple of it
     (project / "params.yaml").write_text(text, encoding="utf-8")
@@ -63,7 +63,7 @@ def run_stages(params: Path) -> None:
     raw, model, history = Path("data/raw"), SOURCES.model, Path("data/history.csv")
     load(read_params(params, "load", LoadParams), raw)
     preprocess(read_params(params, "preprocess", PreprocessParams), raw, DATA)
-    train(read_params(params, "train", TrainParams), DATA, model, history, Path("data/platform.json"))
+    train(read_settings(params), DATA, model, history, Path("data/platform.json"))
     evaluate(read_params(params, "evaluate", EvaluateParams), DATA, model, history, SOURCES.metrics)
 
 
@@ -284,7 +284,10 @@ def test_test_images_that_are_not_those_of_dvc_lock_are_refused(project: Path, f
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "no model": (SOURCES.model.unlink, "a Keras model from [n, 784] to [n, 10]. Got no such file"),
     "no test set": ((DATA / "test_labels.npy").unlink, "no such file"),
-    "another parameter": (lambda: set_parameter(SOURCES.params, "units", 17), "'train.units' in dvc.lock: expected 17"),
+    "another parameter": (
+        lambda: set_parameter(SOURCES.params, "train.units", 17),
+        "'train.units' in dvc.lock: expected 17",
+    ),
     "something else there": (
         lambda: Path("export/letters.txt").write_text("keep"),
         "expected a new folder, or one that an export wrote. Got one with letters.txt. Choose another folder.",

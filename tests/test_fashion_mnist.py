@@ -52,7 +52,7 @@ def test_fashion_mnist_goes_through_the_pipeline_and_both_sets_stay_cached(
 ) -> None:
     source, project = installed(FOLDER), make_project(tmp_path / "project", digits)
     params = project / "params.yaml"
-    set_parameter(params, "epochs", 1)
+    set_parameter(params, "train.epochs", 1)
     sets = {"digits": ("data/mnist.npz", DIGITS), "fashion": (str(source), NAMES)}
 
     def switch(old: str, new: str) -> list[str]:
@@ -73,7 +73,7 @@ def test_fashion_mnist_goes_through_the_pipeline_and_both_sets_stay_cached(
     assert run_ok("git", "status", "--porcelain", cwd=project) == ""
     assert switch("digits", "fashion") == []
     assert results(project) == of_fashion
-    set_parameter(params, "seed", 1)
+    set_parameter(params, "train.seed", 1)
     assert stages_run(run_ok("dvc", "repro", cwd=project)) == everything[2:]  # so a run would have been seen
 
 

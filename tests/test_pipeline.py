@@ -16,6 +16,7 @@ from tests.conftest import ROOT, Arrays, commit, make_project, run, run_ok, stag
 from tests.test_sources import Server
 from tests.test_sources import authority as authority  # noqa: PLC0414 (a fixture)
 from tests.test_sources import server as server  # noqa: PLC0414 (a fixture)
+from verify.parameters import set_parameter
 
 STAGES = ["load", "preprocess", "train", "evaluate"]
 Edit = Callable[[Path, str, str], None]
@@ -119,6 +120,25 @@ def test_a_training_parameter_runs_train_and_evaluate_and_going_back_runs_nothin
     assert stages_run(output) == []
     assert "Stage 'train' is cached" in output
     assert (copy / "dvc.lock").read_text() == lock
+
+
+@pytest.mark.slow
+def test_the_convnet_is_one_parameter_away_and_both_models_stay_cached(copy: Path) -> None:
+    params = copy / "params.yaml"
+    set_parameter(params, "convnet.epochs", 3)
+    run_ok("dvc", "repro", cwd=copy)
+    commit(copy, "dense")
+    set_parameter(params, "train.model", "convnet")
+    assert stages_run(run_ok("dvc", "repro", cwd=copy)) == ["train", "evaluate"]
+    history = json.loads((copy / "metrics" / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
+    convnet = (copy / "dvc.lock").read_text()
+    run_ok("git", "checkout", ".", cwd=copy)
+    assert stages_run(run_ok("dvc", "repro", cwd=copy)) == []
+    assert run_ok("git", "status", "--porcelain", cwd=copy) == ""
+    set_parameter(params, "train.model", "convnet")
+    assert stages_run(run_ok("dvc", "repro", cwd=copy)) == []
+    assert (copy / "dvc.lock").read_text() == convnet
 
 
 @pytest.mark.slow

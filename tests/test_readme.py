@@ -9,7 +9,7 @@ import pytest
 from bench.seeds import settings
 from stages.console import InputError
 from tests.conftest import ROOT
-from verify.readme import WORDS, fill
+from verify.readme import OTHER_TABLES, WORDS, fill, sweep
 
 READMES = {"en": ROOT / "README.md", "vi": ROOT / "README.vi.md"}
 
@@ -20,6 +20,22 @@ def test_figures_are_those_of_the_committed_files(language: str) -> None:
     assert fill(text, ROOT, WORDS[language]) == text, "run `make readme`"
     accuracy = json.loads((ROOT / "metrics" / "scores.json").read_text())["test"]["accuracy"]
     assert f"{100 * accuracy:.2f} %" in text
+
+
+def test_the_table_of_the_convnets_sweep_is_that_of_its_file() -> None:
+    text = (ROOT / "docs" / "convnet.md").read_text(encoding="utf-8")
+    assert fill(text, ROOT, WORDS["en"], OTHER_TABLES["convnet.md"]) == text, "run `make readme`"
+    assert "| the best |" in text
+
+
+def test_a_sweep_of_other_parameters_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "bench" / "results"
+    folder.mkdir(parents=True)
+    study = json.loads((ROOT / "bench" / "results" / "sweep.json").read_text(encoding="utf-8"))
+    study["params"]["train"]["epochs"] += 1
+    (folder / "sweep.json").write_text(json.dumps(study), encoding="utf-8")
+    with pytest.raises(InputError, match=r"sweep\.json: expected a sweep with params\.yaml as it is"):
+        sweep(tmp_path, WORDS["en"])
 
 
 def test_a_figure_that_drifted_is_found() -> None:

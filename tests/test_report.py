@@ -39,7 +39,7 @@ from tests.test_load import AT_ROOT
 
 numerics.configure(seed=0)
 
-from stages.train import TrainParams  # noqa: E402 (after the settings)
+from stages.train import read_settings  # noqa: E402 (after the settings)
 from stages.train import train as run_train  # noqa: E402
 
 Edit = Callable[[Path, str, str], None]
@@ -63,7 +63,7 @@ def run_stages(project: Path) -> None:
     load(source, data / "raw")
     preprocess(read_params(params, "preprocess", PreprocessParams), data / "raw", data / "prepared")
     files = (data / "model.keras", data / "history.csv")
-    run_train(read_params(params, "train", TrainParams), data / "prepared", *files, data / "platform.json")
+    run_train(read_settings(params), data / "prepared", *files, data / "platform.json")
     evaluate(read_params(params, "evaluate", EvaluateParams), data / "prepared", *files, project / "metrics")
     run_ok("dvc", "commit", "--force", "--quiet", cwd=project)
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from stages.console import InputError
 from tests.conftest import ROOT
 from tests.test_numerics import HOSTILE
 from verify import processors
-from verify.processors import EMULATED, NATIVE, Processor, make_sample, run_stages
+from verify.processors import EMULATED, NATIVE, SAMPLES, Processor, make_sample, run_stages
 
 pytestmark = pytest.mark.slow
 MODEL = "data/model.keras"
@@ -39,10 +40,29 @@ def test_every_output_is_compared(hashes: dict[str, str]) -> None:
     assert {MODEL, "metrics/scores.json", "metrics/worst.png"} <= set(hashes)
 
 
-def test_the_committed_table_holds_this_hash(hashes: dict[str, str]) -> None:
-    table = json.loads((ROOT / "bench" / "results" / "processors.json").read_text(encoding="utf-8"))
-    assert {run["sha256"][MODEL] for run in table["runs"]} == {hashes[MODEL]}
-    assert {(run["name"], run["threads"]) for run in table["runs"]} == {(p.name, p.threads) for p in NATIVE + EMULATED}
+@pytest.fixture(scope="module")
+def convnet_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the convnet."""
+    folder = tmp_path_factory.mktemp("convnet")
+    make_sample(ROOT, folder, "convnet")
+    run_stages(TWO_THREADS, folder, root=ROOT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def convnet_hashes(convnet_reference: Path) -> dict[str, str]:
+    return run_stages(TWO_THREADS, convnet_reference, root=ROOT, stages=())
+
+
+def committed_table() -> dict[str, Any]:
+    return dict(json.loads((ROOT / "bench" / "results" / "processors.json").read_text(encoding="utf-8")))
+
+
+def test_the_committed_table_holds_these_hashes(hashes: dict[str, str], convnet_hashes: dict[str, str]) -> None:
+    for model, expected in (("dense", hashes), ("convnet", convnet_hashes)):
+        runs = committed_table()[model]["runs"]
+        assert {run["sha256"][MODEL] for run in runs} == {expected[MODEL]}
+        assert {(run["name"], run["threads"]) for run in runs} == {(p.name, p.threads) for p in NATIVE + EMULATED}
 
 
 def test_another_folder_user_locale_clock_and_shell_and_one_core(
@@ -69,6 +89,15 @@ def test_more_threads_than_cores(reference: Path, hashes: dict[str, str], tmp_pa
     assert run_stages(NATIVE[2], folder, root=ROOT, stages=("train", "evaluate")) == hashes
 
 
+@pytest.mark.parametrize("threads", [NATIVE[0], NATIVE[2]])
+def test_the_convnet_on_another_number_of_threads(
+    threads: Processor, convnet_reference: Path, convnet_hashes: dict[str, str], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(convnet_reference, tmp_path / "copy"))
+    (folder / MODEL).unlink()
+    assert run_stages(threads, folder, root=ROOT, stages=("train", "evaluate")) == convnet_hashes
+
+
 CONTROLS = {
     "an L1 cache of 48 KiB": ("numerics", "EIGEN_CACHE_SIZES = (32 * 2**10", "EIGEN_CACHE_SIZES = (48 * 2**10"),
     "the kernel of SSE4.1": ("numerics", '_MAX_CPU_ISA": "AVX2"', '_MAX_CPU_ISA": "SSE41"'),
@@ -82,6 +111,18 @@ CONTROLS = {
 def test_without_a_setting_the_model_differs(
     control: str, reference: Path, hashes: dict[str, str], tmp_path: Path
 ) -> None:
+    assert train_without(control, reference, tmp_path) != hashes[MODEL]
+
+
+@pytest.mark.parametrize("control", ["an L1 cache of 48 KiB", "the kernel of SSE4.1", "rsqrt"])
+def test_without_a_setting_the_convnet_differs(
+    control: str, convnet_reference: Path, convnet_hashes: dict[str, str], tmp_path: Path
+) -> None:
+    assert train_without(control, convnet_reference, tmp_path) != convnet_hashes[MODEL]
+
+
+def train_without(control: str, reference: Path, tmp_path: Path) -> str:
+    """The model's hash of a training with one of the settings changed."""
     module, old, new = CONTROLS[control]
     code = ROOT / "stages" / f"{module}.py"
     assert old in code.read_text(encoding="utf-8")
@@ -89,7 +130,7 @@ def test_without_a_setting_the_model_differs(
     shutil.copytree(ROOT / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "stages" / code.name).write_text(code.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     folder = Path(shutil.copytree(reference, tmp_path / "copy"))
-    assert run_stages(TWO_THREADS, folder, root=root, stages=("train",))[MODEL] != hashes[MODEL]
+    return run_stages(TWO_THREADS, folder, root=root, stages=("train",))[MODEL]
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +159,21 @@ def emulated(emulator: str, reference: Path, tmp_path_factory: pytest.TempPathFa
     assert emulator
     folder = tmp_path_factory.mktemp("emulated")
 
-    def whole(processor: Processor) -> dict[str, str]:
-        make_sample(ROOT, folder / processor.name)
-        return run_stages(processor, folder / processor.name, root=ROOT)
+    def whole(processor: Processor, model: str) -> dict[str, str]:
+        sample = folder / f"{model} on {processor.name}"
+        make_sample(ROOT, sample, model)
+        return run_stages(processor, sample, root=ROOT)
 
     def without_settings(processor: Processor) -> dict[str, str]:
         copy = Path(shutil.copytree(reference, folder / f"{processor.name} without"))
         return run_stages(processor, copy, root=ROOT, stages=("train",), before=WITHOUT_SETTINGS)
 
     with ThreadPoolExecutor(2) as pool:
-        jobs = {processor.name: pool.submit(whole, processor) for processor in EMULATED}
+        jobs = {
+            f"{model} on {processor.name}": pool.submit(whole, processor, model)
+            for model in SAMPLES
+            for processor in EMULATED
+        }
         jobs |= {f"{p.name} without": pool.submit(without_settings, p) for p in (TWO_THREADS, EMULATED[0])}
         return {name: job.result() for name, job in jobs.items()}
 
@@ -135,9 +181,10 @@ def emulated(emulator: str, reference: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.emulated
 @pytest.mark.parametrize("name", [processor.name for processor in EMULATED])
 def test_emulated_processors_give_the_same_bytes(
-    name: str, emulated: dict[str, dict[str, str]], hashes: dict[str, str]
+    name: str, emulated: dict[str, dict[str, str]], hashes: dict[str, str], convnet_hashes: dict[str, str]
 ) -> None:
-    assert emulated[name] == hashes
+    assert emulated[f"dense on {name}"] == hashes
+    assert emulated[f"convnet on {name}"] == convnet_hashes
 
 
 @pytest.mark.emulated

@@ -1,6 +1,7 @@
 """The measurements of `make bench`: right arithmetic, and a run that did not do its work is no measurement."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ import pytest
 
 from bench import speed
 from bench.chart import draw
-from bench.parts import dense_arithmetic, file_hash, peak_bytes, timed
+from bench.parts import dense_arithmetic, peak_bytes, timed
+from bench.speed import require_dense
 from stages import numerics
 from stages.console import InputError
 from tests.conftest import ROOT
+from verify.hashes import file_hash
+from verify.parameters import set_parameter
 
 COMMITTED = ROOT / "bench" / "results" / "speed.json"
 
@@ -126,7 +130,19 @@ def test_no_round_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         speed.main()
 
 
-def test_dvcs_name_of_a_file_is_its_hash(tmp_path: Path) -> None:
-    (tmp_path / "empty").touch()
-    assert file_hash(tmp_path / "empty") == "d41d8cd98f00b204e9800998ecf8427e"
+def test_another_network_is_refused(tmp_path: Path) -> None:
+    params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    require_dense(params)
+    set_parameter(params, "train.model", "convnet")
+    with pytest.raises(InputError, match=r"train\.model' in .*: expected dense, .* Got convnet\."):
+        require_dense(params)
+
+
+def test_the_hashes_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-4 and RFC 1321 print these
+    assert file_hash(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_hash(tmp_path / "abc", "md5") == "900150983cd24fb0d6963f7d28e17f72"
+
+
+def test_this_process_holds_memory() -> None:
     assert peak_bytes() > 10**6

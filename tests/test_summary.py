@@ -40,7 +40,7 @@ def metrics(tmp_path: Path) -> Path:
 EXPECTED = """\
 test accuracy          97.86%   loss 0.0635
 training accuracy      99.27%   loss 0.0270
-  in the last epoch    98.85%   while the weights still moved: what Keras prints
+  in the last epoch    98.85%   what Keras prints: measured during the epoch
 gap                     1.41%   training minus test: the overfitting
 
 first ten test images: 9 of 10 right

@@ -17,11 +17,21 @@ import pytest
 
 from bench import sweep
 from bench.seeds import run_stages
-from bench.sweep import ERROR_RATE, lines, parse_grid, prepare, rank, shared, student_tails, validation_accuracy, welch
+from bench.sweep import (
+    ERROR_RATE,
+    lines,
+    model_of,
+    parse_grid,
+    prepare,
+    rank,
+    sections,
+    shared,
+    student_tails,
+    validation_accuracy,
+    welch,
+)
 from stages.console import InputError
 from tests.conftest import ROOT, Arrays, commit, environment, make_project, run_ok, stages_run
-
-COMMITTED = ROOT / "bench" / "results" / "sweep.json"
 
 GOOD = [0.981, 0.979, 0.980, 0.982, 0.978]
 LIKE_IT = [0.980, 0.978, 0.981, 0.979, 0.9785]
@@ -77,8 +87,10 @@ def test_among_equal_points_a_difference_is_rarely_found_and_without_the_correct
     assert corrected <= 150 * ERROR_RATE < uncorrected / 2
 
 
-def test_the_committed_sweep_is_of_these_parameters_and_of_its_own_runs() -> None:
-    committed = json.loads(COMMITTED.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["sweep.json", "convnet_sweep.json"])
+def test_a_committed_sweep_is_of_these_parameters_and_of_its_own_runs(name: str) -> None:
+    path = ROOT / "bench" / "results" / name
+    committed = json.loads(path.read_text(encoding="utf-8"))
     points = committed["points"]
     validation = committed["params"]["preprocess"]["validation_size"]
     assert committed["params"] == shared(points[0]["values"], validation), "run `make sweep`"
@@ -87,7 +99,7 @@ def test_the_committed_sweep_is_of_these_parameters_and_of_its_own_runs() -> Non
     for point, other in zip(points, again, strict=True):
         assert point["p"] == pytest.approx(other["p"], abs=1e-6)
         assert point["validation_accuracy"] == pytest.approx(other["validation_accuracy"], abs=1e-6)
-    assert "test" not in COMMITTED.read_text(encoding="utf-8")
+    assert "test" not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -97,6 +109,11 @@ def test_the_committed_sweep_is_of_these_parameters_and_of_its_own_runs() -> Non
         (["units=1,,2"], "Got units=1,,2"),
         (["units=["], r"Got units=\["),
         (["dropout=0.5"], "Got dropout=0.5"),
+        (["model=dense,convnet"], "Got model=dense,convnet"),
+        (["convnet.dropout=0.5"], r"Got convnet\.dropout=0\.5"),
+        (["convnet.shift=1,2", "units=1,2"], "with a name among .* names of one network only"),
+        (["units=1,2", "convnet.shift=1,2"], "Got convnet.shift=1,2"),
+        (["convnet.shift=1,99"], r"parameter 'convnet\.shift'.*expected a number in \[0, 14\]\. Got 99"),
         (["seed=1,2"], "--seeds takes care"),
         (["units=1", "units=2"], "Give each name once"),
         (["units=64,0"], r"parameter 'train.units'.*expected an integer in \[1, 65536\]\. Got 0"),
@@ -111,6 +128,19 @@ def test_a_wrong_grid_is_refused_before_anything_is_trained(texts: list[str], me
 def test_a_grid_is_every_combination_and_numbers_are_read_as_dvc_reads_them() -> None:
     points = parse_grid(["units=1,2", "learning_rate=1e-3,0.1"])
     assert [tuple(point.values()) for point in points] == [("1", "1e-3"), ("1", "0.1"), ("2", "1e-3"), ("2", "0.1")]
+    assert sections(points[1]) == {"train": {"model": "dense", "units": "1", "learning_rate": "0.1"}, "convnet": {}}
+
+
+def test_a_grid_of_the_convnet_trains_the_convnet() -> None:
+    (point,) = parse_grid(["shards=4", "convnet.epochs=3"])
+    expected = {"train": {"model": "convnet", "seed": "5", "shards": "4"}, "convnet": {"epochs": "3"}}
+    assert sections(point, seed="5") == expected
+    found = shared(point, 100)
+    assert found["train"] == {"model": "convnet", "device": "cpu"}
+    assert "epochs" not in found["convnet"]
+    assert "shift" in found["convnet"]
+    assert parse_grid(["train.units=3"]) == [{"units": "3"}]
+    assert model_of(["shards"]) == "dense"  # as params.yaml says
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from stages import numerics
 from stages.console import InputError
-from stages.train import TrainParams
+from stages.train import Settings, build, read_settings
 from stages.train import train as run_train
 from tests.conftest import ROOT, Arrays, run
-from verify.processors import sha256
+from verify.hashes import file_hash
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def test_it_writes_model_history_and_platform(prepared: Path) -> None:
     assert outputs(prepared) == {"model.keras", "history.csv", "platform.json"}
     assert (prepared / "history.csv").read_text().startswith("epoch,accuracy,loss\n1,0.")
     record = json.loads((prepared / "platform.json").read_text())
-    assert record["model_sha256"] == sha256(prepared / "model.keras")
+    assert record["model_sha256"] == file_hash(prepared / "model.keras")
     assert {"tensorflow", "keras", "numpy", "machine", "cpu_flags", "may_differ_in_bits_because"} <= set(record)
 
 
@@ -107,13 +106,49 @@ def test_bad_data_is_refused_in_one_line(case: str, prepared: Path) -> None:
     assert (prepared / "model.keras").read_bytes() == b"the model of before"
 
 
-def test_a_training_that_diverges_writes_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+OTHER = {"optimizer": "sgd", "learning_rate": 0.5, "epochs": 9, "batch_size": 9, "rise": 0.5}
+
+
+@pytest.mark.parametrize("model", ["dense", "convnet"])
+def test_each_parameter_reaches_its_network_and_no_other(model: str) -> None:
+    numerics.configure(seed=0)
+    train, convnet = read_settings(ROOT / "params.yaml")
+    settings = Settings(train.model_copy(update={"model": model}), convnet)
+    network, how = build(settings, 10)
+    section, other = ("train", "convnet") if model == "dense" else ("convnet", "train")
+    for name, value in OTHER.items():
+        if name in type(getattr(settings, section)).model_fields:
+            assert build(changed(settings, section, name, value), 10)[1] == how | {name: value}
+        if name in type(getattr(settings, other)).model_fields:
+            assert build(changed(settings, other, name, value), 10)[1] == how
+    for name in ("seed", "shards"):
+        assert build(changed(settings, "train", name, 9), 10)[1] == how | {name: 9}
+    width = {"dense": "units", "convnet": "filters"}[model]
+    wider = build(changed(settings, section, width, 2 * getattr(getattr(settings, section), width)), 10)[0]
+    assert wider.count_params() > 1.5 * network.count_params()
+    assert build(settings, 3)[0].output_shape == (None, 3)
+
+
+def test_the_bounds_of_the_warp_are_not_exchanged() -> None:
+    settings = read_settings(ROOT / "params.yaml")
+    settings = changed(settings, "train", "model", "convnet")
+    warp = build(changed(changed(settings, "convnet", "shift", 3.0), "convnet", "distortion", 0.25), 10)[1]["warp"]
+    assert (warp.shift, warp.distortion) == (3.0, 0.25)
+
+
+def changed(settings: Settings, section: str, name: str, value: object) -> Settings:
+    return settings._replace(**{section: getattr(settings, section).model_copy(update={name: value})})
+
+
+@pytest.mark.parametrize("model", ["dense", "convnet"])
+def test_a_training_that_diverges_writes_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     numerics.configure(seed=0)
     from stages import training
 
     monkeypatch.setattr(training, "train", lambda *_, **__: {"loss": [math.nan], "accuracy": [0.1]})
-    params = TrainParams.model_validate(yaml.safe_load((prepared / "params.yaml").read_text())["train"])
+    settings = changed(read_settings(prepared / "params.yaml"), "train", "model", model)
     files = (prepared / name for name in ("model.keras", "history.csv", "platform.json"))
-    with pytest.raises(InputError, match=r"expected a finite number\. Got nan\. Lower `train\.learning_rate`\."):
-        run_train(params, prepared / "data", *files)
+    section = {"dense": "train", "convnet": "convnet"}[model]
+    with pytest.raises(InputError, match=rf"expected a finite number\. Got nan\. Lower `{section}\.learning_rate`\."):
+        run_train(settings, prepared / "data", *files)
     assert outputs(prepared) == set()

@@ -20,6 +20,7 @@ import keras  # noqa: E402 (after the settings)
 import tensorflow as tf  # noqa: E402
 
 from stages import network, training  # noqa: E402
+from stages.augmentation import Warp  # noqa: E402
 
 
 @pytest.fixture
@@ -179,9 +180,9 @@ def test_a_validation_split_has_its_own_history(batch: tuple[Any, Any]) -> None:
 
 
 def test_a_training_that_diverges_is_refused() -> None:
-    require_finite({"loss": [1.0, 0.5]})
+    require_finite({"loss": [1.0, 0.5]}, section="train")
     with pytest.raises(InputError, match=r"training, loss of epoch 2: expected a finite number. Got nan. Lower"):
-        require_finite({"loss": [1.0, float("nan")]})
+        require_finite({"loss": [1.0, float("nan")]}, section="train")
 
 
 def save(model: Any, path: Path) -> bytes:
@@ -225,3 +226,64 @@ def test_keras_opens_the_saved_file(tmp_path: Path, batch: tuple[Any, Any]) -> N
 
 def _after(config: str) -> list[str]:
     return config.split('"shared_object_id":')[1:]
+
+
+def test_the_convnet_goes_from_features_to_probabilities_and_learns(batch: tuple[Any, Any], tmp_path: Path) -> None:
+    model = network.convnet(filters=4, classes=10)
+    assert (model.input_shape, model.output_shape) == ((None, 784), (None, 10))
+    assert [layer.filters for layer in model.layers if hasattr(layer, "filters")] == [4, 8, 12, 16]
+    history = fit(batch, model, optimizer="adam", learning_rate=0.003, epochs=6, batch_size=32)
+    assert history["accuracy"][-1] > 0.7
+    save(model, tmp_path / "model.keras")
+    opened = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(np.sum(opened(batch[0]), axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(opened(batch[0]), model(batch[0]))
+
+
+@pytest.mark.parametrize(
+    ("steps", "rise", "rates"),
+    [
+        (4, 0.5, [0.25, 0.75, 0.75, 0.25]),
+        (4, 0.0, [0.5, 5 / 6, 0.5, 1 / 6]),  # one step at least
+        (4, 1.0, [0.125, 0.375, 0.625, 0.875]),
+        (1, 0.1, [0.5]),
+    ],
+)
+def test_the_rate_rises_and_falls_in_straight_lines(steps: int, rise: float, rates: list[float]) -> None:
+    schedule = training.Triangle(1.0, steps, rise)
+    assert [float(schedule(tf.constant(step))) for step in range(steps)] == pytest.approx(rates)
+
+
+def test_the_rate_of_each_step_reaches_the_optimizer(batch: tuple[Any, Any]) -> None:
+    """SGD with all images at once: a rise over two steps is one step at a quarter of the peak and one at three."""
+    start, rising, stepwise = small(), small(), small()
+    for model in (rising, stepwise):
+        model.set_weights(start.get_weights())
+    settings: dict[str, Any] = {"optimizer": "sgd", "batch_size": 600}
+    fit(batch, rising, **settings, learning_rate=0.2, epochs=2, rise=1.0)
+    for rate in (0.05, 0.15):
+        fit(batch, stepwise, **settings, learning_rate=rate)
+    for first, found, expected in zip(*(m.get_weights() for m in (start, rising, stepwise)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert np.abs(found - first).max() > 1e-4
+
+
+def test_every_warped_image_keeps_its_label(batch: tuple[Any, Any]) -> None:
+    """As many bright pixels in the middle as the label says tens of: a small warp hardly changes their sum."""
+    labels = batch[1][:100]
+    bright = tf.cast(tf.range(784)[None, :] - 380 < 10 * (labels[:, None] + 1), tf.float32)
+    features = bright * tf.cast(tf.range(784)[None, :] >= 380, tf.float32)
+    seen = 0
+    for rows, found in training.batches(features, labels, batch_size=40, seed=0, warp=Warp(1, 0.01)):
+        np.testing.assert_allclose(tf.reduce_sum(rows, 1), 10 * (found.numpy() + 1), rtol=0.3, atol=3)
+        seen += len(rows)
+    assert seen == 100
+
+
+def test_every_image_is_warped_anew_in_each_epoch(batch: tuple[Any, Any]) -> None:
+    dataset = training.batches(batch[0][:100], batch[1][:100], batch_size=100, seed=0, warp=Warp(1, 0.1))
+    first, second = ({bytes(row) for row in next(iter(dataset))[0].numpy()} for _ in range(2))
+    assert len(first) == len(second) == 100
+    assert first.isdisjoint(second)
+    again = {bytes(row) for row in next(iter(dataset))[0].numpy()}
+    assert again.isdisjoint(first | second)

@@ -82,14 +82,14 @@ def rebuild(path: Path) -> None:
 def build_small(path: Path, digits: Arrays) -> Path:
     """Make, run and commit the project of `make_project` at `path`, smaller still."""
     make_project(path, digits)
-    for name, value in (("epochs", 1), ("units", 16), ("seed", 0), ("worst", 25)):
+    for name, value in (("train.epochs", 1), ("train.units", 16), ("train.seed", 0), ("evaluate.worst", 25)):
         set_param(path, name, value)
     rebuild(path)
     return path
 
 
 def set_param(path: Path, name: str, value: object) -> None:
-    """Give another value to a parameter whose name stands once among the sections of params.yaml."""
+    """Give another value to a parameter of params.yaml, named with its section."""
     set_parameter(path / "params.yaml", name, value)
 
 
@@ -107,8 +107,8 @@ def branched_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
     if not path.exists():
         unfinished = path.with_name("branched-project-unfinished")
         shutil.copytree(small_project(factory, digits), unfinished)
-        for name, value in (("seed", 1), ("worst", 20)):
-            run_ok("git", "checkout", "--quiet", "-b", name, "main", cwd=unfinished)
+        for branch, name, value in (("seed", "train.seed", 1), ("worst", "evaluate.worst", 20)):
+            run_ok("git", "checkout", "--quiet", "-b", branch, "main", cwd=unfinished)
             run_ok("dvc", "checkout", "--quiet", cwd=unfinished)
             set_param(unfinished, name, value)
             rebuild(unfinished)

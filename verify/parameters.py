@@ -7,17 +7,19 @@ from stages.console import InputError
 
 
 def set_parameter(file: Path, name: str, value: object) -> None:
-    """Give another value to a parameter whose name stands once among the sections.
+    """Give another value to a parameter.
 
     Args:
         file: params.yaml.
-        name: without its section.
+        name: with its section: 'train.seed'.
         value: written as it prints.
 
     Raises:
-        InputError: no parameter has this name, or several.
+        InputError: there is no such parameter.
     """
-    text, count = re.subn(rf"(?m)^  {name}: \S+", f"  {name}: {value}", file.read_text(encoding="utf-8"))
+    section, _, key = name.partition(".")
+    pattern = rf"(?m)(^{section}:\n(?:(?: .*)?\n)*?  {key}:) \S+"
+    text, count = re.subn(pattern, lambda match: f"{match[1]} {value}", file.read_text(encoding="utf-8"))
     if count != 1:
-        raise InputError(str(file), expected=f"one line '{name}:'", received=str(count), hint="Restore it from Git.")
+        raise InputError(str(file), expected=f"a line '{key}:' in '{section}:'", received="none", hint="Restore it.")
     file.write_text(text, encoding="utf-8")

@@ -1,16 +1,19 @@
-"""The figures of the two READMEs, written from committed files so that they cannot drift.
+"""The figures of the two READMEs and of docs/convnet.md, written from committed files so that they cannot drift.
 
-python -m verify.readme README.md README.vi.md            writes them
-python -m verify.readme --check README.md README.vi.md    fails if they are not as the files say
+python -m verify.readme README.md README.vi.md docs/convnet.md            writes them
+python -m verify.readme --check README.md README.vi.md docs/convnet.md    fails if they are not as the files say
 """
 
 import argparse
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.convnet import EXAMPLE
 from bench.seeds import settings
+from bench.sweep import shared
 from stages.console import InputError, run
 from stages.tables import read_csv
 
@@ -25,7 +28,14 @@ WORDS = {
         "first image": "the first: a {label}, read as {predicted} with probability",
         "seeds": "this run | mean of {n} seeds | spread (standard deviation) | min | max",
         "published": "published",
-        "processors": "processor | L1 data cache | threads | SHA-256 of the model",
+        "processors": "processor | L1 data cache | threads | SHA-256 of the dense network | of the convnet",
+        "convnet": "test accuracy of the last epoch, {n} seeds each | mean | standard deviation | min | max | training",
+        "example": "Keras's example, 15 epochs",
+        "sweep": "validation accuracy, mean of {n} seeds | standard deviation | against the best",
+        "best": "the best",
+        "noise": "inside the noise",
+        "worse": "worse",
+        "epochs": "this convnet, {epochs} epochs",
         "native": "natively, on the machine that wrote this table",
         "own": "its own",
         "emulated": "emulated",
@@ -54,7 +64,15 @@ WORDS = {
         "first image": "ảnh đầu tiên: số {label}, đọc là {predicted} với xác suất",
         "seeds": "lần chạy này | trung bình của {n} seed | độ lệch chuẩn | nhỏ nhất | lớn nhất",
         "published": "đã công bố",
-        "processors": "bộ xử lý | bộ nhớ đệm L1 dữ liệu | số luồng | SHA-256 của mô hình",
+        "processors": "bộ xử lý | bộ nhớ đệm L1 dữ liệu | số luồng | SHA-256 của mạng dense | của convnet",
+        "convnet": "độ chính xác kiểm tra ở epoch cuối, {n} seed | trung bình | độ lệch chuẩn | nhỏ nhất | lớn nhất "
+        "| huấn luyện",
+        "example": "ví dụ của Keras, 15 epoch",
+        "sweep": "độ chính xác thẩm định, trung bình của {n} seed | độ lệch chuẩn | so với điểm tốt nhất",
+        "best": "tốt nhất",
+        "noise": "trong khoảng nhiễu",
+        "worse": "kém hơn",
+        "epochs": "convnet này, {epochs} epoch",
         "native": "chạy trực tiếp, trên máy đã ghi bảng này",
         "own": "của chính nó",
         "emulated": "giả lập",
@@ -75,6 +93,10 @@ WORDS = {
         "machine": "Đo trên: {cpu}, {cores} nhân, {vector}, Python {python}.",
     },
 }
+
+
+#: Makes a table from the committed files below a folder, in the words of a language.
+Table = Callable[[Path, dict[str, str]], str]
 
 
 def table(header: str, rows: list[list[str]]) -> str:
@@ -116,13 +138,61 @@ def results(root: Path, words: dict[str, str]) -> str:
 
 
 def processors(root: Path, words: dict[str, str]) -> str:
-    """The proof across processors: one row for each, with the hash of its model."""
+    """The proof across processors: one row for each, with the hashes of its models."""
+    proof = _read(root / "bench" / "results" / "processors.json")
     rows = []
-    for entry in _read(root / "bench" / "results" / "processors.json")["runs"]:
-        name = words["native"] if entry["model"] is None else f"{entry['name']} ({words['emulated']})"
-        cache = f"{entry['l1_kib']} KiB" if entry["l1_kib"] else words["own"]
-        rows.append([name, cache, str(entry["threads"]), f"`{entry['sha256']['data/model.keras'][:16]}…`"])
+    for dense, convnet in zip(proof["dense"]["runs"], proof["convnet"]["runs"], strict=True):
+        name = words["native"] if dense["model"] is None else f"{dense['name']} ({words['emulated']})"
+        cache = f"{dense['l1_kib']} KiB" if dense["l1_kib"] else words["own"]
+        hashes = [f"`{entry['sha256']['data/model.keras'][:16]}…`" for entry in (dense, convnet)]
+        rows.append([name, cache, str(dense["threads"]), *hashes])
     return table(words["processors"], rows)
+
+
+def convnet(root: Path, words: dict[str, str]) -> str:
+    """The convnet beside Keras's example: test accuracy over seeds, and the time that training takes."""
+    study = _read(root / "bench" / "results" / "convnet.json")
+    if study["params"] != settings("convnet"):
+        raise InputError(
+            "bench/results/convnet.json",
+            expected=f"a study of the convnet with params.yaml as it is, {settings('convnet')}",
+            received=f"one with {study['params']}",
+            hint="Run `make convnet`.",
+        )
+    rows = []
+    for name, found in study["contestants"].items():
+        accuracy, seconds = found["test_accuracy"], found["seconds"]
+        numbers = [f"{100 * accuracy[key]:.2f} %" for key in ("mean", "std", "min", "max")]
+        label = words[EXAMPLE] if name == EXAMPLE else words["epochs"].format(epochs=name)
+        rows.append([label, *numbers, f"{seconds['mean']:.0f} s"])
+    n = next(iter(study["contestants"].values()))["test_accuracy"]["n"]
+    return f"{table(words['convnet'].format(n=n), rows)}\n\n{words['machine'].format(**study['machine'])}"
+
+
+def sweep(root: Path, words: dict[str, str], name: str = "sweep.json") -> str:
+    """Every point of a sweep, the best first, and what is to be said of it."""
+    study = _read(root / "bench" / "results" / name)
+    points, rows = study["points"], []
+    expected = shared(points[0]["values"], study["params"]["preprocess"]["validation_size"])
+    if study["params"] != expected:
+        raise InputError(
+            f"bench/results/{name}",
+            expected=f"a sweep with params.yaml as it is, {expected}",
+            received=f"one with {study['params']}",
+            hint="Run `make sweep`, with the options that docs/ names.",
+        )
+    for index, point in enumerate(points):
+        found = point["validation_accuracy"]
+        verdict = words["noise" if point["noise"] else "worse"] if index else words["best"]
+        numbers = [f"{100 * found[key]:.2f} %" for key in ("mean", "std")]
+        rows.append([*point["values"].values(), *numbers, verdict])
+    names = " | ".join(f"`{name}`" if "." in name else f"`train.{name}`" for name in points[0]["values"])
+    return table(f"{names} | {words['sweep'].format(n=points[0]['validation_accuracy']['n'])}", rows)
+
+
+def convnet_sweep(root: Path, words: dict[str, str]) -> str:
+    """The same of the convnet's sweep."""
+    return sweep(root, words, "convnet_sweep.json")
 
 
 #: Each ratio of bench/results/speed.json, with what was measured and its baseline.
@@ -158,9 +228,14 @@ def speed(root: Path, words: dict[str, str]) -> str:
     return f"{table(header, rows)}\n\n{words['machine'].format(**measured['machine'])}"
 
 
-def fill(text: str, root: Path, words: dict[str, str]) -> str:
+#: The tables of a README, and of the other documents that have one.
+README_TABLES = (results, sweep, convnet, processors, speed)
+OTHER_TABLES = {"convnet.md": (convnet_sweep,)}
+
+
+def fill(text: str, root: Path, words: dict[str, str], tables: Sequence[Table] = README_TABLES) -> str:
     """Replace what stands between `<!-- name -->` and `<!-- /name -->` by the table of that name."""
-    for make in (results, processors, speed):
+    for make in tables:
         name = make.__name__
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
@@ -179,11 +254,12 @@ def main() -> None:
     parser.add_argument(
         "--check", action="store_true", help="change nothing, and fail if a figure is not as it should be"
     )
-    parser.add_argument("documents", type=Path, nargs="+", help="README.md, README.vi.md")
+    parser.add_argument("documents", type=Path, nargs="+", help="README.md, README.vi.md, docs/convnet.md")
     args = parser.parse_args()
     for document in args.documents:
         text = document.read_text(encoding="utf-8")
-        filled = fill(text, Path.cwd(), WORDS["vi" if document.stem.endswith(".vi") else "en"])
+        words = WORDS["vi" if document.stem.endswith(".vi") else "en"]
+        filled = fill(text, Path.cwd(), words, OTHER_TABLES.get(document.name, README_TABLES))
         if not args.check:
             document.write_text(filled, encoding="utf-8")
         elif filled != text:
