@@ -24,11 +24,20 @@ from bench.seeds import describe, run_stages, settings
 from bench.speed import machine, measured
 from stages.arrays import replacing
 from stages.console import InputError, on_terminal, run
+from stages.load import LoadParams
+from stages.params import read_params
+from stages.preprocess import PreprocessParams
 from stages.tables import write_json
 from stages.train import read_settings
 from verify.parameters import set_parameter
 
 Run = dict[str, Any]
+
+#: What Keras's example is given.
+DATA = "data/mnist.npz"
+
+#: As the section `convnet` allows.
+MOST_EPOCHS = 10000
 
 #: Keras's example among the contestants; the others are named by their number of epochs.
 EXAMPLE = "example"
@@ -56,9 +65,7 @@ def run_convnet(epochs: int, seed: int, data: Path, folder: Path) -> Run:
 
 def run_example(seed: int) -> Run:
     """Train Keras's example with a seed, as it comes: all cores, every instruction that the processor has."""
-    return {"seed": seed} | measured(
-        [sys.executable, "-m", "bench.keras_convnet", "data/mnist.npz", str(seed)], Path.cwd()
-    )
+    return {"seed": seed} | measured([sys.executable, "-m", "bench.keras_convnet", DATA, str(seed)], Path.cwd())
 
 
 def study(seeds: int, epochs: Sequence[int], data: Path) -> dict[str, list[Run]]:
@@ -82,6 +89,22 @@ def summarize(runs: dict[str, list[Run]]) -> dict[str, Any]:
     }
 
 
+def require_whole_mnist(params: Path) -> None:
+    """Refuse to compare on other images than those that the example trains on.
+
+    Raises:
+        InputError: params.yaml names other data, or keeps images back.
+    """
+    source, kept = read_params(params, "load", LoadParams).source, read_params(params, "preprocess", PreprocessParams)
+    if source != DATA or kept.validation_size:
+        raise InputError(
+            str(params),
+            expected=f"the whole training set of {DATA}, which Keras's example has too",
+            received=f"{kept.validation_size} images kept back of {source}",
+            hint="Restore both parameters for this study.",
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.convnet", description=__doc__)
     parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
@@ -91,12 +114,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.seeds < 2:
         raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
-    usual = read_settings(Path("params.yaml")).convnet.epochs
-    if args.longer <= usual:
-        expected = f"more than {usual}, the epochs in params.yaml"
-        raise InputError(
-            "--longer", expected=expected, received=str(args.longer), hint="Three times as many show a gain."
-        )
+    params = Path("params.yaml")
+    usual = read_settings(params).convnet.epochs
+    if not usual < args.longer <= MOST_EPOCHS:
+        expected = f"more epochs than the {usual} in params.yaml, up to {MOST_EPOCHS}"
+        raise InputError("--longer", expected=expected, received=str(args.longer), hint="Try three times as many.")
+    require_whole_mnist(params)
     found = summarize(study(args.seeds, [usual, args.longer], args.data))
     with replacing(args.out) as (file,):
         write_json(file, {"machine": machine(), "params": settings("convnet"), "contestants": found})

@@ -123,6 +123,8 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
             raise InputError("--set", expected=expected, received=text, hint=hint)
         name, values = match.groups()
         grid[name] = values.split(",")
+        if len({str(YAML(typ="safe").load(value)) for value in grid[name]}) < len(grid[name]):
+            raise InputError("--set", expected="different values", received=text, hint="Give each value once.")
     points: list[Point] = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     with tempfile.TemporaryDirectory() as folder:
         for point in points:  # all before the first training

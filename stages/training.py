@@ -64,7 +64,7 @@ class ShardedModel(keras.Model):
 class Triangle(keras.optimizers.schedules.LearningRateSchedule):
     """A rate that rises in a straight line from zero, and falls in another one to zero at the end.
 
-    L. N. Smith and N. Topin, Super-Convergence (2019): the rise allows a higher peak, and so fewer epochs are enough.
+    After L. N. Smith and N. Topin, Super-Convergence (2019). What the rise is worth here: docs/convnet.md.
     """
 
     def __init__(self, peak: float, steps: int, rise: float) -> None:

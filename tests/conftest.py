@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from verify.parameters import set_parameter
+
 ROOT = Path(__file__).resolve().parents[1]
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -55,10 +57,14 @@ def run_ok(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> st
 
 
 def make_project(path: Path, digits: Arrays) -> Path:
-    """Make a Git and DVC repository with this project's graph and code, on the small sample, with nothing run yet."""
+    """Make a Git and DVC repository with this project's graph and code, on the small sample, with nothing run yet.
+
+    Its network is the dense one, whatever the committed parameters say.
+    """
     path.mkdir()
     for name in ("dvc.yaml", "params.yaml", "requirements.lock", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
+    set_parameter(path / "params.yaml", "train.model", "dense")
     shutil.copytree(ROOT / "stages", path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     (path / "data").mkdir()
     np.savez_compressed(path / "data" / "mnist.npz", **digits)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """The study of the convnet beside Keras's example: what it claims, and that it scores as the pipeline does."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,38 @@ def test_a_study_of_other_parameters_is_refused(study: dict[str, Any], tmp_path:
         table(tmp_path, WORDS["en"])
 
 
-def test_one_seed_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = ["--seeds", "1", "--epochs", "1", "--data", "data", "--out", str(tmp_path / "out.json")]
+@pytest.mark.parametrize(
+    ("seeds", "longer", "change", "message"),
+    [
+        ("1", "20", None, r"--seeds: expected at least 2\. Got 1"),
+        ("2", "1", None, r"--longer: expected .* Got 1\."),
+        ("2", "10001", None, r"--longer: expected .* to 10000.* Got 10001\."),
+        (
+            "2",
+            "20",
+            ("preprocess.validation_size", 5),
+            r"params\.yaml: expected the whole training set of data/mnist\.npz",
+        ),
+        ("2", "20", ("load.source", "data/other"), r"expected the whole .* Got 0 images kept back of data/other"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(  # noqa: PLR0917
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    seeds: str,
+    longer: str,
+    change: tuple[str, object] | None,
+    message: str,
+) -> None:
+    params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    if change:
+        set_parameter(params, *change)
+    monkeypatch.chdir(tmp_path)
+    options = ["--seeds", seeds, "--longer", longer, "--data", "data", "--out", "out.json"]
     monkeypatch.setattr(sys, "argv", ["convnet", *options])
-    with pytest.raises(InputError, match=r"--seeds: expected at least 2\. Got 1"):
+    with pytest.raises(InputError, match=message):
         convnet.main()
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [params]
 
 
 @pytest.mark.slow

@@ -132,6 +132,7 @@ def test_no_round_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
     params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    set_parameter(params, "train.model", "dense")
     require_dense(params)
     set_parameter(params, "train.model", "convnet")
     with pytest.raises(InputError, match=r"train\.model' in .*: expected dense, .* Got convnet\."):

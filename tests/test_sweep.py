@@ -31,6 +31,7 @@ from bench.sweep import (
     welch,
 )
 from stages.console import InputError
+from stages.train import read_settings
 from tests.conftest import ROOT, Arrays, commit, environment, make_project, run_ok, stages_run
 
 GOOD = [0.981, 0.979, 0.980, 0.982, 0.978]
@@ -109,6 +110,8 @@ def test_a_committed_sweep_is_of_these_parameters_and_of_its_own_runs(name: str)
         (["units=1,,2"], "Got units=1,,2"),
         (["units=["], r"Got units=\["),
         (["dropout=0.5"], "Got dropout=0.5"),
+        (["units=4,4"], "expected different values. Got units=4,4"),
+        (["learning_rate=0.001,1e-3"], "Give each value once"),
         (["model=dense,convnet"], "Got model=dense,convnet"),
         (["convnet.dropout=0.5"], r"Got convnet\.dropout=0\.5"),
         (["convnet.shift=1,2", "units=1,2"], "with a name among .* names of one network only"),
@@ -140,7 +143,7 @@ def test_a_grid_of_the_convnet_trains_the_convnet() -> None:
     assert "epochs" not in found["convnet"]
     assert "shift" in found["convnet"]
     assert parse_grid(["train.units=3"]) == [{"units": "3"}]
-    assert model_of(["shards"]) == "dense"  # as params.yaml says
+    assert model_of(["shards"]) == read_settings(ROOT / "params.yaml").train.model
 
 
 @pytest.fixture(scope="module")
