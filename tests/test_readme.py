@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.seeds import settings
+from bench.sweep import lines
 from stages.console import InputError
 from tests.conftest import ROOT
 from verify.readme import OTHER_TABLES, WORDS, fill, sweep
@@ -26,6 +27,13 @@ def test_the_table_of_the_convnets_sweep_is_that_of_its_file() -> None:
     text = (ROOT / "docs" / "convnet.md").read_text(encoding="utf-8")
     assert fill(text, ROOT, WORDS["en"], OTHER_TABLES["convnet.md"]) == text, "run `make readme`"
     assert "| the best |" in text
+
+
+@pytest.mark.parametrize("language", READMES)
+def test_the_line_shown_of_the_sweep_is_what_it_prints(language: str) -> None:
+    points = json.loads((ROOT / "bench" / "results" / "sweep.json").read_text(encoding="utf-8"))["points"]
+    best = " ".join(list(lines(points))[1].split())
+    assert f"| `{best}` |" in READMES[language].read_text(encoding="utf-8")
 
 
 def test_a_sweep_of_other_parameters_is_refused(tmp_path: Path) -> None:
