@@ -48,8 +48,8 @@ def test_the_real_graph_comes_out_equal(built: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_training_by_the_clock_is_caught(built: Path, tmp_path: Path, edit: Edit) -> None:
     project = shutil.copytree(built, tmp_path / "project")
-    code = "numerics.configure(seed=params.seed, device=params.device)"
-    clock = "numerics.configure(seed=__import__('time').time_ns() % 2**32, device=params.device)"
+    code = "numerics.configure(seed=settings.train.seed, device=settings.train.device)"
+    clock = "numerics.configure(seed=__import__('time').time_ns() % 2**32, device=settings.train.device)"
     edit(project / "stages" / "train.py", code, clock)
     run_ok("dvc", "commit", "--force", "--quiet", cwd=project)  # as if it had run, and given what it gave before
     commit(project, "by the clock")
