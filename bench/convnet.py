@@ -28,7 +28,7 @@ from stages.load import LoadParams
 from stages.params import read_params
 from stages.preprocess import PreprocessParams
 from stages.tables import write_json
-from stages.train import read_settings
+from stages.train import ConvnetParams, read_settings
 from verify.parameters import set_parameter
 
 Run = dict[str, Any]
@@ -36,8 +36,8 @@ Run = dict[str, Any]
 #: What Keras's example is given.
 DATA = "data/mnist.npz"
 
-#: As the section `convnet` allows.
-MOST_EPOCHS = 10000
+#: As the section `convnet` of params.yaml allows.
+MOST_EPOCHS = int(ConvnetParams.model_json_schema()["properties"]["epochs"]["maximum"])
 
 #: Keras's example among the contestants; the others are named by their number of epochs.
 EXAMPLE = "example"

@@ -235,9 +235,10 @@ def test_parameters_cannot_be_changed_afterwards(read: Callable[..., Params]) ->
     ],
 )
 def test_an_unknown_name_is_refused(read: Callable[..., Params], old: str, new: str, match: str) -> None:
-    assert old in TEXT
+    text = re.sub(r"(?ms)^convnet:\n.*?(?=^evaluate:)", "", TEXT)  # it has some of the same names
+    assert text.count(old) == 1
     with pytest.raises(InputError, match=match):
-        read(TEXT.replace(old, new, 1))
+        read(text.replace(old, new))
 
 
 @pytest.mark.parametrize(
