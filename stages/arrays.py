@@ -14,8 +14,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from stages.console import InputError
 
-#: Bytes held in memory at a time when arrays are copied or converted: small beside a data set.
-BLOCK_BYTES = 4 * 2**20
+#: Bytes held in memory at a time when arrays are copied or converted: as float32, they still fit a core's cache. Larger
+#: blocks would each get new memory from the system, which clears it page by page.
+BLOCK_BYTES = 2**18
 
 #: A shape in which None stands for any length.
 Shape = tuple[int | None, ...]

@@ -32,7 +32,7 @@ ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     # XLA compiles the optimizer's update. Its simplifier would turn x / sqrt(y) into x * rsqrt(y), which is approximate
     # and differs by CPU maker. Its AVX2 code for one of the emulated processors gave NaN; its AVX code is equal on all.
-    # The last flag changes no bit: it spares a copy of each weight's average, in a third of the update's time.
+    # The last flag changes no bit: it spares a copy of each weight's average, which took a third of the update's time.
     "XLA_FLAGS": "--xla_disable_hlo_passes=algsimp --xla_cpu_max_isa=AVX "
     "--xla_cpu_copy_insertion_use_region_analysis=true",
     # Quiet: TensorFlow reports on start-up what it does not find (CUDA), which is no error here.

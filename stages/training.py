@@ -111,11 +111,10 @@ def batches(
         return tf.data.Dataset.range(0, count, batch_size).map(batch)
 
     epochs = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1).flat_map(epoch)
-    options = tf.data.Options()
+    counted = epochs.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
+    options = untuned()
     options.threading.private_threadpool_size = 1  # a thread of its own, beside those of the training
-    return (
-        epochs.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(8).with_options(options)
-    )
+    return counted.prefetch(8).with_options(options)
 
 
 def in_order(features: tf.Tensor, labels: tf.Tensor, *, batch_size: int) -> tf.data.Dataset:
@@ -127,7 +126,14 @@ def in_order(features: tf.Tensor, labels: tf.Tensor, *, batch_size: int) -> tf.d
         images, targets = (tensor[start : start + batch_size] for tensor in data.get_value())
         return images, targets
 
-    return tf.data.Dataset.range(0, len(labels), batch_size).map(batch)
+    return tf.data.Dataset.range(0, len(labels), batch_size).map(batch).with_options(untuned())
+
+
+def untuned() -> tf.data.Options:
+    """Options of a dataset with nothing to tune: the thread that tunes can hold up an epoch for half a second."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def wrapped(features: tf.Tensor, labels: tf.Tensor) -> tf.experimental.Optional:

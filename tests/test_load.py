@@ -310,7 +310,7 @@ def tiled(digits: Arrays, times: int) -> Arrays:
     }
 
 
-#: 9,600 and 76,800 images: 7 and 57 MiB, against blocks of 4.
+#: 9,600 and 76,800 images: 7 and 57 MiB, against blocks of a quarter.
 TIMES = (16, 128)
 
 

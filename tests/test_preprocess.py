@@ -232,17 +232,13 @@ def test_the_command_line_writes_or_refuses_in_one_line(raw: Path) -> None:
 # Memory
 
 
-#: Small blocks, so that the smaller data set has many as well: each is four times as large as features.
-WORK = "from stages import arrays, preprocess; arrays.BLOCK_BYTES = 2**20; preprocess.main()"
-
-
 @linux_only
 def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) -> None:
     ours, naive = [], []
     for times in TIMES:
         raw = write_raw(tmp_path / "raw", tiled(digits, times))
         arguments = ("--params", write_params(tmp_path, 1000), "--raw", raw, "--out", tmp_path / "out")
-        ours.append(peak_mebibytes(WORK, *arguments))
+        ours.append(peak_mebibytes("from stages.preprocess import main; main()", *arguments))
         naive.append(peak_mebibytes("import numpy; numpy.load(sys.argv[1]) / 255", raw / "train_images.npy"))
     assert np.load(tmp_path / "out" / "train_features.npy", mmap_mode="r").shape == (75800, 784)
     assert ours[1] - ours[0] < 4

@@ -1,6 +1,7 @@
 """Network, training and the saved file, in this process."""
 
 import json
+import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from stages.arrays import NpyFile
 from stages.console import InputError
 from stages.train import require_finite
 from tests.conftest import Arrays
+from tests.test_load import linux_only
 
 numerics.configure(seed=0)
 
@@ -139,6 +141,50 @@ def test_batches_in_order_hold_every_row() -> None:
     assert [rows.numpy().tolist() for rows, _ in dataset] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert [labels.numpy().tolist() for _, labels in dataset][-1] == [18, 19]
     assert len(dataset) == 3
+
+
+def peak_of_first_batch(dataset: tf.data.Dataset) -> int:
+    """Bytes that this process holds more, at the most, while it makes an iterator and a batch."""
+    status, statm = Path("/proc/self/status"), Path("/proc/self/statm")
+    held = int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again: proc(5)
+    next(iter(dataset))
+    return int(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024 - held
+
+
+class Bare:
+    """Tensors that stand in the dataset's graph, as they would without `training.wrapped`."""
+
+    def __init__(self, *tensors: tf.Tensor) -> None:
+        self.tensors = tensors
+
+    def get_value(self) -> tuple[tf.Tensor, ...]:
+        return self.tensors
+
+
+@linux_only
+@pytest.mark.parametrize("kind", ["batches", "in_order"])
+def test_an_iterator_holds_no_second_copy_of_the_features(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, size = 100_000, 100_000 * 784 * 4
+    np.lib.format.open_memmap(tmp_path / "features.npy", "w+", np.float32, (rows, 784))  # a hole: no disk is used
+    features = training.tensor(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read())
+    options = {"batch_size": 128} | ({"seed": 0} if kind == "batches" else {})
+
+    def peak() -> int:
+        return peak_of_first_batch(getattr(training, kind)(features, tf.zeros(rows, tf.int32), **options))
+
+    assert peak() < size / 4
+    monkeypatch.setattr(training, "wrapped", Bare)
+    assert peak() > size / 2  # so the measure notices it
+
+
+def test_no_thread_tunes_a_dataset() -> None:
+    common = (tf.range(10), tf.range(10))
+    for dataset in (training.batches(*common, batch_size=4, seed=0), training.in_order(*common, batch_size=4)):
+        assert dataset.options().autotune.enabled is False
+    assert tf.data.Dataset.range(10).options().autotune.enabled is not False  # TensorFlow's own choice
 
 
 @pytest.mark.parametrize(("count", "batch_size", "shards"), [(600, 128, 4), (5, 4, 4), (3, 8, 16), (1, 1, 1)])
