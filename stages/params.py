@@ -58,8 +58,9 @@ def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here.
-        document = YAML(typ="safe").load(text)
+        # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here. DVC takes
+        # its parser in C, to the same values; the one in Python says better what is wrong.
+        document = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise InputError(
             str(path), expected="a YAML file of parameters", received="no such file", hint="Restore it from Git."
