@@ -57,10 +57,10 @@ def test_a_stage_is_timed(tmp_path: Path) -> None:
 
 
 def test_processor_time_is_that_of_the_command(tmp_path: Path) -> None:
-    busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nprint('done')"
+    busy = "import time\nend = time.process_time() + 0.35\nwhile time.process_time() < end: pass\nprint('done')"
     result = speed.execute([sys.executable, "-c", busy], tmp_path)
     assert result["output"] == "done\n"
-    assert result["cpu"] >= 0.3
+    assert result["cpu"] >= 0.3  # the system counts in hundredths
     assert speed.execute([sys.executable, "-c", "import time; time.sleep(0.3)"], tmp_path)["wall"] >= 0.3
     assert timed(lambda: sum(range(10**6)))["cpu"] > 0
 
