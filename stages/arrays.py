@@ -14,8 +14,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from stages.console import InputError
 
-#: Bytes held in memory at a time when arrays are copied or converted: as float32, they still fit a core's cache. Larger
-#: blocks would each get new memory from the system, which clears it page by page.
+#: Bytes held in memory at a time when arrays are copied or converted. For blocks of some MiB the system finds and
+#: clears new memory, each time: docs/speed.md.
 BLOCK_BYTES = 2**18
 
 #: A shape in which None stands for any length.

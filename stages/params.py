@@ -59,7 +59,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here. DVC takes
-        # its parser in C, to the same values; the one in Python says better what is wrong.
+        # its parser in C, to the same values where both read it; the one in Python says better what is wrong.
         document = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise InputError(

@@ -147,7 +147,10 @@ def peak_of_first_batch(dataset: tf.data.Dataset) -> int:
     """Bytes that this process holds more, at the most, while it makes an iterator and a batch."""
     status, statm = Path("/proc/self/status"), Path("/proc/self/statm")
     held = int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again: proc(5)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again: proc(5)
+    except OSError:
+        pytest.skip("this system does not start the peak again")
     next(iter(dataset))
     return int(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024 - held
 
@@ -170,6 +173,7 @@ def test_an_iterator_holds_no_second_copy_of_the_features(
     rows, size = 100_000, 100_000 * 784 * 4
     np.lib.format.open_memmap(tmp_path / "features.npy", "w+", np.float32, (rows, 784))  # a hole: no disk is used
     features = training.tensor(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read())
+    assert float(tf.reduce_sum(features)) == 0  # from here on, all of them are in memory
     options = {"batch_size": 128} | ({"seed": 0} if kind == "batches" else {})
 
     def peak() -> int:
