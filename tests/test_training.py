@@ -1,7 +1,6 @@
 """Network, training and the saved file, in this process."""
 
 import json
-import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.parts import peak_bytes
 from stages import numerics
 from stages.arrays import NpyFile
 from stages.console import InputError
@@ -145,14 +145,13 @@ def test_batches_in_order_hold_every_row() -> None:
 
 def peak_of_first_batch(dataset: tf.data.Dataset) -> int:
     """Bytes that this process holds more, at the most, while it makes an iterator and a batch."""
-    status, statm = Path("/proc/self/status"), Path("/proc/self/statm")
-    held = int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again: proc(5)
     except OSError:
         pytest.skip("this system does not start the peak again")
+    held = peak_bytes()
     next(iter(dataset))
-    return int(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024 - held
+    return peak_bytes() - held
 
 
 class Bare:
