@@ -5,58 +5,75 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test verify seeds processors convnet bench readme card export lock clean demo report sweep
+.PHONY: help setup repro test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean demo \
+	report sweep typical-seed
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/runtime.stamp ## Create the virtual environment from requirements.lock
 
 repro: $(VENV)/runtime.stamp ## Run the pipeline (what has not changed is not run) and print the result
+	@$(RUN) python -m digits.verify.parameters params.yaml
 	@$(RUN) dvc repro
-	@$(RUN) python -m stages.summary metrics
+	@$(RUN) python -m digits.apps.summary metrics
 
 demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
-	@$(RUN) python -m apps.demo --model data/model.keras --params params.yaml --port $(PORT)
+	@$(RUN) python -m digits.apps.demo --model data/model.keras --params params.yaml --port $(PORT)
 PORT ?= 8000
 
 report: repro $(VENV)/dev.stamp ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail
-	@$(RUN) python -m apps.report --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
-	--data data/prepared --platform data/platform.json --out report.html $(if $(AGAINST),--against '$(AGAINST)')
+	@$(RUN) python -m digits.apps.report --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
+	--dataset data/raw/dataset.json --data data/prepared --platform data/platform.json --out report.html $(if $(AGAINST),--against '$(AGAINST)')
 
 test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
+	@$(RUN) lint-imports --no-logo
 	@$(RUN) pytest --numprocesses auto --dist loadfile
 
+check: $(VENV)/dev.stamp ## Name each committed figure that is stale, and the command that renews it
+	@$(RUN) python -m bench.figures --check
+
+figures: $(VENV)/dev.stamp ## Renew the committed figures that are stale, and only those (up to an hour)
+	@$(RUN) python -m bench.figures
+
 verify: $(VENV)/runtime.stamp ## Check that dvc.lock is fresh, and that a clean clone of the last commit gives equal bytes
-	@$(RUN) python -m verify
+	@$(RUN) python -m digits.verify
 
 seeds: repro ## Train with ten seeds and write bench/results/seeds.json (five minutes)
-	@$(RUN) python -m bench.seeds --seeds 10 --data data/prepared --out bench/results/seeds.json
+	@$(RUN) python -m bench.seeds --seeds 10 --data data --out bench/results/seeds.json
+
+typical-seed: $(VENV)/runtime.stamp ## Take the seed nearest to the mean of make seeds into params.yaml, and run the pipeline
+	@$(RUN) python -m bench.typical_seed bench/results/seeds.json
+	@$(RUN) dvc repro
 
 sweep: $(VENV)/runtime.stamp ## Compare settings on validation images and write bench/results/sweep.json (six minutes)
 	@$(RUN) python -m bench.sweep --seeds 6 --validation 10000 --out bench/results/sweep.json $(GRID)
-GRID ?= --set units=128,256,512 --set learning_rate=0.0003,0.001,0.003
+GRID ?= --set dense.units=128,256,512 --set dense.learning_rate=0.0003,0.001,0.003
 
 convnet: repro ## Compare the convnet with Keras's example, five seeds each, in bench/results/convnet.json (half an hour)
-	@$(RUN) python -m bench.convnet --seeds 5 --longer 20 --data data/prepared --out bench/results/convnet.json
+	@$(RUN) python -m bench.convnet --seeds 5 --longer 20 --data data --out bench/results/convnet.json
 
-processors: $(VENV)/runtime.stamp ## Train a sample on four emulated processors and write bench/results/processors.json
-	@$(RUN) python -m verify.processors --out bench/results/processors.json
+convnet-sweep: $(VENV)/runtime.stamp ## Compare settings of the convnet, in bench/results/convnet_sweep.json (a quarter of an hour)
+	@$(RUN) python -m bench.sweep --seeds 3 --validation 10000 --out bench/results/convnet_sweep.json \
+	--set convnet.warmup=0,0.15 --set convnet.distortion=0.1,0.15
+
+processors: $(VENV)/runtime.stamp ## Train a sample natively and on four emulated processors and write bench/results/processors.json
+	@$(RUN) python -m digits.verify.processors --out bench/results/processors.json
 
 bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results (ten minutes, machine idle)
 	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
 
-readme: $(VENV)/runtime.stamp ## Write the figures of both READMEs and of docs/convnet.md from the committed results
-	@$(RUN) python -m verify.readme README.md README.vi.md docs/convnet.md
+tables: $(VENV)/runtime.stamp ## Write the tables of the READMEs and of docs/ from the committed results
+	@$(RUN) python -m bench.tables
 
 card: $(VENV)/dev.stamp ## Write the model card, docs/model-card.md, from the committed results
-	@$(RUN) python -m apps.card $(CARD) --out docs/model-card.md
+	@$(RUN) python -m digits.apps.card $(CARD) --out docs/model-card.md
 
 export: repro $(VENV)/dev.stamp ## Write the model as SavedModel and ONNX file, with its card, into export/
-	@$(RUN) python -m apps.export $(CARD) --data data/prepared --out export
+	@$(RUN) python -m digits.apps.export $(CARD) --dataset data/raw/dataset.json --data data/prepared --out export
 CARD := --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras --seeds bench/results/seeds.json
 
 lock: $(VENV)/dev.stamp ## Pin the newest versions that pyproject.toml allows
@@ -67,7 +84,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewe
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
 clean: ## Remove the virtual environment and what Git and DVC do not keep
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dvc_plots report.html
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dvc_plots report.html
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("ERROR: $(PYTHON): expected Python \

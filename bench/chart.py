@@ -1,7 +1,10 @@
 """The measurements of `make bench` as a picture: bars beside their baselines, and how cost grows."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Parts of a cold run, in their order.
 PARTS = ("dvc", "load", "preprocess", "train", "evaluate")
@@ -21,6 +24,15 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
     figure, (bars, parts, growth) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     times = result["times"]
+    _draw_bars(bars, times)
+    _draw_parts(parts, times)
+    _draw_growth(growth, times)
+    figure.savefig(path, format="png", dpi=80, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _draw_bars(axes: "Axes", times: dict[str, Any]) -> None:
+    """A cold run and training beside their baselines."""
     names = {
         "script": "one script",
         "naive": "naive pipeline",
@@ -32,32 +44,38 @@ def draw(result: dict[str, Any], path: Path) -> None:
         wall = times[name]["wall"]
         spread = [[wall["median"] - wall["min"]], [wall["max"] - wall["median"]]]
         colour = "C0" if name in ("cold", "fit") else "0.7"
-        bars.bar(position, wall["median"], yerr=spread, color=colour, capsize=4)
-    bars.set_xticks(range(len(names)), list(names.values()), rotation=20)
-    bars.set_title("Cold run and training (median, min to max)")
-    bars.set_ylabel("seconds")
+        axes.bar(position, wall["median"], yerr=spread, color=colour, capsize=4)
+    axes.set_xticks(range(len(names)), list(names.values()), rotation=20)
+    axes.set_title("Cold run and training (median, min to max)")
+    axes.set_ylabel("seconds")
+
+
+def _draw_parts(axes: "Axes", times: dict[str, Any]) -> None:
+    """Where a cold run spends its time."""
     left = 0.0
     for part in PARTS:
         seconds = times[f"cold {part}"]["wall"]["median"]
-        parts.barh(0, seconds, left=left, label=f"{part} {seconds:.1f} s")
+        axes.barh(0, seconds, left=left, label=f"{part} {seconds:.1f} s")
         left += seconds
-    parts.set_yticks([])
-    parts.set_xlabel("seconds")
-    parts.set_title("Where a cold run spends its time")
-    parts.legend(loc="upper center", ncols=2)
-    parts.set_ylim(-0.6, 1.2)
+    axes.set_yticks([])
+    axes.set_xlabel("seconds")
+    axes.set_title("Where a cold run spends its time")
+    axes.legend(loc="upper center", ncols=2)
+    axes.set_ylim(-0.6, 1.2)
+
+
+def _draw_growth(axes: "Axes", times: dict[str, Any]) -> None:
+    """How the cost of an image grows with the data."""
     for stage in ("load", "preprocess", "train"):
         points = {
             int(name.rsplit("x", 1)[1]): value
             for name, value in times.items()
             if name.startswith(f"{stage} x") and "memory" not in name
         }
-        growth.plot(list(points), [value["wall"]["median"] for value in points.values()], marker="o", label=stage)
-    growth.set_xscale("log", base=4)
-    growth.set_xticks(list(points), [f"x{times}" for times in points])
-    growth.set_ylim(bottom=0)
-    growth.set_ylabel("microseconds an image")
-    growth.set_title("Cost of an image as the data grows")
-    growth.legend()
-    figure.savefig(path, format="png", dpi=80, metadata={"Software": None})
-    plt.close(figure)
+        axes.plot(list(points), [value["wall"]["median"] for value in points.values()], marker="o", label=stage)
+    axes.set_xscale("log", base=4)
+    axes.set_xticks(list(points), [f"x{times}" for times in points])
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("microseconds an image")
+    axes.set_title("Cost of an image as the data grows")
+    axes.legend()

@@ -1,6 +1,6 @@
-"""How good the convnet is, and how long it takes: several seeds of it and of Keras's public example, in turns.
+"""How good the convnet is, and how long it takes: several seeds of it and of Keras's public example, interleaved.
 
-python -m bench.convnet --seeds 5 --longer 20 --data data/prepared --out bench/results/convnet.json
+python -m bench.convnet --seeds 5 --longer 20 --data data --out bench/results/convnet.json
 
 The convnet is trained for the epochs that params.yaml says, and for longer. The model of the last epoch is scored,
 and the test set chooses nothing. Its seconds are those of the whole stage `train`, from the start of the program to the
@@ -20,16 +20,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.seeds import describe, run_stages, settings
-from bench.speed import machine, measured
-from stages.arrays import replacing
-from stages.console import InputError, on_terminal, run
-from stages.load import LoadParams
-from stages.params import read_params
-from stages.preprocess import PreprocessParams
-from stages.tables import write_json
-from stages.train import ConvnetParams, read_settings
-from verify.parameters import set_parameter
+from bench.speed import measured, this_machine
+from bench.study import PARAMS, data_hashes, describe, run_stages
+from digits.common.cli import InputError, on_terminal, run
+from digits.common.files import replacing, write_json
+from digits.common.params import read_document, read_params, set_params, study_params
+from digits.model.networks import Convnet
 
 Run = dict[str, Any]
 
@@ -37,7 +33,7 @@ Run = dict[str, Any]
 DATA = "data/mnist.npz"
 
 #: As the section `convnet` of params.yaml allows.
-MOST_EPOCHS = int(ConvnetParams.model_json_schema()["properties"]["epochs"]["maximum"])
+MOST_EPOCHS = int(Convnet.model_json_schema()["properties"]["epochs"]["maximum"])
 
 #: Keras's example among the contestants; the others are named by their number of epochs.
 EXAMPLE = "example"
@@ -49,12 +45,11 @@ def run_convnet(epochs: int, seed: int, data: Path, folder: Path) -> Run:
     Args:
         epochs: the value of `convnet.epochs`.
         seed: the value of `train.seed`.
-        data: folder of the splits that `preprocess` wrote.
+        data: the pipeline's folder with raw/ and prepared/.
         folder: an empty folder to work in.
     """
-    params = Path(shutil.copy("params.yaml", folder))
-    for name, value in (("train.model", "convnet"), ("train.seed", seed), ("convnet.epochs", epochs)):
-        set_parameter(params, name, value)
+    values = {"train.model": "convnet", "train.seed": seed, "convnet.epochs": epochs}
+    set_params(Path(shutil.copy(PARAMS, folder)), values)
     start = time.perf_counter()
     run_stages(("train",), f"the convnet, seed {seed}", data, folder)
     seconds = time.perf_counter() - start
@@ -65,11 +60,11 @@ def run_convnet(epochs: int, seed: int, data: Path, folder: Path) -> Run:
 
 def run_example(seed: int) -> Run:
     """Train Keras's example with a seed, as it comes: all cores, every instruction that the processor has."""
-    return {"seed": seed} | measured([sys.executable, "-m", "bench.keras_convnet", DATA, str(seed)], Path.cwd())
+    return {"seed": seed} | measured([sys.executable, "-m", "bench.example_convnet", DATA, str(seed)], Path.cwd())
 
 
 def study(seeds: int, epochs: Sequence[int], data: Path) -> dict[str, list[Run]]:
-    """Run every contestant with every seed, in turns: what slows the machine down slows all of them down."""
+    """Run every contestant with every seed, interleaved: what slows the machine down slows all of them down."""
     runs: dict[str, list[Run]] = {name: [] for name in (EXAMPLE, *map(str, epochs))}
     with tqdm(total=seeds * len(runs), desc="convnet", disable=not on_terminal()) as steps:
         for seed in range(seeds):
@@ -81,7 +76,7 @@ def study(seeds: int, epochs: Sequence[int], data: Path) -> dict[str, list[Run]]
     return runs
 
 
-def summarize(runs: dict[str, list[Run]]) -> dict[str, Any]:
+def contestants(runs: dict[str, list[Run]]) -> dict[str, Any]:
     """Test accuracy and seconds of each contestant, described, with its runs."""
     return {
         name: {kind: describe([run[kind] for run in found]) for kind in ("test_accuracy", "seconds")} | {"runs": found}
@@ -95,12 +90,13 @@ def require_whole_mnist(params: Path) -> None:
     Raises:
         InputError: params.yaml names other data, or keeps images back.
     """
-    source, kept = read_params(params, "load", LoadParams).source, read_params(params, "preprocess", PreprocessParams)
-    if source != DATA or kept.validation_size:
+    document = read_document(params)
+    source, kept = document["load"]["source"], document["preprocess"]["validation_size"]
+    if source != DATA or kept:
         raise InputError(
             str(params),
             expected=f"the whole training set of {DATA}, which Keras's example has too",
-            received=f"{kept.validation_size} images kept back of {source}",
+            received=f"{kept} images kept back of {source}",
             hint="Restore both parameters for this study.",
         )
 
@@ -109,20 +105,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.convnet", description=__doc__)
     parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
     parser.add_argument("--longer", type=int, required=True, help="another, greater value of convnet.epochs")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the splits that `preprocess` wrote")
+    parser.add_argument("--data", type=Path, required=True, help="the pipeline's folder with raw/ and prepared/")
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
     args = parser.parse_args()
     if args.seeds < 2:
         raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
-    params = Path("params.yaml")
-    usual = read_settings(params).convnet.epochs
+    usual = read_params(PARAMS, "convnet", Convnet).epochs
     if not usual < args.longer <= MOST_EPOCHS:
         expected = f"more epochs than the {usual} in params.yaml, up to {MOST_EPOCHS}"
         raise InputError("--longer", expected=expected, received=str(args.longer), hint="Try three times as many.")
-    require_whole_mnist(params)
-    found = summarize(study(args.seeds, [usual, args.longer], args.data))
+    require_whole_mnist(PARAMS)
+    found = contestants(study(args.seeds, [usual, args.longer], args.data))
     with replacing(args.out) as (file,):
-        write_json(file, {"machine": machine(), "params": settings("convnet"), "contestants": found})
+        write_json(
+            file,
+            {
+                "machine": this_machine(),
+                "params": study_params(PARAMS, "convnet"),
+                "data": data_hashes(),
+                "contestants": found,
+            },
+        )
     for name, values in found.items():
         accuracy, seconds = values["test_accuracy"], values["seconds"]
         what = "Keras's example" if name == EXAMPLE else f"convnet, {name} epochs"

@@ -1,6 +1,6 @@
 """Measure one part of the pipeline, alone in this process; print one line of JSON.
 
-python -m bench.parts fit --params params.yaml --data data/prepared
+python -m bench.parts fit --params params.yaml --data data
 python -m bench.parts arrays --params params.yaml --out FOLDER
 python -m bench.parts load --params params.yaml --out FOLDER/raw
 python -m bench.parts preprocess --params params.yaml --raw FOLDER/raw --out FOLDER/prepared
@@ -17,15 +17,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stages import numerics
+from digits.common.files import file_hash
+from digits.common.params import read_params
+from digits.data.dataset import read_dataset
+from digits.data.splits import open_split
+from digits.model import determinism, machine
+from digits.model.networks import read_network
 from stages.load import LoadParams, load
-from stages.params import read_params
 from stages.preprocess import PreprocessParams, preprocess
-from stages.splits import open_split
-from stages.train import build, read_settings
-from verify.hashes import file_hash
 
-#: Rows and columns of the matrices whose product tells what this machine can do.
+#: Rows and columns of the matrices whose product shows what this machine can do.
 SQUARE = 2048
 
 
@@ -64,7 +65,7 @@ def multiplication_rate() -> float:
     """Operations per second of large float32 matrix products in this process, one on each core; the median of 9."""
     import tensorflow as tf
 
-    pairs = [[tf.random.normal((SQUARE, SQUARE)) for _ in range(2)] for _ in range(numerics.cores())]
+    pairs = [[tf.random.normal((SQUARE, SQUARE)) for _ in range(2)] for _ in range(machine.cores())]
     products = tf.function(lambda: [tf.reduce_sum(tf.linalg.matmul(left, right)) for left, right in pairs])
 
     def once() -> None:
@@ -77,50 +78,57 @@ def multiplication_rate() -> float:
 
 def fit(params: Path, data: Path) -> dict[str, Any]:
     """What `train` does, with the times of its parts, its memory, and the arithmetic that it needs."""
-    settings = read_settings(params)
-    values = settings.train
-    training = open_split(data, "train")
-    imported = timed(lambda: numerics.configure(seed=values.seed))
+    settings, network = read_network(params)
+    dataset = read_dataset(data / "raw" / "dataset.json")
+    training = open_split(data / "prepared", "train", dataset)
+    imported = timed(lambda: determinism.configure(seed=settings.seed))
     import tensorflow as tf
 
-    from stages import training as trainer
+    from digits.model import fit as fitting
 
     rate = multiplication_rate()
     before = peak_bytes()
-    model, how = build(settings, training.classes)
+    model, recipe = network.build(dataset.image_shape, len(dataset.classes)), network.recipe(settings)
     history: dict[str, Any] = {}
 
     def train() -> None:
-        tensors = trainer.tensor(training.features.read()), tf.constant(training.labels)
-        history.update(trainer.train(model, tensors, None, **how, verbose=0))
+        tensors = fitting.tensor(training.features.read()), tf.constant(training.labels)
+        history.update(fitting.fit(model, tensors, None, recipe, verbose=0))
 
     seconds = timed(train)
     images = len(training.labels)
     return {
-        "images": images * values.epochs,
+        "images": images * recipe.epochs,
         "import": imported,
         "fit": seconds,
         "accuracy": history["accuracy"][-1],
-        "arithmetic": dense_arithmetic(
-            images=images, epochs=values.epochs, sizes=[784, values.units, training.classes]
-        ),
+        "arithmetic": dense_arithmetic(images=images, epochs=recipe.epochs, sizes=_sizes(model)),
         "rate": rate,
-        "features": images * 784 * 4,
+        "features": images * training.features.shape[1] * 4,
         "memory": peak_bytes() - before,
     }
+
+
+def _sizes(model: Any) -> list[int]:
+    """Values of an image before and after each layer of a dense network."""
+    return [model.input_shape[1], *(layer.units for layer in model.layers)]
 
 
 def arrays(params: Path, out: Path) -> dict[str, Any]:
     """Load, preprocess and hash; and against it, copy the same bytes."""
     raw, prepared, copied = out / "raw", out / "prepared", out / "copied"
     steps = {
-        "load": lambda: load(read_params(params, "load", LoadParams), raw),
-        "preprocess": lambda: preprocess(read_params(params, "preprocess", PreprocessParams), raw, prepared),
+        "load": lambda: load(read_params(params, "load", LoadParams).source, raw),
+        "preprocess": lambda: preprocess(_validation_size(params), raw, prepared),
         "hash": lambda: [file_hash(path, "md5") for path in (*raw.iterdir(), *prepared.iterdir())],
         "copy": lambda: [shutil.copytree(folder, copied / folder.name) for folder in (raw, prepared)],
     }
     seconds = {name: timed(step) for name, step in steps.items()}
     return seconds | {"bytes": sum(path.stat().st_size for path in (*raw.iterdir(), *prepared.iterdir()))}
+
+
+def _validation_size(params: Path) -> int:
+    return read_params(params, "preprocess", PreprocessParams).validation_size
 
 
 def stage(work: Callable[[], object]) -> dict[str, Any]:
@@ -132,17 +140,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.parts", description=__doc__)
     parser.add_argument("part", choices=("fit", "arrays", "load", "preprocess"))
     parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="folder of the splits that `preprocess` wrote")
+    parser.add_argument("--data", type=Path, help="the pipeline's folder with raw/ and prepared/")
     parser.add_argument("--raw", type=Path, help="folder of the arrays that `load` wrote")
     parser.add_argument("--out", type=Path, help="folder to write to")
     args = parser.parse_args()
     measure: dict[str, Callable[[], dict[str, Any]]] = {
         "fit": lambda: fit(args.params, args.data),
         "arrays": lambda: arrays(args.params, args.out),
-        "load": lambda: stage(lambda: load(read_params(args.params, "load", LoadParams), args.out)),
-        "preprocess": lambda: stage(
-            lambda: preprocess(read_params(args.params, "preprocess", PreprocessParams), args.raw, args.out)
-        ),
+        "load": lambda: stage(lambda: load(read_params(args.params, "load", LoadParams).source, args.out)),
+        "preprocess": lambda: stage(lambda: preprocess(_validation_size(args.params), args.raw, args.out)),
     }
     sys.stdout.write(json.dumps(measure[args.part]()) + "\n")
 

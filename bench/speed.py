@@ -1,4 +1,4 @@
-"""How fast the pipeline is: measured against two baselines in the same run, in turns, since machines are noisy.
+"""How fast the pipeline is: measured against two baselines in the same run, interleaved, since machines are noisy.
 
 python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
 
@@ -25,13 +25,11 @@ import numpy as np
 from tqdm import tqdm
 
 from bench.chart import draw
-from stages import numerics
-from stages.arrays import replacing
-from stages.console import InputError, on_terminal, run
-from stages.params import read_params
-from stages.tables import write_json
-from stages.train import TrainParams
-from verify.parameters import set_parameter
+from bench.study import data_hashes
+from digits.common.cli import InputError, on_terminal, run
+from digits.common.files import replacing, write_json
+from digits.common.params import read_document, set_params, study_params
+from digits.model import machine
 
 ROOT = Path(__file__).parents[1]
 
@@ -126,13 +124,13 @@ def prepare_naive(folder: Path) -> Path:
 def cold_round(folder: Path, samples: Samples) -> None:
     """The script, the naive pipeline and ours, each from nothing; and of ours the parts."""
     script = execute([sys.executable, "-m", "bench.script", "data/mnist.npz"], ROOT)
-    told = json.loads(script["output"])
+    figures = json.loads(script["output"])
     add(samples, "script", script)
-    add(samples, "script fit", {"wall": told["seconds"]["fit"], "cpu": told["seconds"]["fit_cpu"]})
+    add(samples, "script fit", {"wall": figures["seconds"]["fit"], "cpu": figures["seconds"]["fit_cpu"]})
     held = execute([sys.executable, "-m", "bench.script", "data/mnist.npz"], ROOT, ONEDNN_MAX_CPU_ISA="AVX2")
-    told = json.loads(held["output"])["seconds"]
+    figures = json.loads(held["output"])["seconds"]
     add(samples, "script held to AVX2", held)
-    add(samples, "script fit held to AVX2", {"wall": told["fit"], "cpu": told["fit_cpu"]})
+    add(samples, "script fit held to AVX2", {"wall": figures["fit"], "cpu": figures["fit_cpu"]})
     clone = prepare_clone(folder / "clone")
     clock = Clock(folder / f"clock{len(samples['script'])}")
     add(samples, "cold", execute(["dvc", "repro"], clone, clock.folder))
@@ -142,9 +140,7 @@ def cold_round(folder: Path, samples: Samples) -> None:
     for name, seconds in stages.items():
         add(samples, f"cold {name}", {"wall": seconds})
     add(samples, "cold dvc", {"wall": samples["cold"][-1]["wall"] - sum(stages.values())})
-    fit = measured(
-        [sys.executable, "-m", "bench.parts", "fit", "--params", "params.yaml", "--data", "data/prepared"], clone
-    )
+    fit = measured([sys.executable, "-m", "bench.parts", "fit", "--params", "params.yaml", "--data", "data"], clone)
     add(samples, "import", fit["import"])
     add(samples, "fit", fit["fit"])
     add(samples, "efficiency", {"wall": fit["arithmetic"] / fit["fit"]["wall"] / fit["rate"]})
@@ -159,7 +155,7 @@ def warm_round(clone: Path, clock: Clock, samples: Samples, seed: int) -> None:
         add(samples, "nothing", execute(["dvc", "repro"], clone, clock.folder))
     if clock.take():
         raise RuntimeError("with nothing to do, a stage was executed")
-    set_parameter(clone / "params.yaml", "train.seed", seed)
+    set_params(clone / "params.yaml", {"train.seed": seed})
     whole = execute(["dvc", "repro"], clone, clock.folder)
     stages = clock.take()
     if list(stages) != ["train", "evaluate"]:
@@ -189,8 +185,7 @@ def make_tiled(times: int, folder: Path) -> None:
         sets[name] = np.concatenate([sets[name]] * times)
     np.savez_compressed(folder / "tiled.npz", **sets)
     params = Path(shutil.copy(ROOT / "params.yaml", folder))
-    set_parameter(params, "load.source", str(folder / "tiled.npz"))
-    set_parameter(params, "train.epochs", GROWTH[times])
+    set_params(params, {"load.source": str(folder / "tiled.npz"), "dense.epochs": GROWTH[times]})
 
 
 def growth_round(folder: Path, times: int, samples: Samples) -> None:
@@ -202,18 +197,18 @@ def growth_round(folder: Path, times: int, samples: Samples) -> None:
     parts = {
         "load": (raw, ["--out", str(raw)]),
         "preprocess": (prepared, ["--raw", str(raw), "--out", str(prepared)]),
-        "fit": (None, ["--data", str(prepared)]),
+        "fit": (None, ["--data", str(folder)]),
     }
     for part, (out, options) in parts.items():
         if out is not None:
             shutil.rmtree(out, ignore_errors=True)  # as DVC does
         os.sync()  # what was written before is not this part's to wait for
-        told = measured([sys.executable, "-m", "bench.parts", part, *common, *options], ROOT)
-        images = told.get("images", 60000 * times + 10000)
-        seconds = told["fit" if part == "fit" else "seconds"]
+        figures = measured([sys.executable, "-m", "bench.parts", part, *common, *options], ROOT)
+        images = figures.get("images", 60000 * times + 10000)
+        seconds = figures["fit" if part == "fit" else "seconds"]
         name = f"{'train' if part == 'fit' else part} x{times}"
         add(samples, name, {kind: 1e6 * value / images for kind, value in seconds.items()})  # microseconds
-        memory = told["memory"] / told["features"] if part == "fit" else told["peak"] / 1e6
+        memory = figures["memory"] / figures["features"] if part == "fit" else figures["peak"] / 1e6
         add(samples, f"{name} memory", {"wall": memory})
 
 
@@ -222,7 +217,7 @@ def add(samples: Samples, name: str, sample: dict[str, Any]) -> None:
     samples.setdefault(name, []).append({kind: value for kind, value in sample.items() if kind in ("wall", "cpu")})
 
 
-def summarize(samples: Samples) -> dict[str, Any]:
+def medians(samples: Samples) -> dict[str, Any]:
     """Median, least, greatest and number of the rounds, for each thing that was measured."""
     return {
         name: {
@@ -268,7 +263,7 @@ def ratios(times: dict[str, Any]) -> dict[str, float]:
 
 
 def measure(rounds: int, folder: Path) -> Samples:
-    """All rounds, in turns, in an empty folder."""
+    """All rounds, interleaved, in an empty folder."""
     samples: Samples = {}
     steps = tqdm(total=rounds * (3 + len(GROWTH)), desc="bench", disable=not on_terminal())
     for number in range(rounds):
@@ -291,21 +286,17 @@ def require_dense(params: Path) -> None:
     Raises:
         InputError: params.yaml names another.
     """
-    model = read_params(params, "train", TrainParams).model
+    model = read_document(params)["train"]["model"]
     if model != "dense":
         expected = "dense, which the baselines train too"
         raise InputError(f"parameter 'train.model' in {params}", expected=expected, received=model, hint="Change it.")
 
 
-def machine() -> dict[str, Any]:
+def this_machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if sys.platform == "linux" else []
-    model = next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-    flags = numerics.cpu_flags()
+    flags = machine.cpu_flags()
     widest = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "none")
-    return {"cpu": model, "cores": numerics.cores(), "vector": widest, "python": platform.python_version()}
+    return {"cpu": machine.cpu_name(), "cores": machine.cores(), "vector": widest, "python": platform.python_version()}
 
 
 def main() -> None:
@@ -318,8 +309,15 @@ def main() -> None:
         raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take ten minutes.")
     require_dense(ROOT / "params.yaml")
     with tempfile.TemporaryDirectory() as folder:
-        times = summarize(measure(args.rounds, Path(folder)))
-    result = {"machine": machine(), "targets": TARGETS, "ratios": ratios(times), "times": times}
+        times = medians(measure(args.rounds, Path(folder)))
+    result = {
+        "machine": this_machine(),
+        "params": study_params(ROOT / "params.yaml"),
+        "data": data_hashes(),
+        "targets": TARGETS,
+        "ratios": ratios(times),
+        "times": times,
+    }
     with replacing(args.out, args.chart) as (out, chart):
         write_json(out, result)
         draw(result, chart)

@@ -1,7 +1,7 @@
 """Choose between settings of a network: several seeds for each point of a grid, ranked on images kept back.
 
-python -m bench.sweep --set units=128,512 --set learning_rate=0.0003,0.001,0.003 --seeds 5 --validation 10000 \
-    --out bench/results/sweep.json
+python -m bench.sweep --set dense.units=128,512 --set dense.learning_rate=0.0003,0.001,0.003 \
+    --seeds 5 --validation 10000 --out bench/results/sweep.json
 
 The test set is deleted before the first training: no choice can rest on it.
 """
@@ -10,6 +10,7 @@ import argparse
 import itertools
 import math
 import re
+import shutil
 import statistics
 import sys
 import tempfile
@@ -18,30 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from bench.seeds import describe, run_stages, settings
-from stages.arrays import replacing
-from stages.console import InputError, on_terminal, run
-from stages.load import LoadParams, load
-from stages.params import read_params
-from stages.preprocess import PreprocessParams, preprocess
-from stages.tables import read_csv, write_json
-from stages.train import ConvnetParams, TrainParams, read_settings
+from bench.study import PARAMS, data_hashes, describe, run_stage, run_stages
+from digits.common.cli import InputError, on_terminal, run
+from digits.common.files import read_csv, replacing, write_json
+from digits.common.params import parse_value, set_params, study_params
+from digits.model.networks import NETWORKS, Train, read_network
 
-#: A point: values as they are written in params.yaml, by their names in `train`, or with `convnet.` in front.
+#: A point: values as they are written in params.yaml, by their names there: 'dense.units'.
 Point = Mapping[str, str]
 
-#: Names in `train` that belong to both networks.
-BOTH = {"shards", "device"}
+#: What may be swept with any network.
+SHARED = {f"train.{name}" for name in Train.model_fields if name not in ("seed", "model")}
 
 #: How often at most the rule may find any difference where there is none.
-ERROR_RATE = 0.05
+ALPHA = 0.05
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """How probable a difference of means as large as this is when the true means are equal.
+    """The p-value of a difference of means: how probable one as large as this is when the true means are equal.
 
     Both sides of Welch's t-test, which lets the two spreads differ: B. L. Welch, The generalization of "Student's"
     problem when several different population variances are involved, Biometrika 34 (1947).
@@ -54,24 +51,25 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
     error = sum(part for part, _ in parts)
     if not error:
         return 0.0 if difference else 1.0
-    freedom = error**2 / sum(part**2 / degrees for part, degrees in parts)
-    return student_tails(difference / math.sqrt(error), freedom)
+    degrees_of_freedom = error**2 / sum(part**2 / degrees for part, degrees in parts)
+    return student_tails(difference / math.sqrt(error), degrees_of_freedom)
 
 
-def student_tails(value: float, freedom: float) -> float:
-    """The share of Student's t-distribution beyond -value and +value.
+def student_tails(value: float, degrees_of_freedom: float) -> float:
+    """The fraction of Student's t-distribution beyond -value and +value.
 
-    With t = sqrt(freedom) * tan(angle) its density is, but for a factor, cos(angle) ** (freedom - 1), which is summed.
+    With t = sqrt(d) * tan(angle), for d degrees of freedom, its density is proportional to cos(angle) ** (d - 1), which
+    is summed.
 
     Args:
         value: 0 or more.
-        freedom: degrees of freedom, 1 or more.
+        degrees_of_freedom: 1 or more.
     """
-    start = math.atan(value / math.sqrt(freedom))
+    start = math.atan(value / math.sqrt(degrees_of_freedom))
 
     def area(low: float) -> float:
         angles = np.linspace(low, math.pi / 2, 20001)
-        return float(np.trapezoid(np.maximum(np.cos(angles), 0) ** (freedom - 1), angles))
+        return float(np.trapezoid(np.maximum(np.cos(angles), 0) ** (degrees_of_freedom - 1), angles))
 
     return area(start) / area(0.0)
 
@@ -80,7 +78,7 @@ def rank(runs: Iterable[tuple[Point, Sequence[float]]]) -> list[dict[str, Any]]:
     """Order points by the mean of their accuracies, and say which cannot be told from the best.
 
     A point is inside the noise of the best unless Welch's p, multiplied by the number of pairs of points, is below
-    ERROR_RATE. All pairs count, since the best is known only after looking (Bonferroni's correction; R. G. Miller,
+    ALPHA. All pairs count, since the best is known only after looking (Bonferroni's correction; R. G. Miller,
     Simultaneous Statistical Inference, Springer, 1981).
 
     Args:
@@ -100,22 +98,22 @@ def rank(runs: Iterable[tuple[Point, Sequence[float]]]) -> list[dict[str, Any]]:
     pairs = math.comb(len(ordered), 2)
     ranked = []
     for point, values in ordered:
-        p = min(1.0, welch(ordered[0][1], values) * max(1, pairs))
+        p_value = min(1.0, welch(ordered[0][1], values) * max(1, pairs))
         row = {"values": dict(point), "validation_accuracy": describe(values), "runs": list(values)}
-        ranked.append(row | {"p": p, "noise": p >= ERROR_RATE})
+        ranked.append(row | {"p_value": p_value, "noise": p_value >= ALPHA})
     return ranked
 
 
 def parse_grid(texts: Sequence[str]) -> list[Point]:
-    """Every combination of what is given as 'units=128,512', or of the convnet as 'convnet.epochs=4,8'.
+    """Every combination of what is given as 'dense.units=128,512'.
 
     Raises:
         InputError: a text has another form, names what cannot be swept, or not in this company, or names it twice, or a
             value is not allowed.
     """
     grid: dict[str, list[str]] = {}
-    for text in (text.removeprefix("train.") for text in texts):
-        match = re.fullmatch(r"((?:convnet\.)?\w+)=([\w.+-]+(?:,[\w.+-]+)*)", text)
+    for text in texts:
+        match = re.fullmatch(r"([\w.]+)=([\w.+-]+(?:,[\w.+-]+)*)", text)
         known = sorted(_sweepable(grid) - set(grid))
         if match is None or match[1] not in known:
             expected = f"NAME=VALUE,VALUE with a name among {', '.join(known)}"
@@ -123,47 +121,33 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
             raise InputError("--set", expected=expected, received=text, hint=hint)
         name, values = match.groups()
         grid[name] = values.split(",")
-        if len({str(YAML(typ="safe").load(value)) for value in grid[name]}) < len(grid[name]):
+        if len({str(parse_value(value)) for value in grid[name]}) < len(grid[name]):
             raise InputError("--set", expected="different values", received=text, hint="Give each value once.")
     points: list[Point] = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     with tempfile.TemporaryDirectory() as folder:
         for point in points:  # all before the first training
-            read_settings(write_params(Path(folder), **sections(point)))
+            read_network(write_params(Path(folder), point))
     return points
 
 
 def _sweepable(chosen: Collection[str]) -> set[str]:
-    """Names that a grid may hold, beside those it has: what belongs to no network, and what belongs to one."""
-    dense = set(TrainParams.model_fields) - {"seed", "model"}
-    convnet = {f"convnet.{name}" for name in ConvnetParams.model_fields}
-    if set(chosen) <= BOTH:
-        return dense | convnet
-    return BOTH | convnet if model_of(chosen) == "convnet" else dense
+    """Names that a grid may hold, beside those it has: what all networks share, and what belongs to one."""
+    networks = [network_of(chosen)] if set(chosen) - SHARED else list(NETWORKS)
+    return SHARED | {f"{network}.{name}" for network in networks for name in NETWORKS[network].model_fields}
 
 
-def model_of(names: Collection[str]) -> str:
-    """The network that parameters belong to; of those that belong to both, the one that params.yaml names."""
-    if set(names) <= BOTH:
-        return read_settings(Path("params.yaml")).train.model
-    return "convnet" if any(name.startswith("convnet.") for name in names) else "dense"
+def network_of(names: Collection[str]) -> str:
+    """The network whose parameters are swept; if all networks share them, the one that params.yaml names."""
+    sections = {name.partition(".")[0] for name in set(names) - SHARED}
+    return sections.pop() if sections else read_network(PARAMS)[0].model
 
 
-def sections(point: Point, **train: str) -> dict[str, dict[str, str]]:
-    """A point's values, and more of `train`, by the sections of params.yaml."""
-    values: dict[str, dict[str, str]] = {"train": {"model": model_of(point)} | train, "convnet": {}}
-    for name, value in point.items():
-        values["convnet" if name.startswith("convnet.") else "train"][name.removeprefix("convnet.")] = value
-    return values
-
-
-def write_params(folder: Path, **sections: Mapping[str, str]) -> Path:
-    """Write params.yaml into `folder`, with other values in some of its sections."""
-    yaml = YAML(typ="safe")  # DVC's reader, as in stages/params.py: 1e-3 is a number
-    document = yaml.load(Path("params.yaml"))
-    for section, values in sections.items():
-        document[section] |= {name: yaml.load(value) for name, value in values.items()}
-    yaml.dump(document, folder / "params.yaml")
-    return folder / "params.yaml"
+def write_params(folder: Path, point: Point, **train: Any) -> Path:
+    """Write params.yaml into `folder`, with the values of a point, and more of the section `train`."""
+    path = Path(shutil.copy(PARAMS, folder))
+    values: dict[str, Any] = {name: parse_value(value) for name, value in point.items()}
+    set_params(path, {"train.model": network_of(point)} | {f"train.{name}": train[name] for name in train} | values)
+    return path
 
 
 def prepare(validation: int, folder: Path) -> Path:
@@ -174,7 +158,7 @@ def prepare(validation: int, folder: Path) -> Path:
         folder: an empty folder to work in.
 
     Returns:
-        The folder of the splits: train and validation.
+        The folder, with raw/ and prepared/ as a study needs them.
 
     Raises:
         InputError: no images are kept back, or more than there are.
@@ -182,20 +166,21 @@ def prepare(validation: int, folder: Path) -> Path:
     if validation < 1:
         hint = "Points are compared on these images."
         raise InputError("--validation", expected="at least 1", received=str(validation), hint=hint)
-    params = write_params(folder, preprocess={"validation_size": str(validation)})
+    params = Path(shutil.copy(PARAMS, folder))
+    set_params(params, {"preprocess.validation_size": validation})
     raw, prepared = folder / "raw", folder / "prepared"
-    load(read_params(params, "load", LoadParams), raw)
-    preprocess(read_params(params, "preprocess", PreprocessParams), raw, prepared)
+    run_stage("load", {"--params": params, "--out": raw}, "the sweep's data")
+    run_stage("preprocess", {"--params": params, "--raw": raw, "--out": prepared}, "the sweep's data")
     for path in (*raw.glob("test_*"), *prepared.glob("test_*")):
         path.unlink()
-    return prepared
+    return folder
 
 
 def validation_accuracy(point: Point, seed: int, data: Path) -> float:
     """Train a point with a seed; the accuracy in [0, 1] of the final weights on the validation split."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_params(folder, **sections(point, seed=str(seed)))
+        write_params(folder, point, seed=seed)
         run_stages(("train",), f"{point}, seed {seed}", data, folder)
         return float(read_csv(folder / "history.csv")[-1]["val_accuracy"])
 
@@ -208,15 +193,15 @@ def sweep(points: Sequence[Point], seeds: int, validation: int) -> dict[str, Any
         steps = list(itertools.product(range(seeds), runs))
         for seed, (point, values) in tqdm(steps, desc="sweep", disable=not on_terminal()):
             values.append(validation_accuracy(point, seed, data))
-    return {"params": shared(points[0], validation), "points": rank(runs)}
+    return {"params": shared(points[0], validation), "data": data_hashes(), "points": rank(runs)}
 
 
 def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
-    """All that a sweep belongs to: the values that every point has in common."""
-    values = settings(model_of(swept)) | {"preprocess": {"validation_size": validation}}
+    """The parameters that a sweep is valid for: the values that every point has in common."""
+    values = study_params(PARAMS, network_of(swept)) | {"preprocess": {"validation_size": validation}}
     for name in swept:
-        section, _, key = name.rpartition(".")
-        del values[section or "train"][key]
+        section, _, key = name.partition(".")
+        del values[section][key]
     return values
 
 
@@ -233,8 +218,8 @@ def lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def verdict_of(point: Mapping[str, Any]) -> str:
     """What is to be said of a point that is not the best."""
-    p = f"p = {point['p']:.3f}" if point["p"] >= 0.001 else "p < 0.001"
-    return f"{'inside the noise' if point['noise'] else 'worse'}, {p}"
+    p_value = f"p = {point['p_value']:.3f}" if point["p_value"] >= 0.001 else "p < 0.001"
+    return f"{'inside the noise' if point['noise'] else 'worse'}, {p_value}"
 
 
 def main() -> None:

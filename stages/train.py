@@ -1,93 +1,68 @@
 """Stage 3, train: features and labels to a model and its history."""
 
 import argparse
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from stages import numerics
-from stages.arrays import replacing
-from stages.console import InputError, on_terminal, run
-from stages.params import Params, read_params
-from stages.splits import open_split
-from stages.tables import write_csv, write_json
+from digits.common.cli import InputError, on_terminal, run
+from digits.common.files import file_hash, replacing, write_csv, write_json
+from digits.data.dataset import Dataset, read_dataset
+from digits.data.splits import Split, open_split
+from digits.model import determinism
+from digits.model.networks import Network, Train, read_network
 
 if TYPE_CHECKING:
     import keras
 
-
-class Recipe(Params):
-    """How a network is trained."""
-
-    optimizer: Literal["rmsprop", "adam", "sgd"]
-    learning_rate: float = Field(gt=0, le=10)
-    epochs: int = Field(ge=1, le=10000)
-    batch_size: int = Field(ge=1, le=65536)
+History = Mapping[str, Sequence[float]]
 
 
-class TrainParams(Recipe):
-    """The section `train` of params.yaml: what both networks share, and the dense network with its recipe."""
+def train(
+    dataset: Dataset, training: Split, validation: Split, settings: Train, section: Network
+) -> tuple["keras.Sequential", History]:
+    """Train a new network. TensorFlow must be configured already.
 
-    model: Literal["dense", "convnet"]
-    seed: int = Field(ge=0, lt=2**32)
-    shards: int = Field(ge=1, le=64)
-    device: Literal["cpu", "gpu"]
-    units: int = Field(ge=1, le=65536)
+    Args:
+        dataset: what the splits are cut from.
+        training: the split to train on.
+        validation: the split to measure after each epoch; it may be empty.
+        settings: the section `train` of params.yaml.
+        section: the section of the network.
 
-
-class ConvnetParams(Recipe):
-    """The section `convnet` of params.yaml: the convolutional network with its recipe."""
-
-    filters: int = Field(ge=1, le=1024)
-    rise: float = Field(ge=0, le=1)
-    shift: float = Field(ge=0, le=14)
-    distortion: float = Field(ge=0, le=0.5)
-
-
-class Settings(NamedTuple):
-    """All that params.yaml says of the training."""
-
-    train: TrainParams
-    convnet: ConvnetParams
-
-
-def read_settings(path: Path) -> Settings:
-    """Read both sections of params.yaml.
+    Returns:
+        The trained network, and a value per epoch of each metric.
 
     Raises:
-        InputError: as `read_params` does.
+        InputError: the training diverged.
     """
-    return Settings(read_params(path, "train", TrainParams), read_params(path, "convnet", ConvnetParams))
+    import tensorflow as tf
+
+    from digits.model.fit import fit, tensor
+
+    network = section.build(dataset.image_shape, len(dataset.classes))
+    sets = [(tensor(split.features.read()), tf.constant(split.labels)) for split in (training, validation)]
+    history = fit(
+        network,
+        sets[0],
+        sets[1] if len(validation.labels) else None,
+        section.recipe(settings),
+        verbose=1 if on_terminal() else 2,
+    )
+    require_finite(history, section=settings.model)
+    return network, history
 
 
-def build(settings: Settings, classes: int) -> "tuple[keras.Sequential, dict[str, Any]]":
-    """The network that `train.model` names, and how `training.train` shall train it."""
-    from stages import network
-    from stages.augmentation import Warp
-
-    params, convnet = settings
-    shared, recipe = params.model_dump(include={"seed", "shards"}), set(Recipe.model_fields)
-    if params.model == "dense":
-        how = shared | params.model_dump(include=recipe)
-        return network.dense(features=784, units=params.units, classes=classes), how
-    warp = Warp(convnet.shift, convnet.distortion)
-    how = shared | convnet.model_dump(include=recipe | {"rise"}) | {"warp": warp}
-    return network.convnet(filters=convnet.filters, classes=classes), how
-
-
-def require_finite(history: Mapping[str, Sequence[float]], *, section: str) -> None:
+def require_finite(history: History, *, section: str) -> None:
     """Refuse a training that diverged.
 
     Args:
-        history: the values of each epoch, by name.
-        section: of params.yaml, which holds the rate that was too high.
+        history: a value per epoch of each metric.
+        section: of params.yaml, which holds the learning rate that was too high.
 
     Raises:
-        InputError: a value of the history is not a finite number.
+        InputError: a value is not a finite number.
     """
     for name, values in history.items():
         for epoch, value in enumerate(values, start=1):
@@ -100,50 +75,32 @@ def require_finite(history: Mapping[str, Sequence[float]], *, section: str) -> N
                 )
 
 
-def train(settings: Settings, data: Path, model: Path, history: Path, platform: Path) -> None:
-    """Train on the split `train` in the folder `data`, and write model, history and platform.
-
-    The platform record stays out of what DVC compares: equal models come from different machines.
-
-    Raises:
-        InputError: a split is missing, damaged or out of range, or the training diverged.
-    """
-    training = open_split(data, "train")
-    validation = open_split(data, "validation", classes=training.classes, may_be_empty=True)
-    deviations = numerics.configure(seed=settings.train.seed, device=settings.train.device)
-    # TensorFlow is imported from here on: seconds that a wrong parameter need not wait for.
-    import tensorflow as tf
-
-    from stages import network
-    from stages import training as trainer
-
-    digits, how = build(settings, training.classes)
-    values = trainer.train(
-        digits,
-        (trainer.tensor(training.features.read()), tf.constant(training.labels)),
-        (trainer.tensor(validation.features.read()), tf.constant(validation.labels))
-        if len(validation.labels)
-        else None,
-        **how,
-        verbose=1 if on_terminal() else 2,
-    )
-    require_finite(values, section="convnet" if settings.train.model == "convnet" else "train")
-    with replacing(model, history, platform) as (model_file, history_file, platform_file):
-        network.save(digits, model_file)
-        write_csv(history_file, ["epoch", *values], zip(range(1, how["epochs"] + 1), *values.values(), strict=True))
-        record = numerics.platform_record(deviations)
-        write_json(platform_file, {"model_sha256": hashlib.sha256(model_file.read_bytes()).hexdigest()} | record)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params.yaml")
+    parser.add_argument(
+        "--dataset", type=Path, required=True, help="the description of the data set that `load` wrote, .json"
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the splits that `preprocess` wrote")
     parser.add_argument("--model", type=Path, required=True, help="the model to write, .keras")
     parser.add_argument("--history", type=Path, required=True, help="the values of each epoch to write, .csv")
     parser.add_argument("--platform", type=Path, required=True, help="the record of this machine to write, .json")
     args = parser.parse_args()
-    train(read_settings(args.params), args.data, args.model, args.history, args.platform)
+    settings, section = read_network(args.params)
+    dataset = read_dataset(args.dataset)
+    training = open_split(args.data, "train", dataset)
+    validation = open_split(args.data, "validation", dataset, may_be_empty=True)
+    deviations = determinism.configure(seed=settings.seed, device=settings.device)  # imports TensorFlow: seconds
+    network, history = train(dataset, training, validation, settings, section)
+
+    from digits.model import archive
+
+    with replacing(args.model, args.history, args.platform) as (model_file, history_file, platform_file):
+        archive.save(network, model_file)
+        write_csv(history_file, ["epoch", *history], zip(range(1, section.epochs + 1), *history.values(), strict=True))
+        # It describes the machine and so is no output: equal models come from different machines.
+        record = {"model_sha256": file_hash(model_file)} | determinism.platform_record(deviations)
+        write_json(platform_file, record)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,23 @@
-"""What several test files share: a small sample of the real digits, and a copy of the project to run."""
+"""Fixtures that several test files share."""
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+import gc
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from verify.parameters import set_parameter
+from digits.data.dataset import Dataset
+from tests.support.arrays import sample_dataset
+from tests.support.project import ROOT, Arrays
 
-ROOT = Path(__file__).resolve().parents[1]
-Arrays = dict[str, NDArray[np.generic]]
+if TYPE_CHECKING:
+    import trustme
+    from selenium import webdriver
+
+    from tests.support.server import Server
 
 
 @pytest.fixture(scope="session")
@@ -32,57 +35,10 @@ def small_npz(tmp_path: Path, digits: Arrays) -> Path:
     return path
 
 
-def environment(**extra: str) -> dict[str, str]:
-    """The environment that tests run programs in: this interpreter's programs first, and no one's Git configuration."""
-    keep = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "PYTEST"))}
-    keep["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{keep['PATH']}"
-    author = {
-        f"GIT_{role}_{field}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
-    }
-    return keep | author | {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"} | extra
-
-
-def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program and give back its exit status and output, whatever they are."""
-    return subprocess.run(
-        command, cwd=cwd, env=environment() | dict(env or {}), capture_output=True, text=True, check=False
-    )
-
-
-def run_ok(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a program that must succeed, and give back its standard output and error."""
-    result = run(*command, cwd=cwd, env=env)
-    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
-    return result.stdout + result.stderr
-
-
-def make_project(path: Path, digits: Arrays) -> Path:
-    """Make a Git and DVC repository with this project's graph and code, on the small sample, with nothing run yet.
-
-    Its network is the dense one, whatever the committed parameters say.
-    """
-    path.mkdir()
-    for name in ("dvc.yaml", "params.yaml", "requirements.lock", ".gitignore", ".dvcignore"):
-        shutil.copy(ROOT / name, path / name)
-    set_parameter(path / "params.yaml", "train.model", "dense")
-    shutil.copytree(ROOT / "stages", path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    (path / "data").mkdir()
-    np.savez_compressed(path / "data" / "mnist.npz", **digits)  # type: ignore[arg-type]
-    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    commit(path, "start")
-    return path
-
-
-def commit(path: Path, message: str) -> None:
-    """Commit everything in the repository at `path`."""
-    run_ok("git", "add", "--all", cwd=path)
-    run_ok("git", "commit", "--quiet", "--message", message, cwd=path)
-
-
-def stages_run(output: str) -> list[str]:
-    """The stages that a `dvc repro` with this output executed."""
-    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    """What the small sample is: ten classes of 28 x 28 pixels, light ink."""
+    return sample_dataset()
 
 
 @pytest.fixture
@@ -95,3 +51,58 @@ def edit() -> Callable[[Path, str, str], None]:
         path.write_text(text.replace(old, new), encoding="utf-8")
 
     return replace
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> Any:
+    """TensorFlow, imported with the settings of this project. A test that uses it or Keras asks for this first."""
+    from digits.model import determinism
+
+    determinism.configure(seed=0)
+    import tensorflow as tf
+
+    return tf
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of the usual form, trained on a part of the real images. About 95 of 100 test images are right."""
+    from tests.support.trained import train_model
+
+    return train_model(tmp_path_factory.mktemp("trained") / "model.keras")
+
+
+@pytest.fixture(scope="module")
+def authority() -> "trustme.CA":
+    """An authority for certificates of this machine."""
+    import trustme
+
+    return trustme.CA()
+
+
+@pytest.fixture
+def server(tmp_path: Path, authority: "trustme.CA", monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
+    """A server that this process, and those it starts, trust; downloads are kept under `tmp_path`."""
+    from tests.support.server import Server
+
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    with Server(authority.issue_cert("localhost")) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:
+    """A browser with no history, for one test file. Its window is 1280 x 900."""
+    from tests.support.browser import open_browser
+
+    with open_browser(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver

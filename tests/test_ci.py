@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Arrays, run, run_ok
-from tests.verifying import branched_project
+from tests.support.project import ROOT, Arrays, run, run_ok
+from tests.support.verifying import branched_project
 
 REPORT = ROOT / ".github" / "report.sh"
+CI = ROOT / ".ci" / "run"
 
 
 def workflow() -> dict[str, Any]:
@@ -33,12 +34,19 @@ def test_the_jobs() -> None:
 
 
 def test_the_workflow_calls_targets_and_scripts_that_exist() -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    called = re.findall(r"make (\w+)", commands())
-    assert called == ["test", "verify", "setup"]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    called = re.findall(r"make ([a-z-]+)", commands())
+    assert called == ["test", "verify", "check", "setup"]
     assert set(called) <= set(targets)
     for script in re.findall(r"\.github/\S+\.sh", commands()):
         assert os.access(ROOT / script, os.X_OK), script
+
+
+def test_the_command_for_any_ci_runs_every_check_in_order() -> None:
+    lines = CI.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("make ")] == ["make verify", "make check", "make test"]
+    assert "set -euo pipefail" in lines  # the first that fails ends it
+    assert os.access(CI, os.X_OK)
 
 
 def test_the_report_has_the_history_that_it_compares() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Arrays, commit, run, run_ok, stages_run
-from tests.verifying import branched_project, fails, passes
+from tests.support.project import ROOT, Arrays, commit, run, run_ok, stages_run
+from tests.support.verifying import branched_project, fails, passes
 
 
 def documented_commands() -> list[str]:

@@ -1,0 +1,184 @@
+"""Which committed figures are stale, and the one command that renews each: `make check`, and `make figures`.
+
+A figure is stale when it was made with other parameters or data than those that are here, when the run was made with
+other code or packages, when a document does not show what the committed results say, or when a claim no longer holds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dvc.exceptions import DvcException
+
+from bench.convnet import EXAMPLE
+from bench.seeds import nearest_seed
+from bench.study import PARAMS, data_hashes
+from bench.sweep import shared
+from bench.tables import DOCUMENTS, filled
+from digits.apps.card import CardFiles, read_record, write_card
+from digits.common.cli import InputError, on_terminal, printable, run
+from digits.common.params import flatten, read_document, study_params
+from digits.verify.freshness import check
+
+RESULTS = Path("bench") / "results"
+CARD = CardFiles(PARAMS, Path("dvc.lock"), Path("metrics"), Path("data/model.keras"), RESULTS / "seeds.json")
+
+
+class Figure(NamedTuple):
+    """Something committed that other committed things decide."""
+
+    name: str  # its file, and what in it
+    command: str  # that renews it
+    problem: Callable[[], str]  # why it is stale; nothing if it is not
+
+
+def figures() -> list[Figure]:
+    """All of them, in an order in which they can be renewed: results before the documents that show them."""
+    return [
+        Figure("metrics/ and dvc.lock", "make repro", _run),
+        Figure("bench/results/seeds.json", "make seeds", lambda: _study("seeds.json")),
+        Figure("bench/results/sweep.json", "make sweep", lambda: _sweep("sweep.json")),
+        Figure("bench/results/convnet.json", "make convnet", _convnet),
+        Figure("bench/results/convnet_sweep.json", "make convnet-sweep", lambda: _sweep("convnet_sweep.json")),
+        Figure("bench/results/processors.json", "make processors", _processors),
+        Figure("bench/results/speed.json", "make bench", lambda: _study("speed.json", "dense")),
+        Figure("params.yaml, train.seed: a typical run", "make typical-seed", _seed),
+        *(Figure(name, "make tables", lambda name=name: _document(name)) for name in DOCUMENTS),  # type: ignore[misc]
+        Figure("docs/model-card.md", "make card", _card),
+    ]
+
+
+def stale(every: list[Figure]) -> Iterator[tuple[Figure, str]]:
+    """The figures that are stale, each with the reason, found out when it is asked for."""
+    for figure in every:
+        reason = why(figure)
+        if reason:
+            yield figure, reason
+
+
+def why(figure: Figure) -> str:
+    """Why a figure is stale, in one line; nothing if it is not."""
+    try:
+        reason = figure.problem()
+    except InputError as error:
+        reason = error.problem
+    except Exception as error:  # what reads a damaged file raises many kinds
+        reason = f"it is missing or damaged ({type(error).__name__}: {error})"
+    return printable(" ".join(reason.split()))
+
+
+def _run() -> str:
+    try:
+        report = check(Path.cwd())
+    except DvcException as error:
+        return f"DVC cannot read the project: {error}"
+    return report.problems[0].problem if report.problems else ""
+
+
+def _read(name: str) -> dict[str, Any]:
+    return dict(json.loads((RESULTS / name).read_text(encoding="utf-8")))
+
+
+def _compared(study: dict[str, Any], params: dict[str, Any]) -> str:
+    if study["params"] != params:
+        old, new = flatten(study["params"]), flatten(params)
+        name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
+        return f"it was made with {name} = {old.get(name, 'nothing')}, and params.yaml has {new.get(name, 'nothing')}"
+    return "" if study["data"] == data_hashes() else "it was made with other data"
+
+
+def _study(name: str, model: str | None = None) -> str:
+    return _compared(_read(name), study_params(PARAMS, model))
+
+
+def _sweep(name: str) -> str:
+    study = _read(name)
+    swept, validation = study["points"][0]["values"], study["params"]["preprocess"]["validation_size"]
+    return _compared(study, shared(swept, validation))
+
+
+def _convnet() -> str:
+    if found := _study("convnet.json", "convnet"):
+        return found
+    contestants = _read("convnet.json")["contestants"]
+    ours, example = contestants[str(read_document(PARAMS)["convnet"]["epochs"])], contestants[EXAMPLE]
+    better = ours["test_accuracy"]["mean"] > example["test_accuracy"]["mean"]
+    quicker = ours["seconds"]["mean"] < example["seconds"]["mean"]
+    return "" if better and quicker else "params.yaml claims that it is better than Keras's example in less time"
+
+
+def _seed() -> str:
+    """The claim of params.yaml about its seed, and that the committed run is the run of this seed in the study."""
+    document, study = read_document(PARAMS), _read("seeds.json")
+    seed = nearest_seed(study)
+    if document["train"]["seed"] != seed:
+        return f"of the study over seeds, {seed} is the nearest to the mean"
+    nearest = next(one for one in study["runs"] if one["seed"] == seed)
+    scores = json.loads(Path("metrics/scores.json").read_text(encoding="utf-8"))
+    found = scores["test"]["accuracy"], scores["train"]["accuracy"]
+    return (
+        "" if found == (nearest["test_accuracy"], nearest["train_accuracy"]) else "the run in metrics/ is another one"
+    )
+
+
+def _processors() -> str:
+    proof = _read("processors.json")
+    for model, found in proof.items():
+        if found["params"] != study_params(PARAMS, model):
+            return f"it was made with other parameters of {model} than params.yaml has"
+    return ""
+
+
+def _document(name: str) -> str:
+    if Path(name).read_text(encoding="utf-8") == filled(name, Path.cwd()):
+        return ""
+    return "its tables do not show what the committed results say"
+
+
+def _card() -> str:
+    card = write_card(CARD, read_record(CARD))
+    return "" if Path("docs/model-card.md").read_text(encoding="utf-8") == card else "it does not show this run"
+
+
+def renew() -> None:
+    """Run the command of each stale figure, and of no other.
+
+    Raises:
+        InputError: a command failed, or what it made is still stale.
+    """
+    for figure, reason in stale(figures()):
+        sys.stdout.write(f"{figure.name}: {figure.command}\n")
+        sys.stdout.flush()
+        quiet = None if on_terminal() else subprocess.DEVNULL
+        failed = subprocess.run(figure.command.split(), stdout=quiet, check=False).returncode
+        if failed or why(figure):
+            received = f"exit status {failed}" if failed else why(figure)
+            hint = "See what it printed." if failed else "Commit what was changed by hand first."
+            raise InputError(figure.command, expected=f"{figure.name} renewed ({reason})", received=received, hint=hint)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.figures", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="renew nothing, and fail if a figure is stale")
+    args = parser.parse_args()
+    if not args.check:
+        renew()
+        return
+    lines = [
+        f"{figure.name}: stale: {reason.rstrip('.')}. Run `{figure.command}`." for figure, reason in stale(figures())
+    ]
+    if lines:
+        lines.append(
+            f"ERROR: committed figures: expected all as the project is. Got {len(lines)} stale. "
+            "Run `make figures`, which runs these commands in this order."
+        )
+        sys.exit("\n".join(lines))
+    sys.stdout.write(f"check: ok, {len(figures())} figures are as the project is\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,72 @@
+"""What the studies share: stages run with other parameters, and values over seeds described."""
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from digits.common.cli import InputError
+from digits.verify.lock import read_lock
+
+#: The committed parameters. A study runs in the top folder of the project.
+PARAMS = Path("params.yaml")
+
+#: What `load` writes of a data set, but for the facts that it finds in it.
+ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
+
+
+def data_hashes() -> dict[str, str | None]:
+    """The MD5 of each array of the data set that the project is run on, from dvc.lock."""
+    written = read_lock(Path("dvc.lock")).stages["load"].outs  # other stages write files of the same names
+    return {Path(file.path).name: file.md5 for file in written if Path(file.path).name in ARRAYS}
+
+
+def run_stages(stages: Sequence[str], what: str, data: Path, folder: Path) -> None:
+    """Run `train`, or `train` and `evaluate`, on what `dvc repro` prepared or a study did.
+
+    Args:
+        stages: their names, in order.
+        what: the run's name in messages.
+        data: folder with raw/dataset.json and prepared/.
+        folder: holds params.yaml, and takes all that the stages write.
+
+    Raises:
+        InputError: a stage failed.
+    """
+    options = {
+        "--params": folder / "params.yaml",
+        "--dataset": data / "raw" / "dataset.json",
+        "--data": data / "prepared",
+        "--model": folder / "model.keras",
+        "--history": folder / "history.csv",
+    }
+    extra = {"train": {"--platform": folder / "platform.json"}, "evaluate": {"--out": folder}}
+    for stage in stages:
+        run_stage(stage, options | extra[stage], what)
+
+
+def run_stage(stage: str, options: dict[str, Path], what: str) -> None:
+    """Run one stage with its options.
+
+    Raises:
+        InputError: it failed.
+    """
+    words = [str(word) for option in options.items() for word in option]
+    command = [sys.executable, "-m", f"stages.{stage}", *words]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise InputError(
+            f"{stage} with {what}", expected="exit status 0", received=result.stderr, hint="Run `make repro` first."
+        )
+
+
+def describe(values: Sequence[float]) -> dict[str, float]:
+    """Mean, standard deviation of the sample, number, least and greatest."""
+    return {
+        "mean": statistics.mean(values),
+        "std": statistics.stdev(values),
+        "n": len(values),
+        "min": min(values),
+        "max": max(values),
+    }

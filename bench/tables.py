@@ -1,0 +1,272 @@
+"""The tables in the documents, written from committed files so that no figure can drift: `make tables`."""
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.convnet import EXAMPLE
+from digits.apps.summary import summarize
+from digits.common.cli import InputError, run
+from digits.common.files import replacing
+
+#: Words of the table that both READMEs have, by language.
+RESULTS = {
+    "en": {
+        "results": "network | committed run: test accuracy | over seeds: mean ± standard deviation | for comparison",
+        "network": "`{model}`, {epochs} epochs",
+        "published": "published: 97.85 %",
+        "compared": "Keras's example, 15 epochs: {spread}",
+    },
+    "vi": {
+        "results": "mạng | lần chạy đã commit: độ chính xác test | nhiều seed: trung bình ± độ lệch chuẩn | so sánh",
+        "network": "`{model}`, {epochs} epoch",
+        "published": "đã công bố: 97.85 %",
+        "compared": "ví dụ của Keras, 15 epoch: {spread}",
+    },
+}
+
+#: Words of the other tables.
+WORDS = {
+    "processors": "processor | L1 data cache | threads | SHA-256 of the dense network | of the convnet",
+    "convnet": "test accuracy of the last epoch, {n} seeds each | mean | standard deviation | min | max | training",
+    "example": "Keras's example, 15 epochs",
+    "sweep": "validation accuracy, mean of {n} seeds | standard deviation | against the best",
+    "best": "the best",
+    "noise": "inside the noise",
+    "worse": "worse",
+    "epochs": "this convnet, {epochs} epochs",
+    "native": "natively, on the machine that wrote this table",
+    "own": "its own",
+    "emulated": "emulated",
+    "speed": "median of {n} interleaved rounds | this pipeline | baseline | ratio | target",
+    "cold": "cold `dvc repro`, four stages; baseline: the recipe as one script",
+    "cold against naive": "the same; baseline: a plain four-stage DVC pipeline",
+    "cold held to AVX2": "the same; baseline: the script, held to the instruction set of this pipeline, AVX2",
+    "fit": "training alone; baseline: `model.fit` on NumPy arrays",
+    "fit held to AVX2": "the same; baseline held to the instruction set of this pipeline, AVX2",
+    "efficiency": "arithmetic that training needs, against large matrix products in the same time",
+    "nothing": "`dvc repro` with nothing to do; baseline: `dvc status`",
+    "parameter": "another seed: time beyond the stages `train` and `evaluate`",
+    "arrays": "load, preprocess, hash; baseline: copying the same bytes",
+    "growth_time": "1, 4 and 16 times the images: seconds an image, the greatest growth from fewer to more",
+    "growth_cpu": "the same: processor time an image",
+    "growth_memory": "the same: peak memory of load and preprocess",
+    "peak_memory": "the same: greatest peak memory of load and preprocess",
+    "copies": "16 times the images: memory of training, in copies of the features",
+    "seeds": " | this run | mean of {n} seeds | standard deviation | min | max | published",
+    "test": "test accuracy",
+    "last": "training accuracy as Keras prints it, in the last epoch",
+    "train": "training accuracy",
+    "gap": "gap: training minus test, the overfitting",
+    "machine": "Measured on: {cpu}, {cores} cores, {vector}, Python {python}.",
+}
+
+#: Makes a table from the committed files below a folder, in the words of a language.
+Table = Callable[[Path, dict[str, str]], str]
+
+
+def table(header: str, rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {header} |", "|" + "---|" * (header.count("|") + 1), *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
+
+
+def results(root: Path, words: dict[str, str]) -> str:
+    """The committed run with its study over seeds, and the convnet's study beside Keras's example."""
+    seeds, convnet = (_read(root / "bench" / "results" / name) for name in ("seeds.json", "convnet.json"))
+    scores, params = _read(root / "metrics" / "scores.json"), seeds["params"]
+    model = params["train"]["model"]
+    epochs, network = _contestants(convnet)[0]
+    example = convnet["contestants"][EXAMPLE]["test_accuracy"]
+    rows = [
+        [
+            words["network"].format(model=model, epochs=params[model]["epochs"]),
+            _percent(scores["test"]["accuracy"]),
+            _spread(seeds["test_accuracy"]),
+            words["published"] if model == "dense" else "",
+        ],
+        [
+            words["network"].format(model="convnet", epochs=epochs),
+            "-",
+            _spread(network["test_accuracy"]),
+            words["compared"].format(spread=_spread(example)),
+        ],
+    ]
+    return table(words["results"], rows)
+
+
+def _contestants(study: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Those of this project, by their number of epochs, the default first."""
+    return [(name, found) for name, found in study["contestants"].items() if name != EXAMPLE]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _spread(found: dict[str, Any]) -> str:
+    return f"{100 * found['mean']:.2f} % ± {100 * found['std']:.2f} (n = {found['n']})"
+
+
+def processors(root: Path, words: dict[str, str]) -> str:
+    """The proof across processors: one row for each, with the hashes of its models."""
+    proof = _read(root / "bench" / "results" / "processors.json")
+    rows = []
+    for dense, convnet in zip(proof["dense"]["runs"], proof["convnet"]["runs"], strict=True):
+        name = words["native"] if dense["model"] is None else f"{dense['name']} ({words['emulated']})"
+        cache = f"{dense['l1_kib']} KiB" if dense["l1_kib"] else words["own"]
+        hashes = [f"`{entry['sha256']['data/model.keras'][:16]}…`" for entry in (dense, convnet)]
+        rows.append([name, cache, str(dense["threads"]), *hashes])
+    return table(words["processors"], rows)
+
+
+def convnet(root: Path, words: dict[str, str]) -> str:
+    """The convnet beside Keras's example: test accuracy over seeds, and the time that training takes."""
+    study = _read(root / "bench" / "results" / "convnet.json")
+    rows = []
+    for name, found in study["contestants"].items():
+        accuracy, seconds = found["test_accuracy"], found["seconds"]
+        numbers = [f"{100 * accuracy[key]:.2f} %" for key in ("mean", "std", "min", "max")]
+        label = words[EXAMPLE] if name == EXAMPLE else words["epochs"].format(epochs=name)
+        rows.append([label, *numbers, f"{seconds['mean']:.0f} s"])
+    n = next(iter(study["contestants"].values()))["test_accuracy"]["n"]
+    return f"{table(words['convnet'].format(n=n), rows)}\n\n{words['machine'].format(**study['machine'])}"
+
+
+def sweep(root: Path, words: dict[str, str], name: str = "sweep.json") -> str:
+    """Every point of a sweep, the best first, and what is to be said of it."""
+    study = _read(root / "bench" / "results" / name)
+    points, rows = study["points"], []
+    for index, point in enumerate(points):
+        found = point["validation_accuracy"]
+        verdict = words["noise" if point["noise"] else "worse"] if index else words["best"]
+        numbers = [f"{100 * found[key]:.2f} %" for key in ("mean", "std")]
+        rows.append([*point["values"].values(), *numbers, verdict])
+    names = " | ".join(f"`{name}`" for name in points[0]["values"])
+    return table(f"{names} | {words['sweep'].format(n=points[0]['validation_accuracy']['n'])}", rows)
+
+
+def convnet_sweep(root: Path, words: dict[str, str]) -> str:
+    """The same of the convnet's sweep."""
+    return sweep(root, words, "convnet_sweep.json")
+
+
+#: Each ratio of bench/results/speed.json, with what was measured and its baseline.
+SPEED = {
+    "cold": ("cold", "script"),
+    "cold against naive": ("cold", "naive"),
+    "cold held to AVX2": ("cold", "script held to AVX2"),
+    "fit": ("fit", "script fit"),
+    "fit held to AVX2": ("fit", "script fit held to AVX2"),
+    "efficiency": (),
+    "nothing": ("nothing", "status"),
+    "parameter": (),
+    "arrays": ("arrays", "arrays copy"),
+    "growth_time": (),
+    "growth_cpu": (),
+    "growth_memory": (),
+    "peak_memory": (),
+    "copies": (),
+}
+
+UNITS = {"parameter": " s", "peak_memory": " MB"}
+
+
+def speed(root: Path, words: dict[str, str]) -> str:
+    """What `make bench` measured: seconds, ratio and target."""
+    measured = _read(root / "bench" / "results" / "speed.json")
+    rows = []
+    for name, pair in SPEED.items():
+        seconds = [f"{measured['times'][part]['wall']['median']:.2f} s" for part in pair] or ["", ""]
+        unit, target = UNITS.get(name, ""), measured["targets"].get(name)
+        bound = "" if target is None else f"{'≥' if name == 'efficiency' else '≤'} {target:g}{unit}"
+        rows.append([words[name], *seconds, f"{measured['ratios'][name]:.2f}{unit}", bound])
+    header = words["speed"].format(n=measured["times"]["cold"]["wall"]["n"])
+    return f"{table(header, rows)}\n\n{words['machine'].format(**measured['machine'])}"
+
+
+def study_of_seeds(root: Path, words: dict[str, str]) -> str:
+    """The committed run beside the study over seeds and the published figures of the recipe."""
+    scores, history, seeds = (
+        _read(root / name) for name in ("metrics/scores.json", "metrics/history.json", "bench/results/seeds.json")
+    )
+    #: published: F. Chollet, Deep Learning with Python (2017), section 2.1
+    figures = [
+        ("test", scores["test"]["accuracy"], "test_accuracy", "97.85 %"),
+        ("last", history["last_epoch"]["accuracy"], "last_epoch_accuracy", "98.9 %"),
+        ("train", scores["train"]["accuracy"], "train_accuracy", ""),
+        ("gap", scores["gap"]["accuracy"], "gap", ""),
+    ]
+    rows = [
+        [
+            words[name],
+            *map(_percent, (value, *(seeds[measured][key] for key in ("mean", "std", "min", "max")))),
+            published,
+        ]
+        for name, value, measured, published in figures
+    ]
+    return table(words["seeds"].format(n=seeds["test_accuracy"]["n"]), rows)
+
+
+def summary(root: Path, words: dict[str, str]) -> str:  # noqa: ARG001 (a table, in no language)
+    """What `make repro` prints of the committed run."""
+    text = summarize(root / "metrics").replace(f"{root}/", "")
+    return f"```\n{text}\n```"
+
+
+#: The documents that have tables, and which.
+DOCUMENTS: dict[str, tuple[Table, ...]] = {
+    "README.md": (summary, results),
+    "README.vi.md": (summary, results),
+    "docs/convnet.md": (convnet, convnet_sweep),
+    "docs/experiments.md": (sweep,),
+    "docs/reproducibility.md": (study_of_seeds, processors),
+    "docs/speed.md": (speed,),
+}
+
+
+def filled(document: str, root: Path) -> str:
+    """The text of a document with its tables as the committed files give them.
+
+    Args:
+        document: one of DOCUMENTS.
+        root: the project.
+
+    Raises:
+        InputError: it has no place for one of its tables.
+    """
+    language = "vi" if document.endswith(".vi.md") else "en"
+    words = WORDS | RESULTS[language] if results in DOCUMENTS[document] else WORDS
+    return fill((root / document).read_text(encoding="utf-8"), root, words, DOCUMENTS[document])
+
+
+def fill(text: str, root: Path, words: dict[str, str], tables: Sequence[Table]) -> str:
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->` by the table of that name."""
+    for make in tables:
+        name = make.__name__
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise InputError(name, expected=f"a place <!-- {name} -->", received="none", hint="Add it to the document.")
+        content = make(root, words)
+        text = pattern.sub(lambda match, content=content: f"{match[1]}{content}\n{match[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.tables", description=__doc__)
+    parser.parse_args()
+    for document in DOCUMENTS:
+        text = filled(document, Path.cwd())
+        with replacing(Path(document)) as (file,):
+            file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

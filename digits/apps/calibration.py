@@ -1,0 +1,68 @@
+"""Calibration: how well the probabilities of a model agree with its accuracy."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digits.scoring.metrics import Predictions
+
+#: Intervals of confidence, as in the experiments of Guo et al. (2017).
+BINS = 15
+
+
+class Bin(NamedTuple):
+    """The images whose predicted class has a probability in (low, high]."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float  # mean probability of the predicted class; 0 without images
+    accuracy: float  # the fraction of the images that are predicted right; 0 without images
+
+
+def probabilities(predictions: Predictions) -> NDArray[np.float64]:
+    """Probability of each class for each image: [n, classes], in [0, 1]."""
+    return np.exp(np.minimum(predictions.log_probabilities.astype(np.float64), 0.0))
+
+
+def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> list[Bin]:
+    """Sort images into intervals of confidence, all equally wide, each open on its left and closed on its right.
+
+    After M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning
+    (AAAI 2015), and C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On Calibration of Modern Neural Networks (ICML 2017),
+    section 2.
+
+    Args:
+        confidences: the probability of the predicted class of each image, [n] in (0, 1].
+        right: whether that class is the label, [n].
+        bins: number of intervals.
+    """
+    edges = np.arange(1, bins + 1) / bins
+    places = np.minimum(np.searchsorted(edges, confidences, side="left"), bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    shares = np.maximum(counts, 1)
+    confidence = np.bincount(places, weights=confidences, minlength=bins) / shares
+    accuracy = np.bincount(places, weights=right, minlength=bins) / shares
+    return [
+        Bin(index / bins, (index + 1) / bins, int(counts[index]), float(confidence[index]), float(accuracy[index]))
+        for index in range(bins)
+    ]
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """Expected calibration error: |accuracy - confidence| of the bins, weighted by images (Guo et al., equation 3)."""
+    images = sum(one.images for one in bins)
+    return math.fsum(one.images * abs(one.accuracy - one.confidence) for one in bins) / images
+
+
+def brier(predictions: Predictions) -> float:
+    """Mean over the images of the squared distance between probabilities and truth, from 0 (perfect) to 2.
+
+    G. W. Brier, Verification of Forecasts Expressed in Terms of Probability (Monthly Weather Review, 1950), equation 2.
+    It needs no bins, and a model cannot lower it by stating probabilities other than those it estimates.
+    """
+    distance = probabilities(predictions)
+    distance[np.arange(len(predictions.labels)), predictions.labels] -= 1.0
+    return math.fsum((distance**2).sum(axis=1).tolist()) / len(predictions.labels)

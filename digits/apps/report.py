@@ -1,0 +1,265 @@
+"""Write a run as one web page that needs nothing else: is it better than the one before, and where does it fail?
+
+A page is written only if everything in it belongs to one run: the files are those that dvc.lock names, and the model's
+predictions, computed again, are those that the metrics were computed from.
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from digits.apps import calibration, findings
+from digits.apps.runs import Earlier, Run, RunFiles, earlier_run, this_run, uncommitted
+from digits.common.cli import InputError, run
+from digits.common.files import file_hash, replacing
+from digits.common.params import read_params
+from digits.data.dataset import read_dataset
+from digits.data.labels import name_classes
+from digits.data.splits import Split, open_split
+from digits.model import determinism
+from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss
+from digits.scoring.params import EvaluateParams
+from digits.scoring.predictions import predict
+from digits.verify.lock import REDO, Lock, require_recorded, require_same_params
+
+#: The largest difference between equal scores: they are rounded to six decimals.
+ROUNDING = 2e-6
+
+
+class Artifact(NamedTuple):
+    """An output of a stage."""
+
+    stage: str
+    path: str
+    size: int | None
+    md5: str | None
+    here: bool  # in the work tree, and found to have this hash
+
+
+def artifacts(lock: Lock, root: Path) -> list[Artifact]:
+    """Every output that dvc.lock names. Those in the work tree are hashed.
+
+    Raises:
+        InputError: a file is not the one that dvc.lock names.
+    """
+    found = []
+    for stage, record in lock.stages.items():
+        for out in record.outs:
+            path = root / out.path
+            if path.is_file():
+                require_recorded(path, lock, out.path)
+            found.append(Artifact(stage, out.path, out.size, out.md5, path.is_file()))
+    return found
+
+
+def require_same_predictions(run: Run, predictions: Predictions, metrics: Path) -> None:
+    """Refuse metrics that were not computed from these predictions.
+
+    Raises:
+        InputError: accuracy, loss or the predicted class of an image differs.
+    """
+    score = run.scores["test"]
+    for name, recorded, found in (
+        ("accuracy", score.accuracy, accuracy(predictions)),
+        ("loss", score.loss, loss(predictions)),
+    ):
+        if not math.isclose(recorded, found, rel_tol=0, abs_tol=ROUNDING):
+            raise InputError(
+                f"{metrics / 'scores.json'}, test {name}",
+                expected=f"{found:.6f}, which the model has",
+                received=f"{recorded:.6f}",
+                hint=REDO,
+            )
+    pairs = (run.labels, predictions.labels), (run.predicted, predictions.classes)
+    if not all(np.array_equal(recorded, found) for recorded, found in pairs):
+        raise InputError(
+            str(metrics / "confusion.csv"), expected="what the model predicts", received="something else", hint=REDO
+        )
+
+
+def platform(path: Path, model_sha256: str) -> Mapping[str, Any] | str:
+    """The machine that a model was trained on, or why it is not known.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        belongs = record.pop("model_sha256") == model_sha256
+    except FileNotFoundError:
+        return f"There is no {path}: the machine that the model was trained on is not known."
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            str(path),
+            expected="what `train` wrote",
+            received=f"a damaged file ({type(error).__name__}: {error})",
+            hint="Delete it, or run `dvc repro --force train`.",
+        ) from None
+    return (
+        record
+        if belongs
+        else f"{path} is the record of another model: the machine that this one was trained on is not known."
+    )
+
+
+class Report(NamedTuple):
+    """What the page shows."""
+
+    params: EvaluateParams
+    names: Sequence[str]  # of the classes
+    run: Run
+    earlier: Earlier | str
+    uncommitted: list[str] | None
+    artifacts: list[Artifact]
+    platform: Mapping[str, Any] | str
+    model_sha256: str
+    predictions: Predictions
+    test: Split
+
+
+def gather(
+    sources: RunFiles, *, model: Path, dataset_file: Path, data: Path, record: Path, against: str | None = None
+) -> Report:
+    """Read and check everything that the page shows.
+
+    Args:
+        sources: params.yaml, dvc.lock and metrics.
+        model: the model that `train` wrote.
+        dataset_file: the description of the data set that `load` wrote.
+        data: folder of the splits that `preprocess` wrote.
+        record: the record of the machine that `train` wrote.
+        against: the commit to compare with. None: the last run.
+
+    Raises:
+        InputError: a file is missing or damaged, or does not belong to the others.
+    """
+    params = read_params(sources.params, "evaluate", EvaluateParams)
+    run = this_run(sources)
+    require_same_params(run.lock, sources.params)
+    files = artifacts(run.lock, sources.lock.parent)
+    changed = uncommitted(sources)
+    earlier = earlier_run(sources, against, committed=changed == [])
+    dataset = read_dataset(dataset_file)
+    names = name_classes(params.class_names, dataset.classes)
+    test = open_split(data, "test", dataset)
+    determinism.configure(seed=0)
+    from digits.model import archive
+
+    predictions = predict(archive.load(model, classes=len(names)), test, params.batch_size)
+    require_same_predictions(run, predictions, sources.metrics)
+    sha256 = file_hash(model)
+    machine = platform(record, sha256)
+    return Report(params, names, run, earlier, changed, files, machine, sha256, predictions, test)
+
+
+def render(report: Report, names: Sequence[str] | None = None) -> str:
+    """The page.
+
+    Args:
+        report: what it shows.
+        names: what the classes are called, in order, if not as in params.yaml.
+
+    Raises:
+        InputError: there are not as many names as classes.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    names = name_classes(names, report.names)
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("report.html.j2")
+    return page.render(names=names, **_context(report))
+
+
+def _context(report: Report) -> dict[str, Any]:
+    """What the template refers to."""
+    from digits.apps import charts
+
+    run, earlier, predictions = report.run, report.earlier, report.predictions
+    before = None if isinstance(earlier, str) else earlier.run
+    same_images = findings.comparable(run, earlier)
+    classes = findings.classes(predictions, same_images)
+    confidences = calibration.probabilities(predictions).max(axis=1)
+    right = predictions.classes == predictions.labels
+    matrix = confusion_matrix(predictions)
+    bins = calibration.reliability(confidences, right)
+    error = calibration.calibration_error(bins)
+    epochs = before.epochs if before else []
+    return {
+        "report": report,
+        "earlier": None if isinstance(earlier, str) else earlier,
+        "verdict": findings.verdict(run, earlier),
+        "metrics": {metric.key: metric for metric in findings.metrics(run, before)},
+        "parameters": findings.parameters(run.lock.params(), before.lock.params() if before else None),
+        "changed_files": findings.changed_files(run.lock.inputs(), before.lock.inputs()) if before else [],
+        "classes": classes,
+        "poorest": max(classes, key=lambda one: one.missed),
+        "commonest": max(classes, key=lambda one: one.times),
+        "matrix": matrix.tolist(),
+        "most_confused": max(1, int((matrix - np.diag(matrix.diagonal())).max())),
+        "mistakes": findings.mistakes(predictions, report.test, report.params.worst, same_images),
+        "wrong": int((~right).sum()),
+        "confident": int((~right & (confidences > 0.9)).sum()),
+        "curves": [charts.learning_curves(run.epochs, epochs, name) for name in ("accuracy", "loss")],
+        "reliability": charts.reliability_diagram(bins, error),
+        "bins": bins,
+        "few": charts.FEW,
+        "calibration_error": error,
+        "brier": calibration.brier(predictions),
+    }
+
+
+def require_packages() -> None:
+    """Refuse an environment without the packages that only the report needs.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for name in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"package {name}", expected="it to be installed", received="none", hint="Run `make report`."
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m digits.apps.report", description=__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="params.yaml")
+    parser.add_argument("--lock", type=Path, required=True, help="dvc.lock")
+    parser.add_argument("--metrics", type=Path, required=True, help="folder that `evaluate` wrote")
+    parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
+    parser.add_argument(
+        "--dataset", type=Path, required=True, help="the description of the data set that `load` wrote, .json"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the splits that `preprocess` wrote")
+    parser.add_argument("--platform", type=Path, required=True, help="the record of the machine that `train` wrote")
+    parser.add_argument("--against", metavar="COMMIT", help="the commit to compare with (default: the last run)")
+    parser.add_argument("--out", type=Path, required=True, help="the page to write, .html")
+    args = parser.parse_args()
+    require_packages()
+    sources = RunFiles(args.params, args.lock, args.metrics)
+    report = gather(
+        sources,
+        model=args.model,
+        dataset_file=args.dataset,
+        data=args.data,
+        record=args.platform,
+        against=args.against,
+    )
+    page = render(report)
+    with replacing(args.out) as (file,):
+        file.write_text(page, encoding="utf-8")
+    sys.stdout.write(f"{args.out}: {findings.verdict(report.run, report.earlier).headline}\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,54 @@
+"""Command lines: one line for an error, an exit status, and progress only on a terminal."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class InputError(Exception):
+    """Something given from outside is wrong. Its text is the one line that the user reads.
+
+    Args:
+        what: the thing at fault, by the name that the user knows (a path, a parameter).
+        expected: what is allowed.
+        received: what was found.
+        hint: the next step.
+    """
+
+    def __init__(self, what: str, *, expected: str, received: str, hint: str) -> None:
+        self.problem = f"{what}: expected {expected}. Got {received.removesuffix('.')}"  # without the next step
+        line = re.sub(r"\s*\n\s*", " ", f"{self.problem}. {hint}")
+        super().__init__(printable(line))
+
+
+def printable(text: str) -> str:
+    """A text that cannot control the terminal: names and messages of a foreign file may hold escape sequences."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run a program's `main` and exit: 0, or 1 with one line on standard error for an error of input or disk."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` tidies up
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"ERROR: {error}")
+    except OSError as error:
+        line = InputError(
+            str(error.filename or "the system"),
+            expected="to read or write it",
+            received=error.strerror or str(error),
+            hint="Check the path, its permissions and the free space.",
+        )
+        sys.exit(f"ERROR: {line}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(0)
+
+
+def on_terminal() -> bool:
+    """Whether a person is watching: a progress bar is for them, plain lines are for a log."""
+    return sys.stdout.isatty() and not os.environ.get("CI")

@@ -1,0 +1,217 @@
+"""params.yaml: read into frozen, typed sections with every value checked, and written with its comments kept."""
+
+import difflib
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from digits.common.cli import InputError
+
+#: The section of each stage, and the values that stages share. Every other section belongs to a network.
+SECTIONS = ("load", "preprocess", "train", "evaluate")
+SHARED = ("class_names",)
+
+
+class Params(BaseModel):
+    """Base of each section's schema: frozen, no unknown names, no conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Schema = TypeVar("Schema", bound=Params)
+
+
+def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
+    """Read one section.
+
+    Args:
+        path: the YAML file, a mapping of sections and of shared values.
+        section: its name.
+        schema: what the section may hold. A field named like a shared value takes that value.
+
+    Raises:
+        InputError: the file cannot be read, or a name or a value in it is not allowed.
+    """
+    document = read_document(path)
+    values = document.get(section)
+    names = tuple(name for name in schema.model_fields if name not in SHARED)
+    if not isinstance(values, dict):
+        near = difflib.get_close_matches(section, [name for name in document if name not in SECTIONS], n=1)
+        add = f"Add the section '{section}:' with its parameters."
+        hint = f"Did you mean '{section}:' by '{near[0]}:'?" if near else add
+        expected = "a mapping of " + ", ".join(names)
+        raise InputError(f"section '{section}' in {path}", expected=expected, received=_shown(values), hint=hint)
+    _refuse_unknown(values, names, prefix=f"{section}.", path=path)
+    shared = {name: document[name] for name in SHARED if name in schema.model_fields and name in document}
+    try:
+        return schema.model_validate(shared | values)
+    except ValidationError as error:
+        raise _explain(error, path, section, schema) from None
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read the whole file, unchecked but for its form: a mapping of sections and shared values.
+
+    Raises:
+        InputError: it cannot be read, or holds a value outside the sections that no stage knows.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here. DVC takes
+        # its parser in C, to the same values where both read it; the one in Python says better what is wrong.
+        document = YAML(typ="safe", pure=True).load(text)
+    except FileNotFoundError:
+        raise InputError(
+            str(path), expected="a YAML file of parameters", received="no such file", hint="Restore it from Git."
+        ) from None
+    except OSError:
+        raise
+    except Exception as error:  # the reader raises many kinds: KeyError for `!!bool 5`
+        raise InputError(
+            str(path), expected="YAML", received=f"an error: {_problem(error)}", hint="Correct the syntax."
+        ) from None
+    if not isinstance(document, dict):
+        raise InputError(
+            str(path), expected="a mapping of sections", received=_shown(document), hint="Restore it from Git."
+        )
+    values = [name for name, value in document.items() if not isinstance(value, dict)]
+    _refuse_unknown(values, (*SECTIONS, *SHARED), prefix="", path=path)
+    return document
+
+
+def require_sections(path: Path, networks: Collection[str]) -> None:
+    """Refuse a section that belongs neither to a stage nor to a network.
+
+    Raises:
+        InputError: there is one.
+    """
+    _refuse_unknown(read_document(path), (*SECTIONS, *SHARED, *networks), prefix="", path=path)
+
+
+def flatten(values: Any, prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
+    """Nested mappings as one, with names joined by dots: 'train.seed'.
+
+    Args:
+        values: a mapping; anything else is one value under the name `prefix`.
+        prefix: stands before each name.
+        lists: whether to take lists apart too, by position; else a list is one value.
+    """
+    inner = dict(enumerate(values)) if lists and isinstance(values, list) else values
+    result: dict[str, Any] = {}
+    for key, value in inner.items() if isinstance(inner, Mapping) else ():
+        result |= flatten(value, f"{prefix}.{key}" if prefix else str(key), lists=lists)
+    return result or {prefix: values}
+
+
+def set_params(path: Path, values: Mapping[str, Any]) -> None:
+    """Change parameters in the file, and keep its comments.
+
+    Args:
+        path: params.yaml.
+        values: new values by their whole names: {'train.seed': 8}.
+
+    Raises:
+        InputError: the file cannot be read, or there is no such parameter.
+    """
+    read_document(path)
+    yaml = YAML()  # keeps comments
+    yaml.preserve_quotes = True
+    yaml.width = sys.maxsize  # else it would break other long lines
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        place = document.get(section) if section else document
+        if not isinstance(place, dict) or key not in place or isinstance(place[key], dict):
+            raise InputError(
+                str(path), expected=f"the parameter '{name}'", received="none", hint="Restore the file from Git."
+            )
+        place[key] = value
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def parse_value(text: str) -> Any:
+    """A value as it would be written in params.yaml: '1e-3' is a number, as DVC reads it."""
+    return YAML(typ="safe").load(text)
+
+
+def study_params(path: Path, model: str | None = None) -> dict[str, Any]:
+    """The parameters that a study over seeds is valid for: what can change a score, but for the seed itself.
+
+    Args:
+        path: params.yaml.
+        model: a value of `train.model`; None for the one in the file.
+
+    Raises:
+        InputError: the file cannot be read, or a section is missing.
+    """
+    document = read_document(path)
+    train = {name: value for name, value in document.get("train", {}).items() if name != "seed"}
+    train["model"] = model or train.get("model")
+    sections = ("load", "preprocess", train["model"])
+    for name in (*sections, "train"):
+        if name not in document:
+            hint = "Restore the file from Git."
+            raise InputError(str(path), expected=f"the section '{name}'", received="none", hint=hint)
+    return {name: document[name] for name in sections} | {"train": train}
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list | set):  # not its text: a few aliases can stand for gigabytes
+        return "a list" if isinstance(value, list) else "a mapping"
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _refuse_unknown(names: Collection[str], known: tuple[str, ...], *, prefix: str, path: Path) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            raise InputError(
+                f"parameter '{prefix}{name}' in {path}",
+                expected="one of " + ", ".join(known),
+                received=f"the unknown name '{name}'",
+                hint=f"Did you mean '{prefix}{near[0]}'?" if near else "Remove it or correct its name.",
+            )
+
+
+def _explain(error: ValidationError, path: Path, section: str, schema: type[Params]) -> InputError:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    full = name if name in SHARED else f"{section}.{name}"
+    missing = first["type"] == "missing" or first["input"] is None
+    own = first["type"] == "value_error"  # a rule of ours, which says what is wrong
+    return InputError(
+        f"parameter '{full}' in {path}",
+        expected=allowed(schema, name),
+        received="nothing" if missing else str(first["ctx"]["error"]) if own else _shown(first["input"]),
+        hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
+    )
+
+
+def allowed(schema: type[Params], name: str) -> str:
+    """What a parameter may be, in words, from the schema itself: 'an integer in [1, 1000]'."""
+    rule: dict[str, Any] = schema.model_json_schema()["properties"][name]
+    if "description" in rule:
+        return str(rule["description"])
+    if "enum" in rule:
+        return "one of " + ", ".join(repr(value) for value in rule["enum"])
+    if "const" in rule:
+        return repr(rule["const"])
+    if rule["type"] == "string":
+        return "a text" if not rule.get("minLength") else "a text that is not empty"
+    kind = {"integer": "an integer", "number": "a number"}[rule["type"]]
+    low = f"[{rule['minimum']:g}" if "minimum" in rule else f"({rule.get('exclusiveMinimum', float('-inf')):g}"
+    high = f"{rule['maximum']}]" if "maximum" in rule else f"{rule.get('exclusiveMaximum', 'inf')})"
+    return f"{kind} in {low}, {high}"

@@ -1,0 +1,144 @@
+"""Arrays on disk: .npy files that are checked when they are read."""
+
+import math
+import os
+import tokenize
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from digits.common.cli import InputError
+
+#: Bytes held in memory at a time when arrays are copied or converted. For blocks of some MiB the system finds and
+#: clears new memory, each time: docs/speed.md.
+BLOCK_BYTES = 2**18
+
+#: A shape in which None stands for any length.
+Shape = tuple[int | None, ...]
+
+
+def describe(dtype: DTypeLike, shape: Sequence[int | None]) -> str:
+    """An array's type and shape in words: 'uint8 [n, 28, 28]'."""
+    return f"{np.dtype(dtype)} [{', '.join('n' if length is None else str(length) for length in shape)}]"
+
+
+def write_npy(path: Path, *, dtype: DTypeLike, shape: tuple[int, ...], blocks: Iterable[NDArray[np.generic]]) -> None:
+    """Write an array that comes in blocks, without ever holding it whole.
+
+    Args:
+        path: the .npy file.
+        dtype: the type of every block.
+        shape: the shape of the whole array.
+        blocks: consecutive parts of the array, in C order.
+    """
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype=dtype).data)
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Read the head of a .npy file: shape, whether it is in Fortran order, and type.
+
+    Only format 1.0, which NumPy writes for every array of numbers: it bounds the head to 64 KiB.
+
+    Raises:
+        ValueError: the head is of another format, damaged or cut short.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f".npy format {version[0]}.{version[1]} instead of 1.0")
+    try:
+        return np.lib.format.read_array_header_1_0(file)
+    except (ArithmeticError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError):
+        raise ValueError("a .npy head that cannot be understood") from None
+
+
+class NpyFile:
+    """A .npy file of a known type and form, whose rows are read when they are asked for."""
+
+    def __init__(self, path: Path, *, dtype: DTypeLike, shape: Shape) -> None:
+        """Check the file's header and size; read no values.
+
+        Raises:
+            InputError: the file is missing, damaged, or holds another type or shape.
+        """
+        self.path, self.dtype = path, np.dtype(dtype)
+        expected = describe(dtype, shape)
+        try:
+            with path.open("rb") as file:
+                self.shape, fortran_order, found = read_header(file)
+                self._offset, stored = file.tell(), file.seek(0, os.SEEK_END)
+        except FileNotFoundError:
+            raise self._wrong(expected, "no such file") from None
+        except ValueError as error:
+            raise self._wrong(expected, f"a damaged or foreign file ({error})") from None
+        fits = len(self.shape) == len(shape) and all(
+            want in (None, got) for want, got in zip(shape, self.shape, strict=True)
+        )
+        if found != self.dtype or not fits or fortran_order:
+            raise self._wrong(expected, describe(found, self.shape) + (" in Fortran order" if fortran_order else ""))
+        self._row_items = math.prod(self.shape[1:])
+        size = self._offset + self.shape[0] * self._row_bytes  # len() would refuse absurd lengths in its own way
+        if stored != size:
+            raise self._wrong(expected, f"{stored} bytes instead of {size}")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def _row_bytes(self) -> int:
+        return self._row_items * self.dtype.itemsize
+
+    def rows(self, start: int, stop: int) -> NDArray[np.generic]:
+        """A copy of rows `start` to `stop`."""
+        offset = self._offset + start * self._row_bytes
+        values = np.fromfile(self.path, self.dtype, (stop - start) * self._row_items, offset=offset)
+        return values.reshape(stop - start, *self.shape[1:])
+
+    def read(self) -> NDArray[np.generic]:
+        """The whole array, mapped, not copied. What is written to it never reaches the file."""
+        if not len(self):  # no bytes cannot be mapped
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(self.path, self.dtype, "c", self._offset, self.shape)
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.generic]]:
+        """Rows `start` to `stop` in blocks of at most BLOCK_BYTES (but at least one row)."""
+        stop = len(self) if stop is None else stop
+        step = max(1, BLOCK_BYTES // self._row_bytes)
+        for first in range(start, stop, step):
+            yield self.rows(first, min(first + step, stop))
+
+    def _wrong(self, expected: str, received: str) -> InputError:
+        return InputError(
+            str(self.path), expected=expected, received=received, hint="Run `dvc repro` to write it again."
+        )
+
+
+def require_rows(name: str, count: int) -> None:
+    """Refuse an empty set.
+
+    Raises:
+        InputError: there are no rows.
+    """
+    if not count:
+        raise InputError(name, expected="at least one row", received="none", hint="Choose a data set with images.")
+
+
+def require_same_length(name: str, images: int, labels: int) -> None:
+    """Refuse a set whose images and labels disagree in number.
+
+    Raises:
+        InputError: the lengths differ.
+    """
+    if images != labels:
+        raise InputError(
+            name,
+            expected="as many labels as images",
+            received=f"{images} images and {labels} labels",
+            hint="Check that both come from the same data set.",
+        )

@@ -1,0 +1,139 @@
+"""The networks that `train.model` may name. Each is its section of params.yaml: its shape, and how it is trained.
+
+A third network is one more class here, its name in NETWORKS, and a section of that name in params.yaml.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field
+
+from digits.common.params import Params, read_params, require_sections
+from digits.model.warp import Warp
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Recipe(NamedTuple):
+    """The arguments for `fit`."""
+
+    optimizer: str  # a name that Keras knows
+    learning_rate: float  # constant, or the highest one if there is a warm-up
+    epochs: int
+    batch_size: int
+    shards: int  # parts that each batch is cut into
+    seed: int  # of the order of the images, and of the augmentation
+    warmup: float | None = None  # the fraction of the steps in which the rate rises, to fall then; None: constant
+    warp: Warp | None = None  # the augmentation
+
+
+class Network(Params):
+    """What the sections of all networks share."""
+
+    optimizer: Literal["rmsprop", "adam", "sgd"]
+    learning_rate: float = Field(gt=0, le=10)
+    epochs: int = Field(ge=1, le=10000)
+    batch_size: int = Field(ge=1, le=65536)
+
+    def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
+        """A new network from features [n, height * width] to the probabilities [n, classes].
+
+        Args:
+            image_shape: height and width of an image.
+            classes: number of classes.
+        """
+        raise NotImplementedError
+
+    def recipe(self, train: "Train") -> Recipe:
+        """How the network is trained, with what all networks share."""
+        return Recipe(self.optimizer, self.learning_rate, self.epochs, self.batch_size, train.shards, train.seed)
+
+
+class Dense(Network):
+    """One hidden layer: Keras's first example."""
+
+    units: int = Field(ge=1, le=65536)
+
+    def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
+        """A new network; see `Network.build`."""
+        import keras
+
+        return keras.Sequential(
+            [
+                keras.Input((math.prod(image_shape),), name="features"),
+                keras.layers.Dense(self.units, activation="relu", name="hidden"),
+                keras.layers.Dense(classes, activation="softmax", name="probabilities"),
+            ],
+            name="digits",
+        )
+
+
+class Convnet(Network):
+    """Four convolutions, of which two halve the image; no pooling and no normalization.
+
+    Convolutions with stride halve an image in less time than pooling does. Normalization layers would divide by a
+    square root with an approximate instruction, which differs by CPU maker.
+    """
+
+    filters: int = Field(ge=1, le=1024)  # of the first convolution; the others have two, three and four times as many
+    warmup: float = Field(ge=0, le=1)
+    shift: float = Field(ge=0, le=14)
+    distortion: float = Field(ge=0, le=0.5)
+
+    def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
+        """A new network; see `Network.build`."""
+        import keras
+
+        def convolution(times: int, **options: Any) -> keras.layers.Layer:
+            filters = self.filters * times
+            return keras.layers.Conv2D(filters, activation="relu", kernel_initializer="he_uniform", **options)
+
+        return keras.Sequential(
+            [
+                keras.Input((math.prod(image_shape),), name="features"),
+                keras.layers.Reshape((*image_shape, 1), name="image"),
+                convolution(1, kernel_size=5, strides=2, padding="same", name="strokes"),  # [14, 14]
+                convolution(2, kernel_size=3, name="corners"),  # [12, 12]
+                convolution(3, kernel_size=3, strides=2, padding="same", name="parts"),  # [6, 6]
+                convolution(4, kernel_size=3, name="shapes"),  # [4, 4]
+                keras.layers.Flatten(name="values"),
+                keras.layers.Dense(classes, activation="softmax", name="probabilities"),
+            ],
+            name="digits",
+        )
+
+    def recipe(self, train: "Train") -> Recipe:
+        """How the network is trained, with what all networks share."""
+        return super().recipe(train)._replace(warmup=self.warmup, warp=Warp(self.shift, self.distortion))
+
+
+NETWORKS: Mapping[str, type[Network]] = {"dense": Dense, "convnet": Convnet}
+
+
+def _known(name: str) -> str:
+    if name not in NETWORKS:
+        raise ValueError(repr(name))
+    return name
+
+
+class Train(Params):
+    """The section `train` of params.yaml: what all networks share."""
+
+    model: Annotated[str, AfterValidator(_known), Field(description="one of " + ", ".join(map(repr, NETWORKS)))]
+    seed: int = Field(ge=0, lt=2**32)
+    shards: int = Field(ge=1, le=64)
+    device: Literal["cpu", "gpu"]
+
+
+def read_network(path: Path) -> tuple[Train, Network]:
+    """Read the section `train` of params.yaml, and the section of the network that it names.
+
+    Raises:
+        InputError: as `read_params` does, or the file has a section that belongs to no stage and no network.
+    """
+    require_sections(path, NETWORKS)
+    train = read_params(path, "train", Train)
+    return train, read_params(path, train.model, NETWORKS[train.model])

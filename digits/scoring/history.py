@@ -1,0 +1,44 @@
+"""The history of a training: what `train` recorded of each epoch, and the form in which DVC plots it."""
+
+from pathlib import Path
+from typing import Any
+
+from digits.common.cli import InputError
+from digits.common.files import read_csv
+
+Epochs = list[dict[str, float]]
+
+
+def read_history(path: Path) -> Epochs:
+    """Read what `train` recorded of each epoch.
+
+    Raises:
+        InputError: the file is missing, or has no rows with epoch, loss and accuracy.
+    """
+    try:
+        rows = [
+            {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+            for row in read_csv(path)
+        ]
+        received = "a file without them"
+    except FileNotFoundError:
+        rows, received = [], "no such file"
+    except (ValueError, TypeError) as error:
+        rows, received = [], f"a damaged file ({error})"
+    if not rows or not {"epoch", "loss", "accuracy"} <= set(rows[0]):
+        raise InputError(
+            str(path),
+            expected="a CSV with epoch, loss and accuracy",
+            received=received,
+            hint="Run `dvc repro` to train again.",
+        )
+    return rows
+
+
+def learning_curves(epochs: Epochs) -> dict[str, Any]:
+    """What DVC shows of the history: the last epoch as metrics, all of them as curves.
+
+    Without a validation split its values are null: DVC draws no curve for them, but it wants the names.
+    """
+    last = {name: value for name, value in epochs[-1].items() if name != "epoch"}
+    return {"last_epoch": last, "epochs": [{"val_loss": None, "val_accuracy": None} | epoch for epoch in epochs]}

@@ -1,0 +1,70 @@
+"""Scores of a classifier from its log-probabilities. Counts are integers and sums exact: no order changes them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Predictions(NamedTuple):
+    """What a model predicts for n images, and their labels."""
+
+    log_probabilities: NDArray[np.float32]  # [n, classes]
+    labels: NDArray[np.int32]  # [n]
+
+    @property
+    def classes(self) -> NDArray[np.intp]:
+        """The most probable class of each image: [n]."""
+        return self.log_probabilities.argmax(axis=1)
+
+    @property
+    def losses(self) -> NDArray[np.float32]:
+        """Cross-entropy of each image: [n], minus the logarithm of the probability of its label."""
+        return -self.log_probabilities[np.arange(len(self.labels)), self.labels]
+
+
+class ClassScores(NamedTuple):
+    """Scores of one class, as in C. J. van Rijsbergen, Information Retrieval (1979), chapter 7."""
+
+    label: int
+    precision: float  # the fraction of the images predicted as this class that are correct
+    recall: float  # the fraction of the images of this class that are predicted as it
+    images: int
+
+
+def accuracy(predictions: Predictions) -> float:
+    """The fraction of the images whose most probable class is their label."""
+    return int((predictions.classes == predictions.labels).sum()) / len(predictions.labels)
+
+
+def loss(predictions: Predictions) -> float:
+    """Mean cross-entropy, in nats."""
+    return math.fsum(predictions.losses.tolist()) / len(predictions.labels)
+
+
+def confusion_matrix(predictions: Predictions) -> NDArray[np.intp]:
+    """Number of images of each class (row) predicted as each class (column): [classes, classes]."""
+    classes = predictions.log_probabilities.shape[1]
+    pairs = predictions.labels * classes + predictions.classes
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def per_class(matrix: NDArray[np.intp]) -> list[ClassScores]:
+    """Precision and recall of each class. A class never predicted has precision 0, one without images recall 0."""
+    right, predicted, images = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+    return [
+        ClassScores(
+            label,
+            precision=int(right[label]) / max(1, int(predicted[label])),
+            recall=int(right[label]) / max(1, int(images[label])),
+            images=int(images[label]),
+        )
+        for label in range(len(matrix))
+    ]
+
+
+def worst(predictions: Predictions, count: int) -> NDArray[np.intp]:
+    """Rows of the misclassified images with the greatest loss, the worst first, at most `count`."""
+    wrong = np.flatnonzero(predictions.classes != predictions.labels)
+    return wrong[np.argsort(-predictions.losses[wrong], kind="stable")][:count]

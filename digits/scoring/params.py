@@ -1,0 +1,14 @@
+"""The section `evaluate` of params.yaml."""
+
+from pydantic import Field
+
+from digits.common.params import Params
+from digits.data.labels import ClassNames
+
+
+class EvaluateParams(Params):
+    """The section, and the shared value `class_names`."""
+
+    class_names: ClassNames
+    batch_size: int = Field(ge=1, le=10**6)
+    worst: int = Field(ge=1, le=100)

@@ -1,0 +1,40 @@
+"""Data sets at an https:// address, pinned by their SHA-256 and kept in the user's cache."""
+
+import re
+from pathlib import Path
+
+from digits.common.cli import InputError, on_terminal
+from digits.sources.stream import wrong
+
+_PINNED = re.compile(r"(?P<url>https://[^#]+)#sha256=(?P<sha256>[0-9a-fA-F]{64})")
+
+
+def download(source: str) -> Path:
+    """Fetch `https://host/file.npz#sha256=<64 hex digits>`, unless the cache has it.
+
+    Raises:
+        InputError: the address has another form, nothing can be fetched from it, or the file has another SHA-256.
+    """
+    match = _PINNED.fullmatch(source)
+    if not match:
+        raise InputError(
+            f"data set '{source}'",
+            expected="https://host/file.npz#sha256=<64 hex digits>",
+            received="an address without https or without a SHA-256",
+            hint="Use https and append #sha256= and the file's SHA-256 (`sha256sum FILE`).",
+        )
+    import pooch  # here, since it costs a tenth of a second that a local source need not pay
+    import requests
+
+    url, sha256 = match["url"], match["sha256"].lower()
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        downloader = pooch.HTTPDownloader(progressbar=on_terminal(), timeout=30)
+        cache = pooch.os_cache("digits")
+        path = pooch.retrieve(url, f"sha256:{sha256}", fname=f"{sha256[:16]}.npz", path=cache, downloader=downloader)
+    except (requests.RequestException, ValueError) as error:
+        if found := re.search(rf"{sha256} but got ([0-9a-f]{{64}})", str(error)):
+            raise wrong(url, f"the SHA-256 {sha256}", found[1], hint="Check both in `load.source`.") from None
+        reason = re.sub(r"<[^<>]* object at 0x[0-9a-f]+>(: )?", "", str(error))
+        raise wrong(url, "a file to download", reason, hint="Check the address and the network.") from None
+    return Path(path)

@@ -1,0 +1,37 @@
+"""Check params.yaml as a whole before anything runs: each stage checks its own section, and DVC skips stages.
+
+python -m digits.verify.parameters params.yaml
+"""
+
+import argparse
+from pathlib import Path
+
+from digits.common.cli import InputError, run
+from digits.common.params import SECTIONS, read_document, read_params
+from digits.model.networks import read_network
+from digits.scoring.params import EvaluateParams
+
+
+def require_params(path: Path) -> None:
+    """Refuse a file with an unknown or missing section, or with a wrong value in a section that many programs read.
+
+    Raises:
+        InputError: the file has one.
+    """
+    read_network(path)
+    read_params(path, "evaluate", EvaluateParams)
+    document = read_document(path)
+    for section in SECTIONS:
+        if section not in document:
+            hint = f"Add the section '{section}:' with its parameters."
+            raise InputError(f"section '{section}' in {path}", expected="a mapping", received="nothing", hint=hint)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m digits.verify.parameters", description=__doc__)
+    parser.add_argument("params", type=Path, help="params.yaml")
+    require_params(parser.parse_args().params)
+
+
+if __name__ == "__main__":
+    run(main)

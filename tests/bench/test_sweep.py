@@ -1,0 +1,345 @@
+"""Choosing between settings: the ranking and its noise rule, no use of the test set, and DVC's experiments."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import sweep
+from bench.study import run_stages
+from bench.sweep import (
+    ALPHA,
+    lines,
+    network_of,
+    parse_grid,
+    prepare,
+    rank,
+    shared,
+    student_tails,
+    validation_accuracy,
+    welch,
+    write_params,
+)
+from digits.common.cli import InputError
+from digits.common.files import file_hash
+from digits.common.params import read_document, set_params
+from tests.support.project import Arrays, commit, environment, make_project, recipe_params, run_ok, stages_run
+
+GOOD = [0.981, 0.979, 0.980, 0.982, 0.978]
+LIKE_IT = [0.980, 0.978, 0.981, 0.979, 0.9785]
+BAD = [0.951, 0.949, 0.950, 0.952, 0.948]
+
+
+@pytest.mark.parametrize(
+    ("value", "degrees", "share"),
+    # two-sided critical values as every table of Student's t prints them
+    [(12.706, 1, 0.05), (63.657, 1, 0.01), (2.776, 4, 0.05), (2.228, 10, 0.05), (4.587, 10, 0.001), (1.960, 1e5, 0.05)],
+)
+def test_the_tails_are_those_of_the_printed_tables(value: float, degrees: float, share: float) -> None:
+    assert student_tails(value, degrees) == pytest.approx(share, rel=2e-3)
+
+
+def test_welch_is_the_example_worked_by_hand() -> None:
+    # variances 2.5 and 10: t = 3 / sqrt(2.5) = 1.8974 with 2.5**2 / (0.5**2 / 4 + 2**2 / 4) = 5.882 degrees of degrees
+    assert welch([1, 2, 3, 4, 5], [2, 4, 6, 8, 10]) == pytest.approx(student_tails(1.89737, 5.88235), rel=1e-4)
+    assert welch([1, 2, 3, 4, 5], [2, 4, 6, 8, 10]) == pytest.approx(0.1075, abs=1e-4)
+    assert welch([0.5, 0.5], [0.5, 0.5]) == 1
+    assert welch([0.5, 0.5], [0.6, 0.6]) == 0
+
+
+def test_only_a_clear_difference_from_the_best_is_called_one() -> None:
+    ranked = rank([({"dense.units": "1"}, BAD), ({"dense.units": "2"}, LIKE_IT), ({"dense.units": "3"}, GOOD)])
+    found = [(point["values"]["dense.units"], point["noise"]) for point in ranked]
+    assert found == [("3", True), ("2", True), ("1", False)]
+    assert ranked[0]["validation_accuracy"]["mean"] == pytest.approx(0.98)
+    text = list(lines(ranked))
+    assert "the best of 3, 5 seeds each" in text[1]
+    assert "inside the noise, p = " in text[2]
+    assert "worse, p < 0.001" in text[3]
+
+
+def test_a_wide_spread_hides_a_difference_in_the_noise() -> None:
+    wide = [0.92, 0.95, 0.98, 1.01, 1.04]
+    assert rank([({}, wide), ({}, [value - 0.03 for value in wide])])[1]["noise"]
+    assert not rank([({}, GOOD), ({}, BAD)])[1]["noise"]  # 0.03 as well
+
+
+def test_one_run_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expected at least 2\. Got 1\. One run has no spread"):
+        rank([({}, GOOD), ({}, [0.9])])
+
+
+def test_among_equal_points_a_difference_is_rarely_found() -> None:
+    """Without the correction it often is."""
+    generator = np.random.default_rng(0)
+    corrected = uncorrected = 0
+    for _ in range(150):
+        accuracies = [list(values) for values in generator.normal(0.98, 0.002, (6, 5))]
+        ranked = rank([({}, values) for values in accuracies])
+        corrected += any(not point["noise"] for point in ranked)
+        uncorrected += any(welch(ranked[0]["runs"], point["runs"]) < ALPHA for point in ranked[1:])
+    assert corrected <= 150 * ALPHA < uncorrected / 2
+
+
+def test_every_point_is_ranked_from_its_own_runs() -> None:
+    ranked = rank([({"dense.units": "1"}, BAD), ({"dense.units": "2"}, GOOD)])
+    assert [point["runs"] for point in ranked] == [GOOD, BAD]
+    for point in ranked:
+        assert point["validation_accuracy"] == {
+            "mean": pytest.approx(np.mean(point["runs"])),
+            "std": pytest.approx(np.std(point["runs"], ddof=1)),
+            "n": 5,
+            "min": min(point["runs"]),
+            "max": max(point["runs"]),
+        }
+    assert [point["p_value"] for point in ranked] == pytest.approx([1, welch(GOOD, BAD)])
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The recipe's params.yaml, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return recipe_params(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["dense.units"], "--set: expected NAME=VALUE,VALUE with a name among .*dense.units, .* Got dense.units"),
+        (["units=1"], "with a name among .* Got units=1"),
+        (["dense.units=1,,2"], "Got dense.units=1,,2"),
+        (["dense.units=["], r"Got dense.units=\["),
+        (["dense.dropout=0.5"], "Got dense.dropout=0.5"),
+        (["load.source=a,b"], "Got load.source=a,b"),
+        (["dense.units=4,4"], "expected different values. Got dense.units=4,4"),
+        (["dense.learning_rate=0.001,1e-3"], "Give each value once"),
+        (["train.model=dense,convnet"], "Got train.model=dense,convnet"),
+        (["convnet.dropout=0.5"], r"Got convnet\.dropout=0\.5"),
+        (["convnet.shift=1,2", "dense.units=1,2"], "with a name among .* names of one network only"),
+        (["dense.units=1,2", "convnet.shift=1,2"], "Got convnet.shift=1,2"),
+        (["convnet.shift=1,99"], r"parameter 'convnet\.shift'.*expected a number in \[0, 14\]\. Got 99"),
+        (["train.seed=1,2"], "--seeds takes care"),
+        (["dense.units=1", "dense.units=2"], "Give each name once"),
+        (["dense.units=64,0"], r"parameter 'dense.units'.*expected an integer in \[1, 65536\]\. Got 0"),
+        (["dense.optimizer=adam,lion"], "parameter 'dense.optimizer'.*Got 'lion'"),
+        (["train.shards=1,x"], "parameter 'train.shards'.*Got 'x'"),
+    ],
+)
+@pytest.mark.usefixtures("recipe")
+def test_a_wrong_grid_is_refused_before_anything_is_trained(texts: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_grid(texts)
+
+
+def test_a_grid_is_every_combination_read_as_dvc_reads_it(recipe: Path, tmp_path: Path) -> None:
+    points = parse_grid(["dense.units=1,2", "dense.learning_rate=1e-3,0.1"])
+    assert [tuple(point.values()) for point in points] == [("1", "1e-3"), ("1", "0.1"), ("2", "1e-3"), ("2", "0.1")]
+    expected = read_document(recipe)
+    expected["dense"] |= {"units": 1, "learning_rate": 0.001}
+    (tmp_path / "work").mkdir()
+    assert read_document(write_params(tmp_path / "work", points[0])) == expected
+
+
+def test_a_grid_of_the_convnet_trains_the_convnet(recipe: Path, tmp_path: Path) -> None:
+    (point,) = parse_grid(["train.shards=4", "convnet.epochs=3"])
+    expected = read_document(recipe)
+    expected["train"] |= {"model": "convnet", "seed": 5, "shards": 4}
+    expected["convnet"] |= {"epochs": 3}
+    (tmp_path / "work").mkdir()
+    assert read_document(write_params(tmp_path / "work", point, seed=5)) == expected
+    found = shared(point, 100)
+    assert found["train"] == {"model": "convnet", "device": "cpu"}
+    assert found["preprocess"] == {"validation_size": 100}
+    assert "epochs" not in found["convnet"]
+    assert "shift" in found["convnet"]
+    assert "dense" not in found
+
+
+@pytest.mark.parametrize("model", ["dense", "convnet"])
+def test_a_grid_that_all_networks_share_trains_the_chosen_one(recipe: Path, model: str) -> None:
+    set_params(recipe, {"train.model": model})
+    assert network_of(["train.shards"]) == model
+    assert network_of(["train.shards", "dense.units"]) == "dense"
+    assert shared(["train.shards"], 100)["train"] == {"model": model, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
+    """A committed project on the small sample, one epoch, with a validation split; every stage has run."""
+    path = make_project(tmp_path_factory.mktemp("sweep") / "project", digits)
+    set_params(path / "params.yaml", {"dense.epochs": 1, "preprocess.validation_size": 100, "train.seed": 0})
+    run_ok("dvc", "repro", cwd=path)
+    commit(path, "first run")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seeds", "1", "--validation", "100"], "--seeds: expected at least 2. Got 1"),
+        (["--seeds", "2", "--validation", "0"], "--validation: expected at least 1. Got 0"),
+        (["--seeds", "2", "--validation", "60000"], "validation_size"),
+    ],
+)
+def test_wrong_numbers_are_refused_and_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(project)
+    out = tmp_path / "out" / "sweep.json"
+    monkeypatch.setattr(sys, "argv", ["sweep", "--set", "dense.units=8", *options, "--out", str(out)])
+    with pytest.raises(InputError, match=message):
+        sweep.main()
+    assert not out.exists()
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_the_test_set_is_gone_before_training(
+    monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path, digits: Arrays
+) -> None:
+    """And what it held makes no difference."""
+    other = tmp_path / "other"
+    shutil.copytree(project, other, ignore=shutil.ignore_patterns(".dvc", ".git"))
+    generator = np.random.default_rng(0)
+    noise = {"x_test": generator.integers(0, 256, (50, 28, 28), np.uint8), "y_test": np.zeros(50, np.uint8)}
+    np.savez(other / "data" / "mnist.npz", **(digits | noise))
+    found = []
+    for folder in (project, other):
+        monkeypatch.chdir(folder)
+        work = tmp_path / f"work-{folder.name}"
+        work.mkdir()
+        found.append(file_hashes(prepare(100, work) / "prepared"))
+        assert not list(work.rglob("test_*"))
+    names = [f"{split}_{kind}.npy" for split in ("train", "validation") for kind in ("features", "labels")]
+    assert list(found[0]) == names
+    assert found[0] == found[1]
+    with pytest.raises(InputError, match=r"test_features\.npy: expected .* Got no such file"):  # it would be noticed
+        run_stages(("evaluate",), "no test set", work, _with_model(project, work))
+
+
+def _with_model(project: Path, work: Path) -> Path:
+    for name in ("model.keras", "history.csv"):
+        shutil.copy(project / "data" / name, work)
+    return work
+
+
+@pytest.mark.slow
+def test_a_sweep_ranks_by_the_pipelines_validation_score(
+    monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    out = tmp_path / "sweep.json"
+    options = ["--set", "dense.units=2,512", "--seeds", "2", "--validation", "100", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["sweep", *options])
+    sweep.main()
+    result, printed = json.loads(out.read_text()), capsys.readouterr().out
+    assert [point["values"]["dense.units"] for point in result["points"]] == ["512", "2"]
+    assert "units" not in result["params"]["dense"]
+    arrays = {name: file_hash(project / "data" / "raw" / name, "md5") for name in result["data"]}
+    assert result["data"] == arrays
+    assert len(arrays) == 4
+    assert len(printed.splitlines()) == 3
+    assert "test" not in printed + json.dumps(result | {"data": None})  # of which it names the arrays
+    committed = json.loads((project / "metrics" / "scores.json").read_text())
+    assert result["points"][0]["runs"][0] == committed["validation"]["accuracy"]  # the same seed, 0
+    (tmp_path / "data").mkdir()
+    data = prepare(100, tmp_path / "data")
+    labels = data / "prepared" / "validation_labels.npy"
+    np.save(labels, (np.load(labels) + np.uint8(1)) % np.uint8(10))  # another validation split, another score
+    assert validation_accuracy({"dense.units": "512"}, 0, data) < committed["validation"]["accuracy"] / 2
+
+
+def workers(project: Path) -> list[int]:
+    """Process numbers of DVC's queue workers of this project: it names them by the folder that they work in."""
+    folder = hashlib.sha256(str(project / ".dvc" / "tmp" / "exps" / "celery").encode()).hexdigest()[:6]
+    processes = run_ok("ps", "-ww", "-eo", "pid=,stat=,args=", cwd=project).splitlines()
+    fields = [line.split(maxsplit=2) for line in processes if f"dvc-exp-{folder}" in line]
+    return [int(number) for number, state, _ in fields if not state.startswith("Z")]
+
+
+def wait(condition: Callable[[], object], seconds: float) -> bool:
+    """Whether a condition comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.fixture
+def experiments(project: Path, tmp_path: Path) -> Iterator[Path]:
+    """A clean clone of the project to experiment in, and no worker left behind."""
+    clone = tmp_path / "clone"
+    run_ok("git", "clone", "--quiet", str(project), str(clone), cwd=tmp_path)
+    yield clone
+    for number in workers(clone):
+        os.kill(number, signal.SIGKILL)
+
+
+def finished(clone: Path) -> bool:
+    """Whether every queued experiment has been run, with success."""
+    status = run_ok("dvc", "queue", "status", cwd=clone)
+    assert "Failed" not in status, status
+    return "Queued" not in status and "Running" not in status
+
+
+def shown(clone: Path) -> dict[str, Any]:
+    """Experiments by name, from `dvc exp show`: parameters of `train`, and the scores."""
+    rows = json.loads(run_ok("dvc", "exp", "show", "--json", cwd=clone))
+    found = {}
+    for row in rows:
+        for experiment in row["experiments"] or []:
+            data = experiment["revs"][-1]["data"]
+            found[experiment["name"]] = {
+                "units": data["params"]["params.yaml"]["data"]["dense"]["units"],
+                "scores": data["metrics"]["metrics/scores.json"]["data"],
+            }
+    return found
+
+
+@pytest.mark.slow
+def test_dvc_experiments_in_a_clean_clone(experiments: Path) -> None:
+    """Run, queue, show, compare and apply."""
+    clone = experiments
+    output = run_ok("dvc", "exp", "run", "--name", "direct", "-S", "dense.units=16", cwd=clone)
+    assert stages_run(output) == ["load", "preprocess", "train", "evaluate"]
+    assert "val_accuracy: " in output  # the progress of training is seen
+    run_ok("git", "checkout", "--quiet", ".", cwd=clone)
+    run_ok("dvc", "exp", "run", "--queue", "-S", "dense.units=24,32", cwd=clone)
+    # Not captured: the workers keep the pipe open, and to read it to its end is to wait for theirs.
+    subprocess.run(
+        ["dvc", "queue", "start", "--jobs", "2"],
+        cwd=clone,
+        env=environment(),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert wait(lambda: workers(clone), 20)
+    assert wait(lambda: finished(clone), 60)
+    found = shown(clone)
+    assert sorted(experiment["units"] for experiment in found.values()) == [16, 24, 32]
+    assert run_ok("git", "status", "--porcelain", cwd=clone) == ""  # the queue works elsewhere
+    queued = next(name for name, experiment in found.items() if experiment["units"] == 24)
+    difference = json.loads(run_ok("dvc", "exp", "diff", "--json", "direct", queued, cwd=clone))
+    assert difference["params"]["params.yaml"]["dense.units"] == {"old": 16, "new": 24, "diff": 8}
+    assert "validation.accuracy" in difference["metrics"]["metrics/scores.json"]
+    run_ok("dvc", "exp", "apply", queued, cwd=clone)
+    assert "units: 24" in (clone / "params.yaml").read_text()
+    assert json.loads((clone / "metrics" / "scores.json").read_text()) == found[queued]["scores"]
+    assert stages_run(run_ok("dvc", "repro", cwd=clone)) == []  # the experiment is the result of these parameters
+    run_ok("dvc", "queue", "stop", "--kill", cwd=clone)
+    assert wait(lambda: not workers(clone), 30)

@@ -1,0 +1,124 @@
+"""The file of a model: equal bytes for equal weights, and Keras's own format."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from digits.common.cli import InputError
+from digits.data.splits import to_features
+from tests.support.networks import convnet, dense
+from tests.support.project import Arrays
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+
+@pytest.fixture
+def features(digits: Arrays) -> NDArray[np.float32]:
+    """Features [100, 784] of the first training images."""
+    return to_features(digits["x_train"][:100].astype(np.uint8))
+
+
+def small() -> Any:
+    """A new dense network of 16 units for ten classes."""
+    return dense().build((28, 28), 10)
+
+
+def saved(model: Any, path: Path) -> bytes:
+    from digits.model import archive
+
+    archive.save(model, path)
+    return path.read_bytes()
+
+
+def test_without_softmax_gives_the_logits(features: NDArray[np.float32]) -> None:
+    import keras
+    import tensorflow as tf
+
+    from digits.model import archive
+
+    model = small()
+    logits = archive.without_softmax(model)(features)
+    np.testing.assert_allclose(tf.nn.softmax(logits), model(features), rtol=1e-5)
+    assert model.layers[-1].activation is keras.activations.softmax
+
+
+def test_two_saves_of_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
+    model, twin, other = small(), small(), small()
+    twin.set_weights(model.get_weights())
+    other.set_weights([array + np.float32(1e-7) for array in model.get_weights()])
+    content = saved(model, tmp_path / "model.keras")
+    assert content == saved(twin, tmp_path / "twin.keras")
+    assert content != saved(other, tmp_path / "other.keras")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "other.keras", "twin.keras"]
+
+
+def test_kerass_own_saves_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what `save` takes away is really there in Keras's own file."""
+    model = small()
+    monkeypatch.setattr(zipfile.time, "localtime", lambda *_: (2001, 2, 3, 4, 5, 6, 0, 0, 0))  # type: ignore[attr-defined]
+    model.save(tmp_path / "first.keras")
+    monkeypatch.undo()
+    model.save(tmp_path / "second.keras")
+    assert (tmp_path / "first.keras").read_bytes() != (tmp_path / "second.keras").read_bytes()
+    with zipfile.ZipFile(tmp_path / "second.keras") as file:
+        assert "1980" not in json.loads(file.read("metadata.json"))["date_saved"]
+
+
+@pytest.mark.parametrize("network", [dense, convnet])
+def test_keras_opens_the_saved_file(network: Any, tmp_path: Path, features: NDArray[np.float32]) -> None:
+    import keras
+
+    model = network().build((28, 28), 10)
+    saved(model, tmp_path / "model.keras")
+    opened = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(opened(features), model(features))
+    with zipfile.ZipFile(tmp_path / "model.keras") as file:
+        assert {entry.date_time for entry in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        config = file.read("config.json").decode()
+    identities = [int(text.split(",")[0].strip(" }")) for text in config.split('"shared_object_id":')[1:]]
+    assert identities
+    assert max(identities) <= len(identities)  # counted from 1, no address in memory
+
+
+def test_a_saved_model_loads_with_equal_weights(tmp_path: Path) -> None:
+    from digits.model import archive
+
+    model = small()
+    saved(model, tmp_path / "model.keras")
+    for classes in (None, 10):
+        for found, expected in zip(
+            archive.load(tmp_path / "model.keras", classes=classes).get_weights(), model.get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
+    from digits.model import archive
+
+    path = tmp_path / "model.keras"
+    saved(small(), path)
+    with pytest.raises(
+        InputError, match=r"to \[n, 3\]\. Got one from \(None, 784\) to \(None, 10\)\. Run `make repro`"
+    ):
+        archive.load(path, classes=3)
+    saved(dense().build((10, 10), 3), path)
+    with pytest.raises(
+        InputError, match=r"from \[n, 784\] to \[n, classes\]\. Got one from \(None, 100\) to \(None, 3"
+    ):
+        archive.load(path)
+
+
+@pytest.mark.parametrize(("content", "received"), [(None, "no such file"), (b"PK", "a damaged file")])
+def test_a_file_that_holds_no_model_is_refused(tmp_path: Path, content: bytes | None, received: str) -> None:
+    from digits.model import archive
+
+    path = tmp_path / "model.keras"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"expected a Keras model from .*Got {received}"):
+        archive.load(path, classes=10)

@@ -1,0 +1,126 @@
+"""The settings that fix the bits: set by the code whatever the environment holds, and each with an effect."""
+
+import ctypes
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digits.model import determinism, machine
+from tests.support.hostile import HOSTILE
+from tests.support.project import ROOT, environment
+
+
+def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_settings_win_over_environment_and_keras_file(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text('{"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}')
+    code = """
+import json, os
+from digits.model import determinism
+determinism.configure(seed=0)
+import keras, tensorflow as tf
+print(json.dumps([
+    {name: os.environ.get(name) for name in (*determinism.ENVIRONMENT, *determinism.REMOVED)}, sorted(os.environ),
+    keras.backend.backend(), keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format(),
+    tf.config.threading.get_intra_op_parallelism_threads(), tf.config.optimizer.get_experimental_options(),
+]))
+"""
+    result = python(code, **HOSTILE, KERAS_HOME=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    names, variables, *rest = json.loads(result.stdout)
+    assert [name for name in variables if name.startswith("KERAS_")] == ["KERAS_BACKEND", "KERAS_HOME"]
+    assert names == determinism.ENVIRONMENT | dict.fromkeys(determinism.REMOVED)
+    *keras_settings, threads, options = rest
+    assert keras_settings == ["tensorflow", "float32", 1e-7, "channels_last"]
+    assert threads == 1
+    assert options["arithmetic_optimization"] is False
+
+
+def test_tensorflow_says_nothing_on_start_up() -> None:
+    result = python("from digits.model import determinism; determinism.configure(seed=0)")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_an_error_of_the_import_shows_what_was_held_back() -> None:
+    code = """
+import os, sys
+from digits.model import determinism
+with determinism._quiet_standard_error():
+    os.write(2, b"what the library said\\n")
+    raise SystemExit(3)
+"""
+    result = python(code)
+    assert result.returncode == 3
+    assert "what the library said" in result.stderr
+
+
+def test_configuring_after_tensorflow_is_refused() -> None:
+    result = python(
+        "import tensorflow\nfrom digits.model import determinism\ndeterminism.configure(seed=0)",
+        TF_ENABLE_ONEDNN_OPTS="1",
+    )
+    assert "RuntimeError: determinism.configure() must run before TensorFlow is imported" in result.stderr
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    code = """
+from digits.model import determinism
+from digits.common.cli import run
+run(lambda: determinism.configure(seed=0, device="gpu"))
+"""
+    result = python(code, CUDA_VISIBLE_DEVICES="-1")
+    assert result.returncode == 1
+    assert result.stderr.startswith("ERROR: parameter 'train.device': expected 'cpu', or a GPU that TensorFlow finds.")
+    assert result.stderr.count("\n") == 1
+
+
+def test_eigen_plans_for_the_sizes_that_it_is_given() -> None:
+    code = """
+import ctypes, hashlib, numpy as np
+from pathlib import Path
+from digits.model import determinism
+reasons = determinism.configure(seed=0)
+import tensorflow as tf
+random = np.random.default_rng(0)
+left, right = (tf.constant(random.standard_normal(shape, dtype=np.float32)) for shape in ((32, 1024), (1024, 64)))
+def product():
+    return hashlib.sha256(tf.matmul(left, right).numpy().tobytes()).hexdigest()
+pinned = product()
+determinism.pin_eigen_cache_sizes((48 * 2**10, 512 * 2**10, 32 * 2**20))
+other = product()
+determinism.pin_eigen_cache_sizes(determinism.EIGEN_CACHE_SIZES)
+print(reasons, pinned == other, pinned == product())
+"""
+    # 48 KiB gives other bits: that is what a processor of this kind would do without the setting
+    assert python(code).stdout == "[] False True\n"
+
+
+def test_a_library_without_the_symbol_is_left_alone() -> None:
+    library = next(Path(np.__file__).parent.rglob("*.so"))
+    for file in (library, ctypes.__file__):  # a shared library, and a file that is none
+        assert determinism._symbol_offset(Path(file), b"\0no_such_symbol\0") is None
+
+
+def test_deviations_name_what_may_change_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cpu_flags", list)
+    monkeypatch.setattr(machine, "is_x86_64", lambda: False)
+    assert any("architecture" in reason for reason in determinism.deviations(device="cpu", pinned=True))
+    monkeypatch.setattr(machine, "is_x86_64", lambda: True)
+    assert any("AVX2" in reason for reason in determinism.deviations(device="cpu", pinned=True))
+    monkeypatch.setattr(machine, "cpu_flags", lambda: ["avx2", "fma"])
+    assert determinism.deviations(device="cpu", pinned=True) == []
+    assert any("device is gpu" in reason for reason in determinism.deviations(device="gpu", pinned=True))
+    assert any("cache sizes" in reason for reason in determinism.deviations(device="cpu", pinned=False))

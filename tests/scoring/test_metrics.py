@@ -1,0 +1,99 @@
+"""Scores against cases that are counted by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from digits.scoring.metrics import ClassScores, Predictions, accuracy, confusion_matrix, loss, per_class, worst
+
+
+def predictions(probabilities: list[list[float]], labels: list[int]) -> Predictions:
+    return Predictions(np.log(np.array(probabilities, np.float32)), np.array(labels, np.int32))
+
+
+@pytest.fixture
+def five() -> Predictions:
+    """Five images of three classes; the second and the last are misclassified, and class 2 is never predicted."""
+    return predictions(
+        [[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.75, 0.125, 0.125], [0.25, 0.625, 0.125]],
+        [0, 1, 1, 0, 2],
+    )
+
+
+def test_the_class_is_the_most_probable_one(five: Predictions) -> None:
+    assert five.classes.tolist() == [0, 0, 1, 0, 1]
+
+
+def test_accuracy_is_the_fraction_that_is_correct(five: Predictions) -> None:
+    assert accuracy(five) == 3 / 5
+
+
+def test_loss_is_the_mean_of_minus_the_logarithm(five: Predictions) -> None:
+    expected = -(math.log(0.5) + math.log(0.25) + math.log(0.5) + math.log(0.75) + math.log(0.125)) / 5
+    assert loss(five) == pytest.approx(expected, rel=1e-6)
+    assert five.losses.tolist() == pytest.approx([-math.log(p) for p in (0.5, 0.25, 0.5, 0.75, 0.125)], rel=1e-6)
+
+
+def test_certainty_costs_nothing() -> None:
+    certain = Predictions(np.array([[0, -1000], [-1000, 0]], np.float32), np.array([0, 1], np.int32))
+    assert (accuracy(certain), loss(certain)) == (1, 0)
+    wrong = certain._replace(labels=np.array([1, 0], np.int32))
+    assert (accuracy(wrong), loss(wrong)) == (0, 1000)
+
+
+def test_the_confusion_matrix_counts_labels_by_row(five: Predictions) -> None:
+    assert confusion_matrix(five).tolist() == [[2, 0, 0], [1, 1, 0], [0, 1, 0]]
+
+
+def test_precision_and_recall_of_each_class(five: Predictions) -> None:
+    assert per_class(confusion_matrix(five)) == [
+        ClassScores(0, precision=2 / 3, recall=1, images=2),
+        ClassScores(1, precision=1 / 2, recall=1 / 2, images=2),
+        ClassScores(2, precision=0, recall=0, images=1),
+    ]
+
+
+def test_a_class_without_images_has_recall_0() -> None:
+    matrix: NDArray[np.intp] = np.array([[1, 1], [0, 0]])
+    assert per_class(matrix)[1] == ClassScores(1, precision=0, recall=0, images=0)
+
+
+def test_equal_probabilities_go_to_the_lowest_class() -> None:
+    tie = predictions([[0.25, 0.375, 0.375], [1 / 3, 1 / 3, 1 / 3]], [2, 0])
+    assert tie.classes.tolist() == [1, 0]
+    assert accuracy(tie) == 1 / 2
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, [4]), (2, [4, 1]), (100, [4, 1])])
+def test_the_worst_mistakes_have_the_greatest_loss(five: Predictions, count: int, rows: list[int]) -> None:
+    assert worst(five, count).tolist() == rows
+
+
+def test_among_equals_the_first_is_the_worst() -> None:
+    same = predictions([[0.75, 0.25], [0.875, 0.125]] * 100, [1] * 200)
+    assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]
+
+
+def test_where_nothing_is_wrong_nothing_is_the_worst() -> None:
+    assert worst(predictions([[0.75, 0.25]], [0]), 25).tolist() == []
+
+
+def test_256_classes_are_counted() -> None:
+    labels = np.arange(256, dtype=np.int32)
+    log_probabilities = np.full((256, 256), -10, np.float32)
+    log_probabilities[labels, 255 - labels] = 0
+    matrix = confusion_matrix(Predictions(log_probabilities, labels))
+    assert np.array_equal(matrix, np.fliplr(np.eye(256, dtype=np.intp)))
+
+
+def test_the_order_of_the_images_changes_no_bit() -> None:
+    generator = np.random.default_rng(0)
+    log_probabilities = np.log(generator.dirichlet(np.ones(10), 10_000).astype(np.float32))
+    labels = generator.integers(0, 10, 10_000).astype(np.int32)
+    orders = [generator.permutation(10_000) for _ in range(20)]
+    shuffled = [Predictions(log_probabilities[order], labels[order]) for order in orders]
+    assert len({(accuracy(each), loss(each)) for each in shuffled}) == 1
+    # An ordinary sum does depend on the order, so the exact one is needed.
+    assert len({float(each.losses.sum()) for each in shuffled}) > 1

@@ -1,0 +1,45 @@
+"""What a model predicts for a split: every image once, whatever the batches and the cores."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digits.data.splits import Split, open_split
+from digits.model import machine
+from digits.scoring.predictions import predict
+from tests.support.arrays import sample_dataset, write_prepared
+from tests.support.networks import dense
+from tests.support.project import Arrays
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+
+@pytest.fixture
+def split(tmp_path: Path, digits: Arrays) -> Split:
+    """The 100 test images of the small sample."""
+    return open_split(write_prepared(tmp_path / "data", digits), "test", sample_dataset())
+
+
+@pytest.fixture
+def model() -> Any:
+    """An untrained network."""
+    return dense().build((28, 28), 10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 33, 50, 100, 1000])
+def test_every_image_is_predicted_in_order(model: Any, split: Split, batch_size: int) -> None:
+    found = predict(model, split, batch_size)
+    assert found.log_probabilities.dtype == np.float32
+    assert found.log_probabilities.shape == (100, 10)
+    np.testing.assert_allclose(np.exp(found.log_probabilities), model(split.features.read()), atol=1e-6)
+    np.testing.assert_array_equal(found.labels, split.labels)
+
+
+def test_the_number_of_cores_changes_no_bit(model: Any, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for cores in (1, 4):
+        monkeypatch.setattr(machine, "cores", lambda cores=cores: cores)
+        found.append(predict(model, split, 7).log_probabilities.tobytes())
+    assert found[0] == found[1]

@@ -1,0 +1,129 @@
+"""A project whose committed figures all belong to it: results of studies with a few made-up runs, and documents."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.convnet import EXAMPLE, contestants
+from bench.figures import CARD
+from bench.speed import TARGETS, medians, ratios
+from bench.study import data_hashes, describe
+from bench.sweep import rank
+from bench.tables import DOCUMENTS, Table, filled
+from digits.apps.card import read_record, write_card
+from digits.common.files import write_json
+from digits.common.params import read_document, study_params
+
+#: Where results are, in a project.
+RESULTS = Path("bench") / "results"
+
+MACHINE = {"cpu": "Test 9000", "cores": 3, "vector": "avx2", "python": "3.11.1"}
+
+#: How far the figures of each run of the study over seeds are from those of the project's own run, the first one.
+OFFSETS = (0.0, 0.01, -0.01, 0.02, -0.02)
+
+
+def write_results(project: Path) -> Path:
+    """Write results of every study into a project whose stages have run, and give back their folder.
+
+    They are of the project's parameters and data. In the study over seeds, its own run is the nearest to the mean.
+    """
+    folder, params = project / RESULTS, project / "params.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(project):
+        data = {"data": data_hashes()}
+    dense, convnet = study_params(params, "dense"), study_params(params, "convnet")
+    write_json(folder / "seeds.json", {"params": study_params(params)} | data | _seeds(project))
+    write_json(folder / "sweep.json", _sweep(dense, {"dense.units": ("8", "16")}) | data)
+    write_json(folder / "convnet_sweep.json", _sweep(convnet, {"convnet.warmup": ("0", "0.15")}) | data)
+    study = {"machine": MACHINE, "params": convnet, **data, "contestants": _contestants()}
+    write_json(folder / "convnet.json", study)
+    proof = {model: {"params": study_params(params, model), "runs": _runs(model)} for model in ("dense", "convnet")}
+    write_json(folder / "processors.json", proof)
+    write_json(
+        folder / "speed.json", {"machine": MACHINE, "params": dense, **data, "targets": TARGETS} | speed_results()
+    )
+    return folder
+
+
+def _seeds(project: Path) -> dict[str, Any]:
+    """Five runs: the project's own, and two on each side of it, so that its figures are the means."""
+    scores, history = (
+        json.loads((project / "metrics" / name).read_text(encoding="utf-8")) for name in ("scores.json", "history.json")
+    )
+    own = {
+        "test_accuracy": scores["test"]["accuracy"],
+        "train_accuracy": scores["train"]["accuracy"],
+        "last_epoch_accuracy": history["last_epoch"]["accuracy"],
+        "gap": scores["gap"]["accuracy"],
+    }
+    first = read_document(project / "params.yaml")["train"]["seed"]
+    runs = [
+        {"seed": first + number} | {name: value + offset for name, value in own.items()}
+        for number, offset in enumerate(OFFSETS)
+    ]
+    return {name: describe([run[name] for run in runs]) for name in own} | {"runs": runs}
+
+
+def _sweep(params: dict[str, dict[str, Any]], grid: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """A sweep of one parameter with two values, on 100 images kept back."""
+    ((name, (worse, better)),) = grid.items()
+    section, _, key = name.partition(".")
+    rest = {other: value for other, value in params[section].items() if other != key}
+    points = rank([({name: worse}, [0.8112, 0.8114]), ({name: better}, [0.9321, 0.9323])])
+    return {"params": params | {section: rest, "preprocess": {"validation_size": 100}}, "points": points}
+
+
+def _contestants() -> dict[str, Any]:
+    found = {EXAMPLE: (0.9812, 31.0), "7": (0.9934, 22.0), "20": (0.9945, 63.0)}
+    return contestants(
+        {
+            name: [{"seed": seed, "test_accuracy": accuracy + seed / 1000, "seconds": seconds} for seed in range(2)]
+            for name, (accuracy, seconds) in found.items()
+        }
+    )
+
+
+def _runs(model: str) -> list[dict[str, Any]]:
+    hashes = {"data/model.keras": {"dense": "d0", "convnet": "c0"}[model] * 32}
+    native = {"name": "native", "threads": 2, "l1_kib": None, "model": None}
+    emulated = {"name": "Intel Icelake-Server", "threads": 4, "l1_kib": 48, "model": "Icelake-Server"}
+    return [processor | {"seconds": 5, "sha256": hashes} for processor in (native, emulated)]
+
+
+def speed_results() -> dict[str, Any]:
+    """Times of three rounds, of every part that is measured, and their ratios."""
+    parts = [
+        f"{part} x{times}{kind}"
+        for part in ("load", "preprocess", "train")
+        for times in (1, 4, 16)
+        for kind in ("", " memory")
+    ]
+    parts += ["cold", *(f"cold {part}" for part in ("dvc", "load", "preprocess", "train", "evaluate"))]
+    parts += ["script", "script fit", "script held to AVX2", "script fit held to AVX2", "naive", "import", "fit"]
+    parts += ["efficiency", "rate", "status", "nothing", "parameter"]
+    parts += ["arrays", *(f"arrays {part}" for part in ("load", "preprocess", "hash", "copy"))]
+    times = medians(
+        {
+            name: [dict.fromkeys(("wall", "cpu"), (1 + number / 10) * factor) for factor in (1, 2, 4)]
+            for number, name in enumerate(parts)
+        }
+    )
+    return {"ratios": ratios(times), "times": times}
+
+
+def write_documents(project: Path) -> None:
+    """Write every document that has tables, and the model card, as they belong to the project's results."""
+    (project / "docs").mkdir(exist_ok=True)
+    with contextlib.chdir(project):
+        for name, tables in DOCUMENTS.items():
+            Path(name).write_text(document(*tables), encoding="utf-8")
+            Path(name).write_text(filled(name, Path.cwd()), encoding="utf-8")
+        Path("docs/model-card.md").write_text(write_card(CARD, read_record(CARD)), encoding="utf-8")
+
+
+def document(*tables: Table) -> str:
+    """A document with empty places for these tables, and words around them."""
+    places = [f"<!-- {table.__name__} -->\n<!-- /{table.__name__} -->" for table in tables]
+    return "\n\nMore words.\n\n".join(["# A title", *places, "The end.\n"])

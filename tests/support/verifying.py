@@ -1,0 +1,162 @@
+"""Projects to verify: the real graph on the small sample, built once, and a toy graph whose stages can be made to err.
+
+The command runs in this process, as it would in its own: the start of DVC takes longer than most checks.
+"""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import signal
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import pytest
+
+from digits.common import cli
+from digits.common.params import set_params
+from digits.verify.__main__ import main
+from tests.support.project import Arrays, commit, environment, make_project, run_ok
+
+#: The environment decides what the toy's stages do wrong, so that a good commit can meet a bad machine.
+TOY = {
+    "dvc.yaml": """
+stages:
+  load:
+    cmd: python load.py
+    deps: [load.py]
+    outs: [raw]
+  train:
+    cmd: python train.py --platform platform.json
+    deps: [raw, train.py]
+    outs: [model.npy]
+  evaluate:
+    cmd: python evaluate.py
+    deps: [evaluate.py, model.npy]
+    metrics: [scores.json: {cache: false}]
+""",
+    "load.py": """
+import os, pathlib, numpy
+pathlib.Path("raw").mkdir()
+numpy.save("raw/a.npy", numpy.arange(6))
+numpy.save("raw/b.npy", numpy.arange(6) + int(os.environ.get("LOAD", 0)) * (numpy.arange(6) > 3))
+""",
+    "train.py": """
+import json, os, numpy
+numpy.save("model.npy", numpy.load("raw/b.npy") + float(os.environ.get("SHIFT", 0)))
+json.dump({"may_differ_in_bits_because": os.environ.get("BECAUSE", "").split()}, open("platform.json", "w"))
+""",
+    "evaluate.py": """
+import json, os, numpy
+json.dump({"test": {"accuracy": 0.9 + numpy.load("model.npy")[0]}}, open("scores.json", "w"))
+if "STRAY" in os.environ:
+    open("stray.txt", "w").write("hello")
+""",
+    ".gitignore": "platform.json\n",
+    "seeds.json": '{"runs": [' + ", ".join(f'{{"test_accuracy": {0.88 + step / 100}}}' for step in range(5)) + "]}",
+}
+
+
+def write_toy(path: Path) -> Path:
+    """Make a repository with the toy's graph at `path`, run it and commit the results."""
+    path.mkdir()
+    for name, text in TOY.items():
+        (path / name).write_text(text, encoding="utf-8")
+    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    rebuild(path)
+    return path
+
+
+def rebuild(path: Path) -> None:
+    """Run the pipeline at `path` and commit everything."""
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    commit(path, "run")
+
+
+def build_small(path: Path, digits: Arrays) -> Path:
+    """Make, run and commit the project of `make_project` at `path`, smaller still."""
+    make_project(path, digits)
+    set_params(path / "params.yaml", {"dense.epochs": 1, "dense.units": 16, "train.seed": 0})
+    rebuild(path)
+    return path
+
+
+def small_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
+    """The project of `build_small`, built once in a test session. To be copied, not changed."""
+    path = factory.getbasetemp() / "small-project"
+    if not path.exists():
+        build_small(path.with_name("small-project-unfinished"), digits).rename(path)
+    return path
+
+
+def branched_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
+    """The small project with two branches beside `main`, `seed` and `worst`, each of another parameter's value."""
+    path = factory.getbasetemp() / "branched-project"
+    if not path.exists():
+        unfinished = path.with_name("branched-project-unfinished")
+        shutil.copytree(small_project(factory, digits), unfinished)
+        for branch, name, value in (("seed", "train.seed", 1), ("worst", "evaluate.worst", 20)):
+            run_ok("git", "checkout", "--quiet", "-b", branch, "main", cwd=unfinished)
+            run_ok("dvc", "checkout", "--quiet", cwd=unfinished)
+            set_params(unfinished / "params.yaml", {name: value})
+            rebuild(unfinished)
+        unfinished.rename(path)
+    return path
+
+
+class Result(NamedTuple):
+    """What a command did."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def verify(path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
+    """What `python -m digits.verify` does in the folder `path`."""
+    output, errors = io.StringIO(), io.StringIO()
+    handler = signal.getsignal(signal.SIGTERM)
+    with (
+        contextlib.chdir(path),
+        mock.patch.dict(os.environ, environment(**(env or {})), clear=True),
+        mock.patch.object(sys, "argv", ["verify", *options]),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
+        try:
+            cli.run(main)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            errors.write("" if isinstance(end.code, int) else f"{end.code}\n")
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+    return Result(status, output.getvalue(), errors.getvalue())
+
+
+def fails(path: Path, *options: str, env: Mapping[str, str] | None = None) -> str:
+    """What the command says on standard error: it must fail, with errors of one line each."""
+    result = verify(path, *options, env=env)
+    assert result.status == 1, result
+    assert all(line.startswith("ERROR: ") for line in result.errors.splitlines()), result.errors
+    return result.errors
+
+
+def passes(path: Path, *options: str, env: Mapping[str, str] | None = None) -> str:
+    """What the command says: it must succeed, with nothing on standard error."""
+    result = verify(path, *options, env=env)
+    assert result.status == 0, result
+    assert not result.errors
+    return result.output
+
+
+def assert_match(pattern: str, text: str) -> None:
+    """Like `match=` of pytest.raises: the text contains the pattern."""
+    assert re.search(pattern, text), f"{pattern!r} is not in\n{text}"
