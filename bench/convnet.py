@@ -115,17 +115,10 @@ def main() -> None:
         expected = f"more epochs than the {usual} in params.yaml, up to {MOST_EPOCHS}"
         raise InputError("--longer", expected=expected, received=str(args.longer), hint="Try three times as many.")
     require_whole_mnist(PARAMS)
+    valid_for = {"params": study_params(PARAMS, "convnet"), "data": data_hashes()}  # first: it can fail
     found = contestants(study(args.seeds, [usual, args.longer], args.data))
     with replacing(args.out) as (file,):
-        write_json(
-            file,
-            {
-                "machine": this_machine(),
-                "params": study_params(PARAMS, "convnet"),
-                "data": data_hashes(),
-                "contestants": found,
-            },
-        )
+        write_json(file, {"machine": this_machine()} | valid_for | {"contestants": found})
     for name, values in found.items():
         accuracy, seconds = values["test_accuracy"], values["seconds"]
         what = "Keras's example" if name == EXAMPLE else f"convnet, {name} epochs"

@@ -43,16 +43,13 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
 
 def study(seeds: Sequence[int], data: Path) -> dict[str, Any]:
     """Run every seed and describe what came out."""
+    valid_for = {"params": study_params(PARAMS), "data": data_hashes()}  # first: it can fail
     runs = []
     for seed in tqdm(seeds, desc="seeds", disable=not on_terminal()):
         with tempfile.TemporaryDirectory() as folder:
             runs.append(run_seed(seed, data, Path(folder)))
     measured = [name for name in runs[0] if name != "seed"]
-    return (
-        {"params": study_params(PARAMS), "data": data_hashes()}
-        | {name: describe([run[name] for run in runs]) for name in measured}
-        | {"runs": runs}
-    )
+    return valid_for | {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
 
 
 def nearest_seed(study: Mapping[str, Any]) -> int:

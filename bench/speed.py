@@ -308,16 +308,10 @@ def main() -> None:
     if args.rounds < 1:
         raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take ten minutes.")
     require_dense(ROOT / "params.yaml")
+    valid_for = {"params": study_params(ROOT / "params.yaml"), "data": data_hashes()}  # first: it can fail
     with tempfile.TemporaryDirectory() as folder:
         times = medians(measure(args.rounds, Path(folder)))
-    result = {
-        "machine": this_machine(),
-        "params": study_params(ROOT / "params.yaml"),
-        "data": data_hashes(),
-        "targets": TARGETS,
-        "ratios": ratios(times),
-        "times": times,
-    }
+    result = {"machine": this_machine()} | valid_for | {"targets": TARGETS, "ratios": ratios(times), "times": times}
     with replacing(args.out, args.chart) as (out, chart):
         write_json(out, result)
         draw(result, chart)

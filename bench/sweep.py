@@ -187,13 +187,14 @@ def validation_accuracy(point: Point, seed: int, data: Path) -> float:
 
 def sweep(points: Sequence[Point], seeds: int, validation: int) -> dict[str, Any]:
     """Train every point with seeds 0, 1, ... and rank them."""
+    valid_for = {"params": shared(points[0], validation), "data": data_hashes()}  # first: it can fail
     runs: list[tuple[Point, list[float]]] = [(point, []) for point in points]
     with tempfile.TemporaryDirectory() as folder:
         data = prepare(validation, Path(folder))
         steps = list(itertools.product(range(seeds), runs))
         for seed, (point, values) in tqdm(steps, desc="sweep", disable=not on_terminal()):
             values.append(validation_accuracy(point, seed, data))
-    return {"params": shared(points[0], validation), "data": data_hashes(), "points": rank(runs)}
+    return valid_for | {"points": rank(runs)}
 
 
 def shared(swept: Collection[str], validation: int) -> dict[str, Any]:

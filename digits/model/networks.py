@@ -49,7 +49,14 @@ class Network(Params):
 
     def recipe(self, train: "Train") -> Recipe:
         """How the network is trained, with what all networks share."""
-        return Recipe(self.optimizer, self.learning_rate, self.epochs, self.batch_size, train.shards, train.seed)
+        return Recipe(
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            shards=train.shards,
+            seed=train.seed,
+        )
 
 
 class Dense(Network):

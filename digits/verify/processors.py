@@ -68,6 +68,10 @@ def emulator() -> str | None:
     return shutil.which("qemu-x86_64")
 
 
+def _no_emulator() -> InputError:
+    return InputError("qemu-x86_64", expected="QEMU's user emulator", received="none", hint="Install qemu-user.")
+
+
 def with_l1_of_48_kib(program: Path, copy: Path) -> None:
     """Copy the emulator, with every L1 data cache of 32 KiB in its tables made one of 48 KiB.
 
@@ -143,9 +147,11 @@ def run_stages(
 
 
 def _prefix(processor: Processor, folder: Path) -> Sequence[str]:
-    program = emulator()
-    if processor.model is None or program is None:
+    if processor.model is None:
         return ()
+    program = emulator()
+    if program is None:  # running natively in its place would prove nothing
+        raise _no_emulator()
     if processor.l1_kib == 48:
         copy = folder / "qemu-48k"
         if not copy.exists():
@@ -191,7 +197,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the table to write, .json")
     args = parser.parse_args()
     if emulator() is None:
-        raise InputError("qemu-x86_64", expected="QEMU's user emulator", received="none", hint="Install qemu-user.")
+        raise _no_emulator()
     proof = {}
     for model, sample in SAMPLES.items():
         rows = prove((*NATIVE, *EMULATED), root=Path.cwd(), model=model)

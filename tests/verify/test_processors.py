@@ -230,6 +230,13 @@ def test_the_emulator_shows_the_cache_that_it_is_given(emulator: str, tmp_path: 
     assert "qemu" in version.stdout
 
 
+def test_an_emulated_processor_never_runs_natively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "emulator", lambda: None)
+    make_sample(ROOT, tmp_path / "sample")
+    with pytest.raises(InputError, match="expected QEMU's user emulator"):
+        run_stages(processors.EMULATED[0], tmp_path / "sample", root=ROOT, stages=("load",))
+
+
 def test_an_emulator_without_known_tables_is_refused(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_bytes(b"another program")
