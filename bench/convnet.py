@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bench.speed import measured, this_machine
-from bench.study import PARAMS, data_hashes, describe, run_stages
+from bench.study import PARAMS, data_hashes, describe, run_model_stages
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import replacing, write_json
 from digits.common.params import read_document, read_params, set_params, study_params
@@ -51,9 +51,9 @@ def run_convnet(epochs: int, seed: int, data: Path, folder: Path) -> Run:
     values = {"train.model": "convnet", "train.seed": seed, "convnet.epochs": epochs}
     set_params(Path(shutil.copy(PARAMS, folder)), values)
     start = time.perf_counter()
-    run_stages(("train",), f"the convnet, seed {seed}", data, folder)
+    run_model_stages(("train",), f"the convnet, seed {seed}", data, folder)
     seconds = time.perf_counter() - start
-    run_stages(("evaluate",), f"the convnet, seed {seed}", data, folder)
+    run_model_stages(("evaluate",), f"the convnet, seed {seed}", data, folder)
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     return {"seed": seed, "test_accuracy": scores["test"]["accuracy"], "seconds": seconds}
 

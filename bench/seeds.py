@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.study import PARAMS, data_hashes, describe, run_stages
+from bench.study import PARAMS, data_hashes, describe, run_model_stages
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import replacing, write_json
 from digits.common.params import set_params, study_params
@@ -29,7 +29,7 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
         folder: an empty folder to work in.
     """
     set_params(Path(shutil.copy(PARAMS, folder)), {"train.seed": seed})
-    run_stages(("train", "evaluate"), f"seed {seed}", data, folder)
+    run_model_stages(("train", "evaluate"), f"seed {seed}", data, folder)
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     return {

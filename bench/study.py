@@ -22,8 +22,8 @@ def data_hashes() -> dict[str, str | None]:
     return {Path(file.path).name: file.md5 for file in written if Path(file.path).name in ARRAYS}
 
 
-def run_stages(stages: Sequence[str], what: str, data: Path, folder: Path) -> None:
-    """Run `train`, or `train` and `evaluate`, on what `dvc repro` prepared or a study did.
+def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path) -> None:
+    """Run `train`, or `train` and then `evaluate`, on what `dvc repro` prepared or a study did.
 
     Args:
         stages: their names, in order.

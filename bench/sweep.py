@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bench.study import PARAMS, data_hashes, describe, run_stage, run_stages
+from bench.study import PARAMS, data_hashes, describe, run_model_stages, run_stage
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import read_csv, replacing, write_json
 from digits.common.params import parse_value, set_params, study_params
@@ -181,7 +181,7 @@ def validation_accuracy(point: Point, seed: int, data: Path) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_params(folder, point, seed=seed)
-        run_stages(("train",), f"{point}, seed {seed}", data, folder)
+        run_model_stages(("train",), f"{point}, seed {seed}", data, folder)
         return float(read_csv(folder / "history.csv")[-1]["val_accuracy"])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bench import sweep
-from bench.study import run_stages
+from bench.study import run_model_stages
 from bench.sweep import (
     ALPHA,
     lines,
@@ -226,7 +226,7 @@ def test_the_test_set_is_gone_before_training(
     assert list(found[0]) == names
     assert found[0] == found[1]
     with pytest.raises(InputError, match=r"test_features\.npy: expected .* Got no such file"):  # it would be noticed
-        run_stages(("evaluate",), "no test set", work, _with_model(project, work))
+        run_model_stages(("evaluate",), "no test set", work, _with_model(project, work))
 
 
 def _with_model(project: Path, work: Path) -> Path:
