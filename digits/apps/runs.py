@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from digits.common.cli import InputError
 from digits.verify.git import GitError, changed_files, git_text
-from digits.verify.lock import Lock, parse_lock
+from digits.verify.lock import REDO, Lock, parse_lock
 
 Content = TypeVar("Content")
 
@@ -102,12 +102,11 @@ def this_run(files: RunFiles) -> Run:
     Raises:
         InputError: a file is missing or damaged.
     """
-    redo = "Run `dvc repro`."
     try:
-        return read_run(lambda path: path.read_text(encoding="utf-8"), files, where="", hint=redo)
+        return read_run(lambda path: path.read_text(encoding="utf-8"), files, where="", hint=REDO)
     except FileNotFoundError as error:
         raise InputError(
-            str(error.filename), expected="what the pipeline writes", received="no such file", hint=redo
+            str(error.filename), expected="what the pipeline writes", received="no such file", hint=REDO
         ) from None
 
 
