@@ -5,11 +5,11 @@ RUN := . $(VENV)/bin/activate &&
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean demo \
+.PHONY: arm64 help setup repro test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean demo \
 	report sweep typical-seed
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/runtime.stamp ## Create the virtual environment from requirements.lock
 
@@ -60,7 +60,9 @@ convnet-sweep: $(VENV)/runtime.stamp ## Compare settings of the convnet, in benc
 	@$(RUN) python -m bench.sweep --seeds 3 --validation 10000 --out bench/results/convnet_sweep.json \
 	--set convnet.warmup=0,0.15 --set convnet.distortion=0.1,0.15
 
-processors: $(VENV)/runtime.stamp ## Train a sample natively and on four emulated processors and write bench/results/processors.json
+arm64: $(VENV)/arm64/python ## Unpack an arm64 Python with the packages of the lock file, to run under qemu-aarch64
+
+processors: $(VENV)/runtime.stamp $(VENV)/arm64/python ## Train a sample on other processors, in bench/results/processors.json
 	@$(RUN) python -m digits.verify.processors --out bench/results/processors.json
 
 bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results (ten minutes, machine idle)
@@ -95,6 +97,9 @@ $(VENV)/bin/python:
 $(VENV)/runtime.stamp: requirements.lock | $(VENV)/bin/python
 	@$(PIP) -r requirements.lock
 	@touch $@
+
+$(VENV)/arm64/python: requirements.lock digits/verify/arm64.sh | $(VENV)/bin/python
+	@$(RUN) digits/verify/arm64.sh $(VENV)/arm64 requirements.lock
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 	@$(PIP) -r requirements-dev.lock

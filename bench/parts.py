@@ -88,7 +88,8 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
 
     rate = multiplication_rate()
     before = peak_bytes()
-    model, recipe = network.build(dataset.image_shape, len(dataset.classes)), network.recipe(settings)
+    model = network.build(dataset.image_shape, len(dataset.classes))
+    recipe = network.recipe(settings, dataset.image_shape)
     history: dict[str, Any] = {}
 
     def train() -> None:

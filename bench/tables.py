@@ -30,7 +30,7 @@ RESULTS = {
 
 #: Words of the other tables.
 WORDS = {
-    "processors": "processor | L1 data cache | threads | SHA-256 of the dense network | of the convnet",
+    "processors": "processor | architecture | threads | SHA-256 of the dense network | of the convnet",
     "convnet": "test accuracy of the last epoch, {n} seeds each | mean | standard deviation | min | max | training",
     "example": "Keras's example, 15 epochs",
     "sweep": "validation accuracy, mean of {n} seeds | standard deviation | against the best",
@@ -39,14 +39,13 @@ WORDS = {
     "worse": "worse",
     "epochs": "this convnet, {epochs} epochs",
     "native": "natively, on the machine that wrote this table",
-    "own": "its own",
-    "emulated": "emulated",
+    "capped": "natively, held to {isa}",
+    "emulated": "{name} (emulated)",
+    "emulated with cache": "{name} (emulated, with an L1 data cache of {l1_kib} KiB)",
     "speed": "median of {n} interleaved rounds | this pipeline | baseline | ratio | target",
     "cold": "cold `dvc repro`, four stages; baseline: the recipe as one script",
     "cold against naive": "the same; baseline: a plain four-stage DVC pipeline",
-    "cold held to AVX2": "the same; baseline: the script, held to the instruction set of this pipeline, AVX2",
     "fit": "training alone; baseline: `model.fit` on NumPy arrays",
-    "fit held to AVX2": "the same; baseline held to the instruction set of this pipeline, AVX2",
     "efficiency": "arithmetic that training needs, against large matrix products in the same time",
     "nothing": "`dvc repro` with nothing to do; baseline: `dvc status`",
     "parameter": "another seed: time beyond the stages `train` and `evaluate`",
@@ -116,10 +115,12 @@ def processors(root: Path, words: dict[str, str]) -> str:
     proof = _read(root / "bench" / "results" / "processors.json")
     rows = []
     for dense, convnet in zip(proof["dense"]["runs"], proof["convnet"]["runs"], strict=True):
-        name = words["native"] if dense["model"] is None else f"{dense['name']} ({words['emulated']})"
-        cache = f"{dense['l1_kib']} KiB" if dense["l1_kib"] else words["own"]
+        if dense["model"] is None:
+            name = words["capped" if dense["isa"] else "native"]
+        else:
+            name = words["emulated with cache" if dense["l1_kib"] else "emulated"]
         hashes = [f"`{entry['sha256']['data/model.keras'][:16]}…`" for entry in (dense, convnet)]
-        rows.append([name, cache, str(dense["threads"]), *hashes])
+        rows.append([name.format(**dense), dense["architecture"], str(dense["threads"]), *hashes])
     return table(words["processors"], rows)
 
 
@@ -158,9 +159,7 @@ def convnet_sweep(root: Path, words: dict[str, str]) -> str:
 SPEED = {
     "cold": ("cold", "script"),
     "cold against naive": ("cold", "naive"),
-    "cold held to AVX2": ("cold", "script held to AVX2"),
     "fit": ("fit", "script fit"),
-    "fit held to AVX2": ("fit", "script fit held to AVX2"),
     "efficiency": (),
     "nothing": ("nothing", "status"),
     "parameter": (),

@@ -2,16 +2,17 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import file_hash, replacing, write_csv, write_json
-from digits.data.dataset import Dataset, read_dataset
+from digits.data.dataset import read_dataset
 from digits.data.splits import Split, open_split
 from digits.model import determinism
-from digits.model.networks import Network, Train, read_network
+from digits.model.networks import Recipe, read_network
 
 if TYPE_CHECKING:
     import keras
@@ -19,20 +20,18 @@ if TYPE_CHECKING:
 History = Mapping[str, Sequence[float]]
 
 
-def train(
-    dataset: Dataset, training: Split, validation: Split, settings: Train, section: Network
-) -> tuple["keras.Sequential", History]:
-    """Train a new network. TensorFlow must be configured already.
+def train(network: "keras.Sequential", training: Split, validation: Split, recipe: Recipe, *, section: str) -> History:
+    """Train a network in place. TensorFlow must be configured already.
 
     Args:
-        dataset: what the splits are cut from.
+        network: from features to probabilities.
         training: the split to train on.
         validation: the split to measure after each epoch; it may be empty.
-        settings: the section `train` of params.yaml.
-        section: the section of the network.
+        recipe: how.
+        section: of params.yaml, which the recipe came from.
 
     Returns:
-        The trained network, and a value per epoch of each metric.
+        A value per epoch of each metric.
 
     Raises:
         InputError: the training diverged.
@@ -41,17 +40,11 @@ def train(
 
     from digits.model.fit import fit, tensor
 
-    network = section.build(dataset.image_shape, len(dataset.classes))
     sets = [(tensor(split.features.read()), tf.constant(split.labels)) for split in (training, validation)]
-    history = fit(
-        network,
-        sets[0],
-        sets[1] if len(validation.labels) else None,
-        section.recipe(settings),
-        verbose=1 if on_terminal() else 2,
-    )
-    require_finite(history, section=settings.model)
-    return network, history
+    measured = sets[1] if len(validation.labels) else None
+    history = fit(network, sets[0], measured, recipe, verbose=1 if on_terminal() else 2)
+    require_finite(history, section=section)
+    return history
 
 
 def require_finite(history: History, *, section: str) -> None:
@@ -90,16 +83,22 @@ def main() -> None:
     dataset = read_dataset(args.dataset)
     training = open_split(args.data, "train", dataset)
     validation = open_split(args.data, "validation", dataset, may_be_empty=True)
-    deviations = determinism.configure(seed=settings.seed, device=settings.device)  # imports TensorFlow: seconds
-    network, history = train(dataset, training, validation, settings, section)
+    reasons = determinism.configure(seed=settings.seed, device=settings.device)  # imports TensorFlow: seconds
 
     from digits.model import archive
+    from digits.model.check import deviations
 
+    network = section.build(dataset.image_shape, len(dataset.classes))
+    recipe = section.recipe(settings, dataset.image_shape)
+    reasons += deviations(network, recipe, len(training.labels))
+    for reason in reasons:
+        sys.stderr.write(f"WARNING: this machine may give other bits: {reason}\n")
+    history = train(network, training, validation, recipe, section=settings.model)
     with replacing(args.model, args.history, args.platform) as (model_file, history_file, platform_file):
         archive.save(network, model_file)
         write_csv(history_file, ["epoch", *history], zip(range(1, section.epochs + 1), *history.values(), strict=True))
         # It describes the machine and so is no output: equal models come from different machines.
-        record = {"model_sha256": file_hash(model_file)} | determinism.platform_record(deviations)
+        record = {"model_sha256": file_hash(model_file)} | determinism.platform_record(reasons)
         write_json(platform_file, record)
 
 

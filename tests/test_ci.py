@@ -33,10 +33,25 @@ def test_the_jobs() -> None:
     assert workflow()["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
 
 
+def test_the_bytes_are_verified_on_x86_64_and_arm64() -> None:
+    job = workflow()["jobs"]["verify"]
+    assert job["runs-on"] == "${{ matrix.machine }}"
+    assert job["strategy"]["matrix"]["machine"] == ["ubuntu-latest", "ubuntu-24.04-arm"]
+
+
+def test_what_emulation_needs_is_there_before_the_tests() -> None:
+    of_workflow = [step["run"] for step in steps("test") if "run" in step]
+    of_any_ci = CI.read_text(encoding="utf-8").splitlines()
+    for lines in (of_workflow, of_any_ci):
+        (install,) = (index for index, line in enumerate(lines) if "apt-get install" in line)
+        assert {"qemu-user", "debootstrap"} <= set(lines[install].split())
+        assert install < lines.index("make arm64") < lines.index("make test")
+
+
 def test_the_workflow_calls_targets_and_scripts_that_exist() -> None:
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    called = re.findall(r"make ([a-z-]+)", commands())
-    assert called == ["test", "verify", "check", "setup"]
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    called = re.findall(r"make ([a-z0-9-]+)", commands())
+    assert called == ["arm64", "test", "verify", "check", "setup"]
     assert set(called) <= set(targets)
     for script in re.findall(r"\.github/\S+\.sh", commands()):
         assert os.access(ROOT / script, os.X_OK), script
@@ -44,7 +59,8 @@ def test_the_workflow_calls_targets_and_scripts_that_exist() -> None:
 
 def test_the_command_for_any_ci_runs_every_check_in_order() -> None:
     lines = CI.read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.startswith("make ")] == ["make verify", "make check", "make test"]
+    called = [line.removeprefix("make ") for line in lines if line.startswith("make ")]
+    assert called == ["verify", "check", "arm64", "test"]
     assert "set -euo pipefail" in lines  # the first that fails ends it
     assert os.access(CI, os.X_OK)
 

@@ -25,6 +25,10 @@ from digits.scoring.params import EvaluateParams
 MAX_BYTES = 64 * 2**20
 
 
+#: Pictures that are classified at a time.
+PICTURES = 16
+
+
 class Classifier(NamedTuple):
     """A trained model, from images to probabilities."""
 
@@ -44,15 +48,16 @@ def open_classifier(path: Path, names: Sequence[str] | None = None) -> Classifie
             many names as classes.
     """
     determinism.configure(seed=0)
-    import tensorflow as tf
-
     from digits.model import archive
+    from digits.model.fit import log_probabilities
 
     model = archive.load(path)
-    logits = archive.without_softmax(model)
+    logarithms = log_probabilities(model, PICTURES)
 
     def probabilities(digits: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return np.exp(tf.nn.log_softmax(logits(to_features(digits))).numpy().astype(np.float64))
+        features = to_features(digits)
+        parts = [logarithms(features[start : start + PICTURES]) for start in range(0, len(features), PICTURES)]
+        return np.exp(np.concatenate(parts).astype(np.float64))
 
     return Classifier(name_classes(names, numbered(model.output_shape[1])), probabilities)
 

@@ -9,18 +9,8 @@ import keras
 
 from digits.common.cli import InputError
 
-
-def without_softmax(model: keras.Sequential) -> keras.Sequential:
-    """A copy of `model` that ends in logits, with equal weights.
-
-    The processor's approximate reciprocal inside softmax differs by maker. Losses and probabilities are therefore
-    computed from logits, by log-softmax, which needs no reciprocal.
-    """
-    twin = keras.models.clone_model(model)
-    twin.layers[-1].activation = keras.activations.linear
-    twin = keras.Sequential([keras.Input(model.input_shape[1:]), *twin.layers])
-    twin.set_weights(model.get_weights())
-    return twin
+# Settings that Keras 3.13 and older refuse to read, with their default values.
+RECENT_DEFAULTS = [("quantization_config", None), ("input_axes", None), ("output_axes", None), ("optional", False)]
 
 
 def load(path: Path, *, classes: int | None = None) -> keras.Sequential:
@@ -53,7 +43,8 @@ def save(model: keras.Model, path: Path) -> None:
 
     Keras writes the date into the archive, in metadata.json and as the time of each entry, and addresses in memory, as
     the identities of shared objects in config.json. The date becomes the earliest that a zip archive can hold, and
-    identities count from 1. `keras.models.load_model` opens the file like any other.
+    identities count from 1. `keras.models.load_model` opens the file like any other, in older versions of Keras too:
+    settings that these do not know are left out where they have their default value.
     """
     dated = path.with_name(f"{path.stem}.dated{path.suffix}")
     try:
@@ -76,6 +67,6 @@ def _canonical(document: bytes) -> bytes:
             value["date_saved"] = "1980-01-01@00:00:00"
         if "shared_object_id" in value:
             value["shared_object_id"] = identities.setdefault(value["shared_object_id"], len(identities) + 1)
-        return value
+        return {key: setting for key, setting in value.items() if (key, setting) not in RECENT_DEFAULTS}
 
     return json.dumps(json.loads(document, object_hook=fix), sort_keys=True).encode()

@@ -1,66 +1,74 @@
-"""Training: Keras's `fit`, with each batch cut into parts that are computed in parallel and added in a fixed order."""
+"""Training and prediction in the defined arithmetic: Keras's `fit`, on the layers of `digits.model.layers`."""
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from digits.model.archive import without_softmax
+from digits.model import arithmetic
+from digits.model.layers import copy_back, defined
 from digits.model.networks import Recipe
+from digits.model.optimizers import OPTIMIZERS
 from digits.model.warp import Warp
 
 #: Steps that run before Python is asked for more, which takes time. It changes no result.
 STEPS_PER_EXECUTION = 50
 
+#: Rows of a validation batch: few enough for any memory. It changes the last bits of the mean loss.
+VALIDATION_ROWS = 1000
+
 #: Where the memory of a tensor must begin: at a multiple of this many bytes. The values of a .npy file do.
 TENSOR_ALIGNMENT = 64
 
-Batch = tuple[tf.Tensor, tf.Tensor]
+Data = tuple[tf.Tensor, tf.Tensor]  # features [n, values] and labels [n]
+#: Features [b, values], labels [b], and for each row 1, or 0 for a filler [b].
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
-class ShardedModel(keras.Model):
-    """A model from features [b, ...] to logits [b, classes] that trains to the same bits on any number of cores.
+class DefinedModel(keras.Model):
+    """A model from features [b, values] to logits [b, classes] that trains to the same bits on any processor.
 
-    A batch is cut into a fixed number of shards. Each shard's gradient is computed by one thread, several shards at a
-    time, and the gradients are added in the order of the shards.
+    A batch's rows are cut into `shards` equal parts, in their order; a batch is filled up with zero rows first if their
+    number does not divide it. The gradients of each part are computed by themselves, several parts at a time, and then
+    added in the order of the parts.
     """
 
     shards: int
 
     def train_step(self, data: Batch) -> dict[str, Any]:
-        """One step of the optimizer on a batch: features [b, ...] and labels [b]."""
-        features, labels = data
-        length = tf.shape(labels)[0]
-        bounds = [length * shard // self.shards for shard in range(self.shards + 1)]
-        shards = [self._shard(features[start:stop], labels[start:stop], length) for start, stop in pairwise(bounds)]
-        losses, logits, gradients = zip(*shards, strict=True)
-        self._update(gradients)
-        for metric in self.metrics:
-            if metric.name == "loss":
-                metric.update_state(tf.add_n(losses), sample_weight=length)
-            else:
-                metric.update_state(labels, tf.concat(logits, 0))
-        return {metric.name: metric.result() for metric in self.metrics}
+        """One step of the optimizer on a batch."""
+        features, labels, real = data
+        parts = [tf.split(tensor, self.shards) for tensor in (features, labels, real / tf.reduce_sum(real))]
+        losses, logits, gradients = zip(*[self._part(*part) for part in zip(*parts, strict=True)], strict=True)
+        sums = [arithmetic.in_order(terms) for terms in zip(*gradients, strict=True)]
+        self.optimizer.apply(sums, self.trainable_variables)
+        return self._measured(tf.concat(losses, 0), tf.concat(logits, 0), labels, real)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def _update(self, gradients: Sequence[Sequence[tf.Tensor]]) -> None:
-        """Add the shards' gradients in their order, and let the optimizer change the weights.
-
-        XLA makes one pass over the weights of these ten, in half the time; `determinism` keeps its bits equal.
-        """
-        self.optimizer.apply([tf.add_n(parts) for parts in zip(*gradients, strict=True)], self.trainable_variables)
-
-    def _shard(self, features: tf.Tensor, labels: tf.Tensor, length: tf.Tensor) -> tuple[Any, Any, list[Any]]:
-        """A shard's share in the loss of a batch of `length` images, its logits and gradients. It may be empty."""
+    @tf.function(autograph=False)  # traced once for all parts
+    def _part(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, Any, list[Any]]:
+        """A part's weighted losses, its logits and gradients."""
         with tf.GradientTape() as tape:
             logits = self(features, training=True)
-            targets = tf.one_hot(labels, logits.shape[-1])  # equal bits, in 40 operations less than with sparse labels
-            losses = keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
-            share = tf.reduce_sum(losses) / tf.cast(length, losses.dtype)
-        return share, logits, tape.gradient(share, self.trainable_variables)
+        losses, upstream = arithmetic.cross_entropy(logits, labels, weights)
+        return losses, logits, tape.gradient(logits, self.trainable_variables, output_gradients=upstream)
+
+    def test_step(self, data: Batch) -> dict[str, Any]:
+        """Loss and accuracy of a batch, as in `train_step`."""
+        features, labels, real = data
+        logits = self(features, training=False)
+        losses, _ = arithmetic.cross_entropy(logits, labels, real / tf.reduce_sum(real))
+        return self._measured(losses, logits, labels, real)
+
+    def _measured(self, losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> dict[str, Any]:
+        """Means over the epoch so far. Sums of ones and zeros are exact in any order."""
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(arithmetic.fold(losses), sample_weight=tf.reduce_sum(real))
+            else:
+                metric.update_state(labels, logits, sample_weight=real)
+        return {metric.name: metric.result() for metric in self.metrics}
 
 
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -71,12 +79,14 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, peak: float, steps: int, warmup: float) -> None:
         """Take the highest rate, the number of steps, and the fraction of them, in [0, 1], in which it rises."""
-        self.peak, self.steps, self.rising = peak, steps, max(1.0, warmup * steps)
+        self.peak, self.steps, rising = peak, steps, max(1.0, warmup * steps)
+        # Reciprocals: TensorFlow turns a division by a constant into a multiplication, but not always.
+        self.up, self.down = 1 / rising, 1 / max(0.5, steps - rising)
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """The rate of a step, counted from 0."""
         taken = tf.cast(step, tf.float32) + 0.5
-        return self.peak * tf.minimum(taken / self.rising, (self.steps - taken) / max(0.5, self.steps - self.rising))
+        return self.peak * tf.minimum(taken * self.up, (self.steps - taken) * self.down)
 
 
 def tensor(array: NDArray[Any]) -> tf.Tensor:
@@ -86,28 +96,35 @@ def tensor(array: NDArray[Any]) -> tf.Tensor:
     return tf.constant(array)
 
 
-def batches(
-    features: tf.Tensor, labels: tf.Tensor, *, batch_size: int, seed: int, warp: Warp | None = None
-) -> tf.data.Dataset:
+def filled(features: tf.Tensor, labels: tf.Tensor, rows: int) -> Batch:
+    """A batch of exactly `rows` rows: what is missing are rows of zeros, marked as fillers."""
+    count = tf.shape(labels)[0]
+    missing = [[0, rows - count]]
+    real = tf.cast(tf.range(rows) < count, tf.float32)
+    features, labels = tf.pad(features, [*missing, [0, 0]]), tf.pad(labels, missing)
+    return tf.ensure_shape(features, (rows, features.shape[1])), tf.ensure_shape(labels, (rows,)), real
+
+
+def batches(data: Data, *, batch_size: int, rows: int, seed: int, warp: Warp | None = None) -> tf.data.Dataset:
     """Batches in a new order in each epoch: row numbers are shuffled, and each batch is gathered from the tensors.
 
     Args:
-        features: float32 [n, ...].
-        labels: integers [n].
-        batch_size: rows of a batch; the last one may have fewer.
+        data: features, float32 [n, values], and labels, integers [n].
+        batch_size: images of a batch; the last one may have fewer.
+        rows: that each batch is filled up to.
         seed: of the orders and of the augmentation.
         warp: what to do to the features of each batch, if anything.
     """
-    count, data = len(labels), wrapped(features, labels)
+    count, tensors = len(data[1]), wrapped(data)
 
     @tf.autograph.experimental.do_not_convert
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, number], alg="philox")
 
         def batch(start: tf.Tensor) -> Batch:
-            rows = order[start : start + batch_size]
-            images, targets = (tf.gather(tensor, rows) for tensor in data.get_value())
-            return images if warp is None else warp(images, tf.stack([number, start])), targets
+            chosen = order[start : start + batch_size]
+            images, labels = (tf.gather(tensor, chosen) for tensor in tensors.get_value())
+            return filled(images if warp is None else warp(images, tf.stack([number, start])), labels, rows)
 
         return tf.data.Dataset.range(0, count, batch_size).map(batch)
 
@@ -118,16 +135,17 @@ def batches(
     return counted.prefetch(8).with_options(options)
 
 
-def in_order(features: tf.Tensor, labels: tf.Tensor, *, batch_size: int) -> tf.data.Dataset:
-    """Batches in the order of the tensors."""
-    data = wrapped(features, labels)
+def in_order(data: Data, *, rows: int) -> tf.data.Dataset:
+    """Batches in the order of the tensors, of at most `rows` rows, filled up to as many as the first one has."""
+    count, tensors = len(data[1]), wrapped(data)
+    rows = min(rows, count)
 
     @tf.autograph.experimental.do_not_convert
     def batch(start: tf.Tensor) -> Batch:
-        images, targets = (tensor[start : start + batch_size] for tensor in data.get_value())
-        return images, targets
+        features, labels = (tensor[start : start + rows] for tensor in tensors.get_value())
+        return filled(features, labels, rows)
 
-    return tf.data.Dataset.range(0, len(labels), batch_size).map(batch).with_options(untuned())
+    return tf.data.Dataset.range(0, count, rows).map(batch).with_options(untuned())
 
 
 def untuned() -> tf.data.Options:
@@ -137,23 +155,23 @@ def untuned() -> tf.data.Options:
     return options
 
 
-def wrapped(features: tf.Tensor, labels: tf.Tensor) -> tf.experimental.Optional:
+def wrapped(data: Data) -> tf.experimental.Optional:
     """Tensors for a function of a dataset to unwrap by `get_value`.
 
     When tf.data optimizes its graph, it fills an array as large as each tensor that stands in it: seconds and gigabytes
     for a large data set. It does not look into this.
     """
-    return tf.experimental.Optional.from_value((features, labels))
+    return tf.experimental.Optional.from_value(data)
 
 
 def fit(
-    network: keras.Sequential, training: Batch, validation: Batch | None, recipe: Recipe, *, verbose: int
+    network: keras.Sequential, training: Data, validation: Data | None, recipe: Recipe, *, verbose: int
 ) -> Mapping[str, list[float]]:
     """Train `network` in place.
 
     Args:
         network: a model from features to probabilities.
-        training: features, float32 [n, ...], and labels, integers [n].
+        training: features, float32 [n, values], and labels, integers [n].
         validation: the same of the validation split, or None.
         recipe: how.
         verbose: Keras's: 0 silent, 1 a progress bar, 2 a line per epoch.
@@ -161,34 +179,54 @@ def fit(
     Returns:
         One list per metric, a value per epoch: loss, accuracy, and val_loss, val_accuracy with a validation split.
     """
-    steps = recipe.epochs * -(-len(training[1]) // recipe.batch_size)
-    model = _compiled(network, recipe, steps)
+    count = len(training[1])
+    batch_size = min(recipe.batch_size, count)
+    layers = defined(network)
+    model = _compiled(network, layers, recipe, steps=recipe.epochs * -(-count // batch_size))
     # All variables must exist before `fit`, which would otherwise trace the step twice.
     model.optimizer.build(model.trainable_variables)
     model.compute_metrics(None, training[1][:1], tf.zeros((1, model.output_shape[-1])))
+    rows = arithmetic.rounded_up(batch_size, recipe.shards)
     history = model.fit(
-        batches(*training, batch_size=recipe.batch_size, seed=recipe.seed, warp=recipe.warp),
+        batches(training, batch_size=batch_size, rows=rows, seed=recipe.seed, warp=recipe.warp),
         epochs=recipe.epochs,
-        validation_data=None if validation is None else in_order(*validation, batch_size=recipe.batch_size),
+        validation_data=None if validation is None else in_order(validation, rows=VALIDATION_ROWS),
         shuffle=False,  # the batches are shuffled already
         verbose=verbose,
     )
-    network.set_weights(model.get_weights())
+    copy_back(layers, network)
     return {name: [float(value) for value in values] for name, values in history.history.items()}
 
 
-def _compiled(network: keras.Sequential, recipe: Recipe, steps: int) -> ShardedModel:
-    """The model that is trained: a copy of `network` that ends in logits."""
+def _compiled(network: keras.Sequential, layers: list[keras.layers.Layer], recipe: Recipe, steps: int) -> DefinedModel:
+    """The model that is trained: `layers`, which have the weights of `network` and end in logits."""
     rate = recipe.learning_rate
     schedule = rate if recipe.warmup is None else WarmupLinearDecay(rate, steps, recipe.warmup)
-    logits = without_softmax(network)
-    model = ShardedModel(logits.inputs, logits.outputs[0])
+    chain = keras.Sequential([keras.Input(network.input_shape[1:]), *layers])
+    model = DefinedModel(chain.inputs, chain.outputs[0])
     model.shards = recipe.shards
     model.compile(
-        optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": {"learning_rate": schedule}}),
+        optimizer=OPTIMIZERS[recipe.optimizer](learning_rate=schedule),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],  # fillers do not count
         steps_per_execution=STEPS_PER_EXECUTION,
-        jit_compile=False,  # XLA's bits differ by processor
+        jit_compile=False,  # XLA fuses multiplications and additions
     )
     return model
+
+
+def log_probabilities(network: keras.Sequential, rows: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """A function from at most `rows` rows of features, [n, values], to logarithms of probabilities, [n, classes]."""
+    layers = defined(network)
+
+    @tf.function
+    def forward(features: tf.Tensor) -> tf.Tensor:
+        for layer in layers:
+            features = layer(features)
+        return tf.transpose(arithmetic.log_softmax(features)[0])
+
+    def predict(features: NDArray[Any]) -> NDArray[Any]:
+        values, _, _ = filled(tf.constant(features), tf.zeros(len(features), tf.int32), rows)
+        return forward(values).numpy()[: len(features)]
+
+    return predict

@@ -47,8 +47,8 @@ class Network(Params):
         """
         raise NotImplementedError
 
-    def recipe(self, train: "Train") -> Recipe:
-        """How the network is trained, with what all networks share."""
+    def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:  # noqa: ARG002 (augmentation needs it)
+        """How the network is trained on images of a height and width, with what all networks share."""
         return Recipe(
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
@@ -81,8 +81,7 @@ class Dense(Network):
 class Convnet(Network):
     """Four convolutions, of which two halve the image; no pooling and no normalization.
 
-    Convolutions with stride halve an image in less time than pooling does. Normalization layers would divide by a
-    square root with an approximate instruction, which differs by CPU maker.
+    Convolutions with stride halve an image in less time than pooling does.
     """
 
     filters: int = Field(ge=1, le=1024)  # of the first convolution; the others have two, three and four times as many
@@ -112,9 +111,11 @@ class Convnet(Network):
             name="digits",
         )
 
-    def recipe(self, train: "Train") -> Recipe:
-        """How the network is trained, with what all networks share."""
-        return super().recipe(train)._replace(warmup=self.warmup, warp=Warp(self.shift, self.distortion))
+    def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:
+        """How the network is trained on images of a height and width, with what all networks share."""
+        height, width = image_shape
+        warp = Warp(height, width, self.shift, self.distortion)
+        return super().recipe(train, image_shape)._replace(warmup=self.warmup, warp=warp)
 
 
 NETWORKS: Mapping[str, type[Network]] = {"dense": Dense, "convnet": Convnet}

@@ -22,17 +22,16 @@ def predict(model: "keras.Sequential", split: Split, batch_size: int) -> Predict
         split: the images.
         batch_size: images per call of the model.
     """
-    import tensorflow as tf
+    from digits.model.fit import log_probabilities
 
-    from digits.model.archive import without_softmax
-
-    logits = without_softmax(model)
-    log_probabilities = tf.function(lambda features: tf.nn.log_softmax(logits(features)), reduce_retracing=True)
     count = len(split.features)
+    rows = min(batch_size, count)
+    log_probabilities_of = log_probabilities(model, rows)
 
     def predict_batch(start: int) -> NDArray[np.float32]:
-        return log_probabilities(split.features.rows(start, min(start + batch_size, count))).numpy()
+        return log_probabilities_of(split.features.rows(start, min(start + rows, count)))
 
+    log_probabilities_of(split.features.rows(0, 1))  # traced once, before several threads ask for it
     with ThreadPoolExecutor(machine.cores()) as pool:  # one batch a core: who computes it changes no bit
-        parts = list(pool.map(predict_batch, range(0, count, batch_size)))
+        parts = list(pool.map(predict_batch, range(0, count, rows)))
     return Predictions(np.concatenate(parts), split.labels)

@@ -1,8 +1,10 @@
 """Proof across processors: the four stages on a sample of the real digits, natively and emulated, to one hash.
 
-The emulator, qemu-user, gives a program another processor's feature bits, cache sizes and approximate instructions. It
-does not know any processor with an L1 data cache of 48 KiB, which Intel has since Ice Lake and AMD since Zen 5; for
-these, a copy of it is made whose cache tables hold that size.
+The emulator, qemu-user, gives a program another processor's instructions, feature bits and cache sizes. It knows no
+x86-64 processor with an L1 data cache of 48 KiB, which Intel has since Ice Lake and AMD since Zen 5; for these, a
+copy of it is made whose cache tables hold that size. For arm64 it runs an arm64 Python with the packages of the lock
+file, which `make arm64` unpacks. A machine that is arm64 itself, without an x86-64 Python, runs the stages natively
+alone.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import yaml
 from digits.common.cli import InputError, run
 from digits.common.files import file_hash, write_json
 from digits.common.params import set_params, study_params
+from digits.model import machine
 from digits.sources.npz import NPZ_NAMES
 
 #: A data cache in the emulator's tables: kind, level, size, line, ways, partitions, sets (QEMU, target/i386/cpu.c).
@@ -52,24 +55,56 @@ class Processor(NamedTuple):
     threads: int  # that TensorFlow may run operations on
     l1_kib: int | None = None  # an emulated L1 data cache of another size than the model has
     model: str | None = None  # of the emulator; None runs natively
+    architecture: str = "x86-64"  # or 'arm64'
+    isa: str | None = None  # the widest instruction set that oneDNN may use; None for all that there are
 
 
-NATIVE = tuple(Processor("native", threads) for threads in (1, 2, 4))
+HERE = "x86-64" if machine.is_x86_64() else "arm64"
+NATIVE = tuple(Processor("native", threads, architecture=HERE) for threads in (1, 2, 4))
+CAPPED = Processor("native, AVX2 alone", 2, isa="AVX2")
 EMULATED = (
     Processor("Intel Haswell", 2, model="Haswell"),
     Processor("Intel Skylake-Client", 2, model="Skylake-Client"),
     Processor("AMD EPYC", 2, model="EPYC"),
     Processor("Intel Icelake-Server", 2, l1_kib=48, model="Icelake-Server"),
+    Processor("arm64", 2, model="max", architecture="arm64"),
 )
 
 
-def emulator() -> str | None:
-    """Path of qemu-user for x86-64, or None where it is not installed."""
-    return shutil.which("qemu-x86_64")
+def natively() -> tuple[Processor, ...]:
+    """How this machine can run the stages by itself: with AVX2 alone too, if it has more."""
+    return (*NATIVE, CAPPED) if "avx512f" in machine.cpu_flags() else NATIVE
 
 
-def _no_emulator() -> InputError:
-    return InputError("qemu-x86_64", expected="QEMU's user emulator", received="none", hint="Install qemu-user.")
+def emulated() -> tuple[Processor, ...]:
+    """What this machine emulates."""
+    return EMULATED if HERE == "x86-64" else ()
+
+
+def emulator(architecture: str = "x86-64") -> str | None:
+    """Path of the program of qemu-user for an architecture, or None where it is not installed."""
+    return shutil.which({"x86-64": "qemu-x86_64", "arm64": "qemu-aarch64"}[architecture])
+
+
+def arm64_python(root: Path) -> Path:
+    """Where `make arm64` puts the arm64 Python of a project."""
+    return root / ".venv" / "arm64" / "python"
+
+
+def missing(root: Path) -> str:
+    """What is to be done before the stages can run on all emulated processors; nothing if they can."""
+    architectures = {processor.architecture for processor in emulated()}
+    if not all(emulator(architecture) for architecture in architectures):
+        return "Install qemu-user."
+    if "arm64" in architectures and not _arm64_is_of_the_lock(root):
+        return "Run `make arm64`."
+    return ""
+
+
+def _arm64_is_of_the_lock(root: Path) -> bool:
+    """Whether the arm64 Python is there, whole, and has the packages of requirements.lock as it is now."""
+    python, lock = arm64_python(root), root / "requirements.lock"
+    return python.exists() and (python.parent / lock.name).read_bytes() == lock.read_bytes()
 
 
 def with_l1_of_48_kib(program: Path, copy: Path) -> None:
@@ -87,23 +122,25 @@ def with_l1_of_48_kib(program: Path, copy: Path) -> None:
     copy.chmod(0o755)
 
 
-def make_sample(root: Path, folder: Path, model: str = "dense") -> None:
+def make_sample(root: Path, folder: Path, model: str = "dense", size: Mapping[str, int] | None = None) -> None:
     """Make a folder in which the stages of the project at `root` train a network on its first images.
 
     Args:
         root: the project.
         folder: to be made.
         model: one of SAMPLES.
+        size: of the sample, where it is not that of SAMPLES.
     """
+    sample = SAMPLES[model] | dict(size or {})
     (folder / "data").mkdir(parents=True)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(root / name, folder / name)
     with np.load(root / "data" / "mnist.npz", allow_pickle=False) as arrays:
-        arrays_of_sample = {name: arrays[name][: SAMPLES[model][name.partition("_")[2]]] for name in NPZ_NAMES}
+        arrays_of_sample = {name: arrays[name][: sample[name.partition("_")[2]]] for name in NPZ_NAMES}
     np.savez(folder / "data" / "mnist.npz", **arrays_of_sample)
-    sample = {f"{model}.{name}": SAMPLES[model][name] for name in ("epochs", "batch_size")}
-    train = {"train.model": model, "train.seed": SAMPLES[model]["seed"]}
-    set_params(folder / "params.yaml", SAMPLE_DATA | train | sample)
+    section = {f"{model}.{name}": sample[name] for name in ("epochs", "batch_size")}
+    train = {"train.model": model, "train.seed": sample["seed"]}
+    set_params(folder / "params.yaml", SAMPLE_DATA | train | section)
 
 
 def run_stages(
@@ -112,6 +149,7 @@ def run_stages(
     *,
     root: Path,
     stages: Sequence[str] = STAGES,
+    together: bool = False,
     before: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -122,7 +160,8 @@ def run_stages(
         folder: where to run them.
         root: the project, whose code runs.
         stages: which of them.
-        before: Python code to run first in each stage, for negative controls.
+        together: run them in one process, which imports TensorFlow once. An emulator needs up to a minute for that.
+        before: Python code to run first in each process, for negative controls.
         environment: variables to add.
 
     Returns:
@@ -130,34 +169,66 @@ def run_stages(
     """
     graph = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     variables = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"} | dict(environment or {})
-    for stage in stages:
-        python, *arguments = shlex.split(graph[stage]["cmd"])
-        if (python, arguments[0]) != ("python", "-m"):
-            raise InputError(f"cmd of {stage}", expected="python -m ...", received=python, hint="Correct dvc.yaml.")
-        code = (
-            f"import runpy, sys\nsys.argv = {arguments[1:]!r}\n"
-            f"from digits.model import machine\nmachine.cores = lambda: {processor.threads}\n{before}\n"
-            f"runpy.run_module({arguments[1]!r}, run_name='__main__', alter_sys=True)"
-        )
-        command = [*_prefix(processor, folder), sys.executable, "-c", code]
+    for group in [stages] if together else [[stage] for stage in stages]:
+        program = "\n".join(_call(graph[stage]["cmd"]) for stage in group)
+        code = _PROGRAM.format(threads=processor.threads, environment=_capped(processor), before=before) + program
+        command = [*_python(processor, folder, root), "-c", code]
         result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
         if result.returncode:
-            raise RuntimeError(f"{stage} on {processor}: {result.stdout}\n{result.stderr}")
+            raise RuntimeError(f"{', '.join(group)} on {processor}: {result.stdout}\n{result.stderr}")
     return {str(path.relative_to(folder)): file_hash(path) for path in outputs(graph, folder) if path.exists()}
 
 
-def _prefix(processor: Processor, folder: Path) -> Sequence[str]:
+#: What a process does before its stages. A variable that is set outside of it would be removed.
+_PROGRAM = """
+import runpy, sys
+from digits.model import determinism, machine
+machine.cores = lambda: {threads}
+determinism.ENVIRONMENT |= {environment}
+def call(*arguments):
+    sys.argv = list(arguments)
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
+{before}
+"""
+
+
+def _call(command: str) -> str:
+    """Python code for a stage's command, `python -m ...`."""
+    python, *arguments = shlex.split(command)
+    if (python, arguments[0]) != ("python", "-m"):
+        raise InputError(command, expected="python -m ...", received=python, hint="Correct dvc.yaml.")
+    return f"call(*{arguments[1:]!r})"
+
+
+def _capped(processor: Processor) -> dict[str, str]:
+    """The variable that holds oneDNN to an instruction set."""
+    return {} if processor.isa is None else {"ONEDNN_MAX_CPU_ISA": processor.isa}
+
+
+def _python(processor: Processor, folder: Path, root: Path) -> Sequence[str]:
+    """The command that is Python on a processor.
+
+    Raises:
+        InputError: it is emulated, and the emulator is not installed.
+    """
     if processor.model is None:
-        return ()
-    program = emulator()
-    if program is None:  # running natively in its place would prove nothing
-        raise _no_emulator()
+        return (sys.executable,)
+    program = emulator(processor.architecture)
+    if program is None:
+        hint = "Install qemu-user."
+        raise InputError(processor.name, expected="QEMU's user emulator", received="none", hint=hint)
+    if processor.architecture == "arm64":
+        return (str(arm64_python(root)),)
     if processor.l1_kib == 48:
         copy = folder / "qemu-48k"
         if not copy.exists():
             with_l1_of_48_kib(Path(program), copy)
         program = str(copy)
-    return (program, "-cpu", processor.model)
+    return (program, "-cpu", processor.model, sys.executable)
 
 
 def outputs(graph: dict[str, Any], folder: Path) -> list[Path]:
@@ -168,42 +239,47 @@ def outputs(graph: dict[str, Any], folder: Path) -> list[Path]:
     return [folder / (entry if isinstance(entry, str) else next(iter(entry))) for entry in named]
 
 
-def prove(processors: Sequence[Processor], *, root: Path, model: str) -> list[dict[str, Any]]:
-    """Run the stages with a network on each processor, two at a time, and tell what came out.
+def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict[str, Any]]]:
+    """Run the stages with each network on each processor, two at a time.
 
     Returns:
-        A row per processor: its name, threads, L1 cache, seconds, and the SHA-256 of each output.
+        By network, a row per processor: its fields, the seconds that it took, and the SHA-256 of each output.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        sample = Path(temporary) / "sample"
-        make_sample(root, sample, model)
 
-        def row(index: int, processor: Processor) -> dict[str, Any]:
-            start = time.monotonic()
-            folder = Path(shutil.copytree(sample, Path(temporary) / str(index)))
+        def row(model: str, index: int) -> dict[str, Any]:
+            start, processor = time.monotonic(), processors[index]
+            folder = Path(temporary) / f"{model} {index}"
+            make_sample(root, folder, model)
             hashes = run_stages(processor, folder, root=root)
             seconds = round(time.monotonic() - start)
-            sys.stdout.write(
-                f"{model} on {processor.name}, {processor.threads} threads: {hashes['data/model.keras'][:16]}\n"
-            )
+            found = f"{processor.threads} threads: {hashes['data/model.keras'][:16]}, {seconds} s"
+            sys.stdout.write(f"{model}, {processor.name}, {found}\n")
+            sys.stdout.flush()
             return processor._asdict() | {"seconds": seconds, "sha256": hashes}
 
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(row, range(len(processors)), processors))
+        pool = ThreadPoolExecutor(2)
+        try:
+            jobs = {model: [pool.submit(row, model, index) for index in range(len(processors))] for model in SAMPLES}
+            return {model: [job.result() for job in rows] for model, rows in jobs.items()}
+        finally:
+            pool.shutdown(cancel_futures=True)  # the first failure ends it
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m digits.verify.processors", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the table to write, .json")
     args = parser.parse_args()
-    if emulator() is None:
-        raise _no_emulator()
+    root = Path.cwd()
+    if hint := missing(root):
+        raise InputError("emulated processors", expected="QEMU and an arm64 Python", received="not both", hint=hint)
+    if not emulated():
+        sys.stdout.write(f"This machine is {HERE}: no x86-64 processor is emulated on it.\n")
     proof = {}
-    for model, sample in SAMPLES.items():
-        rows = prove((*NATIVE, *EMULATED), root=Path.cwd(), model=model)
+    for model, rows in prove((*natively(), *emulated()), root=root).items():
         if any(row["sha256"] != rows[0]["sha256"] for row in rows):
             raise InputError(model, expected="one hash", received="several", hint="See docs/reproducibility.md.")
-        proof[model] = sample | {"params": study_params(Path("params.yaml"), model), "runs": rows}
+        proof[model] = SAMPLES[model] | {"params": study_params(Path("params.yaml"), model), "runs": rows}
     write_json(args.out, proof)
 
 

@@ -35,18 +35,6 @@ def saved(model: Any, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_without_softmax_gives_the_logits(features: NDArray[np.float32]) -> None:
-    import keras
-    import tensorflow as tf
-
-    from digits.model import archive
-
-    model = small()
-    logits = archive.without_softmax(model)(features)
-    np.testing.assert_allclose(tf.nn.softmax(logits), model(features), rtol=1e-5)
-    assert model.layers[-1].activation is keras.activations.softmax
-
-
 def test_two_saves_of_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
     model, twin, other = small(), small(), small()
     twin.set_weights(model.get_weights())

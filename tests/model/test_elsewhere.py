@@ -17,16 +17,20 @@ determinism.configure(seed=3)
 import keras
 import tensorflow as tf
 from digits.model import archive
-from digits.model.fit import fit
+from digits.model.check import deviations
+from digits.model.fit import fit, log_probabilities
 from digits.model.networks import Recipe
 
 features, labels = tf.random.stateless_uniform((60, 16), [1, 2]), tf.range(60) % 3
-layers = [keras.Input((16,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "softmax")]
-network = keras.Sequential(layers, name="theirs")
+layers = [keras.layers.Reshape((4, 4, 1)), keras.layers.Conv2D(5, 2), keras.layers.Flatten()]
+layers += [keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "softmax")]
+network = keras.Sequential([keras.Input((16,)), *layers], name="theirs")
 recipe = Recipe("adam", 0.01, epochs=2, batch_size=20, shards=2, seed=3)
+assert deviations(network, recipe, images=60) == []
 history = fit(network, (features, labels), None, recipe, verbose=0)
 archive.save(network, Path(sys.argv[1]))
 assert len(history["loss"]) == 2
+Path(sys.argv[1]).with_suffix(".bytes").write_bytes(log_probabilities(network, rows=60)(features.numpy()).tobytes())
 """
 
 
@@ -55,7 +59,8 @@ def test_the_model_room_works_in_another_project(tmp_path: Path) -> None:
     project = strangers_project(tmp_path / "theirs", taken_along())
     for name in ("a.keras", "b.keras"):
         run_ok(sys.executable, "theirs.py", name, cwd=project)
-    assert (project / "a.keras").read_bytes() == (project / "b.keras").read_bytes()
+    for suffix in ("keras", "bytes"):
+        assert (project / f"a.{suffix}").read_bytes() == (project / f"b.{suffix}").read_bytes()
 
 
 def test_without_one_of_its_parts_it_does_not(tmp_path: Path) -> None:

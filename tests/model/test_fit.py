@@ -15,7 +15,7 @@ from tests.support.memory import linux_only
 from tests.support.networks import convnet, dense
 from tests.support.project import Arrays
 
-Batch = tuple[Any, Any]
+Data = tuple[Any, Any]
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +28,12 @@ def tf(tensorflow: Any) -> Any:
 
 
 @pytest.fixture
-def batch(tf: Any, digits: Arrays) -> Batch:
+def batch(tf: Any, digits: Arrays) -> Data:
     """Features [600, 784] and labels [600] of the small sample."""
     return tf.constant(to_features(digits["x_train"].astype(np.uint8))), tf.constant(digits["y_train"].astype(np.int32))
 
 
-def train(batch: Batch, model: Any, validation: Batch | None = None, **changes: Any) -> Any:
+def train(batch: Data, model: Any, validation: Data | None = None, **changes: Any) -> Any:
     """The history of a training with four shards for one epoch."""
     from digits.model.fit import fit
 
@@ -51,7 +51,7 @@ def weights(model: Any) -> bytes:
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd"])
-def test_training_learns(batch: Batch, optimizer: str) -> None:
+def test_training_learns(batch: Data, optimizer: str) -> None:
     rate = 0.1 if optimizer == "sgd" else 0.001
     history = train(batch, small(64), optimizer=optimizer, learning_rate=rate, epochs=5)
     assert set(history) == {"loss", "accuracy"}
@@ -60,13 +60,13 @@ def test_training_learns(batch: Batch, optimizer: str) -> None:
     assert history["accuracy"][-1] > 0.6
 
 
-def test_the_convnet_learns(batch: Batch) -> None:
+def test_the_convnet_learns(batch: Data) -> None:
     model = convnet().build((28, 28), 10)
     history = train(batch, model, optimizer="adam", learning_rate=0.003, epochs=6, batch_size=32)
     assert history["accuracy"][-1] > 0.7
 
 
-def test_a_step_equals_the_step_of_plain_keras(batch: Batch) -> None:
+def test_a_step_equals_the_step_of_plain_keras(batch: Data) -> None:
     """The shards are an order of adding, not another method: one step agrees with Keras's own to rounding."""
     import keras
 
@@ -87,7 +87,7 @@ def test_a_step_equals_the_step_of_plain_keras(batch: Batch) -> None:
         assert np.abs(mine - start).max() > 1e-4  # both moved
 
 
-def test_equal_seeds_give_equal_bits_and_others_do_not(batch: Batch) -> None:
+def test_equal_seeds_give_equal_bits_and_others_do_not(batch: Data) -> None:
     def trained(seed: int) -> bytes:
         import keras
 
@@ -99,19 +99,24 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(batch: Batch) -> None:
     assert trained(1) == trained(1) != trained(2)
 
 
-def test_the_order_of_adding_the_shards_counts(tf: Any, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_adding_the_shards_counts(batch: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    from digits.model import arithmetic
+
+    features = batch[0][:, 200:368]  # so few that every product is a single chain: nothing else is added in order
+
     def trained() -> bytes:
         import keras
 
         keras.utils.set_random_seed(0)
-        model = small()
-        train(batch, model, shards=4)
+        model = dense().build((12, 14), 10)
+        train((features, batch[1]), model, shards=4)
         return weights(model)
 
-    in_order, add_n = trained(), tf.add_n
-    assert trained() == in_order
-    monkeypatch.setattr(tf, "add_n", lambda parts: add_n(parts[::-1]))
-    assert trained() != in_order
+    in_order = arithmetic.in_order
+    expected = trained()
+    assert trained() == expected
+    monkeypatch.setattr(arithmetic, "in_order", lambda terms: in_order(terms[::-1]))
+    assert trained() != expected
 
 
 def test_a_mapped_file_is_not_copied_and_not_changed(tmp_path: Path) -> None:
@@ -143,10 +148,38 @@ def test_an_array_that_cannot_be_used_in_place_is_copied(tf: Any, rows: int) -> 
 def test_batches_in_order_hold_every_row(tf: Any) -> None:
     from digits.model.fit import in_order
 
-    dataset = in_order(tf.range(10), tf.range(10, 20), batch_size=4)
-    assert [rows.numpy().tolist() for rows, _ in dataset] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert [labels.numpy().tolist() for _, labels in dataset][-1] == [18, 19]
+    dataset = in_order((tf.range(10)[:, None], tf.range(10, 20)), rows=4)
+    found = [[part.numpy().ravel().tolist() for part in batch] for batch in dataset]
+    assert [rows for rows, _, _ in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]
+    assert found[-1][1:] == [[18, 19, 0, 0], [1, 1, 0, 0]]
     assert len(dataset) == 3
+
+
+def test_a_set_of_fewer_rows_is_one_batch_without_fillers(tf: Any) -> None:
+    from digits.model.fit import in_order
+
+    (only,) = in_order((tf.zeros((5, 2)), tf.range(5)), rows=1000)
+    assert [part.shape.as_list() for part in only] == [[5, 2], [5], [5]]
+    assert float(tf.reduce_sum(only[2])) == 5
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_a_batch_is_filled_up_with_zeros(tf: Any, count: int) -> None:
+    from digits.model.fit import filled
+
+    features, labels, real = filled(tf.ones((count, 3)), tf.ones(count, tf.int32), 4)
+    expected = [1] * count + [0] * (4 - count)
+    assert features.numpy().tolist() == [[one] * 3 for one in expected]
+    assert labels.numpy().tolist() == real.numpy().tolist() == expected
+
+
+def test_every_batch_has_the_same_shape(tf: Any) -> None:
+    """The last one too: its rows are filled up to those of the others."""
+    from digits.model.fit import batches
+
+    dataset = batches((tf.ones((11, 3)), tf.zeros(11, tf.int32)), batch_size=4, rows=6, seed=0)
+    assert [part.shape.as_list() for part in dataset.element_spec] == [[6, 3], [6], [6]]
+    assert [int(tf.reduce_sum(real)) for _, _, real in dataset] == [4, 4, 3]
 
 
 def peak_of_first_batch(dataset: Any) -> int:
@@ -163,11 +196,11 @@ def peak_of_first_batch(dataset: Any) -> int:
 class Bare:
     """Tensors that stand in the dataset's graph, as they would without `fit.wrapped`."""
 
-    def __init__(self, *tensors: Any) -> None:
-        self.tensors = tensors
+    def __init__(self, data: Data) -> None:
+        self.data = data
 
-    def get_value(self) -> tuple[Any, ...]:
-        return self.tensors
+    def get_value(self) -> Data:
+        return self.data
 
 
 @linux_only
@@ -181,10 +214,10 @@ def test_an_iterator_holds_no_second_copy_of_the_features(
     np.lib.format.open_memmap(tmp_path / "features.npy", "w+", np.float32, (rows, 784))  # a hole: no disk is used
     features = fit.tensor(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read())
     assert float(tf.reduce_sum(features)) == 0  # from here on, all of them are in memory
-    options = {"batch_size": 128} | ({"seed": 0} if kind == "batches" else {})
+    options = {"rows": 128} | ({"batch_size": 128, "seed": 0} if kind == "batches" else {})
 
     def peak() -> int:
-        return peak_of_first_batch(getattr(fit, kind)(features, tf.zeros(rows, tf.int32), **options))
+        return peak_of_first_batch(getattr(fit, kind)((features, tf.zeros(rows, tf.int32)), **options))
 
     assert peak() < size / 4
     monkeypatch.setattr(fit, "wrapped", Bare)
@@ -194,20 +227,20 @@ def test_an_iterator_holds_no_second_copy_of_the_features(
 def test_no_thread_tunes_a_dataset(tf: Any) -> None:
     from digits.model.fit import batches, in_order
 
-    common = (tf.range(10), tf.range(10))
-    for dataset in (batches(*common, batch_size=4, seed=0), in_order(*common, batch_size=4)):
+    data = (tf.range(10)[:, None], tf.range(10))
+    for dataset in (batches(data, batch_size=4, rows=4, seed=0), in_order(data, rows=4)):
         assert dataset.options().autotune.enabled is False
     assert tf.data.Dataset.range(10).options().autotune.enabled is not False  # TensorFlow's own choice
 
 
 @pytest.mark.parametrize(("count", "batch_size", "shards"), [(600, 128, 4), (5, 4, 4), (3, 8, 16), (1, 1, 1)])
-def test_every_image_counts_once_an_epoch(tf: Any, batch: Batch, count: int, batch_size: int, shards: int) -> None:
+def test_every_image_counts_once_an_epoch(tf: Any, batch: Data, count: int, batch_size: int, shards: int) -> None:
     from digits.model.fit import batches
 
     seen: list[int] = []
-    dataset = batches(tf.range(count), batch[1][:count], batch_size=batch_size, seed=0)
-    for rows, _ in dataset:
-        seen += rows.numpy().tolist()
+    dataset = batches((tf.range(count)[:, None], batch[1][:count]), batch_size=batch_size, rows=batch_size, seed=0)
+    for rows, _, real in dataset:
+        seen += rows.numpy()[real.numpy() == 1, 0].tolist()
     assert sorted(seen) == list(range(count))
     history = train((batch[0][:count], batch[1][:count]), small(), batch_size=batch_size, shards=shards)
     right = history["accuracy"][0] * count
@@ -218,24 +251,34 @@ def test_every_image_counts_once_an_epoch(tf: Any, batch: Batch, count: int, bat
 def test_each_epoch_has_another_order(tf: Any) -> None:
     from digits.model.fit import batches
 
-    dataset = batches(tf.range(100), tf.range(100), batch_size=100, seed=0)
-    first, second = (next(iter(dataset))[0].numpy().tolist() for _ in range(2))
+    dataset = batches((tf.range(100)[:, None], tf.range(100)), batch_size=100, rows=100, seed=0)
+    first, second = (next(iter(dataset))[1].numpy().tolist() for _ in range(2))
     assert first != second
     assert sorted(first) == sorted(second) == list(range(100))
 
 
-def test_the_loss_is_the_mean_over_all_images(tf: Any, batch: Batch) -> None:
-    from digits.model.archive import without_softmax
-
+def test_the_loss_is_the_mean_over_all_images(batch: Data) -> None:
     features, labels = batch[0][:100], batch[1][:100]
     model = small()
-    log_probabilities = tf.nn.log_softmax(without_softmax(model)(features)).numpy()
-    expected = -log_probabilities[np.arange(100), labels.numpy()].mean()
+    expected = -np.log(model(features).numpy())[np.arange(100), labels.numpy()].mean()
     history = train((features, labels), model, batch_size=30, optimizer="sgd", learning_rate=1e-9)
     assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_validation_split_has_its_own_history(batch: Batch) -> None:
+def test_fillers_count_neither_in_loss_nor_in_accuracy(batch: Data) -> None:
+    """Zeros of class 0, which the network gets right: they would raise the accuracy."""
+    import keras
+
+    model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(2, "softmax", bias_initializer="zeros")])
+    model.set_weights([np.zeros((784, 2), np.float32), np.array([1, 0], np.float32)])
+    features, labels = batch[0][:5] * 0, np.ones(5, np.int32)
+    history = train((features, labels), model, (features, labels), batch_size=5, shards=4, learning_rate=1e-9)
+    for name in ("loss", "val_loss"):
+        assert history[name] == [pytest.approx(np.log1p(np.e), rel=1e-6)]
+    assert history["accuracy"] == history["val_accuracy"] == [0]
+
+
+def test_a_validation_split_has_its_own_history(batch: Data) -> None:
     split = (batch[0][500:], batch[1][500:])
     history = train((batch[0][:500], batch[1][:500]), small(), split, epochs=2, batch_size=64, shards=2)
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
@@ -258,7 +301,7 @@ def test_the_rate_rises_and_falls_in_straight_lines(tf: Any, steps: int, warmup:
     assert [float(schedule(tf.constant(step))) for step in range(steps)] == pytest.approx(rates)
 
 
-def test_the_rate_of_each_step_reaches_the_optimizer(batch: Batch) -> None:
+def test_the_rate_of_each_step_reaches_the_optimizer(batch: Data) -> None:
     """SGD with all images at once: a rise over two steps is one step at a quarter of the peak and one at three."""
     start, rising, stepwise = small(), small(), small()
     for model in (rising, stepwise):
@@ -272,7 +315,7 @@ def test_the_rate_of_each_step_reaches_the_optimizer(batch: Batch) -> None:
         assert np.abs(found - first).max() > 1e-4
 
 
-def test_every_warped_image_keeps_its_label(tf: Any, batch: Batch) -> None:
+def test_every_warped_image_keeps_its_label(tf: Any, batch: Data) -> None:
     """As many bright pixels in the middle as the label says tens of: a small warp hardly changes their sum."""
     from digits.model.fit import batches
 
@@ -280,25 +323,48 @@ def test_every_warped_image_keeps_its_label(tf: Any, batch: Batch) -> None:
     bright = tf.cast(tf.range(784)[None, :] - 380 < 10 * (labels[:, None] + 1), tf.float32)
     features = bright * tf.cast(tf.range(784)[None, :] >= 380, tf.float32)
     seen = 0
-    for rows, found in batches(features, labels, batch_size=40, seed=0, warp=Warp(1, 0.01)):
-        np.testing.assert_allclose(tf.reduce_sum(rows, 1), 10 * (found.numpy() + 1), rtol=0.3, atol=3)
-        seen += len(rows)
+    warp = Warp(28, 28, 1, 0.01)
+    for rows, found, real in batches((features, labels), batch_size=40, rows=40, seed=0, warp=warp):
+        expected = 10 * (found.numpy() + 1) * real.numpy()
+        np.testing.assert_allclose(tf.reduce_sum(rows, 1), expected, rtol=0.3, atol=3)
+        seen += int(tf.reduce_sum(real))
     assert seen == 100
 
 
-def test_an_image_is_warped_differently_in_every_epoch(batch: Batch) -> None:
+def test_an_image_is_warped_differently_in_every_epoch(batch: Data) -> None:
     from digits.model.fit import batches
 
-    dataset = batches(batch[0][:100], batch[1][:100], batch_size=100, seed=0, warp=Warp(1, 0.1))
+    data = (batch[0][:100], batch[1][:100])
+    dataset = batches(data, batch_size=100, rows=100, seed=0, warp=Warp(28, 28, 1, 0.1))
     first, second, third = ({bytes(row) for row in next(iter(dataset))[0].numpy()} for _ in range(3))
     assert len(first) == len(second) == 100
     assert first.isdisjoint(second)
     assert third.isdisjoint(first | second)
 
 
-def test_the_warp_of_the_recipe_reaches_the_training(batch: Batch) -> None:
+def test_the_warp_of_the_recipe_reaches_the_training(batch: Data) -> None:
     start, plain, warped = small(), small(), small()
-    for model, warp in ((plain, None), (warped, Warp(1, 0.1))):
+    for model, warp in ((plain, None), (warped, Warp(28, 28, 1, 0.1))):
         model.set_weights(start.get_weights())
         train(batch, model, warp=warp)
     assert weights(plain) != weights(warped)
+
+
+@pytest.mark.parametrize("network", [dense, convnet])
+def test_log_probabilities_are_those_of_keras(network: Any, batch: Data) -> None:
+    from digits.model.fit import log_probabilities
+
+    model = network().build((28, 28), 10)
+    found = log_probabilities(model, 33)(batch[0][:33].numpy())
+    np.testing.assert_allclose(found, np.log(model(batch[0][:33])), atol=1e-5)
+
+
+def test_rows_that_are_predicted_together_change_no_bit(batch: Data) -> None:
+    from digits.model.fit import log_probabilities
+
+    model, features = small(), batch[0][:50].numpy()
+    together = log_probabilities(model, 50)(features)
+    one_by_one = log_probabilities(model, 1)
+    for rows in (50, 51, 200):
+        np.testing.assert_array_equal(log_probabilities(model, rows)(features[:7]), together[:7])
+    np.testing.assert_array_equal(np.concatenate([one_by_one(features[k : k + 1]) for k in range(50)]), together)

@@ -63,7 +63,7 @@ def test_the_convnet_sees_the_image(digits: Arrays) -> None:
 def test_the_recipe_of_the_dense_network() -> None:
     section = dense(optimizer="sgd", learning_rate=0.5, epochs=9, batch_size=33)
     train = TRAIN.model_copy(update={"seed": 5, "shards": 3})
-    assert section.recipe(train) == Recipe(
+    assert section.recipe(train, (28, 28)) == Recipe(
         optimizer="sgd", learning_rate=0.5, epochs=9, batch_size=33, shards=3, seed=5, warmup=None, warp=None
     )
 
@@ -72,7 +72,7 @@ def test_the_recipe_of_the_convnet() -> None:
     section = convnet(
         optimizer="sgd", learning_rate=0.5, epochs=9, batch_size=33, warmup=0.5, shift=3.0, distortion=0.25
     )
-    assert section.recipe(TRAIN.model_copy(update={"seed": 5, "shards": 3})) == Recipe(
+    assert section.recipe(TRAIN.model_copy(update={"seed": 5, "shards": 3}), (20, 32)) == Recipe(
         optimizer="sgd",
         learning_rate=0.5,
         epochs=9,
@@ -80,7 +80,7 @@ def test_the_recipe_of_the_convnet() -> None:
         shards=3,
         seed=5,
         warmup=0.5,
-        warp=Warp(shift=3.0, distortion=0.25),
+        warp=Warp(height=20, width=32, shift=3.0, distortion=0.25),
     )
 
 
@@ -103,7 +103,7 @@ def test_each_parameter_counts(name: str) -> None:
     """A value that nothing reads would be a parameter without effect."""
 
     def effect(section: Network, train: Train = TRAIN) -> tuple[object, ...]:
-        return section.recipe(train), section.build((28, 28), 10).count_params()
+        return section.recipe(train, (28, 28)), section.build((28, 28), 10).count_params()
 
     for parameter in type(SECTIONS[name]).model_fields:
         changed = SECTIONS[name].model_copy(update={parameter: OTHER[parameter]})

@@ -11,7 +11,7 @@ from digits.model.warp import Warp
 from tests.support.project import Arrays
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
-STILL, USUAL = Warp(shift=0, distortion=0), Warp(shift=1, distortion=0.1)
+STILL, USUAL = Warp(28, 28, shift=0, distortion=0), Warp(28, 28, shift=1, distortion=0.1)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_bounds_of_zero_leave_every_image_as_it_is(features: NDArray[np.float32]
 
 
 def test_a_shift_moves_each_image_by_at_most_that(features: NDArray[np.float32]) -> None:
-    moved = centres(warped(Warp(shift=2, distortion=0), features)) - centres(features)
+    moved = centres(warped(Warp(28, 28, shift=2, distortion=0), features)) - centres(features)
     assert np.abs(moved).max() < 2.01
     assert np.abs(moved).max() > 1.5
     assert len(np.unique(moved.round(3), axis=0)) == len(features)  # each its own way
@@ -48,7 +48,7 @@ def test_a_shift_moves_each_image_by_at_most_that(features: NDArray[np.float32])
 def test_a_distortion_keeps_the_centre_and_changes_the_form() -> None:
     dot = np.zeros((1, 28, 28), np.float32)
     dot[:, 13:15, 13:15] = 1
-    middle = warped(Warp(shift=0, distortion=0.3), np.repeat(dot.reshape(1, 784), 50, axis=0))
+    middle = warped(Warp(28, 28, shift=0, distortion=0.3), np.repeat(dot.reshape(1, 784), 50, axis=0))
     np.testing.assert_allclose(centres(middle), 13.5, atol=1e-4)
     assert len(np.unique(middle, axis=0)) == 50
 
@@ -72,7 +72,7 @@ def test_it_interpolates_as_this_plain_program_does(features: NDArray[np.float32
 
 
 def test_values_stay_in_range_and_shape(features: NDArray[np.float32]) -> None:
-    result = warped(Warp(shift=14, distortion=0.5), features)
+    result = warped(Warp(28, 28, shift=14, distortion=0.5), features)
     assert result.shape == features.shape
     assert result.dtype == np.float32
     assert 0 <= result.min() <= result.max() <= 1

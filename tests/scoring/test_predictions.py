@@ -10,7 +10,7 @@ from digits.data.splits import Split, open_split
 from digits.model import machine
 from digits.scoring.predictions import predict
 from tests.support.arrays import sample_dataset, write_prepared
-from tests.support.networks import dense
+from tests.support.networks import convnet, dense
 from tests.support.project import Arrays
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -35,6 +35,13 @@ def test_every_image_is_predicted_in_order(model: Any, split: Split, batch_size:
     assert found.log_probabilities.shape == (100, 10)
     np.testing.assert_allclose(np.exp(found.log_probabilities), model(split.features.read()), atol=1e-6)
     np.testing.assert_array_equal(found.labels, split.labels)
+
+
+@pytest.mark.parametrize("network", [dense, convnet])
+def test_the_batch_size_changes_no_bit(network: Any, split: Split) -> None:
+    model = network().build((28, 28), 10)
+    found = {predict(model, split, batch_size).log_probabilities.tobytes() for batch_size in (1, 33, 100, 1000)}
+    assert len(found) == 1
 
 
 def test_the_number_of_cores_changes_no_bit(model: Any, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

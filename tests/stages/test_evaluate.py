@@ -65,7 +65,7 @@ def test_every_image_counts_whatever_the_batch_size(folder: Path) -> None:
         assert sorted(path.name for path in out.iterdir()) == sorted(NAMES)
         assert len(read_csv(out / "confusion.csv")) == 100
         results.append(json.loads((out / "scores.json").read_text()))
-    assert results[0]["test"]["accuracy"] == results[1]["test"]["accuracy"] == results[2]["test"]["accuracy"]
+    assert results[0] == results[1] == results[2]
     assert (results[0]["test"]["accuracy"] * 100) % 1 == pytest.approx(0)
 
 

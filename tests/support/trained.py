@@ -26,6 +26,6 @@ def train_model(path: Path) -> Path:
         images, labels = mnist["x_train"][:IMAGES], mnist["y_train"][:IMAGES]
     model = NETWORK.build((28, 28), 10)
     training = tf.constant(to_features(images)), tf.constant(labels.astype(np.int32))
-    fit(model, training, None, NETWORK.recipe(TRAIN), verbose=0)
+    fit(model, training, None, NETWORK.recipe(TRAIN, (28, 28)), verbose=0)
     archive.save(model, path)
     return path

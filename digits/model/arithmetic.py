@@ -1,0 +1,212 @@
+"""The arithmetic of training and evaluation: every sum has a stated order, so that every processor gives the same bits.
+
+Only these operations of IEEE 754 are used, in float32, each rounded to nearest on its own: add, subtract, multiply,
+divide, square root, maximum, comparison, conversion between integers and floats. Products alone fuse multiply and add:
+
+- A **chain** is what each element of a short product is: acc = fma(a, b, acc) over the inner dimension in order, from
+  zero. TensorFlow's kernels compute it (oneDNN's for AVX2 and AVX-512, Eigen's for NEON), if the shape lets them.
+- A **product** is a sum of chains in order: `lengths` cuts the inner dimension.
+- A **fold** is any other sum: the second half is added to the first, until one row is left.
+
+docs/reproducibility.md has the whole definition on a page; tests/support/reference.py is a second implementation of it,
+in NumPy.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+#: The longest chain, a multiple of ROWS. Kernels cut a longer inner dimension at a length that they choose by the size
+#: of the L1 data cache: of those seen, the shortest is 192 (16 KiB, under qemu-aarch64), then 196 (AVX2, 32 KiB).
+LONGEST = 168
+
+#: The kernel for AVX2 computes 6 rows by 16 columns at a time, that for NEON 8 rows. At edges of another size some
+#: leave the chain. So a product has a multiple of 24 rows and of 16 columns; what is missing are zeros, which change
+#: no other element. The check finds a machine on which this is not enough.
+ROWS, COLUMNS = 24, 16
+
+#: Chains that stand one by one in TensorFlow's graph. More of them, of huge batches, are computed in a loop.
+UNROLLED = 256
+
+
+def lengths(count: int) -> list[int]:
+    """Cut an inner dimension: into as few chains as possible, of equal lengths but for the last.
+
+    Returns:
+        At most LONGEST each, all but the last the same multiple of ROWS.
+    """
+    chains = -(-count // LONGEST)
+    length = rounded_up(-(-count // chains), ROWS)
+    return [min(length, count - start) for start in range(0, count, length)]
+
+
+def rounded_up(count: int, multiple: int) -> int:
+    """The least multiple that is not less than `count`."""
+    return -(-count // multiple) * multiple
+
+
+def padded(tensor: tf.Tensor, axis: int, multiple: int) -> tf.Tensor:
+    """Zeros after the end of an axis of a matrix, up to a multiple."""
+    missing = -tensor.shape[axis] % multiple
+    if not missing:
+        return tensor
+    return tf.pad(tensor, [[0, missing], [0, 0]] if axis == 0 else [[0, 0], [0, missing]])
+
+
+def chains(a: tf.Tensor, b: tf.Tensor, *, transpose_a: bool = False, transpose_b: bool = False) -> tf.Tensor:
+    """The matrix product, one chain an element: [m, k] and [k, n] to [m, n], either of them stored transposed.
+
+    The inner dimension must be at most LONGEST.
+    """
+    rows, columns = a.shape[1 if transpose_a else 0], b.shape[0 if transpose_b else 1]
+    a = padded(a, 1 if transpose_a else 0, ROWS)
+    b = padded(b, 0 if transpose_b else 1, COLUMNS)
+    whole = tf.linalg.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+    if whole.shape[1] != columns:
+        return whole[:rows, :columns]
+    return whole[:rows] if whole.shape[0] != rows else whole  # the first rows of a matrix are not copied
+
+
+def in_order(terms: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum of tensors of equal shape, one after the other."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def product(a: Sequence[tf.Tensor], b: Sequence[tf.Tensor], *, transpose_b: bool = False) -> tf.Tensor:
+    """The product of [m, k] and [k, n], both already cut along k: [m, n]."""
+    return in_order([chains(left, right, transpose_b=transpose_b) for left, right in zip(a, b, strict=True)])
+
+
+def product_over_rows(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """The product of a transposed and b, whose inner dimension are the rows: [r, m] and [r, n] to [m, n]."""
+    cut = lengths(a.shape[0])
+    if len(cut) > UNROLLED:
+        return _product_over_rows_in_loop(a, b, cut)
+    parts = zip(tf.split(a, cut), tf.split(b, cut), strict=True)
+    return in_order([chains(left, right, transpose_a=True) for left, right in parts])
+
+
+def _product_over_rows_in_loop(a: tf.Tensor, b: tf.Tensor, cut: list[int]) -> tf.Tensor:
+    """The same; zeros make the last chain as long as the others, which changes no sum."""
+    a, b = padded(a, 0, cut[0]), padded(b, 0, cut[0])
+
+    def term(start: tf.Tensor) -> tf.Tensor:
+        left, right = (tf.ensure_shape(whole[start : start + cut[0]], (cut[0], whole.shape[1])) for whole in (a, b))
+        return chains(left, right, transpose_a=True)
+
+    def add(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return start + cut[0], total + term(start)
+
+    start = tf.constant(cut[0])
+    return tf.while_loop(lambda start, _: start < a.shape[0], add, (start, term(tf.constant(0))))[1]
+
+
+def fold(rows: tf.Tensor) -> tf.Tensor:
+    """The sum over the first axis, [r, ...] to [...]: the second half is added to the first, until one row is left.
+
+    The first half has one row more if the number is odd; this row stays as it is.
+    """
+    while rows.shape[0] > 1:
+        count, half = rows.shape[0], rows.shape[0] // 2
+        paired = rows[:half] + rows[count - half :]
+        rows = tf.concat([paired, rows[half : count - half]], 0) if count % 2 else paired
+    return rows[0]
+
+
+@tf.custom_gradient
+def dense(inputs: tf.Tensor, bias: tf.Tensor, *kernels: tf.Tensor) -> Any:
+    """A dense layer before its activation: [n, features] to [n, units].
+
+    Args:
+        inputs: [n, features].
+        bias: [units].
+        kernels: the weights, [features, units], cut by rows as `lengths` says.
+    """
+    cut = [kernel.shape[0] for kernel in kernels]
+    count = inputs.shape[0]
+    parts = tf.split(padded(inputs, 0, ROWS), cut, axis=1)
+
+    def gradients(upstream: tf.Tensor) -> Any:
+        by_units = tf.split(upstream, lengths(upstream.shape[1]), axis=1)
+        to_inputs = [
+            product(by_units, tf.split(kernel, lengths(upstream.shape[1]), axis=1), transpose_b=True)
+            for kernel in kernels
+        ]
+        to_kernels = [product_over_rows(part[:count], upstream) for part in parts]
+        return tf.concat(to_inputs, 1), fold(upstream), *to_kernels
+
+    return product(parts, kernels)[:count] + bias, gradients
+
+
+#: log(2) as a sum of two numbers. The first has 9 significant bits, so that its product with an integer below 2**15 is
+#: exact (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980).
+LOG_2_HIGH = 355 / 512
+LOG_2_LOW = math.log(2) - LOG_2_HIGH
+
+#: Below this the exponential is taken to be zero: it would be less than the smallest normal number, which TensorFlow's
+#: threads take for zero as well.
+LEAST_EXPONENT = -87.0
+
+#: Coefficients of Taylor's series, from the highest power: the first term that is left out is below half a unit in the
+#: last place where the functions use them, for |x| <= log(2) / 2 and |x| <= 3 - 2 sqrt(2).
+EXPONENTIAL = tuple(1 / math.factorial(power) for power in range(7, -1, -1))
+AREA_TANGENT = tuple(2 / power for power in range(9, 0, -2))
+
+
+def horner(coefficients: Sequence[float], x: tf.Tensor) -> tf.Tensor:
+    """A polynomial from its coefficients, the highest power first: multiply, add, and so on."""
+    value = coefficients[0] * x + coefficients[1]
+    for coefficient in coefficients[2:]:
+        value = value * x + coefficient
+    return value
+
+
+def exponential(x: tf.Tensor) -> tf.Tensor:
+    """e**x for x in [-inf, 0], float32: 2**n times Taylor's polynomial of the rest, |rest| <= log(2) / 2."""
+    x = tf.maximum(x, LEAST_EXPONENT - 1)
+    n = tf.floor(x * (1 / math.log(2)) + 0.5)
+    rest = (x - n * LOG_2_HIGH) - n * LOG_2_LOW
+    power = tf.bitcast((tf.cast(n, tf.int32) + 127) * 2**23, tf.float32)  # 2**n: its exponent's bits
+    return tf.where(x < LEAST_EXPONENT, 0.0, horner(EXPONENTIAL, rest) * power)
+
+
+def logarithm(x: tf.Tensor) -> tf.Tensor:
+    """The natural logarithm for normal x > 0, float32: n log(2) + 2 artanh((m - 1) / (m + 1)), m near 1."""
+    bits = tf.bitcast(x, tf.int32)
+    # 0x3F3504F3 is the square root of 1/2: m lies between it and its double.
+    n = tf.bitwise.right_shift(bits - 0x3F3504F3, 23)
+    m = tf.bitcast(bits - n * 2**23, tf.float32)
+    n, t = tf.cast(n, tf.float32), (m - 1) / (m + 1)
+    return n * LOG_2_HIGH + (horner(AREA_TANGENT, t * t) * t + n * LOG_2_LOW)
+
+
+def log_softmax(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Logarithms of probabilities, and the probabilities: both [classes, n], of logits [n, classes]."""
+    scores = tf.transpose(logits)
+    scores = scores - tf.reduce_max(scores, axis=0)
+    powers = exponential(scores)
+    total = fold(powers)
+    return scores - logarithm(total), powers / total
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The losses, and the gradient of their weighted sum for the logits.
+
+    Args:
+        logits: [n, classes].
+        labels: integers, [n].
+        weights: [n].
+
+    Returns:
+        The losses times their weights, [n]; and (probability - target) * weight, [n, classes].
+    """
+    log_probabilities, probabilities = log_softmax(logits)
+    targets = tf.one_hot(labels, logits.shape[1], axis=0)
+    # All others of these terms are zeros.
+    losses = -fold(log_probabilities * targets)
+    return losses * weights, tf.transpose((probabilities - targets) * weights)

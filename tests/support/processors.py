@@ -1,0 +1,36 @@
+"""Samples on which the stages run natively and emulated, with the parameters of the recipe."""
+
+import json
+from pathlib import Path
+
+from digits.verify.processors import Processor, make_sample, run_stages
+from tests.support.project import ROOT, recipe_params
+
+MODEL = "data/model.keras"
+
+#: By network, a sample for tests. The batches do not divide the images, nor a kernel's tile the rows of half a batch.
+SMALL = {
+    "dense": {"train": 150, "test": 50, "epochs": 2, "batch_size": 100},
+    "convnet": {"train": 20, "test": 20, "epochs": 2, "batch_size": 14},
+}
+
+
+def write_recipe(root: Path) -> Path:
+    """Write the graph, the real digits and the parameters of the recipe into a folder, for `make_sample`."""
+    (root / "data").mkdir()
+    (root / "data" / "mnist.npz").symlink_to(ROOT / "data" / "mnist.npz")
+    (root / "dvc.yaml").symlink_to(ROOT / "dvc.yaml")
+    recipe_params(root)
+    return root
+
+
+def run_sample(recipe: Path, folder: Path, model: str, processor: Processor, *, together: bool) -> dict[str, str]:
+    """Run the four stages on the small sample of a network, in `folder`, which is made."""
+    make_sample(recipe, folder, model, SMALL[model])
+    return run_stages(processor, folder, root=ROOT, together=together)
+
+
+def recorded_deviations(folder: Path) -> list[str]:
+    """Why the training in a sample's folder may differ from others in bits, as it was recorded."""
+    record = json.loads((folder / "data" / "platform.json").read_text(encoding="utf-8"))
+    return list(record["may_differ_in_bits_because"])
