@@ -2,11 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# An environment is good if it says so itself, not if a file exists: so it is asked each time.
+ENVIRONMENT = digits/verify/environment.sh $(VENV) $(PYTHON) $< $@
+
+# What misleads Python or DVC if it stands in the shell: the first are Python's, the others a hook's. And what DVC asks for,
+# which a container may lack.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONWARNINGS
+unexport $(shell env -i PATH="$$PATH" git rev-parse --local-env-vars 2>/dev/null)
+export USER ?= $(shell id -u 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: arm64 help setup repro test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean demo \
-	report sweep typical-seed
+	gate report sweep typical-seed $(VENV)/runtime.stamp $(VENV)/dev.stamp
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +32,10 @@ PORT ?= 8000
 report: repro $(VENV)/dev.stamp ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail
 	@$(RUN) python -m digits.apps.report --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
 	--dataset data/raw/dataset.json --data data/prepared --platform data/platform.json --out report.html $(if $(AGAINST),--against '$(AGAINST)')
+
+gate: $(VENV)/runtime.stamp ## Fail if the model is worse than that of AGAINST=COMMIT: make gate AGAINST=origin/main
+	@$(RUN) python -m digits.verify --only freshness
+	@$(RUN) python -m digits.apps.gate --params params.yaml --lock dvc.lock --metrics metrics --seeds bench/results/seeds.json --against '$(AGAINST)'
 
 test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
 	@$(RUN) ruff format --check .
@@ -88,19 +99,11 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewe
 clean: ## Remove the virtual environment and what Git and DVC do not keep
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dvc_plots report.html
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("ERROR: $(PYTHON): expected Python \
-	3.11 to 3.13, for which TensorFlow has packages. Got %d.%d. Run make PYTHON=python3.12." % sys.version_info[:2])'
-	@echo "Setting up $(VENV) (a few minutes, once)"
-	@$(PYTHON) -m venv $(VENV)
-
-$(VENV)/runtime.stamp: requirements.lock | $(VENV)/bin/python
-	@$(PIP) -r requirements.lock
-	@touch $@
-
-$(VENV)/arm64/python: requirements.lock digits/verify/arm64.sh | $(VENV)/bin/python
-	@$(RUN) digits/verify/arm64.sh $(VENV)/arm64 requirements.lock
+$(VENV)/runtime.stamp: requirements.lock
+	@$(ENVIRONMENT)
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
-	@$(PIP) -r requirements-dev.lock
-	@touch $@
+	@$(ENVIRONMENT)
+
+$(VENV)/arm64/python: requirements.lock digits/verify/arm64.sh | $(VENV)/runtime.stamp
+	@$(RUN) digits/verify/arm64.sh $(VENV)/arm64 requirements.lock

@@ -26,10 +26,11 @@ from tqdm import tqdm
 
 from bench.chart import draw
 from bench.study import data_hashes
+from digits.common import machine
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import replacing, write_json
 from digits.common.params import read_document, set_params, study_params
-from digits.model import machine
+from digits.verify import git
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,7 +65,7 @@ def execute(command: Sequence[str], folder: Path, bin_folder: Path | None = None
     variables = {"PATH": path.lstrip(os.pathsep), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."}
     before, start = os.times(), time.perf_counter()
     result = subprocess.run(
-        command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False
+        command, cwd=folder, env=git.environment() | variables, capture_output=True, text=True, check=False
     )
     wall, after = time.perf_counter() - start, os.times()
     if result.returncode:
@@ -90,7 +91,7 @@ class Clock:
         program = folder / "python"
         program.write_text(
             f'#!/bin/sh\nstart=$(date +%s.%N)\n"{sys.executable}" "$@"\nstatus=$?\n'
-            f'echo "$2 $start $(date +%s.%N)" >> "{self.log}"\nexit $status\n'
+            f'echo "$start $(date +%s.%N) $*" >> "{self.log}"\nexit $status\n'
         )
         program.chmod(0o755)
 
@@ -98,13 +99,18 @@ class Clock:
         """Seconds of each stage since the last call."""
         lines = [line.split() for line in self.log.read_text().splitlines()]
         self.log.write_text("")
-        return {module.removeprefix("stages."): float(end) - float(start) for module, start, end in lines}
+        return {_stage(words): float(end) - float(start) for start, end, *words in lines}
+
+
+def _stage(words: Sequence[str]) -> str:
+    """The stage that a command runs."""
+    return next(word.removeprefix("stages.") for word in words if word.startswith("stages."))
 
 
 def prepare_clone(folder: Path) -> Path:
     """A clone of the last commit that has results of no stage: everything must run."""
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    git.git(folder.parent, "clone", "--quiet", str(ROOT), str(folder))
     (folder / "dvc.lock").unlink()
     shutil.rmtree(folder / "metrics")
     return folder

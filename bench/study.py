@@ -12,6 +12,9 @@ from digits.verify.lock import read_lock
 #: The committed parameters. A study runs in the top folder of the project.
 PARAMS = Path("params.yaml")
 
+#: The list of packages.
+PACKAGES = Path("requirements.lock")
+
 #: What `load` writes of a data set, but for the facts that it finds in it.
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 
@@ -53,7 +56,7 @@ def run_stage(stage: str, options: dict[str, Path], what: str) -> None:
         InputError: it failed.
     """
     words = [str(word) for option in options.items() for word in option]
-    command = [sys.executable, "-m", f"stages.{stage}", *words]
+    command = [sys.executable, "-m", "digits.common.locked", str(PACKAGES), f"stages.{stage}", *words]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise InputError(

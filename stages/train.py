@@ -103,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, output_is_log=True)

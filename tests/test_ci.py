@@ -51,7 +51,7 @@ def test_what_emulation_needs_is_there_before_the_tests() -> None:
 def test_the_workflow_calls_targets_and_scripts_that_exist() -> None:
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     called = re.findall(r"make ([a-z0-9-]+)", commands())
-    assert called == ["arm64", "test", "verify", "check", "setup"]
+    assert called == ["arm64", "test", "verify", "check", "setup", "gate"]
     assert set(called) <= set(targets)
     for script in re.findall(r"\.github/\S+\.sh", commands()):
         assert os.access(ROOT / script, os.X_OK), script
@@ -68,6 +68,10 @@ def test_the_command_for_any_ci_runs_every_check_in_order() -> None:
 def test_the_report_has_the_history_that_it_compares() -> None:
     checkout = next(step for step in steps("report") if step.get("uses", "").startswith("actions/checkout@"))
     assert checkout["with"]["fetch-depth"] == 0
+
+
+def test_the_gate_is_last_so_that_what_it_stops_has_a_report() -> None:
+    assert steps("report")[-1] == {"run": 'make gate AGAINST="origin/$GITHUB_BASE_REF"'}
 
 
 def test_the_workflow_may_read_and_nothing_else() -> None:

@@ -55,10 +55,20 @@ def imported(file: Path, root: Path = ROOT, seen: frozenset[Path] = frozenset())
     return seen
 
 
+#: They look at the processor, and stop the program or do nothing.
+NO_EFFECT = {"digits/__init__.py", "stages/__init__.py"}
+
+
 def imports_of(stage: str) -> set[str]:
     """What a stage imports, itself included. An empty __init__.py cannot change a result."""
-    files = imported(ROOT / "stages" / f"{stage}.py")
-    return {path.relative_to(ROOT).as_posix() for path in files if path.read_text(encoding="utf-8").strip()}
+    files = imported(ROOT / "stages" / f"{stage}.py") | imported(ROOT / "digits" / "common" / "locked.py")
+    return {path.relative_to(ROOT).as_posix() for path in files if path.read_text("utf-8").strip()} - NO_EFFECT
+
+
+def test_every_command_refuses_other_packages_first() -> None:
+    for name, stage in graph().items():
+        runner = ["python", "-m", "digits.common.locked", "requirements.lock", f"stages.{name}"]
+        assert stage["cmd"].split()[:5] == runner
 
 
 def code_deps(stage: str) -> set[str]:
@@ -96,6 +106,13 @@ def test_what_is_not_used_runs_a_stage_beside_it() -> None:
         assert not files or files <= imports_of(neighbours[stage]), stage
 
 
+def test_what_has_no_effect_binds_no_name() -> None:
+    for path in NO_EFFECT:
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        kinds = {type(node) for node in tree.body[1:]}  # after the docstring
+        assert kinds <= {ast.Import, ast.ImportFrom, ast.Try}, path
+
+
 def test_no_stage_depends_on_what_is_above_it() -> None:
     for stage in STAGES:
         above = [
@@ -108,7 +125,7 @@ def test_no_stage_depends_on_what_is_above_it() -> None:
 
 def test_the_import_tree_reaches_through_modules_and_functions() -> None:
     # evaluate imports archive inside a function, and determinism imports machine
-    assert {"digits/model/archive.py", "digits/model/machine.py"} <= imports_of("evaluate")
+    assert {"digits/model/archive.py", "digits/common/machine.py"} <= imports_of("evaluate")
     assert "digits/model/check.py" not in imports_of("evaluate")
 
 

@@ -34,6 +34,8 @@ MNIST = {
     "test_labels.npy": "3deb6f9de60479b947785b62051694b8",
 }
 
+#: The oldest Keras that tests open the saved model in, and the newest before that of the lock file.
+OLDER_KERAS = ("3.3.3", "3.14.1")
 
 #: The identifier of MNIST among Hugging Face's data sets.
 MNIST_ON_THE_HUB = "ylecun/mnist"
@@ -160,6 +162,7 @@ def write_card(sources: CardFiles, record: Record, export: Mapping[str, Any] | N
         parameters=record.parameters,
         files=_shown(sources, record),
         tolerance=f"{TOLERANCE:g}",
+        older_keras=OLDER_KERAS,
         export=export,
     )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, TypeAdapter
 
 from digits.common.cli import InputError
-from digits.verify.git import GitError, changed_files, git_text
+from digits.verify.git import AbsentError, changed_files, git_text
 from digits.verify.lock import REDO, Lock, parse_lock
 
 Content = TypeVar("Content")
@@ -69,13 +69,13 @@ def read_run(read: Callable[[Path], str], files: RunFiles, *, where: str, hint: 
     Raises:
         InputError: a file is damaged.
         FileNotFoundError: a file is missing.
-        GitError: a commit does not hold a file.
+        AbsentError: a commit does not hold a file.
     """
 
     def parse(path: Path, parser: Callable[[str], Content]) -> Content:
         try:
             return parser(read(path))
-        except (OSError, GitError):
+        except (OSError, InputError):
             raise
         except Exception as error:  # the readers of YAML, JSON and CSV raise many kinds
             raise InputError(
@@ -153,22 +153,24 @@ def earlier_run(files: RunFiles, revision: str | None, *, committed: bool) -> Ea
         committed: whether the last commit holds this run.
 
     Raises:
-        InputError: the named commit does not exist, or holds no run; or the run in a commit is damaged.
+        InputError: the named commit does not exist, or holds no run; the run in a commit is damaged; or Git refuses.
     """
     root = files.lock.parent
     try:
         if revision is None and committed:
             described = _one_before(files)
+            if not described:
+                return "Git has none: the committed run is the first"
         else:
             described = _describe(root, "HEAD" if revision is None else revision)
         commit, _, subject = described.partition(" ")
         hint = "Name another commit with --against."
-        run = read_run(lambda path: _committed(root, commit, path), files, where=f"{commit}:", hint=hint)
-    except GitError as error:
+        run = read_run(lambda path: committed_text(root, commit, path), files, where=f"{commit}:", hint=hint)
+    except AbsentError as error:
         if revision is None:
-            return f"Git has none: {error}"
+            return f"Git has none: {error.words}"
         raise InputError(
-            f"--against {revision}", expected="a commit with a run", received=str(error), hint="Name another commit."
+            f"--against {revision}", expected="a commit with a run", received=error.words, hint="Name another commit."
         ) from None
     return Earlier(commit, subject, run)
 
@@ -178,25 +180,37 @@ def _describe(root: Path, revision: str) -> str:
 
 
 def _one_before(files: RunFiles) -> str:
-    """The last commit whose run is not the committed one: the last but one that changed it."""
+    """The last commit whose run is not the committed one: the last but one that changed it. Empty: there is none."""
     root = files.lock.parent
     names = [os.path.relpath(path, root) for path in (files.lock, files.metrics)]
     found = git_text(root, "log", "-2", "--format=%h %s", "--", *names).splitlines()
-    if len(found) < 2:
-        raise GitError("the committed run is the first")
-    return found[1]
+    return found[1] if len(found) > 1 else ""
 
 
 def uncommitted(files: RunFiles) -> list[str] | None:
-    """Which of a run's files differ from the last commit. None without Git or a commit."""
+    """Which of a run's files differ from the last commit. None without Git or a commit.
+
+    Raises:
+        GitError: Git refuses.
+    """
     root = files.lock.parent
     names = [os.path.relpath(path, root) for path in files]
     try:
         git_text(root, "rev-parse", "--verify", "HEAD")
         return [name for name in names if changed_files(root, name)]
-    except GitError:
+    except AbsentError:
         return None
 
 
-def _committed(root: Path, commit: str, path: Path) -> str:
+def committed_text(root: Path, commit: str, path: Path) -> str:
+    """The text of a file in a commit.
+
+    Args:
+        root: of the project.
+        commit: which.
+        path: of the file in the work tree.
+
+    Raises:
+        GitError: there is no such commit, or no such file in it.
+    """
     return git_text(root, "show", f"{commit}:./{os.path.relpath(path, root)}")

@@ -31,8 +31,8 @@ def summarize(metrics: Path) -> str:
         raise InputError(
             str(metrics), expected=expected, received=f"damaged files ({type(error).__name__}: {error})", hint=hint
         ) from None
-    worst = f"worst mistakes: {metrics / 'worst.png'}   plots: `dvc plots show` writes dvc_plots/index.html"
-    return "\n".join([*lines, "", worst])
+    charts = "charts: `make report` writes report.html (`dvc plots show` needs the internet)"
+    return "\n".join([*lines, "", f"worst mistakes: {metrics / 'worst.png'}   {charts}"])
 
 
 def _accuracies(scores: Mapping[str, Mapping[str, float]], last_epoch: Mapping[str, float]) -> list[str]:

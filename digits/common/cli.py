@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from digits.common import streams
+
 
 class InputError(Exception):
     """Something given from outside is wrong. Its text is the one line that the user reads.
@@ -29,11 +31,22 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def run(main: Callable[[], None]) -> NoReturn:
-    """Run a program's `main` and exit: 0, or 1 with one line on standard error for an error of input or disk."""
+#: The next step where a warning has become an error.
+WARNINGS = "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
+
+
+def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
+    """Run a program's `main` and exit: 0, or 1 with one line on standard error for an error of input or disk.
+
+    Args:
+        main: the program.
+        output_is_log: its results are files. So it does not fail if only its standard output could not be written.
+    """
+    streams.prepare()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` tidies up
     try:
         main()
+        _finish(output_is_log=output_is_log)
     except InputError as error:
         sys.exit(f"ERROR: {error}")
     except OSError as error:
@@ -44,9 +57,23 @@ def run(main: Callable[[], None]) -> NoReturn:
             hint="Check the path, its permissions and the free space.",
         )
         sys.exit(f"ERROR: {line}")
+    except Warning as warning:  # which Python raises only if it is asked to
+        line = InputError(
+            "Python", expected="warnings to be shown", received=f"the order to stop at one: {warning}", hint=WARNINGS
+        )
+        sys.exit(f"ERROR: {line}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     sys.exit(0)
+
+
+def _finish(*, output_is_log: bool) -> None:
+    try:
+        streams.finish()
+    except OSError as error:
+        if not output_is_log:
+            raise
+        sys.stderr.write(f"WARNING: {error.filename} is not whole: {error.strerror}\n")
 
 
 def on_terminal() -> bool:

@@ -6,6 +6,7 @@ each was found and shown. They are set here, by the code, so that nobody's shell
 
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from digits.common import machine
 from digits.common.cli import InputError
-from digits.model import machine, startup
+from digits.model import startup
 
 #: Read by TensorFlow and Keras while they are imported.
 ENVIRONMENT = {
@@ -52,14 +54,21 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
         Why this machine may give other bits than the committed ones. Empty: the bytes must be equal.
 
     Raises:
-        InputError: the device is 'gpu' and TensorFlow finds none.
+        InputError: the device is 'gpu' and TensorFlow finds none; TensorFlow was imported with other settings; or there
+            is too little memory to import it.
     """
     if "tensorflow" not in sys.modules:
         os.environ.update(ENVIRONMENT)
         for name in _harmful():
             del os.environ[name]
     elif _harmful() or any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        raise RuntimeError("determinism.configure() must run before TensorFlow is imported")
+        raise InputError(
+            "TensorFlow",
+            expected="to be imported by this project, which sets it up first",
+            received="an earlier import with other settings",
+            hint="Restart Python (in a notebook, the kernel); do this before `import tensorflow` or `import keras`.",
+        )
+    startup.require_address_space()
     startup.keep_memory()
     with _quiet_standard_error(), startup.quick_import():
         import keras
@@ -98,12 +107,26 @@ def _harmful() -> list[str]:
     return [name for name in found if name not in ENVIRONMENT]
 
 
+#: Beside a process that holds back its standard error in the file $1: shows it, and the line $2, if the process ends
+#: without a word. No code of a process runs after it is killed, so this is a process of its own.
+_WATCHER = 'read -r done || { cat "$1"; rm -f "$1"; echo "$2"; } >&2'
+
+_DIED = InputError(
+    "TensorFlow",
+    expected="it to be imported",
+    received="the end of this process by a signal",
+    hint="Read its own words above, if there are any. It needs AVX on x86-64, and memory: see `ulimit -v`.",
+)
+
+
 @contextmanager
 def _quiet_standard_error() -> Iterator[None]:
     """Hold back what TensorFlow's C++ writes before its log level counts (it looks for CUDA); show it if all fails."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with tempfile.NamedTemporaryFile() as held:
+        command = ["sh", "-c", _WATCHER, "sh", held.name, f"ERROR: {_DIED}"]
+        watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        kept = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
             yield
@@ -114,6 +137,7 @@ def _quiet_standard_error() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            watcher.communicate(b"done\n")
 
 
 def platform_record(deviations: list[str]) -> dict[str, Any]:

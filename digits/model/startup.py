@@ -2,13 +2,37 @@
 
 import ctypes
 import gc
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from digits.common.cli import InputError
+
 #: Parameters of the C library's mallopt(3), from its malloc.h: give freed memory back to the system above this many
 #: bytes; ask the system for memory in pieces of at least this many; map arrays of this many bytes one by one.
 MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 2**26, -3: 2**25}
+
+
+#: Bytes of addresses that a process with TensorFlow takes at the least, most of them never used: with less, one of its
+#: libraries ends the process in words of its own.
+ADDRESSES = 5 * 2**29
+
+
+def require_address_space() -> None:
+    """Refuse a shell in which `ulimit -v` leaves too little for TensorFlow.
+
+    Raises:
+        InputError: it does.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < ADDRESSES:
+        raise InputError(
+            "memory for TensorFlow",
+            expected=f"a limit of at least {ADDRESSES // 1024} (`ulimit -v`)",
+            received=str(limit // 1024),
+            hint="Run `ulimit -v unlimited`; where that is not permitted, start a shell without the limit.",
+        )
 
 
 @contextmanager

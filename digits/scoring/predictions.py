@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from digits.common import machine
 from digits.data.splits import Split
-from digits.model import machine
 from digits.scoring.metrics import Predictions
 
 if TYPE_CHECKING:

@@ -41,14 +41,17 @@ if [ ! -d "$folder/root" ]; then
   mv "$folder/half/root" "$folder/root"
 fi
 
-# The packages of the lock, by its hashes; but for the one of DVC's that exists only as source, which no stage imports.
-awk '/^[a-z]/ { skip = /^antlr4-python3-runtime==/ } !skip' "$lock" >"$folder/half/requirements.txt"
+# The packages of the lock, by its hashes. One of DVC's exists only as source: it is plain Python, and built here.
+awk '/^[a-z]/ { source = /^antlr4-python3-runtime==/ } !source' "$lock" >"$folder/half/requirements.txt"
+awk '/^[a-z]/ { source = /^antlr4-python3-runtime==/ } source' "$lock" >"$folder/half/source.txt"
 version=$(qemu-aarch64 -L "$folder/root" "$folder/root/usr/bin/python3" -c \
   'import sys; print("%d.%d" % sys.version_info[:2])')
 pip download --quiet --disable-pip-version-check --only-binary=:all: --no-deps --python-version "$version" \
   --implementation cp --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 \
   --platform manylinux_2_26_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 --platform any \
   --dest "$folder/wheels" --requirement "$folder/half/requirements.txt"
+pip wheel --quiet --disable-pip-version-check --no-deps --require-hashes \
+  --wheel-dir "$folder/wheels" --requirement "$folder/half/source.txt"
 for wheel in "$folder"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$folder/packages"; done
 cp "$lock" "$folder/requirements.lock"
 rm -rf "$folder"/{wheels,half}

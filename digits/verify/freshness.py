@@ -16,11 +16,13 @@ from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
+from packaging.markers import Marker
 
 from digits.common.cli import InputError
+from digits.common.locked import require_packages
 from digits.common.params import require_sections
 from digits.model.networks import NETWORKS
-from digits.verify.git import GitError, changed_files
+from digits.verify.git import changed_files
 from digits.verify.lock import Change, Lock, Stage, causes, changes, read_lock
 
 
@@ -36,30 +38,26 @@ def check(root: Path) -> Report:
     """Compare the project in the folder `root` with its dvc.lock.
 
     Raises:
-        InputError: a file has conflict markers, or there is no dvc.yaml or more than one.
+        InputError: a file has conflict markers, there is no dvc.yaml or more than one, or Git refuses.
         DvcException: DVC cannot read the project.
     """
     for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
         _refuse_conflict(root / name)
     recorded = recorded_lock(root)
+    packages = list(_packages(root / "requirements.lock"))
     if (root / "params.yaml").is_file():
         require_sections(root / "params.yaml", NETWORKS)
     with Repo(str(root)) as repo:
         repo.index.check_graph()
         everything = repo.index.stages
         pipeline = _pipeline(everything)
-        problems = [*_wrong_stages(pipeline, recorded), *_disagreements(everything)]
+        problems = [*packages, *_wrong_stages(pipeline, recorded), *_disagreements(everything)]
         problems += [*_missing(everything), *_unpinned(pipeline)]
         notes = list(_notes(pipeline))
         hashes = Hashes(repo)
         found = Lock(stages={stage.name: hashes.entry(stage) for stage in pipeline if stage.name in recorded.stages})
     problems += [_explain(change, names) for change, names in _grouped(causes(changes(recorded, found)))]
-    try:
-        changed = changed_files(root)
-    except GitError as error:
-        hint = "Run `git clone` again."
-        raise InputError(str(root), expected="a Git repository", received=str(error), hint=hint) from None
-    if changed:
+    if changed := changed_files(root):
         more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
         notes.append(f"not in the last commit, and so not in the re-run: {', '.join(changed[:8])}{more}")
     return Report(problems, notes, f"{len(pipeline)} stages and {len(hashes.known)} files are as dvc.lock records them")
@@ -114,6 +112,15 @@ def _refuse_conflict(path: Path) -> None:
             received="a file with conflict markers",
             hint="Follow docs/merge-conflicts.md.",
         )
+
+
+def _packages(lock: Path) -> Iterator[InputError]:
+    """What differs from the list of packages: what every stage refuses, and what is missing on this machine alone."""
+    if lock.is_file():
+        try:
+            require_packages(lock, lambda marker: Marker(marker).evaluate())
+        except InputError as error:
+            yield error
 
 
 def _pipeline(everything: Iterable[Any]) -> list[PipelineStage]:

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from digits.common import machine
 from digits.common.cli import InputError, run
 from digits.common.files import file_hash, write_json
 from digits.common.params import set_params, study_params
-from digits.model import machine
 from digits.sources.npz import NPZ_NAMES
 
 #: A data cache in the emulator's tables: kind, level, size, line, ways, partitions, sets (QEMU, target/i386/cpu.c).
@@ -133,7 +133,7 @@ def make_sample(root: Path, folder: Path, model: str = "dense", size: Mapping[st
     """
     sample = SAMPLES[model] | dict(size or {})
     (folder / "data").mkdir(parents=True)
-    for name in ("dvc.yaml", "params.yaml"):
+    for name in ("dvc.yaml", "params.yaml", "requirements.lock"):
         shutil.copy(root / name, folder / name)
     with np.load(root / "data" / "mnist.npz", allow_pickle=False) as arrays:
         arrays_of_sample = {name: arrays[name][: sample[name.partition("_")[2]]] for name in NPZ_NAMES}
@@ -182,7 +182,8 @@ def run_stages(
 #: What a process does before its stages. A variable that is set outside of it would be removed.
 _PROGRAM = """
 import runpy, sys
-from digits.model import determinism, machine
+from digits.common import machine
+from digits.model import determinism
 machine.cores = lambda: {threads}
 determinism.ENVIRONMENT |= {environment}
 def call(*arguments):

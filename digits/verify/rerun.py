@@ -20,7 +20,7 @@ from dvc_data.hashfile.tree import Tree
 from digits.common.cli import InputError
 from digits.verify.compare import first_difference
 from digits.verify.freshness import Report, is_pinned
-from digits.verify.git import GitError, changed_files, git
+from digits.verify.git import FULL_DISK, MORE_SPACE, AbsentError, changed_files, environment, git, git_text, top_folder
 from digits.verify.lock import Change, Lock, causes, changes, read_lock
 from digits.verify.tolerance import Tolerance, check_accuracy, tolerance
 
@@ -28,16 +28,20 @@ _EXECUTED = re.compile(r"^(?:Running stage '(.+)':|Stage '(.+)' is cached - skip
 
 
 class Clone:
-    """A clean clone of the last commit of the repository `root`, in `folder`, which holds nothing else."""
+    """A clean clone of the last commit of the project `root`, in `folder`, which holds nothing else.
+
+    The project may be a part of a larger repository: all of it is cloned, and `path` is the project in it.
+    """
 
     def __init__(self, root: Path, folder: Path) -> None:
-        self.root, self.folder, self.path = root, folder, folder / "clone"
-        self.commit = _git(root, "rev-parse", "--short", "HEAD").decode().strip()
-        _git(folder, "clone", "--quiet", str(root), str(self.path))
-        if not (self.path / "dvc.lock").is_file():
-            raise InputError(
-                f"commit {self.commit}", expected="dvc.lock", received="none", hint="Commit dvc.lock with metrics."
-            )
+        self.root, self.folder = root, folder
+        top, prefix = top_folder(root)
+        self.commit = git_text(root, "rev-parse", "--short", "--verify", "HEAD").strip()
+        git(folder, "clone", "--quiet", str(top), str(folder / "clone"))
+        self.path = folder / "clone" / prefix
+        for name, hint in (("dvc.lock", "Commit dvc.lock with metrics."), (".dvc/config", "Commit the folder .dvc.")):
+            if not (self.path / name).is_file():
+                raise InputError(f"commit {self.commit}", expected=prefix + name, received="none", hint=hint)
         # Not the cache that the project or its user may share with others.
         (self.path / ".dvc" / "config.local").write_text("[cache]\n    dir = cache\n", encoding="utf-8")
         self.lock = self.current_lock()
@@ -65,18 +69,19 @@ class Clone:
         executed = [ran or restored for ran, restored in _EXECUTED.findall(result.stdout)]
         if result.returncode:
             lines = result.stdout.splitlines()
-            errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+            full = [line for line in lines if any(words in line for words in FULL_DISK)][:1]
+            errors = full or [line for line in lines if line.startswith("ERROR: ")]
+            hint = "Is all that it needs committed? Run it in a clone of your own to see more."
             raise InputError(
                 f"`dvc repro` in a clean clone of commit {self.commit}",
                 expected=f"success{f' of stage {executed[-1]!r}' if executed else ''}",
-                received="; ".join(errors or lines[-3:]),
-                hint="Is all that it needs committed? Run it in a clone of your own to see more.",
+                received="; ".join(line.removeprefix("ERROR: ") for line in errors or lines[-3:]),
+                hint=f"{self.folder} is full. {MORE_SPACE}" if full else hint,
             )
         return executed
 
     def _environment(self) -> dict[str, str]:
-        keep = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "PYTHON"))}
-        keep |= {name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG_")}
+        keep = {name: value for name, value in environment().items() if not name.startswith(("DVC_", "PYTHON"))}
         # Nobody's configuration: these folders do not exist, or are empty.
         ours = {
             f"DVC_{name}_DIR": str(self.folder / "dvc") for name in ("GLOBAL_CONFIG", "SYSTEM_CONFIG", "SITE_CACHE")
@@ -87,8 +92,8 @@ class Clone:
     def committed(self, path: str) -> Path | None:
         """The committed version of a file in a file of its own, or None if Git does not hold it."""
         try:
-            content = git(self.path, "cat-file", "blob", f"HEAD:{path}")
-        except GitError:
+            content = git(self.path, "cat-file", "blob", f"HEAD:./{path}")
+        except AbsentError:
             return None
         file = self.folder / "committed" / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -149,14 +154,6 @@ def repeat(clone: Clone) -> Report:
         for stage in clone.repro()
     ]
     return Report(problems, [], "a second `dvc repro` executed 0 stages")
-
-
-def _git(folder: Path, *arguments: str) -> bytes:
-    try:
-        return git(folder, *arguments)
-    except GitError as error:
-        hint = "Run it in a Git repository with a commit."
-        raise InputError(f"git {arguments[0]}", expected="success", received=str(error), hint=hint) from None
 
 
 def _not_executed(clone: Clone, executed: list[str]) -> Iterator[InputError]:

@@ -99,10 +99,7 @@ def check_accuracy(committed: float, rerun: float, seeds: Path, clone: Path) -> 
     Raises:
         InputError: they are further apart than the band allows, or the band cannot be derived from `seeds`.
     """
-    values = _measured(seeds, clone)
-    mean, deviation = statistics.fmean(values), statistics.stdev(values)
-    band = DEVIATIONS * deviation
-    source = f"{DEVIATIONS} standard deviations over {len(values)} seeds"
+    mean, band, source = read_spread(_text(seeds, clone), seeds)
     if not abs(committed - mean) <= band:  # also for NaN
         raise InputError(
             str(seeds),
@@ -120,14 +117,38 @@ def check_accuracy(committed: float, rerun: float, seeds: Path, clone: Path) -> 
     return f"test accuracy {rerun:.4f} against {committed:.4f}, within +- {band:.4f} ({source})"
 
 
-def _measured(seeds: Path, clone: Path) -> list[float]:
+class Spread(NamedTuple):
+    """The test accuracy over seeds."""
+
+    mean: float
+    band: float  # half the width of what is to be expected
+    source: str  # what the band is
+
+
+def read_spread(text: str | None, seeds: Path) -> Spread:
+    """Read a study over seeds.
+
+    Args:
+        text: of the file, None if there is none.
+        seeds: its name.
+
+    Raises:
+        InputError: it is no such study, or one of too few seeds.
+    """
     expected = f"the test accuracies of {FEWEST_RUNS} seeds or more"
     try:
-        runs = json.loads((clone / seeds).read_text(encoding="utf-8"))["runs"]
-        values = [float(run["test_accuracy"]) for run in runs]
-    except (OSError, ValueError, KeyError, TypeError):
-        received = "a file without them" if (clone / seeds).exists() else "no such file"
+        values = [float(run["test_accuracy"]) for run in json.loads(text or "")["runs"]]
+    except (ValueError, KeyError, TypeError):
+        received = "no such file" if text is None else "a file without them"
         raise InputError(str(seeds), expected=expected, received=received, hint="Measure: `make seeds`.") from None
     if len(values) < FEWEST_RUNS:
         raise InputError(str(seeds), expected=expected, received=str(len(values)), hint="Measure more: `make seeds`.")
-    return values
+    source = f"{DEVIATIONS} standard deviations over {len(values)} seeds"
+    return Spread(statistics.fmean(values), DEVIATIONS * statistics.stdev(values), source)
+
+
+def _text(seeds: Path, clone: Path) -> str | None:
+    try:
+        return (clone / seeds).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None

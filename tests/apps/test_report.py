@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -170,6 +171,18 @@ def test_without_git_or_a_commit_there_is_no_earlier_run(copy: Path, monkeypatch
     page = text_of(render(report_of(copy)))
     assert "No earlier run to compare with Git has none: bad revision 'HEAD'." in page
     assert "Not committed. There is no commit that could hold this run." in page
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_refusal_of_git_is_not_no_earlier_run(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(copy.parent))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for path in (copy, copy / ".git"):
+        os.chown(path, 12345, 12345)
+    line = refusal(main, *arguments(copy), "--out", copy / "report.html")
+    assert "Got detected dubious ownership in repository at" in line
+    assert "Run `git config --global --add safe.directory" in line
+    assert not (copy / "report.html").exists()
 
 
 def test_a_commit_without_a_run_is_no_earlier_run(copy: Path) -> None:

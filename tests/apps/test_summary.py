@@ -48,7 +48,7 @@ first ten test images: 9 of 10 right
   predicted         0      1      2      3      4      5      6      7      9      9
   probability   0.100  0.200  0.300  0.400  0.500  0.600  0.700  0.800  0.900  1.000
 
-worst mistakes: {metrics}/worst.png   plots: `dvc plots show` writes dvc_plots/index.html"""
+worst mistakes: {metrics}/worst.png   charts: `make report` writes report.html (`dvc plots show` needs the internet)"""
 
 
 def test_the_summary_of_a_run(metrics: Path) -> None:

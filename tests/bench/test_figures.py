@@ -498,7 +498,7 @@ def test_a_document_that_was_edited(project: Path, name: str, old: str, new: str
 
 
 def test_a_project_that_dvc_cannot_read_is_a_stale_run(project: Path) -> None:
-    edit_text("dvc.yaml", "      - class_names\n", "      - klass_names\n")(project)
+    edit_text("dvc.yaml", "    - class_names\n", "    - klass_names\n")(project)
     assert stale()[RUN].startswith("DVC cannot read the project: Parameters 'klass_names' are missing")
 
 

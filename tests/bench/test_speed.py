@@ -75,7 +75,7 @@ def test_a_run_that_executed_other_stages_is_no_measurement(
     recipe_params(tmp_path)
 
     def fake(*_: object) -> dict[str, float]:
-        clock.log.write_text("".join(f"{module} 1.0 2.0\n" for module in logged))
+        clock.log.write_text("".join(f"1.0 2.0 -m {module}\n" for module in logged))
         return {"wall": 1.0, "cpu": 1.0}
 
     monkeypatch.setattr(speed, "execute", fake)

@@ -11,7 +11,8 @@ import pytest
 
 from digits.common.cli import InputError, on_terminal, run
 from tests.support.project import ROOT, start
-from tests.support.refusal import one_line
+from tests.support.project import run as program
+from tests.support.refusal import one_line, refused_by
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +123,14 @@ def test_progress_is_for_people(monkeypatch: pytest.MonkeyPatch, *, terminal: bo
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     monkeypatch.setitem(os.environ, "CI", ci)
     assert on_terminal() is expected
+
+
+def test_a_warning_that_has_become_an_error_is_named() -> None:
+    warn = "run(lambda: warnings.warn('too\\nold', DeprecationWarning))"
+    code = f"import warnings\nfrom digits.common.cli import run\n{warn}"
+    result = program(sys.executable, "-c", code, cwd=ROOT, env={"PYTHONWARNINGS": "error"})
+    assert refused_by(result) == (
+        "ERROR: Python: expected warnings to be shown. Got the order to stop at one: too old. "
+        "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
+    )
+    assert program(sys.executable, "-c", code, cwd=ROOT, env={"PYTHONWARNINGS": "default"}).returncode == 0

@@ -535,10 +535,11 @@ def test_a_number_without_limits_must_be_finite_all_the_same(read: Callable[...,
 
 def run_stage(folder: Path, stage: str, document: Document) -> tuple[subprocess.CompletedProcess[str], set[str]]:
     """Run a stage's command from dvc.yaml in a folder. Gives back the result, and the packages that were imported."""
-    command = load_yaml(ROOT / "dvc.yaml")["stages"][stage]["cmd"].split()
-    assert command[:3] == ["python", "-m", f"stages.{stage}"]
+    *runner, lock, module, options = load_yaml(ROOT / "dvc.yaml")["stages"][stage]["cmd"].split(maxsplit=5)
+    assert (runner, module) == (["python", "-m", "digits.common.locked"], f"stages.{stage}")
     (folder / "params.yaml").write_text(json.dumps(document))
-    result = run(sys.executable, "-X", "importtime", *command[1:], cwd=folder, env=AT_ROOT)
+    command = (*runner[1:], str(ROOT / lock), module, *options.split())
+    result = run(sys.executable, "-X", "importtime", *command, cwd=folder, env=AT_ROOT)
     packages = set(re.findall(r"^import time: .*\| +(\w+)", result.stderr, flags=re.MULTILINE))
     assert {"numpy", "pydantic", "stages"} <= packages  # so the list is one
     return result, packages

@@ -1,15 +1,19 @@
 """The settings that fix the bits: set by the code whatever the environment holds, and each with an effect."""
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from digits.model import determinism, machine
+from digits.common import machine
+from digits.model import determinism
 from tests.support.hostile import HOSTILE
-from tests.support.project import ROOT, environment
+from tests.support.project import ROOT, environment, run
+from tests.support.refusal import one_line
 
 
 def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -65,12 +69,43 @@ with determinism._quiet_standard_error():
     assert "what the library said" in result.stderr
 
 
+@pytest.mark.parametrize("number", ["SIGILL", "SIGABRT", "SIGKILL"])
+def test_a_process_that_dies_shows_what_was_held_back(number: str, tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+from digits.model import determinism
+with determinism._quiet_standard_error():
+    os.write(2, b"what the library said\\n")
+    os.kill(os.getpid(), signal.{number})
+"""
+    result = python(code, TMPDIR=str(tmp_path))
+    assert result.returncode == -signal.Signals[number]
+    said, error = result.stderr.splitlines()
+    assert said == "what the library said"
+    assert one_line(error).startswith("ERROR: TensorFlow: expected it to be imported. Got the end of this process")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="qemu-user is not installed")
+@pytest.mark.skipif("avx" not in machine.cpu_flags(), reason="the processor is refused before")
+def test_tensorflow_that_dies_is_named() -> None:
+    """On a processor without AVX whose system says that it has it: qemu-user shows its host's /proc/cpuinfo."""
+    command = ["qemu-x86_64", "-cpu", "Denverton", sys.executable, "-c"]
+    configure = "from digits.model import determinism; determinism.configure(seed=0)"
+    result = run(*command, configure, cwd=ROOT)
+    assert result.returncode == -signal.SIGILL
+    assert "\nERROR: TensorFlow: expected it to be imported. Got the end of this process" in result.stderr
+
+
 def test_configuring_after_tensorflow_is_refused() -> None:
     result = python(
-        "import tensorflow\nfrom digits.model import determinism\ndeterminism.configure(seed=0)",
+        "import tensorflow\nfrom digits.common.cli import run\nfrom digits.model import determinism\n"
+        "run(lambda: determinism.configure(seed=0))",
         TF_ENABLE_ONEDNN_OPTS="1",
     )
-    assert "RuntimeError: determinism.configure() must run before TensorFlow is imported" in result.stderr
+    line = result.stderr.splitlines()[-1]  # after what TensorFlow says by itself
+    assert "TensorFlow: expected to be imported by this project, which sets it up first. Got an earlier" in line
+    assert "Restart Python (in a notebook, the kernel); do this before `import tensorflow`" in one_line(line)
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:

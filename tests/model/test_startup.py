@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.support.project import ROOT
+from tests.support.refusal import refused_by
 
 
 def python(code: str) -> str:
@@ -67,3 +68,21 @@ def test_memory_that_is_kept_is_not_cleared_again() -> None:
         return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
     assert faults("keep") < 0.2 * faults()
+
+
+LIMITED = """
+import resource
+from digits.common.cli import run
+from digits.model import startup
+resource.setrlimit(resource.RLIMIT_AS, (2**31, resource.getrlimit(resource.RLIMIT_AS)[1]))
+run(startup.require_address_space)
+"""
+
+
+def test_a_shell_that_limits_memory_is_named() -> None:
+    """Otherwise a library ends the process with `pthread_create failed`, or without a word."""
+    command = [sys.executable, "-c", LIMITED]
+    line = refused_by(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False))
+    assert "expected a limit of at least 2621440 (`ulimit -v`). Got 2097152. Run `ulimit -v unlimited`" in line
+    free = LIMITED.replace("(2**31,", "(2**33,")
+    assert subprocess.run([sys.executable, "-c", free], cwd=ROOT, check=False).returncode == 0

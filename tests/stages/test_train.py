@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_it_writes_model_history_and_platform(prepared: Path) -> None:
     assert record["model_sha256"] == file_hash(prepared / "model.keras")
     assert {"tensorflow", "keras", "numpy", "machine", "cpu_flags"} <= set(record)
     assert record["may_differ_in_bits_because"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["| true", "> /dev/full"])
+def test_a_training_outlives_whoever_reads_along(prepared: Path, ending: str) -> None:
+    command = shlex.join([sys.executable, "-m", "stages.train", *options(prepared)])
+    result = run("bash", "-c", f"set -o pipefail; {command} {ending}", cwd=prepared, env=AT_ROOT)
+    assert result.returncode == 0, result.stderr
+    assert outputs(prepared) == {"model.keras", "history.csv", "platform.json"}
 
 
 def change(name: str, values: object) -> Callable[[Path], object]:

@@ -17,11 +17,12 @@ def run_pipeline(project: Path) -> None:
     """Run the four commands of the project's dvc.yaml here, and let DVC record what they wrote, as `dvc repro` does."""
     stages = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage, entry in stages.items():
-        _python, _m, module, *arguments = shlex.split(entry["cmd"])
+        *runner, _lock, module, options = entry["cmd"].split(maxsplit=5)
+        assert runner == ["python", "-m", "digits.common.locked"]
         assert module == f"stages.{stage}"
         with (
             contextlib.chdir(project),
-            mock.patch.object(sys, "argv", [module, *arguments]),
+            mock.patch.object(sys, "argv", [module, *shlex.split(options)]),
             contextlib.redirect_stdout(io.StringIO()),
         ):
             importlib.import_module(module).main()

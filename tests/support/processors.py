@@ -19,7 +19,8 @@ def write_recipe(root: Path) -> Path:
     """Write the graph, the real digits and the parameters of the recipe into a folder, for `make_sample`."""
     (root / "data").mkdir()
     (root / "data" / "mnist.npz").symlink_to(ROOT / "data" / "mnist.npz")
-    (root / "dvc.yaml").symlink_to(ROOT / "dvc.yaml")
+    for name in ("dvc.yaml", "requirements.lock"):
+        (root / name).symlink_to(ROOT / name)
     recipe_params(root)
     return root
 

@@ -56,7 +56,8 @@ def recipe_params(folder: Path, **sections: Mapping[str, object]) -> Path:
 
 def environment(**extra: str) -> dict[str, str]:
     """The environment that tests run programs in: this interpreter's programs first, and no one's Git configuration."""
-    keep = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "PYTEST"))}
+    foreign = ("DVC_", "GIT_", "PYTEST", "MAKE", "MFLAGS")  # the last two: of the `make test` that runs the tests
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     keep["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{keep['PATH']}"
     author = {
         f"GIT_{role}_{field}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")

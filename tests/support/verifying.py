@@ -62,13 +62,14 @@ if "STRAY" in os.environ:
 }
 
 
-def write_toy(path: Path) -> Path:
-    """Make a repository with the toy's graph at `path`, run it and commit the results."""
-    path.mkdir()
+def write_toy(path: Path, *, subfolder: bool = False) -> Path:
+    """Make a repository with the toy's graph at `path`, or a folder of one that is there; run it and commit it all."""
+    path.mkdir(parents=True)
     for name, text in TOY.items():
         (path / name).write_text(text, encoding="utf-8")
-    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
+    if not subfolder:
+        run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
+    run_ok("dvc", "init", "--quiet", *(["--subdir"] if subfolder else []), cwd=path)
     rebuild(path)
     return path
 

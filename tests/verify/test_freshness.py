@@ -121,14 +121,14 @@ def test_a_stale_parameter(fresh: Path, edit: Edit, old: str, new: str, message:
             "stage 'more': expected a record in dvc.lock. Got none",
         ),
         ("--out data/raw", "--out  data/raw", "stage 'load', command: expected python .* Got python "),
-        ("      - digits/sources\n", "", "'load', dependency digits/sources: .* Got none any more. DVC does not"),
+        ("    - digits/sources\n", "", "'load', dependency digits/sources: .* Got none any more. DVC does not"),
         (
-            "      - digits/sources\n",
-            "      - digits/sources\n      - digits/apps\n",
+            "    - digits/sources\n",
+            "    - digits/sources\n    - digits/apps\n",
             "stage 'load', dependency digits/apps: expected a record in dvc.lock. Got none.",
         ),
         (
-            "    params:\n      - preprocess\n",
+            "    params:\n    - preprocess\n",
             "",
             "parameter preprocess.validation_size .* run `dvc repro --force --sing",
         ),
@@ -303,4 +303,15 @@ def test_the_repair_that_an_error_names_repairs(
     assert repair.rpartition("; ")[2] in fails(toy, *FRESHNESS)
     run_ok("sh", "-c", repair, cwd=toy)
     commit(toy, "repaired")
+    passes(toy, *FRESHNESS)
+
+
+def test_other_packages_than_the_locks(toy: Path) -> None:
+    """Every package counts, those with a marker that holds here among them."""
+    lock = toy / "requirements.lock"
+    lock.write_text("numpy==0.1 \\\npydantic==0.1\n", encoding="utf-8")
+    assert_match(r"package numpy, and of 1 more for .*: expected 0.1, as in .* Got \d", fails(toy, *FRESHNESS))
+    lock.write_text("no-such-package==1.0 ; python_version > '3' \\\n", encoding="utf-8")
+    assert_match("package no-such-package for .*: expected 1.0, .* Got none. Run `", fails(toy, *FRESHNESS))
+    lock.write_text("no-such-package==1.0 ; python_version < '3' \\\n", encoding="utf-8")
     passes(toy, *FRESHNESS)

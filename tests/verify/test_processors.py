@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from digits.common import machine
 from digits.common.cli import InputError
 from digits.common.params import flatten, set_params
-from digits.model import machine
 from digits.verify import processors
 from digits.verify.processors import CAPPED, EMULATED, HERE, NATIVE, SAMPLES, Processor, make_sample, run_stages
 from tests.support.hostile import HOSTILE

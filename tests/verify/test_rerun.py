@@ -1,6 +1,7 @@
 """digits.verify.rerun: what a clean clone does not give again is found, and named, with stage, file and value."""
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.namespace import has_namespaces, in_namespace
 from tests.support.project import ROOT, Arrays, commit, run, run_ok
+from tests.support.refusal import one_line
 from tests.support.verifying import assert_match, fails, passes, rebuild, small_project, write_toy
 
 RERUN = ("--only", "rerun", "--seeds", "seeds.json")
@@ -195,10 +198,49 @@ def test_a_shallow_clone_with_a_detached_head(good_toy: Path, tmp_path: Path) ->
 
 def test_without_a_commit(tmp_path: Path) -> None:
     run_ok("git", "init", "--quiet", cwd=tmp_path)
-    assert_match("git rev-parse: expected success. Got .* Run it in a Git repository", fails(tmp_path, *RERUN))
+    assert_match("git rev-parse: expected success. Got Needed a single .* Commit the proj", fails(tmp_path, *RERUN))
 
 
 def test_without_a_lock_in_the_commit(toy: Path) -> None:
     run_ok("git", "rm", "--quiet", "--cached", "dvc.lock", cwd=toy)
     run_ok("git", "commit", "--quiet", "-m", "no lock", cwd=toy)
     assert_match("commit .*: expected dvc.lock. Got none. Commit dvc.lock with metrics.", fails(toy, *RERUN))
+
+
+def test_a_project_in_a_larger_repository(tmp_path: Path) -> None:
+    """The whole is cloned, and run where the project lies; what others change beside it is of no concern."""
+    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=tmp_path)
+    (tmp_path / "README").write_text("of the whole\n", encoding="utf-8")
+    project = write_toy(tmp_path / "models" / "größe", subfolder=True)
+    (tmp_path / "README").write_text("edited\n", encoding="utf-8")
+    (project / "note.txt").write_text("new\n", encoding="utf-8")
+    said = passes(project, "--only", "freshness")
+    assert "not in the last commit, and so not in the re-run: note.txt\n" in said
+    errors = fails(project, *RERUN, env={"STRAY": "yes", "SHIFT": "1"})
+    assert_match(r"stray.txt: expected what commit .* holds. Got a new file. Declare it as an output", errors)
+    assert_match(r"output scores.json: .* \(test.accuracy: 0.9 recorded, 1.9 re-run\)", errors)
+    assert len(errors.splitlines()) == 3
+
+
+def test_a_commit_without_the_folder_of_dvc(toy: Path) -> None:
+    run_ok("git", "rm", "--quiet", "-r", "--cached", ".dvc", cwd=toy)
+    run_ok("git", "commit", "--quiet", "-m", "no .dvc", cwd=toy)
+    assert_match("commit .*: expected .dvc/config. Got none. Commit the folder .dvc.", fails(toy, *RERUN))
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a disk be made small")
+@pytest.mark.parametrize(("kib", "at"), [(600, "git clone: expected success"), (3000, "`dvc repro` in a clean clone")])
+def test_a_temporary_folder_that_is_too_small(toy: Path, edit: Edit, tmp_path: Path, kib: int, at: str) -> None:
+    """The cause is the disk, and not what is committed."""
+    (toy / "large").write_bytes(os.urandom(700_000))
+    edit(toy / "load.py", "import os", "open('raw.tmp', 'wb').write(bytes(3_000_000))\nimport os")
+    commit(toy, "large")
+    small = tmp_path / "small"
+    small.mkdir()
+    command = f"mount -t tmpfs -o size={kib}k tmpfs '{small}' && exec python -m digits.verify {' '.join(RERUN)}"
+    result = in_namespace(command, cwd=toy, env={"TMPDIR": str(small), "PYTHONPATH": str(ROOT)})
+    assert result.returncode == 1
+    line = one_line(result.stderr.rstrip("\n"))
+    assert at in line
+    assert "No space left on device" in line
+    assert "Name a folder on a larger disk: `TMPDIR=/var/tmp make verify`, or `python -m digits.verify --keep" in line

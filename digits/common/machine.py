@@ -4,6 +4,10 @@ import os
 import platform
 from pathlib import Path
 
+from digits.common.cli import InputError
+
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def cores() -> int:
     """Cores that this process may use."""
@@ -25,10 +29,26 @@ def cpu_flags() -> list[str]:
     return sorted(_cpuinfo("flags").split())
 
 
+def require_avx() -> None:
+    """Refuse a processor on which the packages of TensorFlow, or even of NumPy, end a program without a word.
+
+    Raises:
+        InputError: it is one of x86-64, and the system reports that it has no AVX.
+    """
+    flags = cpu_flags()
+    if flags and is_x86_64() and "avx" not in flags:
+        raise InputError(
+            "the processor",
+            expected="AVX, which the packages of TensorFlow use on x86-64",
+            received=f"{cpu_name() or 'one'} without it",
+            hint="If it is virtual, give it the flags of its host's (QEMU: -cpu host); else use another machine.",
+        )
+
+
 def _cpuinfo(field: str) -> str:
     """The first value of a field in /proc/cpuinfo, or nothing."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        with CPUINFO.open(encoding="utf-8") as lines:  # no further than needed: Linux asks each processor
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
     except OSError:
         return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")

@@ -1,0 +1,204 @@
+"""The gate of a pull request: equal, better and slightly worse pass, clearly worse only if a commit says why."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from digits.apps.gate import main
+from digits.common.files import file_hash, write_csv
+from digits.common.params import set_params, study_params
+from tests.support.project import commit, recipe_params, run_ok
+from tests.support.refusal import one_line, refusal
+
+IMAGES = 1000
+ARGUMENTS = shlex.split("--params params.yaml --lock dvc.lock --metrics metrics --seeds seeds.json --against")
+
+
+def write_run(project: Path, wrong: set[int], *, test_set: str = "a") -> None:
+    """Write the files of a run that misreads these of the 1,000 test images."""
+    metrics = project / "metrics"
+    metrics.mkdir(exist_ok=True)
+    score = {"accuracy": 1 - len(wrong) / IMAGES, "loss": 0.1}
+    (metrics / "scores.json").write_text(json.dumps({"test": score, "train": score, "gap": score}))
+    (metrics / "history.json").write_text(json.dumps({"epochs": [score | {"epoch": 1}]}))
+    pairs = [(image % 10, (image + (image in wrong)) % 10) for image in range(IMAGES)]
+    write_csv(metrics / "confusion.csv", ["label", "predicted"], pairs)
+    write_csv(metrics / "per_class.csv", ["label", "precision"], [(label, 1) for label in range(10)])
+    deps = [{"path": f"data/prepared/test_{name}.npy", "md5": test_set} for name in ("features", "labels")]
+    outs = [{"path": f"metrics/{path.name}", "md5": file_hash(path, "md5")} for path in sorted(metrics.iterdir())]
+    lock = {"stages": {"evaluate": {"cmd": "evaluate", "deps": deps, "outs": outs}}}
+    (project / "dvc.lock").write_text(json.dumps(lock))  # JSON is YAML
+
+
+def write_seeds(project: Path, accuracies: list[float]) -> None:
+    runs = [{"test_accuracy": accuracy} for accuracy in accuracies]
+    study = {"params": study_params(project / "params.yaml"), "runs": runs}
+    (project / "seeds.json").write_text(json.dumps(study))
+
+
+BASE = set(range(20))  # 98.0 %
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A branch from `main`, whose run has 98.0 %; over seeds 98.0 % +- 0.8."""
+    recipe_params(tmp_path)
+    write_run(tmp_path, BASE)
+    write_seeds(tmp_path, [0.978, 0.978, 0.98, 0.982, 0.982])
+    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=tmp_path)
+    commit(tmp_path, "base")
+    run_ok("git", "checkout", "--quiet", "-b", "branch", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def passes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the gate says when it lets a change pass."""
+    monkeypatch.setattr("sys.argv", ["gate", *ARGUMENTS, "main"])
+    main()
+    said = capsys.readouterr().out
+    assert said.endswith("gate: ok\n")
+    return said
+
+
+def stops(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The errors with which the gate stops a change."""
+    monkeypatch.setattr("sys.argv", ["gate", *ARGUMENTS, "main"])
+    with pytest.raises(SystemExit, match=r"^ERROR: ") as stop:
+        main()
+    assert "gate: ok" not in capsys.readouterr().out
+    return [one_line(line) for line in str(stop.value).splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "headline"),
+    [
+        (BASE, "The same predictions as before"),
+        (set(range(8, 20)), "Better than before"),
+        (BASE | {500, 501}, "No clear difference"),  # slightly worse
+        (set(range(15, 37)), "No clear difference"),  # others
+    ],
+)
+def test_what_is_not_clearly_worse_passes(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: set[int],
+    headline: str,
+) -> None:
+    write_run(project, wrong)
+    said = passes(capsys, monkeypatch)
+    assert re.match(rf"gate: against \w+ \(base\): {headline}\. ", said)
+    assert " 0.9800 +- 0.0080 (4 standard deviations over 5 seeds)\n" in said
+
+
+def test_clearly_worse_predictions_are_stopped(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(project, BASE | set(range(500, 507)))  # 97.3 %, within the spread: 7 newly wrong and none newly right
+    (error,) = stops(capsys, monkeypatch)
+    assert "test predictions: expected a model that is not worse than that of " in error
+    assert (
+        "Got worse than before. `make report AGAINST=main` shows where. If it is intended, say why: git commit" in error
+    )
+
+
+def test_an_accuracy_below_the_spread_is_stopped(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_ok("git", "checkout", "--quiet", "main", cwd=project)
+    write_run(project, set(range(27)))  # 97.3 %, a base that slowly became worse, 97.2 % being the bar
+    commit(project, "eroded")
+    write_run(project, set(range(29)))
+    (error,) = stops(capsys, monkeypatch)
+    assert "test accuracy: expected 0.9720 or more, of 0.9800 +- 0.0080 (4 standard deviations over 5 seeds)" in error
+    assert "Got 0.9710. " in error
+
+
+def test_both_are_said(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(project, set(range(60)))
+    assert [error.split(":")[1] for error in stops(capsys, monkeypatch)] == [" test predictions", " test accuracy"]
+
+
+def test_what_is_intended_passes_with_its_reason(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(project, set(range(60)))
+    commit(project, "Half as large\n\nAccept-worse-model:")  # without a reason
+    (error, _) = stops(capsys, monkeypatch)
+    (command,) = re.findall(r"git commit --allow-empty -m '[^']+'", error)
+    run_ok(*shlex.split(command.replace("REASON", "half as large, twice as fast")), cwd=project)
+    said = passes(capsys, monkeypatch)
+    assert "gate: test accuracy: expected 0.9720 or more, of " in said
+    assert re.search(r"gate: commit \w+ accepts it: half as large, twice as fast\n", said)
+    run_ok("git", "branch", "--force", "main", cwd=project)
+    run_ok("git", "reset", "--quiet", "--soft", "main~2", cwd=project)
+    commit(project, "the same without a word")
+    run_ok("git", "branch", "--force", "main", "HEAD~1", cwd=project)
+    assert len(stops(capsys, monkeypatch)) == 2
+
+
+def test_a_change_cannot_move_its_own_bar(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(project, set(range(60)))
+    write_seeds(project, [0.94] * 4 + [0.941])
+    commit(project, "worse over all seeds")
+    assert len(stops(capsys, monkeypatch)) == 2
+
+
+def test_with_other_parameters_the_predictions_decide(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_params(project / "params.yaml", {"dense.units": 16})
+    write_run(project, BASE | {500})
+    assert "; the spread over seeds was measured with other parameters\n" in passes(capsys, monkeypatch)
+    write_run(project, set(range(60)))
+    assert len(stops(capsys, monkeypatch)) == 1
+
+
+def test_without_a_study_the_predictions_decide(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "seeds.json").unlink()
+    run_ok("git", "commit", "--quiet", "--all", "--message", "none", cwd=project)
+    run_ok("git", "branch", "--force", "main", cwd=project)
+    assert "; no spread over seeds to compare with: path 'seeds.json' does not exist" in passes(capsys, monkeypatch)
+
+
+def test_another_test_set_cannot_be_judged(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(project, BASE, test_set="b")
+    (error,) = stops(capsys, monkeypatch)
+    assert "Got not comparable: another test set. " in error
+
+
+def test_metrics_edited_by_hand_are_refused(project: Path) -> None:
+    path = project / "metrics" / "scores.json"
+    path.write_text(path.read_text() + " ")
+    assert "metrics/scores.json: expected the file that dvc.lock names" in refusal(main, *ARGUMENTS, "main")
+
+
+def test_a_damaged_study_is_refused(project: Path) -> None:
+    (project / "seeds.json").write_text("{}")
+    commit(project, "damaged")
+    run_ok("git", "branch", "--force", "main", cwd=project)
+    line = (
+        "seeds.json: expected the test accuracies of 5 seeds or more. Got a file without them. Measure: `make seeds`."
+    )
+    assert refusal(main, *ARGUMENTS, "main") == f"ERROR: {line}"
+
+
+@pytest.mark.parametrize(
+    ("against", "line"),
+    [
+        ("", "--against: expected a branch or commit with a run. Got nothing. Run `make gate AGAINST=origin/main`."),
+        ("nobody", "--against nobody: expected a commit with a run. Got bad revision 'nobody'. Name another commit."),
+    ],
+)
+def test_a_commit_must_be_named(project: Path, against: str, line: str) -> None:  # noqa: ARG001 # the working folder
+    assert refusal(main, *ARGUMENTS, against) == f"ERROR: {line}"

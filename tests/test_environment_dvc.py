@@ -1,0 +1,82 @@
+"""DVC's own habits: it rewrites files in its own form, and where its experiments fail."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import ROOT, commit, recipe_params, run, run_ok
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A repository with the project's graph and parameters, and nothing to run."""
+    path = tmp_path / "graph"
+    path.mkdir()
+    run_ok("git", "init", "--quiet", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    shutil.copy(ROOT / "dvc.yaml", path)
+    recipe_params(path)
+    commit(path, "start")
+    return path
+
+
+def changed_lines(path: Path) -> list[str]:
+    """What differs from the last commit, without the marks around it."""
+    lines = run_ok("git", "diff", "--unified=0", cwd=path).splitlines()
+    return [line for line in lines if line[0] in "+-" and not line.startswith(("+++", "---"))]
+
+
+def test_dvc_freeze_changes_nothing_but_its_line(graph: Path) -> None:
+    run_ok("dvc", "freeze", "evaluate", cwd=graph)
+    assert changed_lines(graph) == ["+    frozen: true"]
+    run_ok("dvc", "unfreeze", "evaluate", cwd=graph)
+    assert changed_lines(graph) == []
+
+
+def test_a_graph_in_another_form_is_rewritten(graph: Path) -> None:
+    """The control: two spaces before each item of a list, as many people write it."""
+    text = (graph / "dvc.yaml").read_text(encoding="utf-8")
+    (graph / "dvc.yaml").write_text(
+        re.sub(r"^    - ([^\s:]+)$", r"      - \1", text, flags=re.MULTILINE), encoding="utf-8"
+    )
+    commit(graph, "another form")
+    run_ok("dvc", "freeze", "evaluate", cwd=graph)
+    assert len(changed_lines(graph)) > 50
+
+
+def test_an_experiment_changes_nothing_but_the_value(graph: Path) -> None:
+    """It cannot run, as there is no code; the parameters are changed all the same."""
+    assert run("dvc", "exp", "run", "-S", "dense.units=16", cwd=graph).returncode != 0
+    assert changed_lines(graph) == ["-  units: 512", "+  units: 16"]
+
+
+TINY = "stages: {a: {cmd: cp params.yaml out.yaml, params: [x], outs: [out.yaml]}}\n"
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A small project in a folder whose name has letters outside ASCII."""
+    path = tmp_path / "café số"
+    path.mkdir()
+    run_ok("git", "init", "--quiet", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    (path / "dvc.yaml").write_text(TINY, encoding="utf-8")
+    (path / "params.yaml").write_text("x: 1\n", encoding="utf-8")
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    commit(path, "run")
+    return path
+
+
+@pytest.mark.slow
+def test_a_folder_outside_ascii_and_its_remedy(foreign: Path) -> None:
+    """As docs/experiments.md says. Once DVC can do it, the passage can go, and this test."""
+    refused = run("dvc", "exp", "run", "--temp", "-S", "x=2", cwd=foreign)
+    assert refused.returncode != 0
+    assert "'ascii' codec can't encode character" in refused.stderr
+    run_ok("dvc", "cache", "dir", "--local", str(foreign.parent / "cache"), cwd=foreign)
+    run_ok("dvc", "repro", "--quiet", cwd=foreign)
+    run_ok("dvc", "exp", "run", "--temp", "--name", "two", "-S", "x=2", cwd=foreign)
+    run_ok("dvc", "exp", "apply", "two", cwd=foreign)
+    assert (foreign / "out.yaml").read_text(encoding="utf-8") == "x: 2\n"

@@ -1,0 +1,62 @@
+"""What a user's shell or container holds, or lacks: `make` takes out what misleads, and gives what DVC asks for."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.namespace import has_namespaces, in_namespace
+from tests.support.project import ROOT, environment, run, run_ok
+
+#: A file of make's that shows the environment that its commands run in.
+SHOW = f"include {ROOT}/Makefile\nshow:\n\t@env\n"
+
+
+def seen(folder: Path, **variables: str) -> dict[str, str]:
+    """The environment of a command of the Makefile, for a user who has these variables."""
+    (folder / "show.mk").write_text(SHOW, encoding="utf-8")
+    lines = run_ok("make", "--file", "show.mk", "show", cwd=folder, env=variables).splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONWARNINGS"])
+def test_make_takes_out_what_misleads_python(tmp_path: Path, name: str) -> None:
+    assert name not in seen(tmp_path, **{name: "1"})
+
+
+def test_make_takes_out_the_variables_of_a_hook(tmp_path: Path) -> None:
+    names = run_ok("git", "rev-parse", "--local-env-vars", cwd=tmp_path).split()
+    assert not set(names) & seen(tmp_path, **dict.fromkeys(names, "0")).keys()
+
+
+def test_make_keeps_the_rest(tmp_path: Path) -> None:
+    kept = {"USER": "ada", "PYTHONDONTWRITEBYTECODE": "1", "GIT_AUTHOR_NAME": "Ada", "HTTPS_PROXY": "http://proxy"}
+    assert kept.items() <= seen(tmp_path, **kept).items()
+
+
+NAMELESS = (
+    "echo 'passwd: files' >nsswitch && : >passwd && mount --bind passwd /etc/passwd && "
+    "mount --bind nsswitch /etc/nsswitch.conf && unset USER LOGNAME LNAME USERNAME && "
+)
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a user lose the name")
+def test_a_user_without_a_name(tmp_path: Path) -> None:
+    """As `docker run --user 1000`: DVC asks for a name, and `make` gives one."""
+    (tmp_path / "status.mk").write_text(f"include {ROOT}/Makefile\nstatus:\n\t@dvc status\n", encoding="utf-8")
+    run_ok("git", "init", "--quiet", cwd=tmp_path)
+    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', deps: [status.mk]}}\n", encoding="utf-8")
+    alone = in_namespace(f"{NAMELESS} dvc status", cwd=tmp_path)
+    assert alone.returncode != 0
+    assert "getpwuid" in alone.stderr
+    made = in_namespace(f"{NAMELESS} make --file status.mk status", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "changed deps" in made.stdout
+
+
+def test_a_shell_that_hides_the_folder_from_python() -> None:
+    """The control: with PYTHONSAFEPATH, what `make` takes out, no stage is found."""
+    words = ("python", "-m", "digits.common.locked", "--help")
+    hidden = run(*words, cwd=ROOT, env=environment(PYTHONSAFEPATH="1"))
+    assert "No module named 'digits'" in hidden.stderr
+    run_ok(*words, cwd=ROOT)
