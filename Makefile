@@ -7,9 +7,10 @@ ENVIRONMENT = digits/verify/environment.sh $(VENV) $(PYTHON) $< $@
 
 # What misleads Python or DVC if it stands in the shell: the first are Python's, the others a hook's. And what DVC asks for,
 # which a container may lack.
-unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONWARNINGS
+unexport $(filter-out PYTHON PYTHONDONTWRITEBYTECODE,$(filter PYTHON%,$(.VARIABLES)))
 unexport $(shell env -i PATH="$$PATH" git rev-parse --local-env-vars 2>/dev/null)
 export USER ?= $(shell id -u 2>/dev/null)
+export AGAINST
 
 .DEFAULT_GOAL := help
 .PHONY: arm64 help setup repro test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean demo \
@@ -31,11 +32,11 @@ PORT ?= 8000
 
 report: repro $(VENV)/dev.stamp ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail
 	@$(RUN) python -m digits.apps.report --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
-	--dataset data/raw/dataset.json --data data/prepared --platform data/platform.json --out report.html $(if $(AGAINST),--against '$(AGAINST)')
+	--dataset data/raw/dataset.json --data data/prepared --platform data/platform.json --out report.html $(if $(AGAINST),--against "$$AGAINST")
 
 gate: $(VENV)/runtime.stamp ## Fail if the model is worse than that of AGAINST=COMMIT: make gate AGAINST=origin/main
 	@$(RUN) python -m digits.verify --only freshness
-	@$(RUN) python -m digits.apps.gate --params params.yaml --lock dvc.lock --metrics metrics --seeds bench/results/seeds.json --against '$(AGAINST)'
+	@$(RUN) python -m digits.apps.gate --params params.yaml --lock dvc.lock --metrics metrics --seeds bench/results/seeds.json --against "$$AGAINST"
 
 test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
 	@$(RUN) ruff format --check .

@@ -18,7 +18,7 @@ def seen(folder: Path, **variables: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-@pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONWARNINGS"])
+@pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONWARNINGS", "PYTHONINSPECT"])
 def test_make_takes_out_what_misleads_python(tmp_path: Path, name: str) -> None:
     assert name not in seen(tmp_path, **{name: "1"})
 

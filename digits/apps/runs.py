@@ -17,6 +17,9 @@ from digits.verify.lock import REDO, Lock, parse_lock
 
 Content = TypeVar("Content")
 
+#: The next step where a commit is not there.
+ANOTHER = "Name another commit; in a shallow clone, run `git fetch --unshallow` first."
+
 
 class Score(BaseModel):
     """Accuracy and loss of a split, or the gap between two."""
@@ -170,13 +173,22 @@ def earlier_run(files: RunFiles, revision: str | None, *, committed: bool) -> Ea
         if revision is None:
             return f"Git has none: {error.words}"
         raise InputError(
-            f"--against {revision}", expected="a commit with a run", received=error.words, hint="Name another commit."
+            f"--against {revision}", expected="a commit with a run", received=error.words, hint=ANOTHER
         ) from None
     return Earlier(commit, subject, run)
 
 
 def _describe(root: Path, revision: str) -> str:
-    return git_text(root, "log", "-1", "--format=%h %s", "--end-of-options", revision, "--").strip()
+    """Hash and subject of one commit; a tree or a range has none, and its files would be taken from the index."""
+    try:
+        commit = git_text(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
+    except AbsentError as error:
+        if not any(words in error.words for words in ("Needed a single revision", f"{revision}^{{commit}}")):
+            raise  # there is no Git, or no repository
+        commit = ""
+    if not commit.isalnum():  # '^main' gives '^', and the hash
+        raise AbsentError("rev-parse", f"fatal: bad revision '{revision}'")
+    return git_text(root, "log", "-1", "--format=%h %s", commit, "--").strip()
 
 
 def _one_before(files: RunFiles) -> str:

@@ -28,7 +28,7 @@ class InputError(Exception):
 
 def printable(text: str) -> str:
     """A text that cannot control the terminal: names and messages of a foreign file may hold escape sequences."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() or char == "\xa0" else ascii(char)[1:-1] for char in text)
 
 
 #: The next step where a warning has become an error.

@@ -19,15 +19,12 @@ from digits.common.packages import Fault, find_faults, none_of_them, read_pins
 RENEW = "Run `make clean repro`: it sets up .venv from nothing."
 
 
-def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) -> int:
+def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) -> None:
     """Refuse to go on with other packages than those of a lock file.
 
     Args:
         lock: the file.
         holds: whether a marker of it holds on this machine.
-
-    Returns:
-        How many packages it names.
 
     Raises:
         InputError: a package is missing, of another version, from elsewhere, or hidden; or the lock is damaged.
@@ -44,7 +41,6 @@ def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) ->
             received=first.received + place,
             hint=_cure(lock, faults, first, foreign=sum(not fault.place for fault in faults) > len(pins) / 2),
         )
-    return len(pins)
 
 
 def _cure(lock: Path, faults: Sequence[Fault], first: Fault, *, foreign: bool) -> str:

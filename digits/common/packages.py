@@ -135,7 +135,7 @@ def _modules(place: str) -> set[str]:
     found = set()
     for entry in _entries(place):
         stem, dot, ending = entry.partition(".")
-        if ending.endswith(("py", "so")) if dot else Path(place, entry, "__init__.py").exists():
+        if ending.endswith(("py", "pyc", "so")) if dot else Path(place, entry, "__init__.py").exists():
             found.add(stem)
     return found
 

@@ -90,7 +90,14 @@ def git(folder: Path, *arguments: str) -> bytes:
         GitError: it ends with another error.
     """
     # A user's settings could put signatures between the lines of a log, escape the letters of names, and run hooks.
-    settings = ("log.showSignature=false", "core.quotepath=off", f"core.hooksPath={os.devnull}")
+    settings = (
+        "log.showSignature=false",
+        "core.quotepath=off",
+        f"core.hooksPath={os.devnull}",
+        f"core.attributesFile={os.devnull}",
+        "clone.rejectShallow=false",
+        "protocol.file.allow=always",
+    )
     options = [word for setting in settings for word in ("-c", setting)]
     command = ["git", "-C", str(folder), *options, *arguments]
     # GIT_OPTIONAL_LOCKS: what only looks never writes the user's index.
@@ -117,8 +124,8 @@ def top_folder(folder: Path) -> tuple[Path, str]:
     Raises:
         GitError: this is no repository.
     """
-    lines = git_text(folder, "rev-parse", "--show-toplevel", "--show-prefix").split("\n")
-    return Path(lines[0]), lines[1]
+    top, prefix = (git_text(folder, "rev-parse", option)[:-1] for option in ("--show-toplevel", "--show-prefix"))
+    return Path(top), prefix
 
 
 def changed_files(folder: Path, *paths: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from digits.apps.gate import main
+from digits.apps.runs import ANOTHER
 from digits.common.files import file_hash, write_csv
 from digits.common.params import set_params, study_params
 from tests.support.project import commit, recipe_params, run_ok
@@ -197,8 +198,12 @@ def test_a_damaged_study_is_refused(project: Path) -> None:
     ("against", "line"),
     [
         ("", "--against: expected a branch or commit with a run. Got nothing. Run `make gate AGAINST=origin/main`."),
-        ("nobody", "--against nobody: expected a commit with a run. Got bad revision 'nobody'. Name another commit."),
+        *(
+            (against, f"--against {against}: expected a commit with a run. Got bad revision '{against}'. {ANOTHER}")
+            for against in ("nobody", "HEAD^{tree}", "HEAD:params.yaml", "HEAD..HEAD", "^HEAD")
+        ),
     ],
 )
 def test_a_commit_must_be_named(project: Path, against: str, line: str) -> None:  # noqa: ARG001 # the working folder
-    assert refusal(main, *ARGUMENTS, against) == f"ERROR: {line}"
+    """A tree or a range is none: from these, the files of this very run would be compared with themselves."""
+    assert refusal(main, *ARGUMENTS[:-1], f"--against={against}") == f"ERROR: {line}"

@@ -142,10 +142,11 @@ def test_another_python_first_on_the_path(place: Place) -> None:
     assert f"package five for {BARE}: expected 1.0, as in requirements.lock. Got none. Run `make repro`, which" in line
 
 
-def test_a_file_of_the_name_of_a_package(place: Place) -> None:
-    (place.folder / "five.py").write_text("print('mine')\n", encoding="utf-8")
+@pytest.mark.parametrize("ending", ["py", "pyc"])
+def test_a_file_of_the_name_of_a_package(place: Place, ending: str) -> None:
+    (place.folder / f"five.{ending}").write_text("print('mine')\n", encoding="utf-8")
     line = refused_by(place.run())
-    (place.folder / "five.py").unlink()
+    (place.folder / f"five.{ending}").unlink()
     assert f"Got another module 'five' in {place.folder}. Rename the module in {place.folder}." in line
     assert place.run().stdout == "five 1.0\n"
 
