@@ -1,17 +1,21 @@
 """The page to draw on, in a real browser, and its server, which only that page may use."""
 
+import asyncio
 import base64
 import hashlib
 import http.client
 import io
 import json
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import time
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,11 +30,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from bench.faults import demo as load
 from digits.apps import demo
 from digits.apps.predict import Classifier
+from digits.apps.server import CONNECTIONS, SECONDS, listen
 from digits.common.cli import InputError
 from tests.support.browser import console_errors, requested_urls
 from tests.support.colour import contrast, luminance
+from tests.support.memory import linux_only
 from tests.support.project import ROOT, run, run_ok, start
 from tests.support.strokes import STROKES, draw
 
@@ -53,9 +60,14 @@ def demonstration(model: Path) -> Iterator[tuple[str, Process]]:
 
 
 @pytest.fixture(scope="module")
-def address(trained: Path) -> Iterator[str]:
-    with demonstration(trained) as (url, _):
-        yield url
+def served(trained: Path) -> Iterator[tuple[str, Process]]:
+    with demonstration(trained) as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def address(served: tuple[str, Process]) -> str:
+    return served[0]
 
 
 def png(picture: Image.Image) -> bytes:
@@ -65,6 +77,7 @@ def png(picture: Image.Image) -> bytes:
 
 
 DRAWING = png(draw(3, side=200, width=15))
+LARGE = png(Image.new("L", (4000, 4000), 255))
 PNG = {"Content-Type": "image/png"}
 
 
@@ -97,6 +110,7 @@ def host(address: str) -> str:
     return urlsplit(address).netloc
 
 
+DEFLATED = {"Content_Encoding": "deflate"}
 REFUSED: dict[str, tuple[int, str, Callable[[str], dict[str, Any]]]] = {
     "another type": (415, "expected Content-Type: image/png", lambda _: {"Content_Type": "text/plain"}),
     "a form": (415, "expected Content-Type", lambda _: {"Content_Type": "multipart/form-data; boundary=x"}),
@@ -106,15 +120,20 @@ REFUSED: dict[str, tuple[int, str, Callable[[str], dict[str, Any]]]] = {
     "a blank image": (422, "Got no ink", lambda _: {"body": png(Image.new("L", (560, 560), 255))}),
     "a bomb": (422, "exceeds limit", lambda _: {"body": png(Image.new("1", (20000, 20000)))}),
     "too large": (413, "expected at most 1048576 bytes", lambda _: {"body": bytes(demo.MAX_BYTES + 1)}),
-    "no number as length": (411, "expected a Content-Length", lambda _: {"Content_Length": "-1"}),
+    "no number as length": (400, "Invalid character in Content-Length", lambda _: {"Content_Length": "-1"}),
+    "no length": (411, "expected a Content-Length", lambda _: {"Transfer_Encoding": "chunked", "body": b"0\r\n\r\n"}),
     "another name for this machine": (403, "open http://127.0.0.1:", lambda _: {"Host": "elsewhere.example"}),
     "the name without the port": (403, "open http://127.0.0.1:", lambda _: {"Host": "127.0.0.1"}),
     "another page": (403, "open http://127.0.0.1:", lambda _: {"Origin": "https://elsewhere.example"}),
     "a page without a name": (403, "open http://127.0.0.1:", lambda _: {"Origin": "null"}),
-    "another path": (404, "POST /predict is all there is", lambda _: {"path": "/predict/../secret"}),
-    "a file": (404, "GET / is all there is", lambda _: {"method": "GET", "path": "/demo.py"}),
-    "another method": (501, "Unsupported method ('PUT')", lambda _: {"method": "PUT"}),
-    "a page that asks whether it may": (501, "Unsupported", lambda _: {"method": "OPTIONS"}),
+    "another path": (404, "GET / and POST /predict are all there is", lambda _: {"path": "/predict/../secret"}),
+    "a file": (404, "GET / and POST /predict are all there is", lambda _: {"method": "GET", "path": "/demo.py"}),
+    "another method": (405, "GET / and POST /predict are all there is", lambda _: {"method": "PUT"}),
+    "a page that asks whether it may": (405, "GET / and POST", lambda _: {"method": "OPTIONS"}),
+    "an unknown method": (400, "Invalid method encountered", lambda _: {"method": "DRAW"}),
+    "too long a header": (400, "Got more than 8192 bytes", lambda _: {"Cookie": "x" * 9000}),
+    "too many headers": (400, "Too many headers", lambda _: {f"X-{number}": "x" for number in range(40)}),
+    "a compressed drawing": (422, "Got another file", lambda _: {"body": zlib.compress(DRAWING)} | DEFLATED),
 }
 
 
@@ -136,11 +155,160 @@ def test_the_names_of_this_machine_are_accepted(address: str, method: str) -> No
         assert ask(address, method, path, Host=own, Origin=f"http://{own}")[0] == 200
 
 
-def test_what_is_no_http_is_refused(address: str) -> None:
-    with socket.create_connection(("127.0.0.1", urlsplit(address).port or 0), timeout=30) as connection:
-        connection.sendall(b"what is this\r\n\r\n")
-        answer = connection.makefile("rb").read()
-    assert json.loads(answer) == {"error": "Bad request version ('this')"}
+def connect(address: str, sent: bytes = b"") -> socket.socket:
+    """Open a connection, and send the bytes of a request or of its beginning. Little of an answer fits into it."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the system takes the least that it allows
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", urlsplit(address).port or 0))
+    connection.sendall(sent)
+    return connection
+
+
+def exchange(address: str, sent: bytes) -> tuple[int, bytes]:
+    """Send the bytes of a request, and give back the status and the body of the answer."""
+    with connect(address, sent) as connection, http.client.HTTPResponse(connection) as response:
+        response.begin()
+        return response.status, response.read()
+
+
+def post(address: str, length: int) -> bytes:
+    """The head of a request with a drawing."""
+    head = f"POST /predict HTTP/1.1\r\nHost: {host(address)}\r\nContent-Type: image/png\r\n"
+    return f"{head}Content-Length: {length}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "sent", [b"what is this\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x00" * 100]
+)
+def test_what_is_no_http_is_refused(address: str, sent: bytes) -> None:
+    status, body = exchange(address, sent)
+    assert status == 400
+    assert body.count(b"\n") == 1
+    assert re.fullmatch(r"[\w .]+", json.loads(body)["error"])
+
+
+@pytest.mark.parametrize("name", ["Host", "hOST", "Content-Length", "content-length"])
+def test_a_doubled_header_is_refused(address: str, name: str) -> None:
+    right = host(address) if name.title() == "Host" else str(len(DRAWING))
+    wrong = "elsewhere.example" if name.title() == "Host" else "3"
+    request = post(address, len(DRAWING)) + DRAWING
+    assert exchange(address, request)[0] == 200
+    for first, second in ((right, right), (right, wrong), (wrong, right)):
+        doubled = request.replace(f"{name.title()}: {right}".encode(), f"{name}: {first}\r\n{name}: {second}".encode())
+        assert doubled != request
+        status, body = exchange(address, doubled)
+        assert (status, "Duplicate" in json.loads(body)["error"]) == (400, True)
+
+
+def test_head_gives_the_head_of_the_page(address: str) -> None:
+    page = ask(address, "GET", "/", b"")
+    head = ask(address, "HEAD", "/", b"")
+    assert (head[0], head[2]) == (200, b"")
+    assert head[1]["Content-Length"] == str(len(page[2]))
+    assert set(head[1].items()) - {("Date", head[1]["Date"])} == set(page[1].items()) - {("Date", page[1]["Date"])}
+
+
+def test_a_wrong_method_is_answered_with_the_right_one(address: str) -> None:
+    assert ask(address, "PUT")[1]["Allow"] == "POST"
+    assert ask(address, "POST", "/")[1]["Allow"] == "GET,HEAD"
+
+
+# Under load
+
+
+@pytest.fixture(scope="module")
+def loaded(trained: Path) -> dict[str, Any]:
+    """What a short load of a demo of its own gave; `python -m bench.faults.demo` does the same at length."""
+    return load.measure(trained, requests=500, parallel=32, slow=10)
+
+
+@linux_only
+@pytest.mark.slow
+def test_under_load_every_request_gets_its_answer(loaded: dict[str, Any]) -> None:
+    assert (loaded["lost"], loaded["wrong"]) == (0, 0)
+    assert sum(loaded["good"].values()) > 300
+    assert loaded["pictures"] in ([200] * 3, [422] * 3)
+
+
+@linux_only
+@pytest.mark.slow
+def test_slow_connections_are_ended(loaded: dict[str, Any]) -> None:
+    assert loaded["slow"]["ended"] >= 10
+    assert loaded["slow"]["seconds at most"] < 3 * SECONDS
+
+
+@linux_only
+@pytest.mark.slow
+def test_under_load_memory_is_bounded(loaded: dict[str, Any]) -> None:
+    found = loaded["mebibytes"]
+    assert found["after"] - found["before"] < 50
+    assert found["peak with pictures"] - found["before"] < 500
+
+
+@linux_only
+@pytest.mark.slow
+def test_ctrl_c_ends_it_quietly_after_a_load(loaded: dict[str, Any]) -> None:
+    assert (loaded["exit"], loaded["output"]) == (130, "")
+
+
+def test_none_of_sixteen_in_parallel_is_lost(address: str) -> None:
+    port = urlsplit(address).port or 0
+    requests = load.right_requests(port) * 10
+    replies = asyncio.run(load.send(port, requests, parallel=16))
+    assert {reply.status for reply in replies} == {200}
+    answers: dict[bytes, set[bytes]] = {}
+    for request, reply in zip(requests, replies, strict=True):
+        answers.setdefault(request.sent, set()).add(reply.body)
+    assert [len(bodies) for bodies in answers.values()] == [1] * 11  # nobody gets the answer to another's drawing
+
+
+BEGINNINGS = {"silent": "", "half a head": "GET / HTTP/1.1\r\nHost:", "unread": "GET / HTTP/1.1\r\nHost: {}\r\n\r\n"}
+
+
+@pytest.mark.parametrize("kind", BEGINNINGS)
+def test_more_connections_than_places_only_wait(address: str, kind: str) -> None:
+    start = time.monotonic()
+    with ExitStack() as crowd:
+        for _ in range(CONNECTIONS + 50):
+            crowd.enter_context(connect(address, BEGINNINGS[kind].format(host(address)).encode()))
+        assert ask(address)[0] == 200
+    if kind != "unread":  # places were taken, until the first of the crowd had to go
+        assert SECONDS / 2 < time.monotonic() - start < 3 * SECONDS
+
+
+@linux_only
+def test_without_a_free_file_descriptor_all_wait(served: tuple[str, Process]) -> None:
+    address, process = served
+    limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    allowed = max(int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()) + 30
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (allowed, limits[1]))
+    try:
+        with ExitStack() as crowd:
+            for _ in range(40):
+                crowd.enter_context(connect(address))
+            assert ask(address)[0] == 200
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+    assert process.poll() is None
+
+
+def test_a_connection_carries_one_request(address: str) -> None:
+    request = f"GET / HTTP/1.1\r\nHost: {host(address)}\r\n\r\n".encode()
+    with connect(address, request * 2) as connection, connection.makefile("rb") as answers:
+        assert answers.read().count(b"HTTP/1.1 200 OK") == 1
+
+
+def test_a_drawing_that_comes_too_slowly_is_refused(address: str) -> None:
+    status, body = exchange(address, post(address, len(DRAWING)) + DRAWING[:50])
+    assert (status, json.loads(body)) == (408, {"error": f"expected the drawing within {SECONDS} seconds"})
+
+
+def test_the_largest_drawing_is_read_whole(address: str) -> None:
+    assert ask(address, body=DRAWING + bytes(demo.MAX_BYTES - len(DRAWING)))[0] == 200
+
+
+# To whom
 
 
 def test_only_this_machine_can_reach_it(address: str) -> None:
@@ -179,13 +347,21 @@ def test_the_page_names_the_classes() -> None:
     assert "&lt;b&gt;\\&quot;ant\\&quot;&lt;/b&gt;" in text
 
 
-def test_ctrl_c_ends_it_quietly(trained: Path) -> None:
+@pytest.mark.parametrize("signal", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_quietly(trained: Path, signal: signal.Signals) -> None:
     with demonstration(trained) as (url, process):
         assert ask(url)[0] == 200
-        with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)):  # which a browser keeps open
-            process.send_signal(signal.SIGINT)
+        with (
+            connect(url),  # which a browser keeps open
+            connect(url, b"GET / HTTP/1.1\r\nHost:"),
+            connect(url, post(url, 1000) + DRAWING[:50]),
+            connect(url, post(url, len(LARGE)) + LARGE),
+            connect(url, post(url, len(DRAWING)) + DRAWING),
+        ):
+            assert ask(url, "GET", "/")[0] == 200  # by now all these have come
+            process.send_signal(signal)
             output, errors = process.communicate(timeout=30)
-    assert (process.returncode, output, errors) == (130, "", "")
+    assert (process.returncode, output, errors) == (128 + signal, "", "")
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -203,7 +379,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", [-1, 65536, 10**30])
 def test_a_port_that_cannot_be(port: int) -> None:
     with pytest.raises(InputError, match=f"^port {port}: expected a free port from 0 to 65535"):
-        demo.Server(port)
+        listen(port)
 
 
 def test_without_a_model_it_says_how_to_get_one(tmp_path: Path) -> None:
