@@ -1,6 +1,14 @@
-"""The library. It looks at the processor first: on one that they are not made for, NumPy and TensorFlow just die."""
+"""The library. First of all, Ctrl-C is to end a program without a traceback, and the processor is looked at.
 
+On a processor that they are not made for, NumPy and TensorFlow just die.
+"""
+
+import signal
 import sys
+
+# `-m` stands there while Python looks for the program's module. `run` in digits/common/cli.py takes over after that.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from digits.common.cli import InputError
 from digits.common.machine import require_avx

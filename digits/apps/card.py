@@ -8,7 +8,6 @@ then the sections of M. Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
 from digits.apps.convert import TOLERANCE
+from digits.common.bounds import parse_json, read_text
 from digits.common.cli import InputError, run
 from digits.common.files import read_csv, replacing
 from digits.common.params import study_params
@@ -144,7 +144,7 @@ def write_card(sources: CardFiles, record: Record, export: Mapping[str, Any] | N
     """
     for name in ("scores.json", "per_class.csv"):
         require_recorded(sources.metrics / name, record.lock)
-    scores = json.loads((sources.metrics / "scores.json").read_text(encoding="utf-8"))
+    scores = parse_json(read_text(sources.metrics / "scores.json"))
     classes = read_csv(sources.metrics / "per_class.csv")
     data = data_set(record)
     return _template().render(
@@ -201,7 +201,10 @@ def read_spread(sources: CardFiles) -> dict[str, Any] | None:
         InputError: the file is damaged.
     """
     try:
-        study: dict[str, Any] = json.loads(sources.seeds.read_text(encoding="utf-8"))
+        study: dict[str, Any] = parse_json(read_text(sources.seeds))
+        for name in ("test_accuracy", "train_accuracy"):
+            for key in ("mean", "std", "n", "min", "max"):
+                float(study[name][key])
         return study if study["params"] == study_params(sources.params) else None
     except (LookupError, TypeError, ValueError) as error:
         received = f"a damaged file ({type(error).__name__}: {error})"

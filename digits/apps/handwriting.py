@@ -2,7 +2,12 @@
 
 import io
 import math
+import os
+import re
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +25,22 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", *DEEP)
 
-#: The largest picture: a camera's 48 megapixels, and not what a small file can be blown up to.
-MAX_PIXELS = 50 * 10**6
+#: The largest picture, which takes up to 24 bytes a pixel. A camera's JPEG of 48 megapixels is decoded at a smaller
+#: size.
+MAX_PIXELS = 16 * 10**6
+MAX_JPEG_PIXELS = 50 * 10**6
+
+#: How often Pillow may read from a file, and the passes over the picture in a progressive JPEG: some ten are usual.
+MAX_READS = 2**18
+MAX_SCANS = 50
+
+#: Codecs that Pillow has in Python, slow ones, and the bytes of the largest file for them.
+SLOW_CODECS = ("bmp_rle", "ppm", "ppm_plain")
+MAX_SLOW_BYTES = 2**21
+
+#: A marker of JPEG: not a byte 0xff of the data, and no restart.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 #: A longer side is brought to this many pixels first, which is quick and averages noise away.
 WORKING_SIDE = 500
@@ -62,21 +81,74 @@ def decode(name: str, content: bytes) -> Image.Image:
     Raises:
         InputError: the bytes are no image that can be read.
     """
-    expected = f"an image ({', '.join(FORMATS)}) of at most {MAX_PIXELS // 10**6} megapixels"
+    largest = f"{MAX_PIXELS // 10**6} megapixels, or {MAX_JPEG_PIXELS // 10**6} as JPEG"
+    expected = f"an image ({', '.join(FORMATS)}) of at most {largest}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of harmless damage, and of sizes, which are checked here
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                size, mode = picture.size, picture.mode
-                if math.prod(size) <= MAX_PIXELS and mode in MODES:
+            with Image.open(_Readings(content), formats=FORMATS) as picture:
+                received = _too_much(picture, content)
+                if not received:
                     picture.draft(None, (WORKING_SIDE, WORKING_SIDE))  # a JPEG file need not be decoded in full
-                    return ImageOps.exif_transpose(picture)
-        received = f"one of {size[0]} x {size[1]} pixels, mode {mode}"
+                    with _silent() if picture.format == "TIFF" else nullcontext():
+                        return ImageOps.exif_transpose(picture)
     except UnidentifiedImageError:
         received = "another file" if content else "nothing"
     except Exception as error:  # Pillow raises many kinds for a damaged file
         received = f"a damaged file ({error})"
     raise InputError(name, expected=expected, received=received, hint="Save the picture again, as PNG.")
+
+
+class _Readings(io.BytesIO):
+    """The bytes of a file, for a reader that does not begin again and again: each chunk or comment takes time."""
+
+    left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("of too many parts")
+        return super().read(size)
+
+
+def _too_much(picture: Image.Image, content: bytes) -> str:
+    """Why an opened picture is not decoded: what it is, or nothing if it may be."""
+    jpeg = picture.format in ("JPEG", "MPO")
+    if math.prod(picture.size) > (MAX_JPEG_PIXELS if jpeg else MAX_PIXELS) or picture.mode not in MODES:
+        return f"one of {picture.size[0]} x {picture.size[1]} pixels, mode {picture.mode}"
+    if jpeg and _scans(content) > MAX_SCANS:
+        return f"one with more than {MAX_SCANS} scans"
+    if picture.format == "TIFF" and "jpeg" in str(picture.info.get("compression")):  # with scans that are not counted
+        return "a TIFF with JPEG in it"
+    codecs = {tile[0] for tile in getattr(picture, "tile", ())}
+    if len(content) > MAX_SLOW_BYTES and codecs.intersection(SLOW_CODECS):
+        return f"a {picture.format} file of more than {MAX_SLOW_BYTES // 2**20} MiB in a rare coding"
+    return ""
+
+
+def _scans(content: bytes) -> int:
+    """The scans of a JPEG file, counted up to MAX_SCANS + 1."""
+    place, scans = 2, 0
+    while scans <= MAX_SCANS and (found := _MARKER.search(content, place)):
+        if found[0][1] == _END_OF_IMAGE:
+            break
+        scans += found[0][1] == _START_OF_SCAN
+        place = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
+    return scans
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep a C library from writing on standard error: libtiff reports what Pillow raises, too."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def to_digit(picture: Image.Image) -> NDArray[np.uint8]:

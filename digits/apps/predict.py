@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.apps.handwriting import read_digit
+from digits.common.bounds import open_file
 from digits.common.cli import InputError, printable, run
 from digits.common.params import read_params
 from digits.data.labels import name_classes, numbered
@@ -22,7 +23,7 @@ from digits.model import determinism
 from digits.scoring.params import EvaluateParams
 
 #: Bytes of the largest file: more than a photograph has.
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 32 * 2**20
 
 
 #: Pictures that are classified at a time.
@@ -123,7 +124,7 @@ def read(image: str) -> bytes:
         InputError: it is missing, too large, an empty folder, or it cannot be read.
     """
     try:
-        with open(0 if image == "-" else image, "rb", closefd=image != "-") as file:  # 0: standard input
+        with open(0, "rb", closefd=False) if image == "-" else open_file(Path(image)) as file:  # 0: standard input
             content = file.read(MAX_BYTES + 1)
         if len(content) <= MAX_BYTES:
             return content

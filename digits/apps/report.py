@@ -6,7 +6,6 @@ predictions, computed again, are those that the metrics were computed from.
 
 import argparse
 import importlib.util
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from digits.apps import calibration, findings
 from digits.apps.runs import Earlier, Run, RunFiles, earlier_run, this_run, uncommitted
+from digits.common.bounds import parse_json, read_text
 from digits.common.cli import InputError, run
 from digits.common.files import file_hash, replacing
 from digits.common.params import read_params
@@ -91,8 +91,10 @@ def platform(path: Path, model_sha256: str) -> Mapping[str, Any] | str:
         InputError: the record is damaged.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(read_text(path))
         belongs = record.pop("model_sha256") == model_sha256
+        if not all(isinstance(record.get(name, []), list) for name in ("may_differ_in_bits_because", "cpu_flags")):
+            raise TypeError("a text in place of a list")
     except FileNotFoundError:
         return f"There is no {path}: the machine that the model was trained on is not known."
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -1,7 +1,5 @@
 """A run, read from dvc.lock and metrics/, in the work tree or in an earlier commit."""
 
-import csv
-import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +7,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from digits.common.bounds import parse_csv, read_text
 from digits.common.cli import InputError
 from digits.verify.git import AbsentError, changed_files, git_text
 from digits.verify.lock import REDO, Lock, parse_lock
@@ -21,8 +20,14 @@ Content = TypeVar("Content")
 ANOTHER = "Name another commit; in a shallow clone, run `git fetch --unshallow` first."
 
 
+#: Bytes of the largest file of a run: predictions of some hundred thousand images.
+RUN_BYTES = 2**23
+
+
 class Score(BaseModel):
     """Accuracy and loss of a split, or the gap between two."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     accuracy: float
     loss: float
@@ -106,7 +111,7 @@ def this_run(files: RunFiles) -> Run:
         InputError: a file is missing or damaged.
     """
     try:
-        return read_run(lambda path: path.read_text(encoding="utf-8"), files, where="", hint=REDO)
+        return read_run(lambda path: read_text(path, RUN_BYTES), files, where="", hint=REDO)
     except FileNotFoundError as error:
         raise InputError(
             str(error.filename), expected="what the pipeline writes", received="no such file", hint=REDO
@@ -129,12 +134,14 @@ def _scores(text: str) -> dict[str, Score]:
 
 def _names(text: str) -> list[str]:
     """The classes, in the order of their labels."""
-    return [row["label"] for row in csv.DictReader(io.StringIO(text), strict=True)]
+    return [row["label"] for row in parse_csv(text)]
 
 
 def _pairs(text: str, names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     number = {name: label for label, name in enumerate(names)}
-    rows = [(number[row["label"]], number[row["predicted"]]) for row in csv.DictReader(io.StringIO(text), strict=True)]
+    rows = [(number[row["label"]], number[row["predicted"]]) for row in parse_csv(text)]
+    if not rows:
+        raise ValueError("without predictions")
     pairs = np.array(rows, np.intp).reshape(len(rows), 2)
     return pairs[:, 0], pairs[:, 1]
 

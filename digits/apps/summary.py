@@ -1,11 +1,11 @@
 """Print the results of the last run in a few lines."""
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from digits.common.bounds import finite, parse_json, read_text
 from digits.common.cli import InputError, run
 from digits.common.files import read_csv
 
@@ -20,14 +20,12 @@ def summarize(metrics: Path) -> str:
     """
     expected, hint = "what `evaluate` wrote", "Run `make repro`."
     try:
-        scores, history = (
-            json.loads((metrics / name).read_text(encoding="utf-8")) for name in ("scores.json", "history.json")
-        )
+        scores, history = (parse_json(read_text(metrics / name)) for name in ("scores.json", "history.json"))
         lines = _accuracies(scores, history["last_epoch"])
         lines += ["", *_first_images(read_csv(metrics / "first_ten.csv"))]
     except FileNotFoundError as error:
         raise InputError(str(error.filename), expected=expected, received="no such file", hint=hint) from None
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
             str(metrics), expected=expected, received=f"damaged files ({type(error).__name__}: {error})", hint=hint
         ) from None
@@ -57,7 +55,7 @@ def _first_images(rows: Sequence[Row]) -> list[str]:
         f"first ten test images: {right} of {len(rows)} right",
         "  label       " + "".join(f"{row['label']:>{width}}" for row in rows),
         "  predicted   " + "".join(f"{row['predicted']:>{width}}" for row in rows),
-        "  probability " + "".join(f"{float(row['probability']):{width}.3f}" for row in rows),
+        "  probability " + "".join(f"{finite(row['probability']):{width}.3f}" for row in rows),
     ]
 
 

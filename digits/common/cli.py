@@ -9,6 +9,9 @@ from typing import NoReturn
 
 from digits.common import streams
 
+#: Characters of the longest part of a message: libraries can be talkative, and files hold long names.
+LONGEST = 800
+
 
 class InputError(Exception):
     """Something given from outside is wrong. Its text is the one line that the user reads.
@@ -21,9 +24,15 @@ class InputError(Exception):
     """
 
     def __init__(self, what: str, *, expected: str, received: str, hint: str) -> None:
-        self.problem = f"{what}: expected {expected}. Got {received.removesuffix('.')}"  # without the next step
+        what, expected, received = map(shortened, (what, expected, received.removesuffix(".")))
+        self.problem = f"{what}: expected {expected}. Got {received}"  # without the next step
         line = re.sub(r"\s*\n\s*", " ", f"{self.problem}. {hint}")
         super().__init__(printable(line))
+
+
+def shortened(text: str) -> str:
+    """A text of at most LONGEST characters: what is left out of a longer one is in its middle."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 3]} ... {text[2 - LONGEST // 2 :]}"
 
 
 def printable(text: str) -> str:
@@ -44,6 +53,9 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
     """
     streams.prepare()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` tidies up
+    interrupt = signal.getsignal(signal.SIGINT)
+    if interrupt is signal.SIG_DFL:  # set while the program was imported: see digits/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
         _finish(output_is_log=output_is_log)
@@ -64,6 +76,8 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
         sys.exit(f"ERROR: {line}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     sys.exit(0)
 
 

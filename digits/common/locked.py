@@ -1,9 +1,12 @@
 """Run a module if the packages are those of a lock file, else refuse: other packages may write other bytes.
 
+What it reads must stay as it is until its results are written.
+
 python -m digits.common.locked requirements.lock stages.load --params params.yaml --out data/raw
 """
 
 import argparse
+import json
 import os
 import runpy
 import shlex
@@ -12,7 +15,9 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from digits.common import inputs
 from digits.common.cli import InputError, run
+from digits.common.files import replacing
 from digits.common.packages import Fault, find_faults, none_of_them, read_pins
 
 #: The whole virtual environment again.
@@ -64,9 +69,29 @@ def main() -> None:
     parser.add_argument("module", help="what to run")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own")
     args = parser.parse_args()
-    require_packages(args.lock)
     sys.argv[1:] = args.arguments
-    runpy.run_module(args.module, run_name="__main__", alter_sys=True)
+    with inputs.watch() as seen:
+        inputs.see_file(args.lock)
+        inputs.see_code(Path(__file__).parents[2], *(name.partition(".")[0] for name in (__package__, args.module)))
+        require_packages(args.lock)
+        _run(args.module)
+    _record(seen)
+
+
+def _run(module: str) -> None:
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def _record(seen: inputs.Inputs) -> None:
+    """Leave word of what a stage of DVC has read. DVC hashes it only now: `digits.verify.doctor` compares."""
+    root, stage = os.environ.get("DVC_ROOT"), os.environ.get("DVC_STAGE")
+    if root and stage:
+        with replacing(Path(root, inputs.RECORDS, f"{Path(stage).name}.json")) as (file,):
+            file.write_text(json.dumps(seen.record(Path(root))), encoding="utf-8")
 
 
 if __name__ == "__main__":

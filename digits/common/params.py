@@ -3,14 +3,17 @@
 import difflib
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from digits.common.bounds import YAML_BYTES, read_text, require_small_yaml
 from digits.common.cli import InputError
+from digits.common.inputs import see_params
 
 #: The section of each stage, and the values that stages share. Every other section belongs to a network.
 SECTIONS = ("load", "preprocess", "train", "evaluate")
@@ -38,6 +41,8 @@ def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
         InputError: the file cannot be read, or a name or a value in it is not allowed.
     """
     document = read_document(path)
+    shared = [name for name in SHARED if name in schema.model_fields]
+    see_params(path, {name: document.get(name) for name in (section, *shared)}, read_document)
     values = document.get(section)
     names = tuple(name for name in schema.model_fields if name not in SHARED)
     if not isinstance(values, dict):
@@ -45,11 +50,10 @@ def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
         add = f"Add the section '{section}:' with its parameters."
         hint = f"Did you mean '{section}:' by '{near[0]}:'?" if near else add
         expected = "a mapping of " + ", ".join(names)
-        raise InputError(f"section '{section}' in {path}", expected=expected, received=_shown(values), hint=hint)
+        raise InputError(f"section '{section}' in {path}", expected=expected, received=shown(values), hint=hint)
     _refuse_unknown(values, names, prefix=f"{section}.", path=path)
-    shared = {name: document[name] for name in SHARED if name in schema.model_fields and name in document}
     try:
-        return schema.model_validate(shared | values)
+        return schema.model_validate({name: document[name] for name in shared if name in document} | values)
     except ValidationError as error:
         raise _explain(error, path, section, schema) from None
 
@@ -61,7 +65,9 @@ def read_document(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds a value outside the sections that no stage knows.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, YAML_BYTES)
+        with suppress(YAMLError):
+            require_small_yaml(text)
         # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here. DVC takes
         # its parser in C, to the same values where both read it; the one in Python says better what is wrong.
         document = YAML(typ="safe", pure=True).load(text)
@@ -69,7 +75,7 @@ def read_document(path: Path) -> dict[str, Any]:
         raise InputError(
             str(path), expected="a YAML file of parameters", received="no such file", hint="Restore it from Git."
         ) from None
-    except OSError:
+    except (OSError, InputError):
         raise
     except Exception as error:  # the reader raises many kinds: KeyError for `!!bool 5`
         raise InputError(
@@ -77,7 +83,7 @@ def read_document(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(document, dict):
         raise InputError(
-            str(path), expected="a mapping of sections", received=_shown(document), hint="Restore it from Git."
+            str(path), expected="a mapping of sections", received=shown(document), hint="Restore it from Git."
         )
     values = [name for name, value in document.items() if not isinstance(value, dict)]
     _refuse_unknown(values, (*SECTIONS, *SHARED), prefix="", path=path)
@@ -151,26 +157,32 @@ def study_params(path: Path, model: str | None = None) -> dict[str, Any]:
         InputError: the file cannot be read, or a section is missing.
     """
     document = read_document(path)
-    train = {name: value for name, value in document.get("train", {}).items() if name != "seed"}
-    train["model"] = model or train.get("model")
-    sections = ("load", "preprocess", train["model"])
-    for name in (*sections, "train"):
-        if name not in document:
+    train = document.get("train")
+    chosen = model or (train.get("model") if isinstance(train, dict) else None)
+    sections = ("load", "preprocess", str(chosen))
+    for name in ("train", *sections):
+        if not isinstance(document.get(name), dict):
             hint = "Restore the file from Git."
-            raise InputError(str(path), expected=f"the section '{name}'", received="none", hint=hint)
-    return {name: document[name] for name in sections} | {"train": train}
+            raise InputError(str(path), expected=f"the section '{name}'", received=shown(document.get(name)), hint=hint)
+    common = {name: value for name, value in document["train"].items() if name != "seed"}
+    return {name: document[name] for name in sections} | {"train": common | {"model": chosen}}
 
 
 def _problem(error: Exception) -> str:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return f"{type(error).__name__}: {error}"
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, dict | list | set):  # not its text: a few aliases can stand for gigabytes
-        return "a list" if isinstance(value, list) else "a mapping"
-    text = "nothing" if value is None else repr(value)
+def shown(value: Any) -> str:
+    """A value of params.yaml for a message: its text if it is short, else its kind."""
+    for kind, name in ((dict, "a mapping"), (list, "a list"), (set, "a set")):
+        if isinstance(value, kind):
+            return name
+    try:
+        text = "nothing" if value is None else repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        text = "a number of too many digits"
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
@@ -195,7 +207,7 @@ def _explain(error: ValidationError, path: Path, section: str, schema: type[Para
     return InputError(
         f"parameter '{full}' in {path}",
         expected=allowed(schema, name),
-        received="nothing" if missing else str(first["ctx"]["error"]) if own else _shown(first["input"]),
+        received="nothing" if missing else str(first["ctx"]["error"]) if own else shown(first["input"]),
         hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
     )
 

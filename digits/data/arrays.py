@@ -3,6 +3,7 @@
 import math
 import os
 import tokenize
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -10,11 +11,16 @@ from typing import IO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from digits.common.bounds import open_file
 from digits.common.cli import InputError
+from digits.common.inputs import see_file
 
 #: Bytes held in memory at a time when arrays are copied or converted. For blocks of some MiB the system finds and
 #: clears new memory, each time: docs/speed.md.
 BLOCK_BYTES = 2**18
+
+#: Where the memory of an array that is read whole begins: at a multiple of this many bytes, as TensorFlow wants it.
+ALIGNMENT = 64
 
 #: A shape in which None stands for any length.
 Shape = tuple[int | None, ...]
@@ -53,7 +59,9 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.gen
     if version != (1, 0):
         raise ValueError(f".npy format {version[0]}.{version[1]} instead of 1.0")
     try:
-        return np.lib.format.read_array_header_1_0(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's own, of odd numbers in the head
+            return np.lib.format.read_array_header_1_0(file)
     except (ArithmeticError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError):
         raise ValueError("a .npy head that cannot be understood") from None
 
@@ -69,8 +77,9 @@ class NpyFile:
         """
         self.path, self.dtype = path, np.dtype(dtype)
         expected = describe(dtype, shape)
+        see_file(path)
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 self.shape, fortran_order, found = read_header(file)
                 self._offset, stored = file.tell(), file.seek(0, os.SEEK_END)
         except FileNotFoundError:
@@ -96,15 +105,35 @@ class NpyFile:
 
     def rows(self, start: int, stop: int) -> NDArray[np.generic]:
         """A copy of rows `start` to `stop`."""
-        offset = self._offset + start * self._row_bytes
-        values = np.fromfile(self.path, self.dtype, (stop - start) * self._row_items, offset=offset)
-        return values.reshape(stop - start, *self.shape[1:])
+        values = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        self._fill(values, start)
+        return values
 
     def read(self) -> NDArray[np.generic]:
-        """The whole array, mapped, not copied. What is written to it never reaches the file."""
-        if not len(self):  # no bytes cannot be mapped
-            return np.empty(self.shape, self.dtype)
-        return np.memmap(self.path, self.dtype, "c", self._offset, self.shape)
+        """The whole array, at an address that is a multiple of ALIGNMENT.
+
+        It is read, not mapped: a process ends without a word when a mapped file is cut short.
+        """
+        size = len(self) * self._row_bytes
+        room = np.empty(size + ALIGNMENT, np.uint8)
+        start = -room.ctypes.data % ALIGNMENT
+        values = room[start : start + size].view(self.dtype).reshape(self.shape)
+        self._fill(values, 0)
+        return values
+
+    def _fill(self, values: NDArray[np.generic], row: int) -> None:
+        """Read values from a row on.
+
+        Raises:
+            InputError: the file has become shorter.
+        """
+        with open_file(self.path) as file:
+            file.seek(self._offset + row * self._row_bytes)
+            left = memoryview(values.reshape(-1).view(np.uint8).data)
+            while left and (count := file.readinto(left)):
+                left = left[count:]
+        if left:
+            raise self._wrong(describe(self.dtype, self.shape), f"a file that ends {len(left)} bytes early")
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.generic]]:
         """Rows `start` to `stop` in blocks of at most BLOCK_BYTES (but at least one row)."""

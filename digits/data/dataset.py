@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
+from digits.common.bounds import read_bytes
 from digits.common.cli import InputError
 from digits.common.files import write_json
+from digits.common.inputs import see_file
 from digits.data.labels import MOST_CLASSES
 
 
@@ -15,8 +17,8 @@ class ImagesPerClass(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    train: list[int]
-    test: list[int]
+    train: list[NonNegativeInt]
+    test: list[NonNegativeInt]
 
 
 class Dataset(BaseModel):
@@ -24,7 +26,7 @@ class Dataset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_shape: tuple[int, int]  # height and width in pixels
+    image_shape: tuple[PositiveInt, PositiveInt]  # height and width in pixels
     classes: list[str] = Field(min_length=2, max_length=MOST_CLASSES)  # names, in the order of the labels
     images: ImagesPerClass
     ink: Literal["light", "dark"]  # light: more than half of the brightness range is background
@@ -41,8 +43,9 @@ def read_dataset(path: Path) -> Dataset:
     Raises:
         InputError: the file is missing or damaged.
     """
+    see_file(path)
     try:
-        return Dataset.model_validate_json(path.read_bytes())
+        return Dataset.model_validate_json(read_bytes(path))
     except FileNotFoundError:
         received = "no such file"
     except ValidationError as error:

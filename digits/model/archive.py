@@ -2,12 +2,22 @@
 
 import json
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
 
+from digits.common.bounds import open_archive, parse_json
 from digits.common.cli import InputError
+from digits.common.inputs import see_file
+from digits.model.description import UnsuitableError, rebuild, require_plain_weights
+
+#: Bytes of the longest description of a network, and of the weights of the largest: params.yaml can ask for 0.8 GB.
+CONFIG_BYTES = 2**18
+WEIGHTS_BYTES = 2**30
 
 # Settings that Keras 3.13 and older refuse to read, with their default values.
 RECENT_DEFAULTS = [("quantization_config", None), ("input_axes", None), ("output_axes", None), ("optional", False)]
@@ -21,21 +31,58 @@ def load(path: Path, *, classes: int | None = None) -> keras.Sequential:
         classes: how many it must tell apart; None for any number.
 
     Raises:
-        InputError: the file is missing or damaged, or the model is not from [n, 784] to [n, classes].
+        InputError: the file is missing or damaged, or the model is not from [n, 784] to [n, classes], of another kind
+            than `save` writes, or has a weight that is no finite number.
     """
     expected = f"a Keras model from [n, 784] to [n, {classes or 'classes'}]"
     hint = "Run `make repro` to train one."
-    if not path.is_file():
-        raise InputError(str(path), expected=expected, received="no such file", hint=hint)
+    see_file(path)
     try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        raise InputError(str(path), expected=expected, received=f"a damaged file ({error})", hint=hint) from None
+        return _load(path, classes)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        received = "no such file"
+    except UnsuitableError as error:
+        received = str(error)
+    except Exception as error:  # Keras and HDF5 raise many kinds for a damaged file
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+        received = f"a damaged file ({reason})"
+    raise InputError(str(path), expected=expected, received=received, hint=hint)
+
+
+def _load(path: Path, classes: int | None) -> keras.Sequential:
+    with ExitStack() as files:
+        archive = open_archive(path, files)
+        config = _stored(archive, "config.json", path, CONFIG_BYTES)
+        weights = _stored(archive, "model.weights.h5", path, WEIGHTS_BYTES)
+        model = rebuild(parse_json(archive.read(config).decode("utf-8")), weights.file_size)
+        opened = files.enter_context(archive.open(weights))
+        require_plain_weights(files.enter_context(h5py.File(opened, "r")), weights.file_size)
     output = model.output_shape
     if model.input_shape[1:] != (784,) or len(output) != 2 or output[1] != (classes or output[1]):
-        received = f"one from {model.input_shape} to {output}"
-        raise InputError(str(path), expected=expected, received=received, hint=hint)
+        raise UnsuitableError(f"one from {model.input_shape} to {output}")
+    model.load_weights(path)
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise UnsuitableError(f"one with weights in {weight.path} that are no finite numbers")
     return model
+
+
+def _stored(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> zipfile.ZipInfo:
+    """A member of at most so many bytes, which is not packed, no longer than the file, and what was written."""
+    if name not in archive.NameToInfo:
+        raise ValueError(f"without {name}")
+    member = archive.getinfo(name)
+    if member.file_size > most:
+        raise UnsuitableError(f"one with {member.file_size} bytes of {name}")
+    plain = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
+    if not plain or member.header_offset + member.file_size > path.stat().st_size:
+        raise ValueError(f"a packed {name}, or one of another length")
+    with archive.open(member) as file:
+        while file.read(2**18):  # at its end, the sum of the member is compared: Keras reads parts, without it
+            pass
+    return member
 
 
 def save(model: keras.Model, path: Path) -> None:

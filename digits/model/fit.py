@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from digits.common.cli import InputError
 from digits.model import arithmetic
 from digits.model.layers import copy_back, defined
 from digits.model.networks import Recipe
@@ -19,7 +21,7 @@ STEPS_PER_EXECUTION = 50
 #: Rows of a validation batch: few enough for any memory. It changes the last bits of the mean loss.
 VALIDATION_ROWS = 1000
 
-#: Where the memory of a tensor must begin: at a multiple of this many bytes. The values of a .npy file do.
+#: Where the memory of a tensor must begin: at a multiple of this many bytes. What `NpyFile` reads does.
 TENSOR_ALIGNMENT = 64
 
 Data = tuple[tf.Tensor, tf.Tensor]  # features [n, values] and labels [n]
@@ -90,7 +92,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def tensor(array: NDArray[Any]) -> tf.Tensor:
-    """A tensor on the memory of the array, if TensorFlow can use it there: a mapped .npy file is not copied."""
+    """A tensor on the memory of the array, if TensorFlow can use it there, as it can what NpyFile reads."""
     if array.size and array.ctypes.data % TENSOR_ALIGNMENT == 0:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.constant(array)
@@ -216,7 +218,10 @@ def _compiled(network: keras.Sequential, layers: list[keras.layers.Layer], recip
 
 
 def log_probabilities(network: keras.Sequential, rows: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """A function from at most `rows` rows of features, [n, values], to logarithms of probabilities, [n, classes]."""
+    """A function from at most `rows` rows of features, [n, values], to logarithms of probabilities, [n, classes].
+
+    It raises InputError if one of them is no finite number.
+    """
     layers = defined(network)
 
     @tf.function
@@ -227,6 +232,14 @@ def log_probabilities(network: keras.Sequential, rows: int) -> Callable[[NDArray
 
     def predict(features: NDArray[Any]) -> NDArray[Any]:
         values, _, _ = filled(tf.constant(features), tf.zeros(len(features), tf.int32), rows)
-        return forward(values).numpy()[: len(features)]
+        logarithms = forward(values).numpy()[: len(features)]
+        if not np.isfinite(logarithms).all():  # weights may be finite, and their products not
+            raise InputError(
+                "the model",
+                expected="probabilities that are numbers",
+                received="others, as of a network whose weights are too large",
+                hint="Lower its `learning_rate` in params.yaml, and run `make repro` to train it again.",
+            )
+        return logarithms
 
     return predict

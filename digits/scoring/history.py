@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from digits.common.bounds import finite
 from digits.common.cli import InputError
 from digits.common.files import read_csv
 
@@ -17,7 +18,7 @@ def read_history(path: Path) -> Epochs:
     """
     try:
         rows = [
-            {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+            {name: int(value) if name == "epoch" else finite(value) for name, value in row.items()}
             for row in read_csv(path)
         ]
         received = "a file without them"

@@ -2,6 +2,8 @@
 
 import io
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -299,6 +301,18 @@ def large() -> bytes:
     return file(Image.new("1", (handwriting.MAX_PIXELS // 5000 + 1, 5000)))
 
 
+def scans(count: int) -> bytes:
+    content = file(draw(3, side=SIDE, width=WIDTH), "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * count + content[-2:]
+
+
+def raw(maximum: int) -> bytes:
+    return b"P6 1000 900 %d\n" % maximum + bytes(3 * 900 * 1000)
+
+
+PLAIN = Image.new("RGB", (64, 64))
+CHUNK = struct.pack(">I4s2sI", 2, b"tEXt", b"a\0", zlib.crc32(b"tEXta\0"))
 DRAWING = file(draw(3, side=SIDE, width=WIDTH))
 BAD: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "Got nothing"),
@@ -308,8 +322,12 @@ BAD: dict[str, tuple[bytes, str]] = {
     "truncated PNG": (DRAWING[: len(DRAWING) // 2], "Got a damaged file"),
     "truncated JPEG": (file(draw(3, side=SIDE, width=WIDTH), "JPEG")[:600], "Got a damaged file"),
     "only the head of a PNG": (DRAWING[:8], "Got another file"),
-    "more pixels than allowed": (large(), "Got one of 10001 x 5000 pixels, mode 1"),
+    "more pixels than allowed": (large(), "Got one of 3201 x 5000 pixels, mode 1"),
     "decompression bomb": (bomb(), "Got a damaged file (Image size (400000000 pixels) exceeds limit"),
+    "a JPEG of very many scans": (scans(100), "Got one with more than 50 scans"),
+    "a TIFF with JPEG in it": (file(PLAIN, "TIFF", compression="jpeg"), "Got a TIFF with JPEG in it"),
+    "very many chunks": (DRAWING[:33] + CHUNK * 10**5 + DRAWING[33:], "Got a damaged file (of too many parts)"),
+    "a coding that takes long": (raw(254), "Got a PPM file of more than 2 MiB in a rare coding"),
     "colours without a conversion": (file(Image.new("LAB", (9, 9)), "TIFF"), "Got one of 9 x 9 pixels, mode LAB"),
 }
 
@@ -317,7 +335,8 @@ BAD: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_no_picture_is_refused(case: str) -> None:
     content, message = BAD[case]
-    expected = r"a\.png: expected an image \(PNG, .*\) of at most 50 megapixels\. " + re.escape(message) + ".* as PNG"
+    most = r"at most 16 megapixels, or 50 as JPEG\."
+    expected = rf"a\.png: expected an image \(PNG, .*\) of {most} {re.escape(message)}.* as PNG"
     with pytest.raises(InputError, match=expected):
         read_digit("a.png", content)
 
@@ -370,3 +389,22 @@ def test_the_steps_keep_their_ranges() -> None:
     box = fit(strength)
     assert max(box.shape) == 20
     assert (box.min() >= 0, box.max()) == (True, 1)
+
+
+def test_what_is_bounded_is_read_up_to_the_bound() -> None:
+    assert outcome(scans(30)) == ""
+    assert outcome(raw(255)) == ""
+    assert outcome(file(Image.new("L", (8000, 6000), 255), "JPEG")) == ""  # a camera's
+    with pytest.raises(InputError, match="Got one of 8000 x 6000 pixels"):
+        decode("a.png", file(Image.new("1", (8000, 6000))))
+
+
+def test_a_c_library_writes_nothing_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    damaged = bytearray(file(draw(3, side=SIDE, width=WIDTH), "TIFF", compression="tiff_lzw"))
+    damaged[20:60] = b"\xff" * 40
+    with pytest.raises(InputError, match="Got a damaged file"):
+        decode("a.tiff", bytes(damaged))
+    assert capfd.readouterr().err == ""
+    with pytest.raises(OSError, match="decoder error"), Image.open(io.BytesIO(damaged)) as picture:
+        picture.load()
+    assert "Using code not yet in table" in capfd.readouterr().err

@@ -461,6 +461,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no model": (remove("data/model.keras"), r"model\.keras: expected a Keras model .* Got no such file"),
     "no description of the data": (remove("data/raw/dataset.json"), r"dataset\.json: expected .* Got no such file"),
     "no test set": (remove("data/prepared/test_labels.npy"), r"test_labels\.npy: .* Got no such file"),
+    "platform of another form": (
+        overwrite("data/platform.json", '{"model_sha256": "", "cpu_flags": 5}'),
+        r"platform\.json: .* Got a damaged file \(TypeError: a text in place of a list",
+    ),
     "damaged platform": (overwrite("data/platform.json", "[]"), r"platform\.json: .* Got a damaged file \(TypeError"),
 }
 

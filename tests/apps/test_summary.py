@@ -108,7 +108,9 @@ Change = Callable[[str], str]
         ("history.json", lambda _: "{}", "KeyError: 'last_epoch'"),
         ("first_ten.csv", lambda text: text.replace("label", "lable"), "KeyError: 'label'"),
         ("first_ten.csv", lambda text: text.replace("0.1999", "x"), "ValueError"),
-        ("first_ten.csv", lambda text: text[:-12], "TypeError"),
+        ("first_ten.csv", lambda text: text.replace("0.1999", "inf"), "ValueError: inf is no finite number"),
+        ("scores.json", lambda text: text.replace("0.9786", "NaN"), "ValueError: NaN is no finite number"),
+        ("scores.json", lambda _: "[" * 10**5, "ValueError: nested too deeply"),
     ],
 )
 def test_a_damaged_file_is_refused(metrics: Path, name: str, change: Change, match: str) -> None:
@@ -118,6 +120,13 @@ def test_a_damaged_file_is_refused(metrics: Path, name: str, change: Change, mat
     assert re.search(
         rf"metrics: expected what `evaluate` wrote\. Got damaged files \({match}.*\)\. Run `make rep", line
     )
+
+
+def test_a_row_that_is_too_short_is_refused(metrics: Path) -> None:
+    path = metrics / "first_ten.csv"
+    path.write_text(path.read_text()[:-12])
+    line = refusal(summary.main, metrics)
+    assert re.search(r"first_ten\.csv: expected a CSV file\. Got a damaged file \(\d values in line 11", line)
 
 
 def test_the_command_line_prints_or_refuses_in_one_line(metrics: Path) -> None:

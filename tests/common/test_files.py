@@ -2,16 +2,21 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from digits.common.cli import InputError
-from digits.common.files import file_hash, read_csv, replacing, write_csv, write_json
+from digits.common.files import clear_rooms, file_hash, read_csv, replacing, write_csv, write_json
 from tests.support.arrays import snapshot
+from tests.support.project import AT_ROOT, ROOT, environment, run_ok
 
 
 def test_json_has_one_form(tmp_path: Path) -> None:
@@ -156,13 +161,17 @@ def break_rename(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseExcept
     monkeypatch.setattr(Path, "replace", replace)
 
 
-# Five renames: two earlier files step aside, three new ones take their places.
-@pytest.mark.parametrize("number", range(1, 6))
+# Three renames. Where the disk has no second names for files, two earlier files step aside before them: five.
+@pytest.mark.parametrize(
+    ("number", "links"), [*((number, True) for number in (1, 2, 3)), *((n, False) for n in range(1, 6))]
+)
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error", "a.txt"), KeyboardInterrupt()])
 def test_an_error_while_renaming_changes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException, *, links: bool
 ) -> None:
     before = snapshot(folder)
+    if not links:
+        monkeypatch.setattr(os, "link", mock.Mock(side_effect=PermissionError(1, "Operation not permitted")))
     break_rename(monkeypatch, number, error)
     with pytest.raises(type(error), match=r"^$|Input/output error"):
         write_all(folder)
@@ -170,7 +179,7 @@ def test_an_error_while_renaming_changes_nothing(
 
 
 def test_there_are_no_more_renames_than_were_broken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    break_rename(monkeypatch, 6, OSError(5, "Input/output error"))
+    break_rename(monkeypatch, 4, OSError(5, "Input/output error"))
     write_all(folder)
     assert snapshot(folder) == dict.fromkeys(NAMES, b"new")
 
@@ -223,7 +232,7 @@ def test_a_link_is_replaced_and_what_it_points_to_kept(folder: Path) -> None:
 
 def test_a_link_is_put_back_after_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "c.txt").symlink_to("missing")
-    break_rename(monkeypatch, 6, OSError(5, "Input/output error"))
+    break_rename(monkeypatch, 3, OSError(5, "Input/output error"))
     with pytest.raises(OSError, match="Input/output error"):
         write_all(folder)
     assert (folder / "c.txt").readlink() == Path("missing")
@@ -239,3 +248,85 @@ def test_an_error_of_the_disk_does_not_name_a_temporary_file(folder: Path, name:
 def test_an_error_of_another_file_keeps_its_name(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="elsewhere"), replacing(folder / "a.txt"):
         (folder / "elsewhere").read_text()
+
+
+# Left-overs of killed processes
+
+WRITER = """
+import sys
+from pathlib import Path
+from digits.common.files import replacing
+with replacing(Path(sys.argv[1])) as (file,):
+    file.write_text("half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def writer(path: Path) -> subprocess.Popen[str]:
+    """A process that is in the middle of writing `path`."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(**AT_ROOT)
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def rooms(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def test_what_a_killed_writer_left_is_cleared(folder: Path) -> None:
+    before = snapshot(folder)
+    with writer(folder / "a.txt") as process:
+        process.kill()
+    assert len(rooms(folder)) == 1
+    assert snapshot(folder) == before
+    with replacing(folder / "b.txt") as (file,):
+        file.write_text("new")
+        assert rooms(folder) == [file.parent]
+    assert rooms(folder) == []
+
+
+def test_what_another_process_still_writes_stays(folder: Path) -> None:
+    with writer(folder / "a.txt") as process:
+        assert clear_rooms(folder) == []
+        with replacing(folder / "b.txt") as (file,):
+            file.write_text("new")
+        assert len(rooms(folder)) == 1
+        process.communicate("")
+    assert (folder / "a.txt").read_text() == "half"
+    assert rooms(folder) == []
+
+
+def test_only_our_own_folders_are_cleared(folder: Path) -> None:
+    for name in (".writing-notes", ".writing-0123456g", "writing-01234567", ".writing-012345678"):
+        (folder / name).mkdir()
+    (folder / ".writing-01234567").symlink_to(folder / ".writing-notes")
+    assert clear_rooms(folder) == []
+    assert len(rooms(folder)) == 5
+
+
+def test_git_does_not_see_what_a_killed_writer_left(tmp_path: Path) -> None:
+    run_ok("git", "init", "--quiet", cwd=tmp_path)
+    (tmp_path / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
+    run_ok("git", "add", ".gitignore", cwd=tmp_path)
+    with writer(tmp_path / "a.txt") as process:
+        process.kill()
+    assert rooms(tmp_path) != []
+    assert run_ok("git", "status", "--porcelain", cwd=tmp_path) == "A  .gitignore\n"
+
+
+def test_an_earlier_file_is_never_gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill at any rename leaves the old file or the new one."""
+    original = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        assert all((folder / name).exists() for name in ("a.txt", "b.txt"))
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    write_all(folder)
+    assert snapshot(folder) == dict.fromkeys(NAMES, b"new")

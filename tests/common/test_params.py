@@ -372,8 +372,8 @@ def test_a_network_that_is_no_mapping_is_refused(
         ("train: {}\n---\ntrain: {}", r"expected YAML\. Got an error: .*another document in line 2\."),
         ("train: !!python/object/apply:os.abort []", r"could not determine a constructor for the tag .* in line 1\."),
         ("train: !!bool 5", r"expected YAML\. Got an error: KeyError"),
-        ("train: 2024-13-45", r"expected YAML\. Got an error: ValueError: month must be in 1\.\.12"),
-        ("[" * 1000, r"expected YAML\. Got an error: RecursionError"),
+        ("train: 2024-13-45", r"expected YAML\. Got an error: month must be in 1\.\.12"),
+        ("[" * 1000, r"expected YAML\. Got an error: more than 20 levels\."),
         (b"\xff\xfe", r"expected YAML\. Got an error: UnicodeDecodeError"),
         (b"train: \x07", r"expected YAML\. Got an error: ReaderError"),
         ("x" * 1000, r"Got 'x{99}\.\.\. Restore"),
@@ -401,9 +401,9 @@ def test_a_key_that_stands_twice_is_refused(
         read(text.replace(old, new))
 
 
-def test_a_text_that_aliases_make_endless_is_not_shown(read: Callable[..., Params]) -> None:
+def test_a_text_that_aliases_make_endless_is_refused(read: Callable[..., Params]) -> None:
     laughs = "".join(f"- &a{depth} [{', '.join([f'*a{depth - 1}'] * 9)}]\n" for depth in range(1, 30))
-    with pytest.raises(InputError, match=r"expected a mapping of sections\. Got a list\."):
+    with pytest.raises(InputError, match=r"expected YAML\. Got an error: more than 10000 values\."):
         read("- &a0 ha\n" + laughs)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from digits.common.cli import InputError
 from digits.data import arrays
 from digits.data.arrays import NpyFile, describe, read_header, require_rows, require_same_length, write_npy
 from tests.support.arrays import saved, with_head
+from tests.support.project import ROOT, run
 
 IMAGES = np.arange(7 * 28 * 28, dtype=np.uint8).reshape(7, 28, 28)
 
@@ -63,10 +65,51 @@ def test_rows_can_be_changed_without_changing_the_file(tmp_path: Path) -> None:
     file = NpyFile(tmp_path / "a.npy", dtype="uint8", shape=(None, 28, 28))
     file.rows(0, 7)[:] = 0
     assert np.array_equal(file.rows(0, 7), IMAGES)
-    mapped = file.read()
-    mapped[0] = 0
-    assert not mapped[0].any()
+    whole = file.read()
+    whole[0] = 0
+    assert not whole[0].any()
     assert np.array_equal(file.rows(0, 7), IMAGES)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_what_is_read_whole_begins_where_tensorflow_wants_it(tmp_path: Path, rows: int) -> None:
+    np.save(tmp_path / "a.npy", IMAGES[:rows])
+    whole = NpyFile(tmp_path / "a.npy", dtype="uint8", shape=(None, 28, 28)).read()
+    assert rows == 0 or whole.ctypes.data % arrays.ALIGNMENT == 0  # an empty array has no place
+    assert np.array_equal(whole, IMAGES[:rows])
+
+
+def test_a_file_that_is_cut_after_the_check_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", IMAGES)
+    file = NpyFile(tmp_path / "a.npy", dtype="uint8", shape=(None, 28, 28))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-800])
+    line = r"a\.npy: expected uint8 \[7, 28, 28\]\. Got a file that ends {} bytes early\. Run `dvc repro`"
+    with pytest.raises(InputError, match=line.format(800)):
+        file.read()
+    with pytest.raises(InputError, match=line.format(16)):
+        file.rows(4, 6)
+    assert np.array_equal(file.rows(4, 5), IMAGES[4:5])
+
+
+CUT = """
+import sys
+import numpy as np
+from pathlib import Path
+from digits.data.arrays import NpyFile
+file = NpyFile(Path(sys.argv[1]), dtype="uint8", shape=(None,))
+values = {read}
+open(sys.argv[1], "r+b").truncate(128)
+print(values.sum())
+"""
+
+
+@pytest.mark.parametrize(("read", "status"), [("file.read()", 0), ("np.memmap(sys.argv[1], 'u1', 'c', 128)", -7)])
+def test_a_file_that_is_cut_while_in_use_ends_nothing(tmp_path: Path, read: str, status: int) -> None:
+    np.save(tmp_path / "a.npy", np.ones(10**6, np.uint8))
+    result = run(sys.executable, "-c", CUT.format(read=read), str(tmp_path / "a.npy"), cwd=ROOT)
+    assert result.returncode == status  # what is mapped ends the process, by a signal and without a word
+    assert result.stdout == ("" if status else "1000000\n")
+    assert result.stderr == ""
 
 
 # What is refused

@@ -85,6 +85,34 @@ def test_a_saved_model_loads_with_equal_weights(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, expected)
 
 
+def test_a_large_model_loads_with_equal_weights(tmp_path: Path) -> None:
+    from digits.model import archive
+
+    model = dense(units=1500).build((28, 28), 10)
+    assert len(saved(model, tmp_path / "model.keras")) > 4 * 10**6  # weights of more bytes than other files may have
+    for found, expected in zip(archive.load(tmp_path / "model.keras").get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_stands_in_a_models_place_is_said_clearly(tmp_path: Path) -> None:
+    from digits.model import archive
+
+    with pytest.raises(InputError, match=r"Got a damaged file \(Is a directory\)\. Run `make repro`"):
+        archive.load(tmp_path)
+
+
+@pytest.mark.parametrize(("bound", "member"), [("CONFIG_BYTES", "config.json"), ("WEIGHTS_BYTES", "model.weights.h5")])
+def test_a_member_beyond_its_bound_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, member: str
+) -> None:
+    from digits.model import archive
+
+    saved(small(), tmp_path / "model.keras")
+    monkeypatch.setattr(archive, bound, 1000)
+    with pytest.raises(InputError, match=rf"Got one with \d+ bytes of {member}\."):
+        archive.load(tmp_path / "model.keras")
+
+
 def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
     from digits.model import archive
 

@@ -119,15 +119,15 @@ def test_the_order_of_adding_the_shards_counts(batch: Data, monkeypatch: pytest.
     assert trained() != expected
 
 
-def test_a_mapped_file_is_not_copied_and_not_changed(tmp_path: Path) -> None:
+def test_what_was_read_is_not_copied_and_no_file_changed(tmp_path: Path) -> None:
     from digits.model.fit import tensor
 
     values = np.random.default_rng(0).random((10, 784), np.float32)
     np.save(tmp_path / "features.npy", values)
-    mapped = NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read()
-    made = tensor(mapped)
+    whole = NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read()
+    made = tensor(whole)
     np.testing.assert_array_equal(made, values)
-    mapped[3] = 7
+    whole[3] = 7
     assert made[3, 0] == 7  # the same memory
     np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), values)
 

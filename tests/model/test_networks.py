@@ -161,7 +161,7 @@ def test_every_network_has_a_section_of_its_own() -> None:
 
 
 #: Studies of one network each, and the documents that show them.
-STUDIES = {"bench/convnet.py", "bench/figures.py", "bench/speed.py", "bench/tables.py"}
+STUDIES = {"bench/convnet.py", "bench/faults/generate.py", "bench/figures.py", "bench/speed.py", "bench/tables.py"}
 
 
 def naming_a_network() -> set[str]:

@@ -10,7 +10,7 @@ from digits.scoring.history import learning_curves, read_history
 
 def test_epochs_are_integers_and_all_else_are_floats(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    path.write_text("epoch,accuracy,loss,val_loss\n1,0.5,2,1e-3\n2,0.75,0.1,nan\n")
+    path.write_text("epoch,accuracy,loss,val_loss\n1,0.5,2,1e-3\n2,0.75,0.1,2\n")
     epochs = read_history(path)
     assert epochs[0] == {"epoch": 1, "accuracy": 0.5, "loss": 2.0, "val_loss": 0.001}
     assert [type(value) for value in epochs[1].values()] == [int, float, float, float]
@@ -25,6 +25,8 @@ def test_epochs_are_integers_and_all_else_are_floats(tmp_path: Path) -> None:
         (b"epoch,accuracy\n1,0.5\n", "a file without them"),
         (b"epoch,accuracy,loss\none,0.5,2\n", "a damaged file"),
         (b"epoch,accuracy,loss\n1,0.5\n", "a damaged file"),
+        (b"epoch,accuracy,loss\n1,0.5,nan\n", "a damaged file .nan is no finite number"),
+        (b"epoch,accuracy,loss\n1,0.5,1e999\n", "a damaged file .1e999 is no finite number"),
         (b"\xff\x00\xfe", "a damaged file"),
     ],
 )

@@ -83,7 +83,7 @@ BAD_IDX: dict[str, tuple[Callable[[Path], object], str]] = {
             idx_changed(IDX_NAMES[2], lambda content: content[:4] + b"\xff" * 4 + content[8:])(folder),
             idx_changed(LABELS, lambda content: content[:4] + b"\xff" * 4 + content[8:])(folder),
         ],
-        r"expected uint8 \[4294967295\]\. Got a file that ends \d+ bytes early",
+        r"expected uint8 \[4294967295, 28, 28\]\. Got a file that ends \d+ bytes early",
     ),
     "a label of 10": (
         idx_changed(LABELS, lambda content: content[:-1] + b"\x0a"),
@@ -128,3 +128,12 @@ def test_a_folder_in_place_of_an_idx_file_is_refused(tmp_path: Path, digits: Arr
     (folder / IMAGES).unlink()
     (folder / IMAGES).mkdir()
     assert f"{IMAGES}: expected to read or write it. Got Is a directory. Check the path" in refused(tmp_path, folder)
+
+
+def test_a_packed_file_with_a_great_header_is_refused(tmp_path: Path, digits: Arrays) -> None:
+    folder, many = write_idx(tmp_path / "idx", digits, packed=IDX_NAMES), 10**7
+    heads = (struct.pack(">4I", 0x803, many, 28, 28), struct.pack(">2I", 0x801, many))
+    for name, head in zip(IDX_NAMES[:2], heads, strict=True):
+        (folder / f"{name}.gz").write_bytes(gzip.compress(head + bytes(5000)))
+    line = refused(tmp_path, folder)
+    assert re.search(r"images-idx3-ubyte\.gz: expected at most 268435456 bytes in a file of \d+\. Got a header", line)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from digits.common.cli import InputError
+from digits.sources import stream
 from stages.load import load
 from tests.support.arrays import flip, idx_bytes, saved, snapshot, with_head
 from tests.support.loading import refused, run_load
@@ -120,6 +121,10 @@ BAD_NPZ: dict[str, tuple[Build, str]] = {
         changed(x_test=with_head("{'descr': '|V0', 'fortran_order': False, 'shape': (200, 28, 28), }\n")),
         r"expected uint8 \[n, 28, 28\]\. Got \|V0",
     ),
+    "labels that fill the memory": (
+        changed(y_train=claims("(600,)") + bytes(10**7)),
+        r"y_train in .*: expected uint8 \[600\]\. Got a file with more bytes than its header says",
+    ),
     "compressed with LZMA": (
         lambda digits: stored(members(digits), zipfile.ZIP_LZMA),
         r"x_train in .*: expected a member as NumPy writes it\. Got another kind of compression\.",
@@ -200,3 +205,27 @@ def test_damage_anywhere_is_refused_or_does_no_harm(tmp_path: Path, compression:
             refusals += 1
         assert snapshot(tmp_path / "out") == expected
     assert len(positions) / 3 < refusals < len(positions)  # dates and attributes of a member may be anything
+
+
+def zeros(images: int) -> bytes:
+    """An archive of so many black images, packed to a thousandth."""
+    pixels, labels = np.zeros((images, 28, 28), np.uint8), np.arange(images, dtype=np.uint8) % 2
+    arrays = {"x_train": pixels, "y_train": labels, "x_test": pixels[:2], "y_test": labels[:2]}
+    return stored({f"{key}.npy": saved(array) for key, array in arrays.items()}, zipfile.ZIP_DEFLATED)
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(zeros(20_000))
+    assert len(load(str(path), tmp_path / "first")) == 4  # 16 MB are not much
+    monkeypatch.setattr(stream, "PACKED_BYTES", 2**22)
+    line = refused(tmp_path, path)
+    assert re.search(r"x_train in .*: expected at most \d+ bytes in a file of \d+\. Got a header that says 15680", line)
+
+
+def test_labels_are_not_read_before_sizes_are_compared(
+    tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.npz").write_bytes(changed(x_train=members(digits)["x_train.npy"][:-1])(digits))
+    monkeypatch.setattr(stream.Stream, "blocks", None)
+    assert "Got a file that ends 1 bytes early" in refused(tmp_path, tmp_path / "bad.npz")

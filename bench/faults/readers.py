@@ -1,0 +1,176 @@
+"""The readers that generated inputs are given to, each with a second, independent reading of what it accepts."""
+
+import csv
+import gzip
+import io
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ruamel.yaml import YAML
+
+from bench.faults.judge import Reader, WrongError
+from digits.apps import handwriting, predict, report, runs, summary
+from digits.common.params import read_params, study_params
+from digits.data.dataset import read_dataset
+from digits.data.splits import open_split
+from digits.model.networks import read_network
+from digits.scoring.history import read_history
+from digits.scoring.params import EvaluateParams
+from digits.sources.idx import IDX_NAMES
+from digits.sources.npz import NPZ_NAMES
+from digits.sources.stream import NAMES
+from digits.verify.lock import facts, read_lock, require_same_params
+from digits.verify.parameters import require_params
+from stages.load import LoadParams, load
+from stages.preprocess import PreprocessParams, preprocess
+
+
+def require(true: object, what: str) -> None:
+    """A check of what was accepted."""
+    if not true:
+        raise WrongError(what)
+
+
+def params(folder: Path) -> None:
+    path = folder / "params.yaml"
+    require_params(path)
+    train, network = read_network(path)
+    sections = {
+        "load": read_params(path, "load", LoadParams),
+        "preprocess": read_params(path, "preprocess", PreprocessParams),
+        "evaluate": read_params(path, "evaluate", EvaluateParams),
+        "train": train,
+        train.model: network,
+    }
+    study_params(path)
+    document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # as DVC reads it
+    for name, section in sections.items():
+        expected = document[name] | ({"class_names": document["class_names"]} if name == "evaluate" else {})
+        require(_same(section.model_dump(), expected), f"section {name} is {section}, for DVC {expected}")
+    require(1 <= network.epochs <= 10000 and 0 < network.learning_rate <= 10, f"{network}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, and of equal types but for an integer where a number is asked for."""
+    if isinstance(one, dict):
+        return set(one) == set(other) and all(_same(one[key], other[key]) for key in one)
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def lock(folder: Path) -> None:
+    found = read_lock(folder / "dvc.lock")
+    found.params(), found.inputs(), found.test_set(), facts(found)
+    for path in found.files():
+        names = found.upstream(path)
+        require(len(set(names)) == len(names), f"{names}")
+    document = YAML(typ="safe").load((folder / "dvc.lock").read_text(encoding="utf-8"))
+    require(list(found.stages) == list(document.get("stages", {})), "other stages")
+    require_same_params(found, folder / "params.yaml")
+
+
+def npz(folder: Path) -> None:
+    load(str(folder / "data.npz"), folder / "out")
+    with np.load(folder / "data.npz", allow_pickle=False) as arrays:
+        _require_loaded(folder / "out", {name: arrays[key] for name, key in zip(NAMES, NPZ_NAMES, strict=True)})
+
+
+def idx(folder: Path) -> None:
+    load(str(folder / "data"), folder / "out")
+    arrays = {}
+    for name, file in zip(NAMES, IDX_NAMES, strict=True):
+        plain, packed = folder / "data" / file, folder / "data" / f"{file}.gz"
+        content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+        dimensions = content[3]
+        shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
+        arrays[name] = np.frombuffer(content[4 + 4 * dimensions :], np.uint8).reshape(shape)
+    _require_loaded(folder / "out", arrays)
+
+
+def _require_loaded(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    for name, array in arrays.items():
+        written = np.load(out / f"{name}.npy", allow_pickle=False)
+        require(written.dtype == array.dtype == np.uint8, f"{name}: {array.dtype}")
+        require(written.shape == array.shape, f"{name}: {array.shape}")
+        require(np.array_equal(written, array), f"{name}: other values")
+        require(array.shape[1:] == ((28, 28) if name.endswith("images") else ()), f"{name}: {array.shape}")
+    classes = set(arrays["train_labels"].tolist())
+    require(classes == set(range(len(classes))), f"classes {classes}")
+    require(set(arrays["test_labels"].tolist()) <= classes, "labels without a class")
+    require(json.loads((out / "dataset.json").read_text())["classes"] == [str(k) for k in sorted(classes)], "names")
+
+
+def npy(folder: Path) -> None:
+    dataset = read_dataset(folder / "dataset.json")
+    for name in ("train", "test", "validation"):
+        split = open_split(folder, name, dataset, may_be_empty=name == "validation")
+        features = np.load(folder / f"{name}_features.npy", allow_pickle=False)
+        require(np.array_equal(split.features.read(), features), f"{name}: other values")
+        require(np.array_equal(split.features.rows(0, len(features)), features), f"{name}: other rows")
+        require(features.dtype == np.float32 and features.shape[1:] == (784,), f"{name}: {features.shape}")
+        require(((features >= 0) & (features <= 1)).all(), f"{name}: not in [0, 1]")
+        require(np.array_equal(split.labels, np.load(folder / f"{name}_labels.npy")), f"{name}: other labels")
+    preprocess(0, folder, folder / "out")
+    images = np.load(folder / "train_images.npy")
+    features = np.load(folder / "out" / "train_features.npy")
+    require(np.array_equal(features, images.reshape(-1, 784) / np.float32(255)), "other features")
+
+
+def metrics(folder: Path) -> None:
+    text = summary.summarize(folder)
+    require("nan" not in text and "inf" not in text, text)
+    epochs = read_history(folder / "history.csv")
+    require(np.isfinite([value for epoch in epochs for value in epoch.values()]).all(), f"{epochs}")
+    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        require(len(list(csv.DictReader(file))) == len(epochs), "other epochs")
+    run = runs.this_run(runs.RunFiles(folder / "params.yaml", folder / "dvc.lock", folder))
+    require(np.isfinite([score.loss for score in (*run.scores.values(), *run.epochs)]).all(), f"{run.scores}")
+    pairs = list(csv.reader(io.StringIO((folder / "confusion.csv").read_text(encoding="utf-8"))))
+    require(len([pair for pair in pairs if pair]) == len(run.labels) + 1, "other predictions")
+    report.platform(folder / "platform.json", "0" * 64)
+
+
+def pictures(folder: Path) -> None:
+    digit = handwriting.read_digit("picture", predict.read(str(folder / "picture")))
+    require(digit.shape == (28, 28) and digit.dtype == np.uint8 and digit.max() == 255, f"{digit.shape}")
+
+
+def models() -> Reader:
+    from digits.model import determinism
+
+    determinism.configure(seed=0)
+    import keras
+
+    digits = np.zeros((3, 28, 28), np.uint8)
+    digits[1], digits[2, 5:20, 12:16] = 255, 255
+
+    def read(folder: Path) -> None:
+        path = folder / "model.keras"
+        classifier = predict.open_classifier(path)
+        probabilities = classifier.probabilities(digits)
+        keras.backend.clear_session()
+        require(np.isfinite(probabilities).all() and np.allclose(probabilities.sum(axis=1), 1), f"{probabilities}")
+        try:
+            model = keras.models.load_model(path, compile=False)
+        except Exception:  # settings that the reader leaves out
+            return
+        expected = model(digits.reshape(3, 784).astype(np.float32) / np.float32(255)).numpy()
+        require(np.allclose(expected, probabilities, atol=1e-3), f"{probabilities} for Keras's {expected}")
+
+    return read
+
+
+READERS: dict[str, Callable[[], Reader]] = {
+    "params": lambda: params,
+    "lock": lambda: lock,
+    "npz": lambda: npz,
+    "idx": lambda: idx,
+    "npy": lambda: npy,
+    "metrics": lambda: metrics,
+    "pictures": lambda: pictures,
+    "models": models,
+}

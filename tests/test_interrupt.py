@@ -1,0 +1,40 @@
+"""Ctrl-C, also while a program still imports: it ends without a traceback."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import ROOT, run
+
+#: A module in the place of another, in whose import Ctrl-C is pressed.
+PRESSED = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+
+
+def interrupted(folder: Path, package: str, *command: str) -> tuple[int, str]:
+    (folder / f"{package}.py").write_text(PRESSED)
+    path = {"PYTHONPATH": f"{folder}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    result = run(sys.executable, *command, cwd=folder, env=path)
+    assert result.stdout == ""
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("module", ["stages.load", "stages.train", "stages.evaluate", "digits.apps.predict"])
+@pytest.mark.parametrize("package", ["argparse", "numpy", "pydantic"])
+def test_an_interrupt_during_imports_is_quiet(tmp_path: Path, module: str, package: str) -> None:
+    assert interrupted(tmp_path, package, "-m", module) == (-signal.SIGINT, "")
+
+
+def test_an_import_from_elsewhere_changes_nothing(tmp_path: Path) -> None:
+    """The negative control, and a promise to other programs: they keep Python's own handling."""
+    status, error = interrupted(tmp_path, "numpy", "-c", "import stages.load")
+    assert status == -signal.SIGINT
+    assert error.endswith("KeyboardInterrupt\n")
+
+
+def test_within_a_program_an_interrupt_tidies_up(tmp_path: Path) -> None:
+    source = "https://localhost/a.npz#sha256=" + "0" * 64
+    (tmp_path / "params.yaml").write_text(f"load: {{source: '{source}'}}")
+    command = ("-m", "stages.load", "--params", "params.yaml", "--out", "out")
+    assert interrupted(tmp_path, "pooch", *command) == (128 + signal.SIGINT, "")  # imported when all else is
