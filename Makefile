@@ -13,8 +13,8 @@ export USER ?= $(shell id -u 2>/dev/null)
 export AGAINST
 
 .DEFAULT_GOAL := help
-.PHONY: arm64 help setup repro test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean demo \
-	gate report sweep typical-seed $(VENV)/runtime.stamp $(VENV)/dev.stamp
+.PHONY: arm64 help setup repro doctor test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean \
+	demo gate report sweep typical-seed faults sbom $(VENV)/runtime.stamp $(VENV)/dev.stamp
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,8 +23,13 @@ setup: $(VENV)/runtime.stamp ## Create the virtual environment from requirements
 
 repro: $(VENV)/runtime.stamp ## Run the pipeline (what has not changed is not run) and print the result
 	@$(RUN) python -m digits.verify.parameters params.yaml
-	@$(RUN) dvc repro
+	@$(RUN) python -m digits.verify.doctor
+	@$(RUN) dvc repro || { status=$$?; python -m digits.verify.doctor; exit $$status; }
+	@$(RUN) python -m digits.verify.doctor --after
 	@$(RUN) python -m digits.apps.summary metrics
+
+doctor: $(VENV)/runtime.stamp ## Mend what a kill, a full disk or a damaged file left behind (make repro does it too)
+	@$(RUN) python -m digits.verify.doctor
 
 demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
 	@$(RUN) python -m digits.apps.demo --model data/model.keras --params params.yaml --port $(PORT)
@@ -80,6 +85,11 @@ processors: $(VENV)/runtime.stamp $(VENV)/arm64/python ## Train a sample on othe
 bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results (ten minutes, machine idle)
 	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
 
+faults: repro $(VENV)/dev.stamp ## Kill, fill, damage and race a small project, and load the demo, into bench/results/faults.json
+	@$(RUN) python -m bench.faults $(FAULTS) --model data/model.keras --out bench/results/faults.json
+FAULTS ?= --kills 1000 --moments 60 --interrupts 20 --full 40 --places 10 --changes 100 --damages 1000 --pairs 15 --real 6 \
+	--inputs 20000 --requests 10000 --processes 2 --minutes 40
+
 tables: $(VENV)/runtime.stamp ## Write the tables of the READMEs and of docs/ from the committed results
 	@$(RUN) python -m bench.tables
 
@@ -89,6 +99,10 @@ card: $(VENV)/dev.stamp ## Write the model card, docs/model-card.md, from the co
 export: repro $(VENV)/dev.stamp ## Write the model as SavedModel and ONNX file, with its card, into export/
 	@$(RUN) python -m digits.apps.export $(CARD) --dataset data/raw/dataset.json --data data/prepared --out export
 CARD := --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras --seeds bench/results/seeds.json
+
+sbom: $(VENV)/dev.stamp ## Write sbom.cdx.json, all packages of the lock file, and the licences, docs/dependencies.md
+	@$(RUN) python -W ignore::UserWarning -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json requirements.lock
+	@$(RUN) python -m bench.dependencies --pyproject pyproject.toml --out docs/dependencies.md
 
 lock: $(VENV)/dev.stamp ## Pin the newest versions that pyproject.toml allows
 	@$(RUN) python -m pip install --quiet 'uv>=0.8'

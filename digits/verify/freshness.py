@@ -23,7 +23,7 @@ from digits.common.locked import require_packages
 from digits.common.params import require_sections
 from digits.model.networks import NETWORKS
 from digits.verify.git import changed_files
-from digits.verify.lock import Change, Lock, Stage, causes, changes, read_lock
+from digits.verify.lock import Change, Lock, Stage, causes, changes, read_lock, refuse_conflict
 
 
 class Report(NamedTuple):
@@ -42,7 +42,7 @@ def check(root: Path) -> Report:
         DvcException: DVC cannot read the project.
     """
     for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
-        _refuse_conflict(root / name)
+        refuse_conflict(root / name)
     recorded = recorded_lock(root)
     packages = list(_packages(root / "requirements.lock"))
     if (root / "params.yaml").is_file():
@@ -102,16 +102,6 @@ class Hashes:
             )
             self.known[item.fs_path] = meta, content.hash_info
         return self.known[item.fs_path]
-
-
-def _refuse_conflict(path: Path) -> None:
-    if path.is_file() and any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
-        raise InputError(
-            path.name,
-            expected="a finished merge",
-            received="a file with conflict markers",
-            hint="Follow docs/merge-conflicts.md.",
-        )
 
 
 def _packages(lock: Path) -> Iterator[InputError]:
@@ -237,14 +227,15 @@ def _grouped(found: Iterable[Change]) -> Iterable[tuple[Change, list[str]]]:
 def _explain(change: Change, names: list[str]) -> InputError:
     fact, recorded, found = change
     where = f"stage{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}, {fact.kind} {fact.name}".rstrip()
-    redo = "Run `dvc repro`, then"
+    commit = "then commit dvc.lock and metrics."
+    redo = f"Run `dvc repro`, {commit}"
     if found is None or (fact.kind == "parameter" and recorded and json.loads(recorded) == json.loads(found)):
-        redo = f"DVC does not notice: run `dvc repro --force --single-item {' '.join(names)}`, then"
+        redo = f"DVC does not notice: run `dvc repro --force --single-item {' '.join(names)}`, {commit}"
     elif fact.kind == "output":
-        redo = "Take back what was recorded (`dvc checkout`; `git checkout` if Git holds it), or run `dvc repro` and"
+        redo = f"Run `make repro`, {commit}"
     return InputError(
         where,
         expected="a record in dvc.lock" if recorded is None else f"{recorded}, as in dvc.lock",
         received="none" if recorded is None else "none any more" if found is None else found,
-        hint=f"{redo} commit dvc.lock and metrics.",
+        hint=redo,
     )

@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
+from digits.common.bounds import read_text, require_small_yaml
 from digits.common.cli import InputError
 from digits.common.files import file_hash
-from digits.common.params import flatten, read_document
+from digits.common.params import flatten, read_document, shown
 
 REDO = "Run `dvc repro`."
 
@@ -69,11 +70,20 @@ class Lock(BaseModel):
 
     def upstream(self, path: str) -> list[str]:
         """Names of the stages that lead to a file, the first ones first. Empty: no stage writes it."""
-        for name, stage in self.stages.items():
-            if path in (file.path for file in stage.outs):
-                earlier = [before for file in stage.deps for before in self.upstream(file.path)]
-                return list(dict.fromkeys([*earlier, name]))
-        return []
+        writer = {file.path: name for name, stage in self.stages.items() for file in stage.outs}
+        found: dict[str, None] = {}  # in the order in which they were completed
+        opened: set[str] = set()
+
+        def follow(path: str) -> None:
+            name = writer.get(path)
+            if name is not None and name not in opened:  # once: a damaged lock may lead in a circle
+                opened.add(name)
+                for file in self.stages[name].deps:
+                    follow(file.path)
+                found[name] = None
+
+        follow(path)
+        return list(found)
 
 
 def parse_lock(text: str) -> Lock:
@@ -83,6 +93,7 @@ def parse_lock(text: str) -> Lock:
         ValueError: it is none.
     """
     try:
+        require_small_yaml(text)
         return Lock.model_validate(YAML(typ="safe").load(text))  # DVC's own reader
     except ValidationError as error:
         first = error.errors()[0]
@@ -98,12 +109,27 @@ def read_lock(path: Path) -> Lock:
         InputError: it is missing or damaged.
     """
     try:
-        return parse_lock(path.read_text(encoding="utf-8"))
+        return parse_lock(read_text(path))
     except FileNotFoundError:
         received, hint = "no such file", REDO
     except ValueError as error:
         received, hint = f"a damaged file ({error})", "Restore it from Git."
     raise InputError(str(path), expected="a dvc.lock", received=received, hint=hint)
+
+
+def refuse_conflict(path: Path) -> None:
+    """Refuse a file in which a merge left both sides.
+
+    Raises:
+        InputError: it has.
+    """
+    if path.is_file() and any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
+        raise InputError(
+            path.name,
+            expected="a finished merge",
+            received="a file with conflict markers",
+            hint="Follow docs/merge-conflicts.md.",
+        )
 
 
 def require_same_params(lock: Lock, params: Path) -> None:
@@ -121,8 +147,8 @@ def require_same_params(lock: Lock, params: Path) -> None:
         if name not in now or name not in recorded or now[name] != recorded[name]:
             raise InputError(
                 f"parameter '{name}' in {params}",
-                expected=f"{recorded[name]!r}, as in dvc.lock" if name in recorded else "none, as in dvc.lock",
-                received=repr(now[name]) if name in now else "nothing",
+                expected=f"{shown(recorded[name])}, as in dvc.lock" if name in recorded else "none, as in dvc.lock",
+                received=shown(now[name]) if name in now else "nothing",
                 hint=REDO,
             )
 

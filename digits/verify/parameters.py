@@ -10,6 +10,7 @@ from digits.common.cli import InputError, run
 from digits.common.params import SECTIONS, read_document, read_params
 from digits.model.networks import read_network
 from digits.scoring.params import EvaluateParams
+from digits.sources.source import require_readable
 
 
 def require_params(path: Path) -> None:
@@ -21,6 +22,9 @@ def require_params(path: Path) -> None:
     read_network(path)
     read_params(path, "evaluate", EvaluateParams)
     document = read_document(path)
+    source = document.get("load", {}).get("source") if isinstance(document.get("load"), dict) else None
+    if isinstance(source, str):
+        require_readable(source)
     for section in SECTIONS:
         if section not in document:
             hint = f"Add the section '{section}:' with its parameters."

@@ -21,6 +21,21 @@ RESULTS = Path("bench") / "results"
 
 MACHINE = {"cpu": "Test 9000", "cores": 3, "vector": "avx2", "python": "3.11.1"}
 
+FAULTS = {
+    "faults": {"kill": {"injected": 9, "right": 7, "line": 2, "stuck": 0, "wrong": 0}},
+    "control": {"kill": {"injected": 3, "right": 1, "line": 0, "stuck": 1, "wrong": 1}},
+    "demo": {
+        "requests": 10000,
+        "parallel": 32,
+        "lost": 0,
+        "wrong": 0,
+        "p99 seconds": {"page": 0.1, "drawing": 0.25},
+        "slow": {"at once": 100},
+        "mebibytes": {"before": 400, "after": 401},
+    },
+    "seconds": 61,
+}
+
 #: How far the figures of each run of the study over seeds are from those of the project's own run, the first one.
 OFFSETS = (0.0, 0.01, -0.01, 0.02, -0.02)
 
@@ -45,6 +60,7 @@ def write_results(project: Path) -> Path:
     write_json(
         folder / "speed.json", {"machine": MACHINE, "params": dense, **data, "targets": TARGETS} | speed_results()
     )
+    write_json(folder / "faults.json", FAULTS | {"machine": MACHINE})
     return folder
 
 

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -21,6 +21,7 @@ import pytest
 from digits.common import cli
 from digits.common.params import set_params
 from digits.verify.__main__ import main
+from digits.verify.doctor import main as doctor_main
 from tests.support.project import Arrays, commit, environment, make_project, run_ok
 
 #: The environment decides what the toy's stages do wrong, so that a good commit can meet a bad machine.
@@ -121,6 +122,16 @@ class Result(NamedTuple):
 
 def verify(path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
     """What `python -m digits.verify` does in the folder `path`."""
+    return run_main(main, path, *options, env=env)
+
+
+def doctor(path: Path, *options: str) -> Result:
+    """What `python -m digits.verify.doctor` does in the folder `path`."""
+    return run_main(doctor_main, path, *options)
+
+
+def run_main(main: Callable[[], None], path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
+    """Run a program's `main` in the folder `path`."""
     output, errors = io.StringIO(), io.StringIO()
     handler = signal.getsignal(signal.SIGTERM)
     with (

@@ -176,9 +176,7 @@ def test_a_perturbed_weight(fresh: Path) -> None:
     model.chmod(0o644)
     model.write_bytes(content)
     errors = fails(fresh, *FRESHNESS)
-    assert_match(
-        "stage 'train', output data/model.keras: expected md5 .* Take back what was recorded .`dvc checkout`;", errors
-    )
+    assert_match("stage 'train', output data/model.keras: expected md5 .* Run `make repro`, then commit", errors)
     assert len(errors.splitlines()) == 1
 
 

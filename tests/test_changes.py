@@ -1,0 +1,145 @@
+"""Inputs and parameters that change in the midst of a real `dvc repro`: dvc.lock names what was read."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digits.common.inputs import RECORDS
+from digits.common.params import set_params
+from tests.support.gate import Gate
+from tests.support.project import Arrays, run, run_ok, stages_run, start
+from tests.support.refusal import one_line
+from tests.support.verifying import doctor, small_project
+
+#: Where each stage has read its inputs and not yet written.
+MIDST = {"load": "            write_dataset(facts", "train": "    with replacing(args.model"}
+
+#: Where `load` has written, and DVC has not looked yet.
+END = '    sys.stdout.write("\\n".join(lines)'
+
+
+@pytest.fixture
+def project(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, digits: Arrays) -> Path:
+    project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path / "project", symlinks=True)
+    shutil.rmtree(project / RECORDS)  # of the files that were copied
+    return project
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    with Gate() as gate:
+        yield gate
+
+
+def change_in(project: Path, gate: Gate, stage: str, line: str, change: Callable[[], object]) -> tuple[int, str]:
+    """Let a stage run up to a line, change something, and let it go on."""
+    gate.put(project / "stages" / f"{stage}.py", line)
+    with start("dvc", "repro", "--single-item", stage, cwd=project) as process:
+        with gate.reached():
+            change()
+        output, errors = process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output + errors
+
+
+def other_source(project: Path, digits: Arrays) -> None:
+    """Replace the source by another one of the same size, with another first pixel."""
+    path = project / "data" / "mnist.npz"
+    size, content = path.stat().st_size, digits["x_train"].copy()
+    content[0, 0, 0] = 255
+    np.savez_compressed(path.with_name("other.npz"), **(digits | {"x_train": content}))  # type: ignore[arg-type]
+    other = path.with_name("other.npz")
+    with other.open("ab") as file:
+        file.truncate(size)  # load has opened the first one: this one is never read
+    other.replace(path)
+
+
+def append(path: Path) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+
+
+CHANGES: dict[str, Callable[[Path, Arrays], object]] = {
+    "data/mnist.npz": other_source,
+    "'load' in params.yaml": lambda project, _: set_params(
+        project / "params.yaml", {"load.source": "data/./mnist.npz"}
+    ),
+    "digits/sources/stream.py": lambda project, _: append(project / "digits" / "sources" / "stream.py"),
+    "requirements.lock": lambda project, _: append(project / "requirements.lock"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_changes_while_load_runs_is_refused(project: Path, gate: Gate, digits: Arrays, name: str) -> None:
+    lock = (project / "dvc.lock").read_bytes()
+    status, output = change_in(project, gate, "load", MIDST["load"], lambda: CHANGES[name](project, digits))
+    assert status != 0
+    (line,) = (line for line in output.splitlines() if "expected no change" in line)
+    assert f"{name}: expected no change while it is used. Got one, so nothing was written." in one_line(line)
+    assert (project / "dvc.lock").read_bytes() == lock
+    assert not list((project / "data" / "raw").glob("*.npy"))
+
+
+def test_what_load_does_not_read_may_change(project: Path, gate: Gate) -> None:
+    def change() -> None:
+        set_params(project / "params.yaml", {"train.seed": 5, "evaluate.worst": 5})
+        append(project / "digits" / "model" / "fit.py")
+        source = project / "requirements.lock"
+        source.write_bytes(source.read_bytes())
+
+    status, output = change_in(project, gate, "load", MIDST["load"], change)
+    assert (status, "Updating lock file" in output) == (0, True), output
+    assert doctor(project, "--after").status == 0
+
+
+@pytest.mark.slow
+def test_parameters_edited_in_mid_training_are_refused(project: Path, gate: Gate) -> None:
+    params, lock = project / "params.yaml", (project / "dvc.lock").read_bytes()
+    before = params.read_bytes()
+    status, output = change_in(
+        project, gate, "train", MIDST["train"], lambda: set_params(params, {"dense.learning_rate": 0.5})
+    )
+    assert status != 0
+    assert "'dense' in params.yaml: expected no change while it is used." in output
+    assert (project / "dvc.lock").read_bytes() == lock
+    assert not (project / "data" / "model.keras").exists()
+    params.write_bytes(before)
+    run_ok("git", "checkout", "stages", cwd=project)
+    assert stages_run(run_ok("dvc", "repro", cwd=project)) == []  # DVC has kept what it knew
+
+
+def test_the_control_records_what_load_has_not_read(project: Path, gate: Gate, digits: Arrays) -> None:
+    """Without the watch the new source is recorded with the old arrays, and all seems well."""
+    locked = project / "digits" / "common" / "locked.py"
+    text = locked.read_text(encoding="utf-8")
+    locked.write_text(text.replace("    with inputs.watch() as seen:", "    seen = inputs.Inputs()\n    if True:"))
+    status, output = change_in(project, gate, "load", MIDST["load"], lambda: other_source(project, digits))
+    assert status == 0, output
+    assert run("dvc", "status", "load", cwd=project).stdout == "Data and pipelines are up to date.\n"
+
+
+def test_a_change_between_the_end_and_dvcs_look(project: Path, gate: Gate, digits: Arrays) -> None:
+    """No stage can see that. It is seen after `dvc repro`, and the wrong record taken back."""
+    status, output = change_in(project, gate, "load", END, lambda: other_source(project, digits))
+    assert status == 0, output
+    assert run("dvc", "status", "load", cwd=project).stdout == "Data and pipelines are up to date.\n"
+    result = doctor(project, "--after")
+    assert result.status == 1
+    assert "stage 'load', data/mnist.npz: expected no change until DVC had recorded it." in one_line(result.errors[:-1])
+    assert "load:" not in (project / "dvc.lock").read_text(encoding="utf-8")
+    assert "Stage 'load' is cached" not in run("dvc", "repro", "--dry", "--single-item", "load", cwd=project).stdout
+    assert doctor(project, "--after").status == 0
+
+
+def test_a_change_after_dvcs_look_is_the_next_runs(project: Path, digits: Arrays) -> None:
+    append(project / "stages" / "load.py")
+    run_ok("dvc", "repro", "--single-item", "load", cwd=project)
+    lock = (project / "dvc.lock").read_bytes()
+    other_source(project, digits)
+    append(project / "digits" / "sources" / "stream.py")
+    set_params(project / "params.yaml", {"train.seed": 5})
+    assert doctor(project, "--after").status == 0
+    assert (project / "dvc.lock").read_bytes() == lock
