@@ -60,6 +60,13 @@ WORDS = {
     "last": "training accuracy as Keras prints it, in the last epoch",
     "train": "training accuracy",
     "gap": "gap: training minus test, the overfitting",
+    "faults": "fault | injected | right bytes | one error, then right bytes | stuck | wrong | without doctor and watch",
+    "fault": "{name} | {injected} | {right} | {line} | {stuck} | {wrong} | {control}",
+    "control": "{bad} of {injected} stuck or wrong",
+    "faults took": "{seconds:.0f} s for all. {machine}",
+    "demo": "The demo under {requests} requests, {parallel} at a time, with {slow[at once]} slow connections beside "
+    "them: {lost} lost, {wrong} answered wrongly; 99 % of the good ones within {p99:.2f} s; memory {memory[before]} "
+    "MiB after a tenth of them, {memory[after]} MiB after all.",
     "machine": "Measured on: {cpu}, {cores} cores, {vector}, Python {python}.",
 }
 
@@ -210,6 +217,22 @@ def study_of_seeds(root: Path, words: dict[str, str]) -> str:
     return table(words["seeds"].format(n=seeds["test_accuracy"]["n"]), rows)
 
 
+def faults(root: Path, words: dict[str, str]) -> str:
+    """What `make faults` counted, for each kind of fault, and the demo under load if it was tried."""
+    study = _read(root / "bench" / "results" / "faults.json")
+    rows = []
+    for name, found in study["faults"].items():
+        control = study["control"].get(name)
+        bad = words["control"].format(bad=control["stuck"] + control["wrong"], **control) if control else ""
+        rows.append(words["fault"].format(name=name, control=bad, **found).split(" | "))
+    took = words["faults took"].format(**study | {"machine": words["machine"].format(**study["machine"])})
+    parts = [table(words["faults"], rows), took]
+    if demo := study.get("demo"):
+        late = max(demo["p99 seconds"].values())
+        parts.append(words["demo"].format(**demo, p99=late, memory=demo["mebibytes"]))
+    return "\n\n".join(parts)
+
+
 def summary(root: Path, words: dict[str, str]) -> str:  # noqa: ARG001 (a table, in no language)
     """What `make repro` prints of the committed run."""
     text = summarize(root / "metrics").replace(f"{root}/", "")
@@ -222,6 +245,7 @@ DOCUMENTS: dict[str, tuple[Table, ...]] = {
     "README.vi.md": (summary, results),
     "docs/convnet.md": (convnet, convnet_sweep),
     "docs/experiments.md": (sweep,),
+    "docs/reliability.md": (faults,),
     "docs/reproducibility.md": (study_of_seeds, processors),
     "docs/speed.md": (speed,),
 }

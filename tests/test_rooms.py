@@ -63,7 +63,7 @@ def test_the_contracts_hold(house: Path) -> None:
         (
             "bench/wrong.py",
             "stages.train",
-            "nobody imports a stage but the program that times it",
+            "nobody imports a stage but the programs that time it and attack it",
             "bench is not allowed to import stages",
         ),
     ],

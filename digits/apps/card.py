@@ -202,10 +202,12 @@ def read_spread(sources: CardFiles) -> dict[str, Any] | None:
     """
     try:
         study: dict[str, Any] = parse_json(read_text(sources.seeds))
+        if study["params"] != study_params(sources.params):
+            return None
         for name in ("test_accuracy", "train_accuracy"):
             for key in ("mean", "std", "n", "min", "max"):
                 float(study[name][key])
-        return study if study["params"] == study_params(sources.params) else None
+        return study
     except (LookupError, TypeError, ValueError) as error:
         received = f"a damaged file ({type(error).__name__}: {error})"
     raise InputError(str(sources.seeds), expected="a study over seeds", received=received, hint="Run `make seeds`.")

@@ -302,7 +302,9 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "nothing run": (lambda: edit_lock(dict.clear), "Got the stages of no run. Run `dvc repro`."),
     "no training": (lambda: edit_lock(drop_train), "expected stages that write data/model.keras and from it metrics/"),
     "half of the seeds": (
-        overwrite(SOURCES.seeds, '{"params": {}, "test_accuracy": {"mean": 1}}'),
+        lambda: SOURCES.seeds.write_text(
+            json.dumps({"params": study_params(SOURCES.params), "test_accuracy": {"mean": 1}})
+        ),
         "seeds.json: expected a study over seeds. Got a damaged file (KeyError: 'std')",
     ),
     "seeds": (overwrite(SOURCES.seeds, "[]"), "seeds.json: expected a study over seeds. Got a damaged file"),

@@ -44,6 +44,7 @@ COMMANDS = {
     "README.vi.md": "make tables",
     "docs/convnet.md": "make tables",
     "docs/experiments.md": "make tables",
+    "docs/reliability.md": "make tables",
     "docs/reproducibility.md": "make tables",
     "docs/speed.md": "make tables",
     CARD: "make card",

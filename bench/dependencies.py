@@ -1,0 +1,77 @@
+"""The licences of the direct dependencies, as a table in docs/dependencies.md: `make sbom`."""
+
+import argparse
+import tomllib
+from collections.abc import Iterator
+from email.message import Message
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+from typing import cast
+
+from packaging.requirements import Requirement
+
+from bench.tables import table
+from digits.common.cli import InputError, run
+from digits.common.files import replacing
+
+TEXT = """# Dependencies
+
+`make sbom` writes this page, and `sbom.cdx.json`: every package of `requirements.lock`, with its version and hashes, in
+the form of CycloneDX. `make setup` refuses a package with another hash.
+
+Known vulnerabilities: `pipx run pip-audit --strict --require-hashes --disable-pip -r requirements.lock`. It asks PyPI,
+or with `-s osv` another database. Without `--strict`, a package that the database could not be asked about is skipped,
+and the exit status is 0 all the same. Where this page was written, the database could not be reached: no package has
+been audited yet.
+
+"""
+
+
+def licences(names: list[str]) -> Iterator[tuple[str, str]]:
+    """The packages and their licences, as each package itself says.
+
+    Raises:
+        InputError: one is not installed, or names no licence.
+    """
+    for name in sorted(names, key=str.lower):
+        try:
+            found = licence(cast(Message, metadata(name)))
+        except PackageNotFoundError:
+            found = ""
+        if not found:
+            hint = "Run `make test`, which installs them."
+            raise InputError(name, expected="an installed package that names its licence", received="none", hint=hint)
+        yield name, found
+
+
+def licence(about: Message) -> str:
+    """An SPDX expression, or the classifiers, or the first line of the text that older packages have instead."""
+    classifiers = [value for value in about.get_all("Classifier", []) if value.startswith("License :: ")]
+    named = ", ".join(value.rpartition(" :: ")[2] for value in classifiers)
+    return about.get("License-Expression") or named or about.get("License", "").strip().partition("\n")[0]
+
+
+def page(pyproject: Path) -> str:
+    """The text of docs/dependencies.md."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    groups = {"runtime": project["project"]["dependencies"], "development": project["dependency-groups"]["dev"]}
+    rows = [
+        [f"`{name}`", group, found]
+        for group, lines in groups.items()
+        for name, found in licences([Requirement(line).name for line in lines])
+    ]
+    return TEXT + table("direct dependency | for | licence", rows) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.dependencies", description=__doc__)
+    parser.add_argument("--pyproject", type=Path, required=True, help="names them")
+    parser.add_argument("--out", type=Path, required=True, help="the document to write")
+    args = parser.parse_args()
+    text = page(args.pyproject)
+    with replacing(args.out) as (file,):
+        file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

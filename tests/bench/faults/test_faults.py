@@ -1,0 +1,59 @@
+"""A dozen faults of each kind end in the right bytes or in an error; without the doctor and the watch, they do not."""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from bench.faults.trials import spread
+from tests.support.project import ROOT, run_ok
+
+COUNTS = {
+    "kills": 12,
+    "moments": 4,
+    "interrupts": 4,
+    "full": 6,
+    "places": 3,
+    "changes": 6,
+    "damages": 6,
+    "pairs": 2,
+    "real": 0,
+    "inputs": 0,
+    "requests": 0,
+    "processes": 2,
+    "minutes": 10,
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("faults") / "faults.json"
+    counts = (word for name, count in COUNTS.items() for word in (f"--{name}", str(count)))
+    # In a process of its own: this one may have threads, and TensorFlow.
+    run_ok(sys.executable, "-m", "bench.faults", *counts, "--out", str(out), cwd=ROOT)
+    return dict(json.loads(out.read_text(encoding="utf-8")))
+
+
+@pytest.mark.slow
+def test_no_fault_ends_stuck_or_wrong(found: dict[str, Any]) -> None:
+    faults = found["faults"]
+    assert {kind: one for kind, one in faults.items() if one["stuck"] or one["wrong"]} == {}
+    assert sum(one["injected"] for one in faults.values()) == sum(list(COUNTS.values())[:8])
+    assert faults["kill at a change of a file"]["right"] == COUNTS["kills"]
+    changes = [one for kind, one in faults.items() if kind.startswith("input ")]
+    assert sum(one["line"] for one in changes) == COUNTS["changes"]
+
+
+@pytest.mark.slow
+def test_the_control_ends_stuck_and_wrong(found: dict[str, Any]) -> None:
+    control = found["control"]
+    assert any(one["stuck"] for kind, one in control.items() if kind.startswith("kill "))
+    for kind in ("input changes", "object of the cache"):
+        found_bad = [one["wrong"] for name, one in control.items() if name.startswith(kind)]
+        assert any(found_bad), kind
+
+
+@pytest.mark.parametrize(("number", "expected"), [(0, []), (1, [2]), (2, [1, 3]), (9, [0, 1, 2, 3])])
+def test_faults_are_spread_evenly(number: int, expected: list[int]) -> None:
+    assert spread(range(4), number) == expected
