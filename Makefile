@@ -13,7 +13,7 @@ export USER ?= $(shell id -u 2>/dev/null)
 export AGAINST
 
 .DEFAULT_GOAL := help
-.PHONY: arm64 help setup repro doctor test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean \
+.PHONY: arm64 help parquet setup repro doctor test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean \
 	demo gate report sweep typical-seed faults sbom $(VENV)/runtime.stamp $(VENV)/dev.stamp
 
 help: ## Show this list
@@ -77,6 +77,9 @@ convnet-sweep: $(VENV)/runtime.stamp ## Compare settings of the convnet, in benc
 	@$(RUN) python -m bench.sweep --seeds 3 --validation 10000 --out bench/results/convnet_sweep.json \
 	--set convnet.warmup=0,0.15 --set convnet.distortion=0.1,0.15
 
+parquet: $(VENV)/runtime.stamp ## Install what reads data sets in Parquet: docs/data.md
+	@$(RUN) python -m pip install --quiet --require-hashes -r requirements-parquet.lock
+
 arm64: $(VENV)/arm64/python ## Unpack an arm64 Python with the packages of the lock file, to run under qemu-aarch64
 
 processors: $(VENV)/runtime.stamp $(VENV)/arm64/python ## Train a sample on other processors, in bench/results/processors.json
@@ -108,6 +111,7 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions that pyproject.toml allows
 	@$(RUN) python -m pip install --quiet 'uv>=0.8'
 	@$(RUN) uv pip compile $(LOCK) pyproject.toml -o requirements.lock
 	@$(RUN) uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+	@$(RUN) uv pip compile $(LOCK) --group parquet -c requirements-dev.lock -o requirements-parquet.lock
 LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 

@@ -54,7 +54,9 @@ def licence(about: Message) -> str:
 def page(pyproject: Path) -> str:
     """The text of docs/dependencies.md."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    groups = {"runtime": project["project"]["dependencies"], "development": project["dependency-groups"]["dev"]}
+    developing = [line for line in project["dependency-groups"]["dev"] if isinstance(line, str)]  # else another group
+    optional = project["dependency-groups"]["parquet"]
+    groups = {"runtime": project["project"]["dependencies"], "Parquet": optional, "development": developing}
     rows = [
         [f"`{name}`", group, found]
         for group, lines in groups.items()

@@ -38,6 +38,12 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
+def load_set(params: Path, out: Path) -> None:
+    """What the stage `load` does."""
+    settings = read_params(params, "load", LoadParams)
+    load(settings.source, out, test_size=settings.test_size, transpose=settings.transpose)
+
+
 def peak_bytes() -> int:
     """The most memory that this process has held at once, mapped files included (Linux).
 
@@ -120,7 +126,7 @@ def arrays(params: Path, out: Path) -> dict[str, Any]:
     """Load, preprocess and hash; and against it, copy the same bytes."""
     raw, prepared, copied = out / "raw", out / "prepared", out / "copied"
     steps = {
-        "load": lambda: load(read_params(params, "load", LoadParams).source, raw),
+        "load": lambda: load_set(params, raw),
         "preprocess": lambda: preprocess(_validation_size(params), raw, prepared),
         "hash": lambda: [file_hash(path, "md5") for path in (*raw.iterdir(), *prepared.iterdir())],
         "copy": lambda: [shutil.copytree(folder, copied / folder.name) for folder in (raw, prepared)],
@@ -149,7 +155,7 @@ def main() -> None:
     measure: dict[str, Callable[[], dict[str, Any]]] = {
         "fit": lambda: fit(args.params, args.data),
         "arrays": lambda: arrays(args.params, args.out),
-        "load": lambda: stage(lambda: load(read_params(args.params, "load", LoadParams).source, args.out)),
+        "load": lambda: stage(lambda: load_set(args.params, args.out)),
         "preprocess": lambda: stage(lambda: preprocess(_validation_size(args.params), args.raw, args.out)),
     }
     sys.stdout.write(json.dumps(measure[args.part]()) + "\n")

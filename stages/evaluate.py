@@ -1,6 +1,7 @@
 """Stage 4, evaluate: a model and the splits to metrics, plots and a picture of the worst mistakes."""
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import numpy as np
 from digits.common.cli import run
 from digits.common.files import replacing, write_csv, write_json
 from digits.common.params import read_params
-from digits.data.dataset import read_dataset
+from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
 from digits.model import determinism
 from digits.scoring.history import Epochs, learning_curves, read_history
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
 from digits.scoring.params import EvaluateParams
-from digits.scoring.picture import draw_digits, save_png
+from digits.scoring.picture import as_seen, draw_images, save_png
 from digits.scoring.predictions import predict
 
 
@@ -33,7 +34,7 @@ def write_reports(
     test: Split,
     epochs: Epochs,
     *,
-    image_shape: Sequence[int],
+    dataset: Dataset,
     names: Sequence[str],
     count: int,
     out: Path,
@@ -44,7 +45,7 @@ def write_reports(
         predictions: of each split that has images.
         test: the split `test`.
         epochs: the history.
-        image_shape: height and width of an image.
+        dataset: what the images are.
         names: of the classes.
         count: how many of the worst mistakes to draw.
         out: the folder to write into.
@@ -63,8 +64,8 @@ def write_reports(
         write_csv(first, ["image", "label", "predicted", "probability"], zip(*columns, strict=False))
         rows = worst(on_test, count)
         captions = [f"{labels[row]} read as {predicted[row]}" for row in rows]
-        pixels = [np.rint(test.features.rows(row, row + 1) * 255).astype(np.uint8) for row in rows]
-        save_png(draw_digits(np.reshape(pixels, (len(rows), *image_shape)), captions), picture)
+        images = as_seen([test.features.rows(row, row + 1) for row in rows], dataset)
+        save_png(draw_images(images, captions), picture)
 
 
 def main() -> None:
@@ -90,7 +91,7 @@ def main() -> None:
 
     from digits.model import archive
 
-    model = archive.load(args.model, classes=len(dataset.classes))
+    model = archive.load(args.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
     predictions = {
         name: predict(model, split, params.batch_size) for name, split in splits.items() if len(split.labels)
     }
@@ -98,7 +99,7 @@ def main() -> None:
         predictions,
         splits["test"],
         epochs,
-        image_shape=dataset.image_shape,
+        dataset=dataset,
         names=names,
         count=params.worst,
         out=args.out,

@@ -1,8 +1,7 @@
-"""Stage 1, load: a data set from its source to four .npy arrays, unchanged, and a file that says what it is."""
+"""Stage 1, load: a data set from its source to four .npy arrays, and a file that says what it is."""
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,107 +13,80 @@ from digits.common.files import replacing
 from digits.common.params import Params, read_params
 from digits.data.arrays import describe, write_npy
 from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
-from digits.data.labels import count_classes, numbered, require_labels
-from digits.sources.source import open_source, require_images
-from digits.sources.stream import NAMES, Stream
-
-Labels = dict[str, NDArray[np.generic]]
+from digits.data.labels import Labels, number_labels
+from digits.sources.canonical import Canonical, Found, Transpose
+from digits.sources.source import open_source
+from digits.sources.stream import NAMES
 
 
 class LoadParams(Params):
     """The section `load` of params.yaml."""
 
     source: str = Field(min_length=1)
+    test_size: int = Field(ge=0)
+    transpose: Transpose
 
 
-class Brightness:
-    """The mean of pixels that pass by, to tell light ink on dark from dark ink on light."""
-
-    def __init__(self) -> None:
-        self.total, self.count = 0, 0
-
-    def watch(self, blocks: Iterator[NDArray[np.generic]]) -> Iterator[NDArray[np.generic]]:
-        """Let blocks of pixels, uint8, pass unchanged."""
-        for block in blocks:
-            self.total += int(block.sum(dtype=np.int64))
-            self.count += block.size
-            yield block
-
-    def ink(self) -> str:
-        """'light' if most of the picture is dark background, else 'dark'."""
-        return "light" if 2 * self.total < 255 * self.count else "dark"
-
-
-def read_labels(streams: dict[str, Stream]) -> Labels:
-    """Read the labels of both sets whole, for they are small, and check them.
-
-    Raises:
-        InputError: a class has no image to train on, or the test set has a class that the training set lacks.
-    """
-    labels = {name: np.concatenate(list(streams[name].blocks())) for name in NAMES if name.endswith("labels")}
-    classes = count_classes(streams["train_labels"].name, labels["train_labels"])
-    require_labels(streams["test_labels"].name, labels["test_labels"], classes)
-    return labels
-
-
-def describe_dataset(image_shape: tuple[int, ...], labels: Labels, ink: str) -> Dataset:
+def describe_dataset(image_shape: tuple[int, ...], labels: Labels, found: Found) -> Dataset:
     """What the data set is.
 
     Args:
-        image_shape: height and width.
-        labels: of both sets, by the names in NAMES.
-        ink: 'light' or 'dark'.
+        image_shape: height and width, and 3 if the images are RGB.
+        labels: of both sets.
+        found: how the images of the source lie.
     """
-    classes = int(labels["train_labels"].max()) + 1
-    counts = {
-        name.removesuffix("_labels"): np.bincount(values.astype(np.intp), minlength=classes).tolist()
-        for name, values in labels.items()
-    }
+    counts = [np.bincount(values, minlength=len(labels.names)).tolist() for values in (labels.train, labels.test)]
     return Dataset.model_validate(
         {
             "image_shape": image_shape,
-            "classes": numbered(classes),
-            "images": ImagesPerClass(**counts),
-            "ink": ink,
+            "classes": labels.names,
+            "images": ImagesPerClass(train=counts[0], test=counts[1]),
+            **found.facts,
         }
     )
 
 
-def load(source: str, out: Path) -> list[str]:
+def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "auto") -> list[str]:
     """Write the four arrays and dataset.json into the folder `out`.
 
     Args:
         source: the data set, in a form that `open_source` knows.
         out: the folder.
+        test_size: images that become the test set, of a source that has none.
+        transpose: whether to exchange height and width.
 
     Returns:
-        A line for each array: its name, type and shape, and of labels the first and the last.
+        A line for each array: its name, type and shape, and of labels the first and the last; and one for each thing
+        that was converted, chosen or left out, or seems wrong.
 
     Raises:
-        InputError: the source is missing, damaged or not a set of 28 x 28 uint8 images with labels, or a class has no
-            image to train on.
+        InputError: the source is missing, damaged or no set of images with labels, or a class has no image to train on.
     """
-    with open_source(source) as streams:
-        require_images(streams)
-        labels, brightness = read_labels(streams), Brightness()
-        with replacing(*(out / f"{name}.npy" for name in NAMES), out / "dataset.json") as (*files, facts):
-            for file, name in zip(files, NAMES, strict=True):
-                stream = streams[name]
-                blocks = iter([labels[name]]) if name in labels else stream.blocks()
-                if name == "train_images":
-                    blocks = brightness.watch(blocks)
-                write_npy(file, dtype=stream.dtype, shape=stream.shape, blocks=blocks)
-            write_dataset(facts, describe_dataset(streams["train_images"].shape[1:], labels, brightness.ink()))
-        return [_line(name, streams[name], labels.get(name)) for name in NAMES]
+    with open_source(source, test_size) as (train, test, notes):
+        labels = number_labels(train.labels, test.labels, train_name=train.labels_name, test_name=test.labels_name)
+        images = {"train": train.images, "test": test.images}
+        names = [source, *(part.name for part in images.values())]
+        shapes = {name: part.shape for name, part in images.items()}
+        canonical = Canonical(shapes, transpose=transpose, names=names)
+        with replacing(*(out / f"{name}.npy" for name in NAMES), out / "dataset.json") as (*paths, facts):
+            files = dict(zip(NAMES, paths, strict=True))
+            for name, part in images.items():
+                blocks = canonical.upright(name, part.blocks())
+                write_npy(files[f"{name}_images"], dtype=np.uint8, shape=canonical.shapes[name], blocks=blocks)
+                numbers = labels.of(name)
+                write_npy(files[f"{name}_labels"], dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
+            found = canonical.finish({name: files[f"{name}_images"] for name in images})
+            write_dataset(facts, describe_dataset(canonical.shapes["train"][1:], labels, found))
+    lines = [line for name in images for line in _lines(name, canonical.shapes[name], labels.of(name))]
+    return [*lines, *notes, *labels.notes, *found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]
 
 
-def _line(name: str, stream: Stream, labels: NDArray[np.generic] | None) -> str:
-    line = f"{name:13} {describe(stream.dtype, stream.shape)}"
-    if labels is None:
-        return line
-    if len(labels) <= 6:
-        return f"{line}: {' '.join(map(str, labels))}"
-    return f"{line}: {' '.join(map(str, labels[:3]))} ... {' '.join(map(str, labels[-3:]))}"
+def _lines(split: str, shape: tuple[int, ...], labels: NDArray[np.uint8]) -> list[str]:
+    shown = [*map(str, labels)] if len(labels) <= 6 else [*map(str, labels[:3]), "...", *map(str, labels[-3:])]
+    return [
+        f"{split + '_images':13} {describe(np.uint8, shape)}",
+        f"{split + '_labels':13} {describe(np.uint8, labels.shape)}: {' '.join(shown)}",
+    ]
 
 
 def main() -> None:
@@ -122,7 +94,8 @@ def main() -> None:
     parser.add_argument("--params", type=Path, required=True, help="params.yaml")
     parser.add_argument("--out", type=Path, required=True, help="folder for the four arrays and dataset.json")
     args = parser.parse_args()
-    lines = load(read_params(args.params, "load", LoadParams).source, args.out)
+    params = read_params(args.params, "load", LoadParams)
+    lines = load(params.source, args.out, test_size=params.test_size, transpose=params.transpose)
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -47,6 +47,25 @@ def train(network: "keras.Sequential", training: Split, validation: Split, recip
     return history
 
 
+def require_moderate(network: "keras.Sequential", *, section: str) -> None:
+    """Refuse a network that `evaluate` would refuse to read, before it is trained.
+
+    Raises:
+        InputError: it takes too much for an image.
+    """
+    from digits.model.description import UnsuitableError, costs_of, require_moderate
+
+    try:
+        require_moderate(costs_of(network))
+    except UnsuitableError as error:
+        raise InputError(
+            f"network '{section}'",
+            expected="one that takes less, for an image of this size",
+            received=str(error),
+            hint="Make it narrower in params.yaml, or the images smaller.",
+        ) from None
+
+
 def require_finite(history: History, *, section: str) -> None:
     """Refuse a training that diverged.
 
@@ -81,6 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     settings, section = read_network(args.params)
     dataset = read_dataset(args.dataset)
+    section.require_image_shape(dataset.image_shape)
     training = open_split(args.data, "train", dataset)
     validation = open_split(args.data, "validation", dataset, may_be_empty=True)
     reasons = determinism.configure(seed=settings.seed, device=settings.device)  # imports TensorFlow: seconds
@@ -89,6 +109,7 @@ def main() -> None:
     from digits.model.check import deviations
 
     network = section.build(dataset.image_shape, len(dataset.classes))
+    require_moderate(network, section=settings.model)
     recipe = section.recipe(settings, dataset.image_shape)
     reasons += deviations(network, recipe, len(training.labels))
     for reason in reasons:

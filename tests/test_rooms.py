@@ -44,7 +44,7 @@ def test_the_contracts_hold(house: Path) -> None:
         ),
         (
             "digits/model/wrong.py",
-            "digits.sources.npz",
+            "digits.sources.arrays",
             "rooms of the library",
             "digits.model is not allowed to import digits.sources",
         ),

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.faults.files import Content, Files, Special
-from digits.sources.idx import IDX_MAGIC, IDX_NAMES
-from digits.sources.npz import NPZ_NAMES
+from digits.sources.arrays import IDX_MAGIC, IDX_NAMES, NPZ_NAMES
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -46,7 +45,7 @@ VALUES = st.recursive(
 
 SECTIONS: dict[str, Any] = {
     "class_names": None,
-    "load": {"source": "data.npz"},
+    "load": {"source": "data.npz", "test_size": 0, "transpose": "auto"},
     "preprocess": {"validation_size": 0},
     "train": {"model": "dense", "seed": 7, "shards": 2, "device": "cpu"},
     "dense": {"optimizer": "rmsprop", "learning_rate": 0.001, "epochs": 5, "batch_size": 128, "units": 512},

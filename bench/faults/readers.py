@@ -21,9 +21,7 @@ from digits.data.splits import open_split
 from digits.model.networks import read_network
 from digits.scoring.history import read_history
 from digits.scoring.params import EvaluateParams
-from digits.sources.idx import IDX_NAMES
-from digits.sources.npz import NPZ_NAMES
-from digits.sources.stream import NAMES
+from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
 from digits.verify.lock import facts, read_lock, require_same_params
 from digits.verify.parameters import require_params
 from stages.load import LoadParams, load
@@ -73,35 +71,43 @@ def lock(folder: Path) -> None:
     require_same_params(found, folder / "params.yaml")
 
 
+#: The third byte of an IDX file.
+IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
 def npz(folder: Path) -> None:
-    load(str(folder / "data.npz"), folder / "out")
+    load(str(folder / "data.npz"), folder / "out", test_size=0)
     with np.load(folder / "data.npz", allow_pickle=False) as arrays:
-        _require_loaded(folder / "out", {name: arrays[key] for name, key in zip(NAMES, NPZ_NAMES, strict=True)})
+        _require_loaded(folder / "out", {key: arrays[key] for key in NPZ_NAMES})
 
 
 def idx(folder: Path) -> None:
-    load(str(folder / "data"), folder / "out")
+    load(str(folder / "data"), folder / "out", test_size=0)
     arrays = {}
-    for name, file in zip(NAMES, IDX_NAMES, strict=True):
+    for name, file in zip(NPZ_NAMES, IDX_NAMES, strict=True):
         plain, packed = folder / "data" / file, folder / "data" / f"{file}.gz"
-        content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+        content = plain.read_bytes() if plain.exists() else packed.read_bytes()
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
         dimensions = content[3]
         shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-        arrays[name] = np.frombuffer(content[4 + 4 * dimensions :], np.uint8).reshape(shape)
+        arrays[name] = np.frombuffer(content[4 + 4 * dimensions :], IDX_TYPES[content[2]]).reshape(shape)
     _require_loaded(folder / "out", arrays)
 
 
 def _require_loaded(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    for name, array in arrays.items():
-        written = np.load(out / f"{name}.npy", allow_pickle=False)
-        require(written.dtype == array.dtype == np.uint8, f"{name}: {array.dtype}")
-        require(written.shape == array.shape, f"{name}: {array.shape}")
-        require(np.array_equal(written, array), f"{name}: other values")
-        require(array.shape[1:] == ((28, 28) if name.endswith("images") else ()), f"{name}: {array.shape}")
-    classes = set(arrays["train_labels"].tolist())
-    require(classes == set(range(len(classes))), f"classes {classes}")
-    require(set(arrays["test_labels"].tolist()) <= classes, "labels without a class")
-    require(json.loads((out / "dataset.json").read_text())["classes"] == [str(k) for k in sorted(classes)], "names")
+    """Compare what was written with the arrays of both sets: of each set, those with more dimensions are the images."""
+    sets = {split: [array for key, array in arrays.items() if split in key] for split in ("train", "test")}
+    train_labels = min(sets["train"], key=np.ndim).ravel()
+    classes = sorted(set(train_labels.tolist()))
+    for split, pair in sets.items():
+        labels, images = sorted(pair, key=np.ndim)
+        written = [np.load(out / f"{split}_{what}.npy", allow_pickle=False) for what in ("labels", "images")]
+        require(all(array.dtype == np.uint8 for array in written), f"{split}: {[array.dtype for array in written]}")
+        require([classes[k] for k in written[0].tolist()] == labels.ravel().tolist(), f"{split}: other labels")
+        require(np.array_equal(written[1].ravel(), images.ravel()), f"{split}: other images")
+        require(len(written[0]) == len(written[1]) == len(images), f"{split}: {images.shape}")
+    names = [str(int(label)) for label in classes]
+    require(json.loads((out / "dataset.json").read_text())["classes"] == names, "names")
 
 
 def npy(folder: Path) -> None:

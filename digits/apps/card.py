@@ -8,6 +8,7 @@ then the sections of M. Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
 import argparse
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from digits.common.bounds import parse_json, read_text
 from digits.common.cli import InputError, run
 from digits.common.files import read_csv, replacing
 from digits.common.params import study_params
+from digits.data.dataset import read_dataset
 from digits.verify.lock import REDO, File, Lock, read_lock, require_recorded, require_same_params
 
 #: The licence of code and model, by its SPDX identifier in lower case, as Hugging Face writes it. LICENSE has its text.
@@ -63,11 +65,24 @@ class DataSet(NamedTuple):
 
     source: str  # as `load.source` names it
     is_mnist: bool
+    image_shape: tuple[int, ...] = (28, 28)  # height and width, and 3 if the images are RGB
+    inverted: bool = False  # whether its dark ink was made light
+    transposed: bool = False
 
     @property
     def name(self) -> str:
         """What people call it: only MNIST is known by its content."""
         return "MNIST" if self.is_mnist else self.source.partition("#")[0]
+
+    @property
+    def features(self) -> int:
+        """Values of an image."""
+        return math.prod(self.image_shape)
+
+    @property
+    def size(self) -> str:
+        """Height and width of an image, in words."""
+        return " x ".join(map(str, self.image_shape[:2]))
 
     @property
     def slug(self) -> str:
@@ -98,8 +113,14 @@ def read_record(sources: CardFiles) -> Record:
     return Record(run, lock.only(to_model).params())
 
 
-def data_set(record: Record) -> DataSet:
-    """What the model was trained on: MNIST only if a folder holds MNIST's arrays, to the last bit."""
+def data_set(sources: CardFiles, record: Record) -> DataSet:
+    """What the model was trained on: MNIST only if a folder holds MNIST's arrays, to the last bit.
+
+    Of another set, the description that `load` wrote must be there.
+
+    Raises:
+        InputError: it is missing or damaged, or not the one that dvc.lock names.
+    """
 
     def md5(path: PurePosixPath) -> Any:
         return files[path.as_posix()].md5 if path.as_posix() in files else None
@@ -107,7 +128,13 @@ def data_set(record: Record) -> DataSet:
     files = record.lock.files()
     folders = {PurePosixPath(path).parent for path in files}
     is_mnist = any(all(md5(folder / name) == known for name, known in MNIST.items()) for folder in folders)
-    return DataSet(str(record.parameters.get("load.source", "unknown")), is_mnist)
+    source = str(record.parameters.get("load.source", "unknown"))
+    if is_mnist:
+        return DataSet(source, is_mnist)
+    name = next((path for path in files if PurePosixPath(path).name == "dataset.json"), "dataset.json")
+    dataset = read_dataset(sources.lock.parent / name)
+    require_recorded(sources.lock.parent / name, record.lock, name)
+    return DataSet(source, is_mnist, dataset.image_shape, dataset.ink == "dark", dataset.transposed)
 
 
 def front_matter(data: DataSet, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
@@ -146,7 +173,7 @@ def write_card(sources: CardFiles, record: Record, export: Mapping[str, Any] | N
         require_recorded(sources.metrics / name, record.lock)
     scores = parse_json(read_text(sources.metrics / "scores.json"))
     classes = read_csv(sources.metrics / "per_class.csv")
-    data = data_set(record)
+    data = data_set(sources, record)
     return _template().render(
         front_matter=yaml.safe_dump(front_matter(data, scores), sort_keys=False),
         data=data,

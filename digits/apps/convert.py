@@ -26,7 +26,7 @@ TOLERANCE = 1e-5
 #: Version of ONNX's operators: the newest that tf2onnx 1.17 is tested with.
 OPSET = 18
 
-#: From features, float32 [n, 784], to probabilities, float32 [n, classes].
+#: From features, float32 [n, values of an image], to probabilities, float32 [n, classes].
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 

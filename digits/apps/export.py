@@ -8,6 +8,7 @@ is written.
 """
 
 import argparse
+import math
 import secrets
 import shutil
 import sys
@@ -48,7 +49,7 @@ def convert_and_check(
     """Write `saved_model` and `model.onnx` into a folder, read them back, and compare their predictions.
 
     Args:
-        model: from [n, 784] to [n, classes].
+        model: from [n, features] to [n, classes].
         test: the images to compare on.
         batch_size: images per call.
         folder: where to write.
@@ -87,7 +88,7 @@ def export(sources: CardFiles, dataset_file: Path, data: Path, out: Path) -> dic
         determinism.configure(seed=0)
         from digits.model import archive
 
-        model = archive.load(sources.model, classes=len(dataset.classes))
+        model = archive.load(sources.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
         for path in (sources.model, test.features.path):
             require_recorded(path, record.lock)
         shutil.copyfile(sources.model, folder / "model.keras")

@@ -12,8 +12,10 @@ from PIL import Image
 from digits.apps.calibration import probabilities
 from digits.apps.comparison import ALPHA, compare
 from digits.apps.runs import Earlier, Run
+from digits.data.dataset import Dataset
 from digits.data.splits import Split
 from digits.scoring.metrics import Predictions, confusion_matrix, per_class, worst
+from digits.scoring.picture import as_seen
 
 
 class Verdict(NamedTuple):
@@ -184,15 +186,16 @@ class Mistake(NamedTuple):
     probability: float  # of the predicted class
     label_probability: float  # of the label
     new: bool  # the earlier run had it right
-    picture: str  # data: address of a PNG, dark ink on white
+    picture: str  # data: address of a PNG
 
 
-def mistakes(predictions: Predictions, test: Split, count: int, before: Run | None) -> list[Mistake]:
+def mistakes(predictions: Predictions, test: Split, dataset: Dataset, count: int, before: Run | None) -> list[Mistake]:
     """The misread images with the greatest loss, the worst first.
 
     Args:
         predictions: of the test set.
         test: the test set.
+        dataset: what its images are.
         count: how many, at most.
         before: an earlier run on the same images, or None.
     """
@@ -205,14 +208,14 @@ def mistakes(predictions: Predictions, test: Split, count: int, before: Run | No
             float(all_probabilities[row, predicted]),
             float(all_probabilities[row, label]),
             bool(before is not None and before.predicted[row] == label),
-            picture(test.features.rows(row, row + 1).reshape(28, 28)),
+            picture(as_seen([test.features.rows(row, row + 1)], dataset)[0]),
         )
         for row in worst(predictions, count)
     ]
 
 
-def picture(features: NDArray[Any]) -> str:
-    """An image, float32 [28, 28] in [0, 1] with 1 for ink, as the data: address of a PNG."""
+def picture(image: NDArray[np.uint8]) -> str:
+    """An image, uint8 [height, width] or [height, width, 3], as the data: address of a PNG."""
     file = io.BytesIO()
-    Image.fromarray(255 - np.rint(features * 255).astype(np.uint8)).save(file, format="PNG")
+    Image.fromarray(image).save(file, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -52,7 +52,7 @@ def open_classifier(path: Path, names: Sequence[str] | None = None) -> Classifie
     from digits.model import archive
     from digits.model.fit import log_probabilities
 
-    model = archive.load(path)
+    model = archive.load(path, features=784)
     logarithms = log_probabilities(model, PICTURES)
 
     def probabilities(digits: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from digits.common.bounds import parse_json, read_text
 from digits.common.cli import InputError, run
 from digits.common.files import file_hash, replacing
 from digits.common.params import read_params
-from digits.data.dataset import read_dataset
+from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
 from digits.model import determinism
@@ -124,6 +124,7 @@ class Report(NamedTuple):
     model_sha256: str
     predictions: Predictions
     test: Split
+    dataset: Dataset
 
 
 def gather(
@@ -154,11 +155,13 @@ def gather(
     determinism.configure(seed=0)
     from digits.model import archive
 
-    predictions = predict(archive.load(model, classes=len(names)), test, params.batch_size)
+    predictions = predict(
+        archive.load(model, features=math.prod(dataset.image_shape), classes=len(names)), test, params.batch_size
+    )
     require_same_predictions(run, predictions, sources.metrics)
     sha256 = file_hash(model)
     machine = platform(record, sha256)
-    return Report(params, names, run, earlier, changed, files, machine, sha256, predictions, test)
+    return Report(params, names, run, earlier, changed, files, machine, sha256, predictions, test, dataset)
 
 
 def render(report: Report, names: Sequence[str] | None = None) -> str:
@@ -208,7 +211,7 @@ def _context(report: Report) -> dict[str, Any]:
         "commonest": max(classes, key=lambda one: one.times),
         "matrix": matrix.tolist(),
         "most_confused": max(1, int((matrix - np.diag(matrix.diagonal())).max())),
-        "mistakes": findings.mistakes(predictions, report.test, report.params.worst, same_images),
+        "mistakes": findings.mistakes(predictions, report.test, report.dataset, report.params.worst, same_images),
         "wrong": int((~right).sum()),
         "confident": int((~right & (confidences > 0.9)).sum()),
         "curves": [charts.learning_curves(run.epochs, epochs, name) for name in ("accuracy", "loss")],

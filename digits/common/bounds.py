@@ -10,11 +10,12 @@ import json
 import math
 import os
 import stat
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from digits.common.cli import InputError
 
@@ -30,6 +31,9 @@ YAML_DEPTH = 20
 
 #: Bytes of the longest directory of an archive.
 DIRECTORY_BYTES = 2**20
+
+#: Files in the largest tar archive: each takes a kilobyte when the archive is read.
+TAR_MEMBERS = 2**17
 
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
@@ -169,13 +173,14 @@ class _InParts(io.BufferedReader):
     """An archive's file, of which only small parts can be read until `open` is set, when its directory is known."""
 
     open = False
+    most = DIRECTORY_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self.open:
             return super().read(size)
         everything = size is None or size < 0  # zipfile asks for it near the end
-        part = super().read(DIRECTORY_BYTES + 1 if everything else min(size or 0, DIRECTORY_BYTES + 1))
-        if len(part) > DIRECTORY_BYTES:
+        part = super().read(self.most + 1 if everything else min(size or 0, self.most + 1))
+        if len(part) > self.most:
             raise ValueError("a directory that is too long")
         return part
 
@@ -193,8 +198,45 @@ def open_archive(path: Path, files: ExitStack) -> zipfile.ZipFile:
         ValueError, zipfile.BadZipFile: it is damaged.
         OSError: it cannot be read.
     """
-    file = files.enter_context(open_file(path))
-    parts = files.enter_context(_InParts(io.FileIO(file.fileno(), closefd=False)))
+    return open_zip(files.enter_context(open_file(path)), files)
+
+
+def open_zip(file: IO[bytes], files: ExitStack, directory: int = DIRECTORY_BYTES) -> zipfile.ZipFile:
+    """The same of an open file, with a directory of at most so many bytes.
+
+    Raises:
+        ValueError, zipfile.BadZipFile, OSError: as `open_archive` does.
+    """
+    parts = _in_parts(file, files, directory)
     archive = files.enter_context(zipfile.ZipFile(parts))
     parts.open = True
     return archive
+
+
+def open_tar(file: IO[bytes], files: ExitStack) -> tuple[tarfile.TarFile, list[tarfile.TarInfo]]:
+    """Open a tar archive that is not packed, with at most TAR_MEMBERS in it; `files` closes it.
+
+    Returns:
+        The archive and the regular files in it.
+
+    Raises:
+        ValueError, tarfile.TarError: it is damaged, or has too many members.
+        OSError: it cannot be read.
+    """
+    parts = _in_parts(file, files, DIRECTORY_BYTES)
+    archive = files.enter_context(tarfile.TarFile(fileobj=parts))
+    members = []
+    for count, member in enumerate(archive):
+        if count >= TAR_MEMBERS:
+            raise ValueError(f"more than {TAR_MEMBERS} files")
+        if member.isreg() and not member.issparse():
+            members.append(member)
+    parts.open = True
+    return archive, members
+
+
+def _in_parts(file: IO[bytes], files: ExitStack, most: int) -> _InParts:
+    parts = files.enter_context(_InParts(io.FileIO(file.fileno(), closefd=False)))
+    parts.seek(0)
+    parts.most = most
+    return parts

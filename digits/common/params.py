@@ -46,7 +46,7 @@ def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
     values = document.get(section)
     names = tuple(name for name in schema.model_fields if name not in SHARED)
     if not isinstance(values, dict):
-        near = difflib.get_close_matches(section, [name for name in document if name not in SECTIONS], n=1)
+        near = difflib.get_close_matches(section, [str(name) for name in document if name not in SECTIONS], n=1)
         add = f"Add the section '{section}:' with its parameters."
         hint = f"Did you mean '{section}:' by '{near[0]}:'?" if near else add
         expected = "a mapping of " + ", ".join(names)

@@ -47,6 +47,26 @@ def write_npy(path: Path, *, dtype: DTypeLike, shape: tuple[int, ...], blocks: I
             file.write(np.ascontiguousarray(block, dtype=dtype).data)
 
 
+def in_rows(blocks: Iterable[NDArray[np.generic]], row_shape: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    """Consecutive parts of an array of uint8, flat, as blocks of some whole rows, [k, *row_shape]."""
+    size, left = math.prod(row_shape), np.empty(0, np.uint8)
+    for block in blocks:
+        values = np.concatenate([left, block]) if len(left) else block.astype(np.uint8, copy=False)
+        whole = len(values) - len(values) % size
+        left = values[whole:]
+        if whole:
+            yield values[:whole].reshape(-1, *row_shape)
+
+
+def replace_values(path: Path, table: NDArray[np.uint8]) -> None:
+    """Replace each value of a .npy file of uint8 by what a table, [256], has for it, in place."""
+    with path.open("r+b") as file:
+        read_header(file)
+        while values := file.read(BLOCK_BYTES):
+            file.seek(-len(values), os.SEEK_CUR)
+            file.write(table[np.frombuffer(values, np.uint8)].data)
+
+
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     """Read the head of a .npy file: shape, whether it is in Fortran order, and type.
 

@@ -1,7 +1,7 @@
 """What a data set is, in one small file beside its arrays: whoever needs the number of classes reads it here."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
@@ -21,20 +21,36 @@ class ImagesPerClass(BaseModel):
     test: list[NonNegativeInt]
 
 
+#: Pixels of the shortest and of the longest side of an image, and how many values a pixel of a colour image has.
+SHORTEST, LONGEST, RGB = 8, 128, 3
+
+#: Height and width in pixels, and 3 if the images are RGB.
+ImageShape = Annotated[
+    tuple[PositiveInt, PositiveInt] | tuple[PositiveInt, PositiveInt, Literal[3]], Field(union_mode="left_to_right")
+]
+
+
 class Dataset(BaseModel):
-    """The facts that do not depend on where the data set came from: equal arrays give equal facts."""
+    """The facts that do not depend on where the data set came from: equal arrays give equal facts.
+
+    The stored images are light ink on dark, upright, whatever those of the source are: `digits.sources.orientation`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_shape: tuple[PositiveInt, PositiveInt]  # height and width in pixels
+    image_shape: ImageShape
     classes: list[str] = Field(min_length=2, max_length=MOST_CLASSES)  # names, in the order of the labels
     images: ImagesPerClass
-    ink: Literal["light", "dark"]  # light: more than half of the brightness range is background
+    ink: (
+        Literal["light", "dark"] | None
+    )  # of the source; dark is stored inverted. None: no ink on paper, as photographs
+    highest: int = Field(default=255, ge=0, le=255)  # level of the source's brightest pixel, if stretched to 255
+    transposed: bool = False  # whether height and width of the source's images were exchanged
 
 
 def write_dataset(path: Path, dataset: Dataset) -> None:
-    """Write `dataset` as JSON."""
-    write_json(path, dataset.model_dump(mode="json"))
+    """Write `dataset` as JSON. What was done to the images is left out where it was nothing."""
+    write_json(path, dataset.model_dump(mode="json", exclude_defaults=True))
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -56,3 +72,24 @@ def read_dataset(path: Path) -> Dataset:
         received=received,
         hint="Run `dvc repro`.",
     )
+
+
+def require_image_shape(name: str, image_shape: tuple[int, ...]) -> None:
+    """Refuse images that are too small, too large, or neither grey nor RGB.
+
+    Args:
+        name: what the images are called in the message.
+        image_shape: of one image.
+
+    Raises:
+        InputError: a side is not within SHORTEST and LONGEST, or there are other axes than the two and three channels.
+    """
+    sides, channels = image_shape[:2], image_shape[2:]
+    if len(sides) < 2 or channels not in ((), (RGB,)) or not all(SHORTEST <= side <= LONGEST for side in sides):
+        raise InputError(
+            name,
+            expected=f"images of {SHORTEST} x {SHORTEST} to {LONGEST} x {LONGEST} pixels, [n, height, width] if grey "
+            "or [n, height, width, 3] if RGB",
+            received=f"[{', '.join(map(str, ('n', *image_shape)))}]",
+            hint="Resize the images to one size within these.",
+        )

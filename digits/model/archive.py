@@ -23,22 +23,23 @@ WEIGHTS_BYTES = 2**30
 RECENT_DEFAULTS = [("quantization_config", None), ("input_axes", None), ("output_axes", None), ("optional", False)]
 
 
-def load(path: Path, *, classes: int | None = None) -> keras.Sequential:
-    """Load a model from [n, 784] to probabilities.
+def load(path: Path, *, features: int | None = None, classes: int | None = None) -> keras.Sequential:
+    """Load a model from features to probabilities.
 
     Args:
         path: the file that `save` wrote.
+        features: how many values its images must have; None for any number.
         classes: how many it must tell apart; None for any number.
 
     Raises:
-        InputError: the file is missing or damaged, or the model is not from [n, 784] to [n, classes], of another kind
-            than `save` writes, or has a weight that is no finite number.
+        InputError: the file is missing or damaged, or the model is not from [n, features] to [n, classes], of
+            another kind than `save` writes, or has a weight that is no finite number.
     """
-    expected = f"a Keras model from [n, 784] to [n, {classes or 'classes'}]"
+    expected = f"a Keras model from [n, {features or 'features'}] to [n, {classes or 'classes'}]"
     hint = "Run `make repro` to train one."
     see_file(path)
     try:
-        return _load(path, classes)
+        return _load(path, features, classes)
     except InputError:
         raise
     except FileNotFoundError:
@@ -51,7 +52,7 @@ def load(path: Path, *, classes: int | None = None) -> keras.Sequential:
     raise InputError(str(path), expected=expected, received=received, hint=hint)
 
 
-def _load(path: Path, classes: int | None) -> keras.Sequential:
+def _load(path: Path, features: int | None, classes: int | None) -> keras.Sequential:
     with ExitStack() as files:
         archive = open_archive(path, files)
         config = _stored(archive, "config.json", path, CONFIG_BYTES)
@@ -59,9 +60,9 @@ def _load(path: Path, classes: int | None) -> keras.Sequential:
         model = rebuild(parse_json(archive.read(config).decode("utf-8")), weights.file_size)
         opened = files.enter_context(archive.open(weights))
         require_plain_weights(files.enter_context(h5py.File(opened, "r")), weights.file_size)
-    output = model.output_shape
-    if model.input_shape[1:] != (784,) or len(output) != 2 or output[1] != (classes or output[1]):
-        raise UnsuitableError(f"one from {model.input_shape} to {output}")
+    ends = ((model.input_shape, features), (model.output_shape, classes))
+    if any(len(shape) != 2 or shape[1] != (wanted or shape[1]) for shape, wanted in ends):
+        raise UnsuitableError(f"one from {model.input_shape} to {model.output_shape}")
     model.load_weights(path)
     for weight in model.weights:
         if not np.isfinite(weight.numpy()).all():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from digits.model import arithmetic, convolution, layers
 from digits.model.chain import F, adam, chain, rmsprop
-from digits.model.fit import VALIDATION_ROWS
+from digits.model.fit import validation_rows
 from digits.model.networks import Recipe
 
 #: Rows and columns that are looked at on each side of each edge, and as many drawn from the middle.
@@ -42,7 +42,7 @@ def deviations(network: keras.Sequential, recipe: Recipe, images: int) -> list[s
     """
     batch = min(recipe.batch_size, images)
     part = arithmetic.rounded_up(batch, recipe.shards) // recipe.shards
-    every = {*shapes(network, part), *shapes(network, VALIDATION_ROWS, forward_only=True)}
+    every = {*shapes(network, part), *shapes(network, validation_rows(network), forward_only=True)}
     found = [deviation(shape) for shape in sorted(every)]
     return [reason for reason in (*found, optimizer_deviation(recipe.optimizer)) if reason]
 

@@ -68,12 +68,27 @@ def rebuild(description: Mapping[str, Any], stored: int) -> keras.Sequential:
     if not layers or not isinstance(layers[0], keras.layers.InputLayer):
         raise UnsuitableError("a Sequential model without an Input")
     costs = list(_costs(layers))
-    weights, products = sum(cost.weights for cost in costs), sum(cost.products for cost in costs)
+    weights = sum(cost.weights for cost in costs)
     if 4 * weights > stored:
         raise UnsuitableError(f"a file of {stored} bytes for {weights} weights")
+    require_moderate(costs)
+    return keras.Sequential(layers, name=_plain("name", description["config"]["name"]))
+
+
+def require_moderate(costs: list[Cost]) -> None:
+    """Refuse a network that takes more than the bounds allow, before it is read, or trained.
+
+    Raises:
+        UnsuitableError: it does.
+    """
+    products = sum(cost.products for cost in costs)
     if max(cost.values for cost in costs) > MOST_VALUES or products > MOST_PRODUCTS:
         raise UnsuitableError(f"a network that takes {products} multiplications for an image")
-    return keras.Sequential(layers, name=_plain("name", description["config"]["name"]))
+
+
+def costs_of(network: keras.Sequential) -> list[Cost]:
+    """What each layer of a network takes."""
+    return list(_costs([keras.layers.InputLayer(batch_shape=network.input_shape), *network.layers]))
 
 
 def _layer(entry: Mapping[str, Any]) -> keras.layers.Layer:

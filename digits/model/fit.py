@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from digits.common.cli import InputError
 from digits.model import arithmetic
+from digits.model.description import costs_of
 from digits.model.layers import copy_back, defined
 from digits.model.networks import Recipe
 from digits.model.optimizers import OPTIMIZERS
@@ -18,8 +19,9 @@ from digits.model.warp import Warp
 #: Steps that run before Python is asked for more, which takes time. It changes no result.
 STEPS_PER_EXECUTION = 50
 
-#: Rows of a validation batch: few enough for any memory. It changes the last bits of the mean loss.
-VALIDATION_ROWS = 1000
+#: Rows of a validation batch, and values that its largest layer works on: fewer rows if images or network are large.
+#: It changes the last bits of the mean loss.
+VALIDATION_ROWS, VALIDATION_VALUES = 1000, 2**27
 
 #: Where the memory of a tensor must begin: at a multiple of this many bytes. What `NpyFile` reads does.
 TENSOR_ALIGNMENT = 64
@@ -166,6 +168,16 @@ def wrapped(data: Data) -> tf.experimental.Optional:
     return tf.experimental.Optional.from_value(data)
 
 
+def rows_at_a_time(network: keras.Sequential, rows: int, values: int) -> int:
+    """At most so many rows, and so few that the largest layer works on at most so many values."""
+    return max(1, min(rows, values // max(cost.values for cost in costs_of(network))))
+
+
+def validation_rows(network: keras.Sequential) -> int:
+    """Rows of a validation batch."""
+    return rows_at_a_time(network, VALIDATION_ROWS, VALIDATION_VALUES)
+
+
 def fit(
     network: keras.Sequential, training: Data, validation: Data | None, recipe: Recipe, *, verbose: int
 ) -> Mapping[str, list[float]]:
@@ -192,7 +204,7 @@ def fit(
     history = model.fit(
         batches(training, batch_size=batch_size, rows=rows, seed=recipe.seed, warp=recipe.warp),
         epochs=recipe.epochs,
-        validation_data=None if validation is None else in_order(validation, rows=VALIDATION_ROWS),
+        validation_data=None if validation is None else in_order(validation, rows=validation_rows(network)),
         shuffle=False,  # the batches are shuffled already
         verbose=verbose,
     )

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
+from digits.common.cli import InputError
 from digits.common.params import Params, read_params, require_sections
 from digits.model.warp import Warp
 
 if TYPE_CHECKING:
     import keras
+
+
+#: Weights of the largest layer: a model file of 1 GiB can be read, which is more than the recipes need.
+MOST_WEIGHTS = 2**28 - 2**24
 
 
 class Recipe(NamedTuple):
@@ -39,16 +44,23 @@ class Network(Params):
     batch_size: int = Field(ge=1, le=65536)
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
-        """A new network from features [n, height * width] to the probabilities [n, classes].
+        """A new network from features [n, values of an image] to the probabilities [n, classes].
 
         Args:
-            image_shape: height and width of an image.
+            image_shape: height and width of an image, and 3 if it is RGB.
             classes: number of classes.
         """
         raise NotImplementedError
 
+    def require_image_shape(self, image_shape: Sequence[int]) -> None:
+        """Refuse images that the network cannot take, before it is built.
+
+        Raises:
+            InputError: they are too small or too large.
+        """
+
     def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:  # noqa: ARG002 (augmentation needs it)
-        """How the network is trained on images of a height and width, with what all networks share."""
+        """How the network is trained on images of a form, with what all networks share."""
         return Recipe(
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
@@ -63,6 +75,17 @@ class Dense(Network):
     """One hidden layer: Keras's first example."""
 
     units: int = Field(ge=1, le=65536)
+
+    def require_image_shape(self, image_shape: Sequence[int]) -> None:
+        """Refuse images of too many values for so many units; see `Network.require_image_shape`."""
+        most = MOST_WEIGHTS // (math.prod(image_shape) + 1)
+        if self.units > most:
+            raise InputError(
+                "parameter 'dense.units'",
+                expected=f"at most {most} for images of {' x '.join(map(str, image_shape))} values",
+                received=str(self.units),
+                hint="Change 'dense.units', or make the images smaller.",
+            )
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
         """A new network; see `Network.build`."""
@@ -89,6 +112,20 @@ class Convnet(Network):
     shift: float = Field(ge=0, le=14)
     distortion: float = Field(ge=0, le=0.5)
 
+    def require_image_shape(self, image_shape: Sequence[int]) -> None:
+        """Refuse images of which some layer leaves nothing; see `Network.require_image_shape`."""
+        side, lost = min(image_shape[:2]), ""
+        for name, halves in (("strokes", True), ("corners", False), ("parts", True), ("shapes", False)):
+            side = -(-side // 2) if halves else side - 2
+            lost = lost or (name if side < 1 else "")
+        if lost:
+            raise InputError(
+                "network 'convnet'",
+                expected=f"images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels",
+                received=f"{image_shape[0]} x {image_shape[1]} pixels, of which its layer '{lost}' would leave nothing",
+                hint="Set `train.model` to dense in params.yaml, or enlarge the images.",
+            )
+
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
         """A new network; see `Network.build`."""
         import keras
@@ -100,7 +137,7 @@ class Convnet(Network):
         return keras.Sequential(
             [
                 keras.Input((math.prod(image_shape),), name="features"),
-                keras.layers.Reshape((*image_shape, 1), name="image"),
+                keras.layers.Reshape((*image_shape, 1)[:3], name="image"),
                 convolution(1, kernel_size=5, strides=2, padding="same", name="strokes"),  # [14, 14]
                 convolution(2, kernel_size=3, name="corners"),  # [12, 12]
                 convolution(3, kernel_size=3, strides=2, padding="same", name="parts"),  # [6, 6]
@@ -112,11 +149,14 @@ class Convnet(Network):
         )
 
     def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:
-        """How the network is trained on images of a height and width, with what all networks share."""
-        height, width = image_shape
-        warp = Warp(height, width, self.shift, self.distortion)
+        """How the network is trained on images of a form, with what all networks share."""
+        height, width, channels = (*image_shape, 1)[:3]
+        warp = Warp(height, width, self.shift, self.distortion, channels)
         return super().recipe(train, image_shape)._replace(warmup=self.warmup, warp=warp)
 
+
+#: Side of the smallest image of which the convnet's four layers leave a pixel: 13 -> 7 -> 5 -> 3 -> 1.
+LEAST_SIDE = 13
 
 NETWORKS: Mapping[str, type[Network]] = {"dense": Dense, "convnet": Convnet}
 

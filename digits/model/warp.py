@@ -13,6 +13,7 @@ class Warp(NamedTuple):
     width: int
     shift: float  # pixels, along each axis
     distortion: float  # added to each entry of the 2 x 2 identity matrix
+    channels: int = 1  # of a pixel, warped alike
 
     def __call__(self, features: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
         """Warp each image by a map of its own, about its centre; what comes in from outside is 0.
@@ -21,11 +22,11 @@ class Warp(NamedTuple):
         numbers come from an integer generator; no sine or cosine is needed, whose bits could depend on the C library.
 
         Args:
-            features: float32 [n, height * width].
+            features: float32 [n, height * width * channels].
             seed: two integers; the maps depend on nothing else.
 
         Returns:
-            float32 [n, height * width], in the range of the features and 0.
+            float32 [n, height * width * channels], in the range of the features and 0.
         """
         import tensorflow as tf
 
@@ -43,19 +44,23 @@ class Warp(NamedTuple):
         """Values between four neighbours, at places [n, height, width]. Around the images lie zeros."""
         import tensorflow as tf
 
-        tall, wide = self.height + 3, self.width + 3  # one zero before, two after
-        images = tf.reshape(features, (-1, self.height, self.width))
-        flat = tf.reshape(tf.pad(images, [[0, 0], [1, 2], [1, 2]]), [-1])
+        deep = self.channels
+        tall, wide = self.height + 3, (self.width + 3) * deep  # one pixel of zeros before, two after
+        images = tf.reshape(features, (-1, self.height, self.width * deep))
+        flat = tf.reshape(tf.pad(images, [[0, 0], [1, 2], [deep, 2 * deep]]), [-1])
         top, left = tf.floor(row), tf.floor(column)
-        first = tf.range(tf.shape(row)[0])[:, tf.newaxis, tf.newaxis] * (tall * wide) + (wide + 1)
-        corner = first + tf.cast(top, tf.int32) * wide + tf.cast(left, tf.int32)
+        first = tf.range(tf.shape(row)[0])[:, tf.newaxis, tf.newaxis] * (tall * wide) + (wide + deep)
         below, right = row - top, column - left
+        corner = first + tf.cast(top, tf.int32) * wide + tf.cast(left, tf.int32) * deep
+        if deep > 1:
+            corner = corner[..., tf.newaxis] + tf.range(deep)
+            below, right = below[..., tf.newaxis], right[..., tf.newaxis]
 
         def between(start: "tf.Tensor", stop: "tf.Tensor", fraction: "tf.Tensor") -> "tf.Tensor":
             return start + (stop - start) * fraction
 
         upper, lower = (
-            between(tf.gather(flat, corner + step), tf.gather(flat, corner + step + 1), right) for step in (0, wide)
+            between(tf.gather(flat, corner + step), tf.gather(flat, corner + step + deep), right) for step in (0, wide)
         )
         return between(upper, lower, below)
 

@@ -1,4 +1,4 @@
-"""A picture of digits in rows, each with a caption."""
+"""A picture of images in rows, each with a caption."""
 
 import math
 from collections.abc import Sequence
@@ -8,37 +8,55 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from digits.data.dataset import Dataset
+
 COLUMNS = 5
-SCALE = 4  # screen pixels per pixel of a digit
+SIDE = 112  # screen pixels of an image's longer side, or a little less: each of its pixels is a square
 MARGIN = 8
 CAPTION = 20  # height of a caption, in screen pixels
 
 
-def draw_digits(digits: NDArray[np.uint8], captions: Sequence[str]) -> Image.Image:
-    """Draw digits in rows of five, as far apart as the longest caption needs.
+def as_seen(features: Sequence[NDArray[np.generic]], dataset: Dataset) -> NDArray[np.uint8]:
+    """Images as people see them: ink is dark on white, and photographs are as they are.
 
     Args:
-        digits: uint8 [n, 28, 28], 255 is ink.
+        features: of n images, each float32 from 0 to 1.
+        dataset: what they are.
+
+    Returns:
+        uint8 [n, *image_shape].
+    """
+    images = np.rint(np.asarray(features, np.float32) * 255).astype(np.uint8).reshape(-1, *dataset.image_shape)
+    return images if dataset.ink is None else 255 - images
+
+
+def draw_images(images: NDArray[np.uint8], captions: Sequence[str]) -> Image.Image:
+    """Draw images in rows of five, as far apart as the longest caption needs.
+
+    Args:
+        images: uint8 [n, height, width], or [n, height, width, 3] in RGB.
         captions: n texts.
 
     Returns:
-        A grey picture, dark on light.
+        A picture in grey or RGB, on white.
     """
-    rows = max(1, -(-len(digits) // COLUMNS))
-    side = 28 * SCALE
+    rows = max(1, -(-len(images) // COLUMNS))
+    height, width = (side * max(1, SIDE // max(images.shape[1:3])) for side in images.shape[1:3])
     font = ImageFont.load_default(size=13)
-    cell_width = max([side, *(math.ceil(font.getlength(caption)) for caption in captions)]) + MARGIN
-    cell_height = side + CAPTION + MARGIN
-    picture = Image.new("L", (COLUMNS * cell_width + MARGIN, rows * cell_height + MARGIN), 255)
+    cell_width = max([width, *(math.ceil(font.getlength(caption)) for caption in captions)]) + MARGIN
+    cell_height = height + CAPTION + MARGIN
+    picture = Image.new(
+        "L" if images.ndim == 3 else "RGB", (COLUMNS * cell_width + MARGIN, rows * cell_height + MARGIN), "white"
+    )
     draw = ImageDraw.Draw(picture)
-    for index, (digit, caption) in enumerate(zip(digits, captions, strict=True)):
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left = MARGIN + index % COLUMNS * cell_width
         top = MARGIN + index // COLUMNS * cell_height
-        enlarged = Image.fromarray(255 - digit).resize((side, side), Image.Resampling.NEAREST)
+        enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
         picture.paste(enlarged, (left, top))
-        draw.text((left, top + side + 2), caption, fill=0, font=font)
-    if not len(digits):
-        draw.text((MARGIN, MARGIN), "none misclassified", fill=0, font=font)
+        draw.text((left, top + height + 2), caption, fill="black", font=font)
+    if not len(images):
+        draw.text((MARGIN, MARGIN), "none misclassified", fill="black", font=font)
     return picture
 
 

@@ -1,35 +1,43 @@
-"""Every form in which a data set of images and labels can come, opened as four streams.
+"""Every form in which a data set of images and labels can come, opened as a training and a test set.
 
-Nothing is unpickled, nothing is held whole in memory, and what is wrong is known before anything is written.
+What a source is, its bytes say, not its name. Nothing is unpickled, and images are never held whole in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from digits.common.bounds import require_regular
 from digits.common.cli import InputError
 from digits.common.inputs import see_file
-from digits.data.arrays import describe, require_same_length
+from digits.sources import arrays, parquet, pictures, tables
 from digits.sources.download import download
-from digits.sources.idx import open_idx
-from digits.sources.npz import open_npz
-from digits.sources.stream import Stream
+from digits.sources.kinds import CONTAINERS, EMPTY, UNKNOWN, Foreign
+from digits.sources.parts import Found, Source, to_source
+from digits.sources.stream import listed, wrong
+from digits.sources.tree import Tree, open_tree, unpacked
 
-#: Images of the largest set: its labels are read whole, and 64 million of them are small yet.
-MOST_IMAGES = 2**26
+#: Each looks for a form among the files of a source: the first that finds its own reads it.
+FORMS: tuple[Callable[[Tree, ExitStack], Found | None], ...] = (
+    lambda tree, _: arrays.find(tree),
+    parquet.find,
+    tables.find,
+    lambda tree, _: pictures.find(tree),
+)
+
+_EXPECTED = "a data set: .npz, .npy, IDX, CSV or Parquet files, or a folder of pictures for each class"
 
 
 @contextmanager
-def open_source(source: str) -> Iterator[dict[str, Stream]]:
+def open_source(source: str, test_size: int = 0) -> Iterator[Source]:
     """Open a data set.
 
     Args:
-        source: path of a .npz with the names in NPZ_NAMES, path of a folder with the files in IDX_NAMES (each plain or
-            with .gz), or https://host/file.npz#sha256=<64 hex digits>.
+        source: path of a file, an archive or a folder, or https://host/file#sha256=<64 hex digits>.
+        test_size: images that become the test set, of a source that has none.
 
     Yields:
-        A stream for each of NAMES.
+        Its two sets.
 
     Raises:
         InputError: the source is missing, damaged, incomplete or of another form.
@@ -40,11 +48,32 @@ def open_source(source: str) -> Iterator[dict[str, Stream]]:
         if not path.exists():
             raise InputError(
                 f"data set '{source}'",
-                expected="a .npz file, a folder of IDX files, or https://...#sha256=...",
+                expected="a file, a folder, or https://...#sha256=...",
                 received="no such file or folder",
                 hint="Set `load.source` in params.yaml to a data set that exists.",
             )
-        yield open_idx(path, files) if path.is_dir() else open_npz(path, files)
+        yield to_source(str(path), _find(open_tree(path, files), files), test_size)
+
+
+def _find(tree: Tree, files: ExitStack) -> Found:
+    inside = tree
+    while True:
+        for form in FORMS:
+            if found := form(inside, files):
+                return found
+        if inside is not tree or not tree.of_kind(*CONTAINERS):
+            raise _explain(inside)
+        inside = unpacked(tree, files)
+
+
+def _explain(tree: Tree) -> InputError:
+    """What to say of a source in which no form finds anything: what the first file is that is known to be foreign."""
+    foreign = [file for file in tree.looked_at if isinstance(file.kind, Foreign)]
+    known = [file for file in foreign if file.kind not in (EMPTY, UNKNOWN)] or foreign
+    if known:
+        return max(known, key=lambda file: file.size).refused(_EXPECTED)
+    found = listed((file.path for file in tree.files), nothing="an empty folder or archive")
+    return wrong(tree.name, _EXPECTED, found, hint="Set `load.source` in params.yaml to the data set itself.")
 
 
 def require_readable(source: str) -> None:
@@ -58,30 +87,3 @@ def require_readable(source: str) -> None:
         for file in [path, *(path.rglob("*") if path.is_dir() else ())]:
             if file.exists():
                 require_regular(file)
-
-
-def require_images(streams: dict[str, Stream]) -> None:
-    """Check what the headers say: images uint8 [n, 28, 28] and labels uint8 [n], n from 1 to MOST_IMAGES.
-
-    Raises:
-        InputError: a type or shape is another, a set is empty or too large, images and labels disagree in number, or a
-            file does not hold what its header says.
-    """
-    for name, stream in streams.items():
-        form = (None, 28, 28) if name.endswith("images") else (None,)
-        if stream.dtype != "uint8" or len(stream.shape) != len(form) or stream.shape[1:] != form[1:]:
-            raise _wrong_form(stream, describe("uint8", form))
-        if stream.shape[0] < 1:
-            raise _wrong_form(stream, "at least one image")
-    for split in ("train", "test"):
-        images, labels = streams[f"{split}_images"], streams[f"{split}_labels"]
-        require_same_length(f"{images.name} and {labels.name}", images.shape[0], labels.shape[0])
-    for stream in streams.values():
-        stream.require_size()
-        if stream.shape[0] > MOST_IMAGES:
-            raise _wrong_form(stream, f"at most {MOST_IMAGES} images")
-
-
-def _wrong_form(stream: Stream, expected: str) -> InputError:
-    received = describe(stream.dtype, stream.shape)
-    return InputError(stream.name, expected=expected, received=received, hint="Convert the data set to this form.")

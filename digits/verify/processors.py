@@ -28,7 +28,7 @@ from digits.common import machine
 from digits.common.cli import InputError, run
 from digits.common.files import file_hash, write_json
 from digits.common.params import set_params, study_params
-from digits.sources.npz import NPZ_NAMES
+from digits.sources.arrays import NPZ_NAMES
 
 #: A data cache in the emulator's tables: kind, level, size, line, ways, partitions, sets (QEMU, target/i386/cpu.c).
 _CACHE = struct.Struct("<IBxxxIHBBI")
@@ -42,7 +42,13 @@ SAMPLES = {
 }
 
 #: What the sample is loaded from, whatever data set the project has.
-SAMPLE_DATA = {"load.source": "data/mnist.npz", "preprocess.validation_size": 0, "class_names": None}
+SAMPLE_DATA = {
+    "load.source": "data/mnist.npz",
+    "load.test_size": 0,
+    "load.transpose": "auto",
+    "preprocess.validation_size": 0,
+    "class_names": None,
+}
 
 #: Stages of the graph, in order.
 STAGES = ("load", "preprocess", "train", "evaluate")

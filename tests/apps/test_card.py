@@ -35,6 +35,8 @@ def folder(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for name in ("params.yaml", "dvc.lock"):
         shutil.copy(built / name, tmp_path)
     shutil.copytree(built / "metrics", tmp_path / "metrics")
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    shutil.copy(built / "data" / "raw" / "dataset.json", tmp_path / "data" / "raw")
     monkeypatch.chdir(tmp_path)
     for name, md5 in card.MNIST.items():
         set_md5(f"data/raw/{name}", md5)
@@ -150,7 +152,7 @@ def test_the_front_matter_is_as_hugging_face_specifies(source: str) -> None:
 
 
 def test_mnist_is_known_by_what_load_writes_of_it(tmp_path: Path) -> None:
-    load(str(ROOT / "data" / "mnist.npz"), tmp_path)
+    load(str(ROOT / "data" / "mnist.npz"), tmp_path, test_size=0)
     assert {path.name: file_hash(path, "md5") for path in tmp_path.glob("*.npy")} == card.MNIST
 
 
@@ -180,6 +182,44 @@ def test_names_of_classes_are_shown_as_they_are() -> None:
     assert r"of each of 10 classes, in this" in card_text
     assert r"order: 0, 1, 2, \<b\>a\|b\_c\*, 4, 5, 6, 7, 8, 9." in card_text
     assert re.search(r"^\| \\<b\\>a\\\|b\\_c\\\* \| \d", card_text, re.MULTILINE)
+
+
+def set_facts(**changes: object) -> None:
+    """Describe another data set, as `load` would have."""
+    path = Path("data/raw/dataset.json")
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+    set_md5(path.as_posix(), file_hash(path, "md5"))
+    set_md5("data/raw/test_labels.npy", "0" * 32)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_card_says_what_images_the_model_takes() -> None:
+    set_facts(image_shape=[8, 16], ink="dark", transposed=True)
+    text = make()
+    assert "It takes grey images, 8 x 16 pixels, and gives" in text
+    assert "| input | `features`, float32 [n, 128]:" in text
+    assert text.count("np.zeros((2, 8, 16), np.uint8)") == text.count("images.reshape(-1, 128)") == 3
+    assert "The data set has dark ink on a light background" in text
+    assert "with height and width exchanged." in text
+    set_facts(image_shape=[32, 16, 3], ink=None, transposed=False)
+    text = make()
+    assert "It takes RGB images, 32 x 16 pixels, and gives" in text
+    assert text.count("np.zeros((2, 32, 16, 3), np.uint8)") == text.count("images.reshape(-1, 1536)") == 3
+    assert "dark ink" not in text
+    assert "exchanged" not in text
+
+
+@pytest.mark.usefixtures("folder")
+def test_another_data_set_needs_its_description() -> None:
+    set_facts()
+    set_md5("data/raw/dataset.json", "1" * 32)
+    with pytest.raises(InputError, match=r"dataset\.json: expected the file that dvc\.lock names, MD5 1{32}\. Got"):
+        make()
+    Path("data/raw/dataset.json").unlink()
+    with pytest.raises(
+        InputError, match=r"dataset\.json: expected the description .* Got no such file\. Run `dvc repro`"
+    ):
+        make()
 
 
 def test_an_address_is_named_without_its_hash() -> None:

@@ -307,7 +307,7 @@ def test_a_run_is_read_from_its_text_files(second: Path) -> None:
 def test_worst_mistakes_are_the_images_of_the_test_set(report: Report, digits: Arrays) -> None:
     same = findings.comparable(report.run, report.earlier)
     assert same is not None
-    found = findings.mistakes(report.predictions, report.test, 7, same)
+    found = findings.mistakes(report.predictions, report.test, report.dataset, 7, same)
     assert len(found) == 7
     assert [one.label_probability for one in found] == sorted(one.label_probability for one in found)
     for one in found:

@@ -109,6 +109,12 @@ CLASS_NAMES: list[object] = [None, ["a", "b"], [str(label) for label in range(25
 #: For every parameter: values that are just allowed, values just beyond, and the rule in words.
 LIMITS: dict[tuple[str, str], tuple[list[object], list[object], str]] = {
     ("load", "source"): (["x", "x" * 1000], [""], "a text that is not empty"),
+    ("load", "test_size"): ([0, 10**9], [-1], "an integer in [0, inf)"),
+    ("load", "transpose"): (
+        [True, False, "auto"],
+        ["yes", "True"],
+        "true, false or auto: whether height and width of the images are to be exchanged",
+    ),
     ("preprocess", "validation_size"): ([0, 10**9], [-1], "an integer in [0, inf)"),
     ("train", "model"): (["dense", "convnet"], ["Dense", "cnn", ""], "one of 'dense', 'convnet'"),
     ("train", "seed"): ([0, 2**32 - 1], [-1, 2**32], "an integer in [0, 4294967296)"),
@@ -180,6 +186,7 @@ def test_a_value_of_another_type_is_refused(
     if (
         (kind is float and isinstance(value, float))
         or (name == "source" and value == "5")
+        or (name == "transpose" and value is True)
         or (name in SHARED and value is None)
     ):
         assert getattr(read(with_value(document, section, name, value), section), name) == value
@@ -486,8 +493,11 @@ def test_any_change_of_the_text_is_refused_or_read_as_by_dvc(
             one_line(f"ERROR: {error}")
             counts["refused"] += 1
             continue
+        try:
+            document = load_yaml(tmp_path / "params.yaml")
+        except ParseError:  # its parser in C reads a little less than that in Python; then DVC runs no stage
+            continue
         counts["read"] += 1
-        document = load_yaml(tmp_path / "params.yaml")
         evaluate = {"class_names": document["class_names"]} | document["evaluate"]
         assert values == {section: document[section] for section in values} | {"evaluate": evaluate}
     assert min(counts.values()) > 30

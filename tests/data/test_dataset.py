@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from digits.common.cli import InputError
-from digits.data.dataset import Dataset, read_dataset, write_dataset
-from digits.sources.idx import IDX_NAMES
+from digits.data.dataset import Dataset, read_dataset, require_image_shape, write_dataset
+from digits.sources.arrays import IDX_NAMES
 from tests.support.arrays import sample_dataset, write_idx
 from tests.support.loading import run_load
 from tests.support.project import ROOT, Arrays
@@ -66,11 +66,32 @@ def test_the_ink_is_that_of_the_training_images(tmp_path: Path, digits: Arrays, 
     assert ink == ("dark" if name == "x_train" else "light")
 
 
-@pytest.mark.parametrize(("white", "ink"), [(0, "light"), (299, "light"), (301, "dark"), (600, "dark")])
-def test_the_ink_is_light_if_most_of_the_picture_is_dark(tmp_path: Path, digits: Arrays, white: int, ink: str) -> None:
-    images = np.zeros((600, 28, 28), np.uint8)
-    images[:white] = 255
-    assert describe(tmp_path, digits | {"x_train": images}).ink == ink
+def test_what_was_done_to_the_images_is_kept(tmp_path: Path, digits: Arrays) -> None:
+    changed = {name: 15 - digits[name][:, 4:].swapaxes(1, 2) // 16 for name in ("x_train", "x_test")}
+    changed |= {name: digits[name].astype(int) + 1 for name in ("y_train", "y_test")}
+    folder = tmp_path / "emnist"
+    dataset = describe(folder, digits | {name: values.astype(np.uint8) for name, values in changed.items()})
+    assert (dataset.image_shape, dataset.ink, dataset.highest, dataset.transposed) == ((24, 28), "dark", 15, True)
+    assert dataset.classes == [str(label) for label in range(1, 11)]
+
+
+def test_where_nothing_was_done_nothing_is_written_of_it(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "dataset.json", sample_dataset())
+    assert set(json.loads((tmp_path / "dataset.json").read_bytes())) == {"image_shape", "classes", "images", "ink"}
+
+
+@pytest.mark.parametrize("image_shape", [(8, 8), (128, 128), (28, 28, 3), (8, 128, 3)])
+def test_images_of_these_forms_are_taken(image_shape: tuple[int, ...]) -> None:
+    require_image_shape("images", image_shape)
+
+
+@pytest.mark.parametrize(
+    "image_shape", [(), (784,), (7, 28), (28, 7), (129, 28), (28, 129), (28, 28, 1), (28, 28, 4), (28, 28, 3, 1)]
+)
+def test_images_of_another_form_are_refused(image_shape: tuple[int, ...]) -> None:
+    received = re.escape(f"Got [{', '.join(['n', *map(str, image_shape)])}]. Resize")
+    with pytest.raises(InputError, match=rf"^images: expected images of 8 x 8 to 128 x 128 pixels, .*{received}"):
+        require_image_shape("images", image_shape)
 
 
 # The source
@@ -138,6 +159,8 @@ BAD_FILES: dict[str, tuple[bytes | str, str]] = {
     "257 classes": (json.dumps(GOOD | {"classes": [str(label) for label in range(257)]}), "at most 256 items"),
     "a class that is no text": (json.dumps(GOOD | {"classes": [0, 1]}), "valid string"),
     "one side": (json.dumps(GOOD | {"image_shape": [28]}), "Field required"),
+    "four channels": (json.dumps(GOOD | {"image_shape": [28, 28, 4]}), "Tuple should have at most 2 items"),
+    "a level that is none": (json.dumps(GOOD | {"highest": 256}), "less than or equal to 255"),
     "a side that is no number": (json.dumps(GOOD | {"image_shape": [28, "wide"]}), "valid integer"),
     "a half count": (json.dumps(GOOD | {"images": {"train": [0.5], "test": [1]}}), "valid integer"),
 }

@@ -1,37 +1,113 @@
-"""The classes of a data set: counted from its labels, and named."""
+"""The classes of a data set: numbered from its labels, and named."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from digits.common.cli import InputError
-from digits.data.labels import count_classes, name_classes, numbered, require_labels
+from digits.data import labels as module
+from digits.data.labels import name_classes, number_labels, numbered, require_labels
+
+U1 = np.uint8
+
+GOOD: dict[str, tuple[list[Any], list[int], list[str]]] = {
+    "two": ([0, 1], [0, 1], ["0", "1"]),
+    "in another order": ([2, 2, 0, 1], [2, 2, 0, 1], ["0", "1", "2"]),
+    "from 1": ([1, 3, 2, 1], [0, 2, 1, 0], ["1", "2", "3"]),
+    "3 and 7": ([7, 3, 7], [1, 0, 1], ["3", "7"]),
+    "a gap": ([0, 9, 4], [0, 2, 1], ["0", "4", "9"]),
+    "texts": (["bag", "coat", "Bag"], [1, 2, 0], ["Bag", "bag", "coat"]),
+    "texts of numbers": (["10", "9", "2"], [2, 1, 0], ["2", "9", "10"]),
+    "numbers and texts": (["10", "9", "x"], [0, 1, 2], ["10", "9", "x"]),
+    "large numbers": ([2**40, 7, 2**40], [1, 0, 1], ["7", "1099511627776"]),
+    "256": (list(range(255, -1, -1)), list(range(255, -1, -1)), [str(label) for label in range(256)]),
+}
+
+
+@pytest.mark.parametrize("block", [1, 2, 2**16])
+@pytest.mark.parametrize(("labels", "numbers", "names"), GOOD.values(), ids=GOOD)
+def test_classes_are_numbered_from_0(
+    monkeypatch: pytest.MonkeyPatch, labels: list[Any], numbers: list[int], names: list[str], block: int
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", block)
+    found = number_labels(np.array(labels), np.array(labels[::-1]))
+    assert [str(numbers.dtype) for numbers in found[:2]] == ["uint8", "uint8"]
+    assert (found.train.tolist(), found.test.tolist(), found.names) == (numbers, numbers[::-1], names)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.int64, ">i4", np.uint64])
+def test_labels_of_any_integer_type_are_numbered(dtype: Any) -> None:
+    assert number_labels(np.array([3, 7, 3], dtype), np.array([7], dtype)).train.tolist() == [0, 1, 0]
+
+
+def test_numbers_and_the_same_as_text_are_one_class() -> None:
+    found = number_labels(np.array([3, 7, 10]), np.array(["10", "3"]))
+    assert (found.test.tolist(), found.names) == ([2, 0], ["3", "7", "10"])
+
+
+def test_the_test_set_may_lack_a_class() -> None:
+    assert number_labels(np.array([1, 5, 6]), np.array([6, 6])).test.tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(
-    ("labels", "classes"), [([0, 1], 2), ([2, 2, 0, 1], 3), (list(range(255)), 255), (list(range(255, -1, -1)), 256)]
-)
-def test_the_labels_say_how_many_classes_there_are(labels: list[int], classes: int) -> None:
-    assert count_classes("labels", np.array(labels, np.uint8)) == classes
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected", "received"),
+    ("labels", "note"),
     [
-        ([0, 0], "0 to 1", "none of class 1"),
-        ([1, 2], "0 to 2", "none of class 0, and label 2 at position 1"),
-        ([0, 1, 3, 3], "0 to 3", "none of class 2, and label 3 at position 2"),
-        ([0, 1, 2, 255], "0 to 255", "none of class 3, and label 255 at position 3"),
-        ([255], "0 to 255", "none of class 0, and label 255 at position 0"),
+        ([0, 1, 2], ""),
+        ([3, 7], "3, 7 numbered from 0 to 1"),
+        (["a", "b"], "a, b numbered from 0 to 1"),
+        (list(range(1, 27)), "1, 2, 3, 4, 5, 6, ..., 25, 26 numbered from 0 to 25"),
     ],
 )
-def test_a_class_without_images_is_refused(labels: list[int], expected: str, received: str) -> None:
-    line = (
-        f"labels: expected images of every class from {expected}. Got {received}. Give each class images to train on, "
-    )
+def test_a_note_says_what_was_renumbered(labels: list[Any], note: str) -> None:
+    assert number_labels(np.array(labels), np.array(labels)).notes == ([f"labels: {note}"] if note else [])
+
+
+BAD: dict[str, tuple[NDArray[Any], NDArray[Any], str]] = {
+    "one class": (
+        np.array([3, 3]),
+        np.array([3]),
+        "A: expected labels of 2 to 256 classes. Got label 3 only. Add images of another class.",
+    ),
+    "257 classes": (
+        np.arange(257),
+        np.array([3]),
+        "A: expected labels of 2 to 256 classes. Got 257 of them: 0, 1, 2, 3, 4, 5, ..., 255, 256. Check that these "
+        "are labels, and not numbers of the images or measured values.",
+    ),
+    "a negative one": (
+        np.array([0, 1, 2, -1, -1]),
+        np.array([0]),
+        "A: expected labels that are 0 or more, or texts of 1 to 40 characters in one line. Got -1 at position 3. "
+        "Correct the label, or leave out this image.",
+    ),
+    "a negative one as text": (np.array(["0", "-1"]), np.array(["0"]), "Got '-1' at position 1."),
+    "an empty one": (np.array(["a", "b", ""]), np.array(["a"]), "Got '' at position 2."),
+    "two lines": (np.array(["a\nb", "b"]), np.array(["b"]), r"Got 'a\nb' at position 0."),
+    "a long one": (np.array(["a", "b" * 41]), np.array(["a"]), "bbb' at position 1."),
+    "a class that training lacks": (
+        np.array([0, 1, 4, 1]),
+        np.array([0, 4, 3]),
+        "B: expected the classes of the training set: 0, 1, 4. Got 3 at position 2. Correct the labels, give this "
+        "class images to train on, or leave its images out of the test set.",
+    ),
+    "a class above all others": (np.array([0, 1]), np.array([0, 200], U1), "Got 200 at position 1."),
+    "a class below all others": (np.array([7, 8]), np.array([7, 3]), "Got 3 at position 1."),
+    "a text that training lacks": (np.array(["a", "b"]), np.array(["b", "bag"]), "Got bag at position 1."),
+    "a text where training has numbers": (np.array([0, 1]), np.array(["0", "one"]), "Got one at position 1."),
+}
+
+
+@pytest.mark.parametrize("block", [1, 2**16])
+@pytest.mark.parametrize(("train", "test", "line"), BAD.values(), ids=BAD)
+def test_labels_that_name_no_class_are_refused(
+    monkeypatch: pytest.MonkeyPatch, train: NDArray[Any], test: NDArray[Any], line: str, block: int
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", block)
     with pytest.raises(InputError, match=re.escape(line)):
-        count_classes("labels", np.array(labels, np.uint8))
+        number_labels(train, test, train_name="A", test_name="B")
 
 
 @pytest.mark.parametrize(

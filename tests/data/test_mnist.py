@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.sources.idx import IDX_MAGIC, IDX_NAMES
-from digits.sources.npz import NPZ_NAMES
+from digits.sources.arrays import IDX_MAGIC, IDX_NAMES, NPZ_NAMES
 from tests.support.arrays import idx_bytes
 from tests.support.project import ROOT, Arrays
 

@@ -26,7 +26,7 @@ class Case(NamedTuple):
 
     network: Any
     images: int
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, ...]
     classes: int
     shards: int
     validation: int = 0
@@ -40,15 +40,19 @@ CASES = {
     ),
     "convnet": Case(convnet(filters=3, batch_size=8, epochs=2), 21, (28, 28), 10, shards=3, validation=5),
     "convnet, odd images": Case(convnet(filters=24, batch_size=5, optimizer="rmsprop"), 12, (13, 17), 5, shards=2),
+    "convnet, RGB": Case(convnet(filters=4, batch_size=5), 12, (14, 13, 3), 4, shards=2, validation=3),
+    "dense, RGB": Case(dense(units=20, batch_size=7), 20, (8, 9, 3), 3, shards=2),
 }
 
 
 def sample(digits: Arrays, case: Case, *, start: int, count: int) -> Data:
     """Features and labels of some training images, cut to another size."""
-    (height, width), rows = case.image_shape, slice(start, start + count)
+    (height, width, *channels), rows = case.image_shape, slice(start, start + count)
     images = digits["x_train"][rows].astype(np.uint8)[:, 10 - height // 4 :, 10 - width // 4 :][:, :height, :width]
     if case.image_shape == (28, 28):
         images = digits["x_train"][rows].astype(np.uint8)
+    if channels:
+        images = np.stack([images, images // 2, images[::-1]], axis=3)
     return to_features(images), digits["y_train"][rows].astype(np.int32) % case.classes
 
 

@@ -139,8 +139,7 @@ def test_a_server_that_nobody_vouches_for_is_refused(
     assert server.requests == []
 
 
-def test_a_download_that_is_no_npz_is_refused(tmp_path: Path, server: Server) -> None:
+def test_a_download_that_is_a_page_is_refused(tmp_path: Path, server: Server) -> None:
     server.files["page.html"] = b"<html>not what you wanted</html>"
-    assert "expected a .npz archive. Got a damaged or foreign file (File is not a zip" in refused(
-        tmp_path, server.address("page.html")
-    )
+    line = refused(tmp_path, server.address("page.html"))
+    assert "Got a web page. Open the address in a browser, and download the file itself from there." in line

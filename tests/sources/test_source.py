@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.sources.idx import IDX_NAMES
+from digits.sources.arrays import IDX_NAMES
 from digits.sources.source import open_source
-from digits.sources.stream import NAMES
 from tests.support.arrays import saved, write_idx
 from tests.support.loading import KEYS, refused, run_load
 from tests.support.project import Arrays
@@ -36,15 +35,17 @@ def test_every_form_gives_the_same_bytes(tmp_path: Path, small_npz: Path, digits
 
 
 def test_a_stream_has_its_form_and_gives_its_values_in_blocks(small_npz: Path, digits: Arrays) -> None:
-    with open_source(str(small_npz)) as streams:
-        assert tuple(streams) == NAMES
-        stream = streams["train_images"]
-        assert (stream.name, str(stream.dtype), stream.shape) == (f"x_train in {small_npz}", "uint8", (600, 28, 28))
-        assert np.array_equal(np.concatenate(list(stream.blocks())), digits["x_train"].ravel())
+    with open_source(str(small_npz)) as source:
+        images = source.train.images
+        assert (images.name, images.shape) == (f"x_train in {small_npz}", (600, 28, 28))
+        for _ in range(2):
+            assert np.array_equal(np.concatenate(list(images.blocks())), digits["x_train"])
+        assert np.array_equal(source.test.labels, digits["y_test"])
+        assert source.notes == []
 
 
 @pytest.mark.parametrize("source", ["missing.npz", "missing/", "\x00", "x" * 200])
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path, source: str) -> None:
     line = refused(tmp_path, source)
-    assert "expected a .npz file, a folder of IDX files, or https://...#sha256=.... Got no such file or folder." in line
+    assert "expected a file, a folder, or https://...#sha256=.... Got no such file or folder." in line
     assert "Set `load.source` in params.yaml to a data set that exists." in line

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -40,22 +40,26 @@ def test_the_size_of_the_blocks_changes_nothing(
 
 
 Change = Callable[[Arrays], object]
-TWENTY_EIGHT = r"expected uint8 \[n, 28, 28\]\. Got "
+IMAGES = r"expected images \[n, height, width\], .*\. Got "
 BAD_ARRAYS: dict[str, tuple[Change, str]] = {
-    "float images": (
-        lambda a: a.update(x_train=a["x_train"].astype(float)),
-        rf"x_train in .*{TWENTY_EIGHT}float64 \[600, 28",
+    "27 rows": (
+        lambda a: a.update(x_test=a["x_test"][:, :27]),
+        r"x_test in .*: expected images as those of x_train in .*, 28 x 28\. Got 27 x 28 pixels\.",
     ),
-    "signed labels": (lambda a: a.update(y_test=a["y_test"].astype(np.int8)), r"y_test in .*uint8 \[n\]\. Got int8"),
-    "wide labels": (lambda a: a.update(y_train=a["y_train"].astype(np.int64)), r"y_train in .*Got int64 \[600\]"),
-    "27 rows": (lambda a: a.update(x_test=a["x_test"][:, :27]), rf"x_test in .*{TWENTY_EIGHT}uint8 \[200, 27, 28\]"),
-    "flat images": (lambda a: a.update(x_train=a["x_train"].reshape(-1, 784)), rf"{TWENTY_EIGHT}uint8 \[600, 784\]"),
-    "colour": (lambda a: a.update(x_test=a["x_test"][..., None]), rf"{TWENTY_EIGHT}uint8 \[200, 28, 28, 1\]"),
-    "labels of two dimensions": (
-        lambda a: a.update(y_test=a["y_test"][:, None]),
-        r"uint8 \[n\]\. Got uint8 \[200, 1\]",
+    "7 rows": (lambda a: a.update(x_test=a["x_test"][:, :7]), rf"x_test in .*{IMAGES}uint8 \[200, 7, 28\]"),
+    "two channels": (
+        lambda a: a.update(x_test=np.stack([a["x_test"]] * 2, axis=3)),
+        rf"x_test in .*{IMAGES}uint8 \[200, 28, 28, 2\]",
     ),
-    "a single label": (lambda a: a.update(y_test=np.array(3, np.uint8)), r"y_test in .*uint8 \[n\]\. Got uint8 \[\]"),
+    "complex numbers": (lambda a: a.update(x_test=a["x_test"].astype(complex)), r"pixels as numbers\. Got complex128"),
+    "labels of three dimensions": (
+        lambda a: a.update(y_test=a["y_test"][:, None, None]),
+        r"y_test in .*: expected labels \[n\], \[n, 1\] or one-hot \[n, classes\]\. Got uint8 \[200, 1, 1\]",
+    ),
+    "a single label": (
+        lambda a: a.update(y_test=np.array(3, np.uint8)),
+        r"y_test in .*\[n, classes\]\. Got uint8 \[\]",
+    ),
     "fewer labels": (
         lambda a: a.update(y_train=a["y_train"][1:]),
         r"x_train in .* and y_train in .*: expected as many labels as images\. Got 600 images and 599 labels\.",
@@ -71,19 +75,15 @@ BAD_ARRAYS: dict[str, tuple[Change, str]] = {
     ),
     "a label of 10": (
         lambda a: a.update(y_test=np.where(np.arange(200) == 150, 10, a["y_test"]).astype(np.uint8)),
-        r"y_test in .*: expected labels from 0 to 9, the classes of the training set\. Got 10 at position 150\. ",
-    ),
-    "a label of 255 in the training set": (
-        lambda a: a.update(y_train=np.where(np.arange(600) == 599, 255, a["y_train"]).astype(np.uint8)),
-        r"y_train in .*: expected images of every class from 0 to 255\. Got none of class 10, and label 255 at pos",
+        r"y_test in .*: expected the classes of the training set: 0, 1, .*, 9\. Got 10 at position 150\. ",
     ),
     "no 3 in the training set": (
         lambda a: a.update(y_train=np.where(a["y_train"] == 3, 4, a["y_train"]).astype(np.uint8)),
-        r"y_train in .*: expected images of every class from 0 to 9\. Got none of class 3, and label 9 at position",
+        r"y_test in .*: expected the classes of the training set: 0, 1, 2, 4, .*\. Got 3 at position 18\. ",
     ),
     "one class": (
         lambda a: a.update(y_train=a["y_train"] * 0, y_test=a["y_test"] * 0),
-        r"y_train in .*: expected images of every class from 0 to 1\. Got none of class 1\. Give each class images",
+        r"y_train in .*: expected labels of 2 to 256 classes\. Got label 0 only\. Add images of another class\.",
     ),
 }
 
@@ -140,7 +140,8 @@ def test_labels_are_checked_before_anything_is_written(
 ) -> None:
     written = []
 
-    def write(path: Path, **_: object) -> None:
+    def write(path: Path, *, blocks: Iterable[object], **_: object) -> None:
+        assert list(blocks)
         written.append(path)
         path.touch()
 
@@ -150,11 +151,76 @@ def test_labels_are_checked_before_anything_is_written(
     change(changed)
     np.savez(tmp_path / "bad.npz", **changed)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=match):
-        load.load(str(tmp_path / "bad.npz"), tmp_path / "out")
+        load.load(str(tmp_path / "bad.npz"), tmp_path / "out", test_size=0)
     assert not written
     assert not (tmp_path / "out").exists()
-    load.load(str(small_npz), tmp_path / "out")
+    load.load(str(small_npz), tmp_path / "out", test_size=0)
     assert len(written) == 4  # so the list would have shown it
+
+
+# What is brought to the stored form
+
+
+def test_the_classes_are_numbered_and_keep_their_names(tmp_path: Path, digits: Arrays) -> None:
+    some = {name: np.isin(digits[f"y_{name}"], (3, 7)) for name in ("train", "test")}
+    chosen = {name: values[some[name[2:]]] for name, values in digits.items()}
+    np.savez(tmp_path / "some.npz", **chosen)  # type: ignore[arg-type]
+    lines = load.load(str(tmp_path / "some.npz"), tmp_path / "out")
+    assert lines[4:] == ["labels: 3, 7 numbered from 0 to 1"]
+    assert read_dataset(tmp_path / "out" / "dataset.json").classes == ["3", "7"]
+    labels = np.load(tmp_path / "out" / "train_labels.npy")
+    assert np.array_equal(labels, (chosen["y_train"] == 7).astype(np.uint8))
+
+
+def test_dark_ink_gives_the_arrays_of_light_ink(tmp_path: Path, digits: Arrays, small_npz: Path) -> None:
+    light = run_load(tmp_path / "light", small_npz)
+    np.savez(tmp_path / "dark.npz", **(digits | {name: 255 - digits[name] for name in ("x_train", "x_test")}))  # type: ignore[arg-type]
+    dark = run_load(tmp_path / "dark", tmp_path / "dark.npz")
+    assert {name for name in OUTPUTS if dark[name] != light[name]} == {"dataset.json"}
+
+
+@pytest.mark.parametrize("form", [(8, 8), (28, 16), (32, 24, 3)])
+def test_images_of_any_size_and_colour_are_stored(tmp_path: Path, digits: Arrays, form: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    images = {
+        f"x_{name}": random.integers(0, 256, (count, *form), np.uint8)
+        for name, count in (("train", 600), ("test", 200))
+    }
+    np.savez(tmp_path / "set.npz", **(digits | images))
+    run_load(tmp_path, tmp_path / "set.npz")
+    assert read_dataset(tmp_path / "out" / "dataset.json").image_shape == form
+    assert np.array_equal(np.load(tmp_path / "out" / "test_images.npy"), images["x_test"])
+
+
+def write_transpose(folder: Path, source: Path, value: object) -> Path:
+    path = write_load_params(folder, source)
+    path.write_text(json.dumps({"load": {"source": str(source), "test_size": 0, "transpose": value}}))
+    return path
+
+
+def test_the_command_line_turns_images_and_says_so(tmp_path: Path, digits: Arrays, small_npz: Path) -> None:
+    right = run_load(tmp_path / "right", small_npz)
+    lying = {name: digits[name].swapaxes(1, 2) for name in ("x_train", "x_test")}
+    np.savez(tmp_path / "set.npz", **(digits | lying))  # type: ignore[arg-type]
+    for value, end in (
+        ("auto", "which ends this warning\n"),
+        (True, "images: height and width exchanged\n"),
+        (False, " 6 4 2\n"),
+    ):
+        write_transpose(tmp_path, tmp_path / "set.npz", value)
+        result = command_line(tmp_path, "--params", "params.yaml", "--out", f"out {value}")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.endswith(end)
+        assert ("WARNING" in result.stdout) is (value == "auto")
+        written = (tmp_path / f"out {value}" / "train_images.npy").read_bytes()
+        assert (written == right["train_images.npy"]) is (value is True)
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None, "true"])
+def test_another_value_of_transpose_is_refused(tmp_path: Path, small_npz: Path, value: object) -> None:
+    line = refusal(load.main, "--params", write_transpose(tmp_path, small_npz, value), "--out", tmp_path / "out")
+    assert "parameter 'load.transpose' in " in line
+    assert "expected true, false or auto: whether height and width of the images are to be exchanged" in line
 
 
 # Outputs that cannot be written
@@ -241,7 +307,7 @@ def test_the_command_line_writes_and_describes_the_arrays(tmp_path: Path, small_
 
 # What Keras's first example shows of the data set: `train_images.shape`, `len(train_labels)`, `train_labels`, ...
 def test_of_mnist_it_prints_what_the_first_example_shows(tmp_path: Path) -> None:
-    assert load.load(str(ROOT / "data" / "mnist.npz"), tmp_path) == [
+    assert load.load(str(ROOT / "data" / "mnist.npz"), tmp_path, test_size=0) == [
         "train_images  uint8 [60000, 28, 28]",
         "train_labels  uint8 [60000]: 5 0 4 ... 5 6 8",
         "test_images   uint8 [10000, 28, 28]",
@@ -255,7 +321,7 @@ def test_of_mnist_it_prints_what_the_first_example_shows(tmp_path: Path) -> None
 def test_few_labels_are_printed_whole(tmp_path: Path, digits: Arrays, length: int, shown: str) -> None:
     images, labels = digits["x_test"][:length], np.arange(length, dtype=np.uint8)
     np.savez(tmp_path / "few.npz", x_train=images, y_train=labels, x_test=images[:1], y_test=labels[:1])
-    lines = load.load(str(tmp_path / "few.npz"), tmp_path / "out")
+    lines = load.load(str(tmp_path / "few.npz"), tmp_path / "out", test_size=0)
     assert lines[1] == f"train_labels  uint8 [{length}]: {shown}"
     assert lines[3] == "test_labels   uint8 [1]: 0"
 
@@ -268,12 +334,16 @@ def test_few_labels_are_printed_whole(tmp_path: Path, digits: Arrays, length: in
             r"^ERROR: data set 'missing\.npz': expected .* Got no such file or folder\. Set `load\.source`",
         ),
         ("http://localhost/a.npz#sha256=" + "0" * 64, "Got an address without https or without a SHA-256. Use https"),
-        ("params.yaml", r"^ERROR: params\.yaml: expected a \.npz archive\. Got a damaged or foreign file"),
-        (".", r"^ERROR: \.: expected the file train-images-idx3-ubyte or .*\.gz\. Got params\.yaml, small\.npz\."),
+        ("params.yaml", r"^ERROR: params\.yaml: expected a data set: \.npz, .* Got JSON\. Save the arrays with NumPy"),
+        (
+            "empty",
+            r"^ERROR: empty: expected a data set: \.npz, .* Got an empty folder or archive\. Set `load\.source` in",
+        ),
     ],
 )
 def test_the_command_line_refuses_in_one_line(tmp_path: Path, small_npz: Path, source: str, match: str) -> None:
     assert small_npz.is_file()
+    (tmp_path / "empty").mkdir()
     write_load_params(tmp_path, source)
     assert re.search(match, refused_by(command_line(tmp_path, "--params", "params.yaml", "--out", "raw")))
     assert not (tmp_path / "raw").exists()

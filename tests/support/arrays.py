@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
 from digits.data.labels import numbered
-from digits.sources.idx import IDX_NAMES
-from digits.sources.npz import NPZ_NAMES
+from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
 from tests.support.project import Arrays
 
 
@@ -78,7 +77,7 @@ def sample_dataset(classes: int = 10) -> Dataset:
 def write_load_params(folder: Path, source: str | Path) -> Path:
     """A params.yaml with the section `load` alone. JSON is YAML."""
     path = folder / "params.yaml"
-    path.write_text(json.dumps({"load": {"source": str(source)}}))
+    path.write_text(json.dumps({"load": {"source": str(source), "test_size": 0, "transpose": "auto"}}))
     return path
 
 

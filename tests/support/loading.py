@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from digits.sources.npz import NPZ_NAMES
+from digits.sources.arrays import NPZ_NAMES
 from digits.sources.stream import NAMES
 from stages import load
 from tests.support.arrays import snapshot, write_load_params
@@ -17,7 +17,7 @@ OUTPUTS = {*(f"{name}.npy" for name in NAMES), "dataset.json"}
 
 def run_load(folder: Path, source: str | Path) -> dict[str, bytes]:
     """Load a data set, and give back the files that are written."""
-    load.load(str(source), folder / "out")
+    load.load(str(source), folder / "out", test_size=0)
     return snapshot(folder / "out")
 
 

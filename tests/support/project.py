@@ -23,6 +23,8 @@ AT_ROOT = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 RECIPE = {
     "class_names": [str(label) for label in range(10)],
     "load.source": "data/mnist.npz",
+    "load.test_size": 0,
+    "load.transpose": "auto",
     "preprocess.validation_size": 0,
     "train.model": "dense",
     "train.seed": 7,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from digits.model.chain import F, Floats, adam, chain, flushed, rmsprop
 from digits.model.networks import Recipe
+from digits.model.warp import Warp
 
 #: The longest chain.
 LONGEST = 168
@@ -216,9 +217,14 @@ def warmup_linear_decay(step: int, peak: float, steps: int, warmup: float) -> F:
     return F(peak) * min(taken * F(1 / rising), (F(steps) - taken) * F(1 / max(0.5, steps - rising)))
 
 
-def warped(features: Floats, random: Floats, shift: float, distortion: float, shape: tuple[int, int]) -> Floats:
-    """Images, each seen through an affine map of its own: [n, height * width], by six random numbers each, [n, 6]."""
-    (height, width), (middle, centre) = shape, (F((size - 1) / 2) for size in shape)
+def warped(features: Floats, random: Floats, warp: Warp) -> Floats:
+    """Images, each seen through an affine map of its own: [n, values], by six random numbers each, [n, 6]."""
+    height, width, shift, distortion, channels = warp
+    if channels > 1:  # each as a picture by itself
+        planes = features.reshape(len(features), -1, channels)
+        alone = [warped(planes[..., k], random, warp._replace(channels=1)) for k in range(channels)]
+        return np.stack(alone, axis=2).reshape(features.shape)
+    middle, centre = (F((size - 1) / 2) for size in (height, width))
     a, b, c, d = (F(one) + F(distortion) * random[:, k, None] for k, one in enumerate((1, 0, 0, 1)))
     x, y = (start + F(shift) * random[:, k, None] for k, start in ((4, centre), (5, middle)))
     across, down = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
@@ -256,9 +262,9 @@ def batches(features: Floats, labels: NDArray[np.int32], recipe: Recipe) -> Iter
             chosen = order[start : start + size]
             images = features[chosen]
             if recipe.warp is not None:
-                seed, (height, width, shift, distortion) = tf.constant([number, start], tf.int64), recipe.warp
+                seed = tf.constant([number, start], tf.int64)
                 random = tf.random.stateless_uniform((len(chosen), 6), seed, minval=-1, maxval=1, alg="philox").numpy()
-                images = warped(images, random, shift, distortion, (height, width))
+                images = warped(images, random, recipe.warp)
             missing = rows - len(chosen)
             yield np.pad(images, [(0, missing), (0, 0)]), np.pad(labels[chosen], (0, missing)), len(chosen)
 

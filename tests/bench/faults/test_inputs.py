@@ -18,7 +18,7 @@ from bench.faults import generate, inputs, judge
 from bench.faults.files import Files, Special, write
 from bench.faults.readers import READERS
 from digits.apps import handwriting, summary
-from digits.sources import idx
+from digits.sources import tree
 from digits.sources.stream import Stream
 from digits.verify import lock
 from tests.support.memory import linux_only
@@ -100,7 +100,7 @@ CONTROLS: dict[str, tuple[str, Callable[[], Files], Break, str]] = {
     "a pipe": (
         "idx",
         pipe_for_images,
-        lambda patch: patch.setattr(idx, "open_file", lambda path: path.open("rb")),
+        lambda patch: patch.setattr(tree, "open_file", lambda path: path.open("rb")),
         "slow",
     ),
     "aliases": ("lock", aliases, lambda patch: patch.setattr(lock, "require_small_yaml", lambda _: None), "memory"),

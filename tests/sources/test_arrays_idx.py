@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.sources.idx import IDX_NAMES
+from digits.sources.arrays import IDX_NAMES
 from tests.support.arrays import flip, write_idx
 from tests.support.loading import OUTPUTS, refused, run_load
 from tests.support.project import Arrays
@@ -36,13 +36,16 @@ IMAGES, LABELS = IDX_NAMES[0], IDX_NAMES[3]
 BAD_IDX: dict[str, tuple[Callable[[Path], object], str]] = {
     "an empty folder": (
         lambda folder: [path.rename(folder.parent / path.name) for path in folder.iterdir()],
-        rf"idx: expected the file {IMAGES} or {IMAGES}\.gz\. Got an empty folder\.",
+        r"idx: expected a data set: \.npz, .* Got an empty folder or archive\.",
     ),
     "no test labels": (
         lambda folder: (folder / LABELS).unlink(),
-        rf"expected the file {LABELS} or {LABELS}\.gz\. Got t10k-images-idx3-ubyte, train-images",
+        r"idx: expected the labels of the test set\. Got t10k-images-idx3-ubyte, train-images",
     ),
-    "an empty file": (idx_changed(IMAGES, lambda _: b""), "Got a file of 0 bytes"),
+    "an empty file": (
+        idx_changed(IMAGES, lambda _: b""),
+        rf"{IMAGES}: expected the images of the training set\. Got an empty file\.",
+    ),
     "a file cut in the head": (idx_changed(LABELS, lambda content: content[:6]), "Got a file of 6 bytes"),
     "a file cut in the values": (
         idx_changed(IMAGES, lambda content: content[:-3]),
@@ -55,17 +58,19 @@ BAD_IDX: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "labels for images": (
         lambda folder: (folder / IMAGES).write_bytes((folder / LABELS).read_bytes() + bytes(16)),
-        r"expected an IDX file that begins with 0x00000803 and 3 lengths\. Got 0x00000801\.",
+        rf"{IMAGES}: expected images \[n, height, width\], .*\. Got uint8 \[200\]\.",
     ),
-    "a .gz without its ending": (idx_changed(IMAGES, gzip.compress), r"Got 0x1f8b"),
     "values of 4 bytes": (
         idx_changed(IMAGES, lambda content: b"\0\0\x0d\3" + content[4:]),
-        r"begins with 0x00000803 and 3 lengths\. Got 0x00000d03\.",
+        rf"{IMAGES}: expected >f4 \[600, 28, 28\]\. Got a file that ends 1411200 bytes early\.",
     ),
-    "little-endian": (idx_changed(LABELS, lambda content: content[3::-1] + content[4:]), r"Got 0x01080000\."),
+    "little-endian": (
+        idx_changed(LABELS, lambda content: content[3::-1] + content[4:]),
+        rf"{LABELS}: expected the labels of the test set\. Got a file of another kind\.",
+    ),
     "27 columns": (
         idx_changed(IMAGES, lambda content: content[:12] + struct.pack(">I", 27) + content[16:]),
-        r"expected uint8 \[n, 28, 28\]\. Got uint8 \[600, 28, 27\]\.",
+        r"expected uint8 \[600, 28, 27\]\. Got a file with more bytes than its header says\.",
     ),
     "lengths that disagree": (
         idx_changed(LABELS, lambda content: content[:4] + struct.pack(">I", 199) + content[8:-1]),
@@ -87,7 +92,7 @@ BAD_IDX: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a label of 10": (
         idx_changed(LABELS, lambda content: content[:-1] + b"\x0a"),
-        rf"{LABELS}: expected labels from 0 to 9, .*\. Got 10 at position 199\.",
+        rf"{LABELS}: expected the classes of the training set: 0, 1, .*, 9\. Got 10 at position 199\.",
     ),
     "a cut .gz": (
         idx_packed(IMAGES, lambda content: content[:-20]),
@@ -95,7 +100,7 @@ BAD_IDX: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a .gz cut in its head": (
         idx_packed(IMAGES, lambda content: content[:5]),
-        rf"{IMAGES}\.gz: expected an IDX file .*\. Got a damaged file",
+        rf"{IMAGES}\.gz: expected the images of the training set\. Got a damaged file",
     ),
     "a .gz with a flipped bit": (
         idx_packed(IMAGES, lambda content: flip(content, len(content) // 2)),
@@ -104,13 +109,16 @@ BAD_IDX: dict[str, tuple[Callable[[Path], object], str]] = {
     "a .gz with a wrong sum": (idx_packed(LABELS, lambda content: flip(content, len(content) - 8)), "CRC check failed"),
     "a .gz with something behind": (
         idx_packed(LABELS, lambda content: content + b"hello"),
-        rf"{LABELS}\.gz: expected uint8 \[200\]\. Got a damaged file \(Not a gzipped file",
+        rf"{LABELS}\.gz: expected the labels of the test set\. Got a damaged file \(Not a gzipped file",
     ),
     "a .gz with a second one behind": (
         idx_packed(LABELS, lambda content: content + gzip.compress(b"\0")),
         "more bytes than its header says",
     ),
-    "text for a .gz": (idx_packed(LABELS, lambda _: b"hello, world"), r"Got a damaged file \(Not a gzipped file"),
+    "text for a .gz": (
+        idx_packed(LABELS, lambda _: b"hello, world"),
+        rf"{LABELS}\.gz: expected the labels of the test set\. Got a file of another kind\.",
+    ),
 }
 
 
@@ -127,7 +135,7 @@ def test_a_folder_in_place_of_an_idx_file_is_refused(tmp_path: Path, digits: Arr
     folder = write_idx(tmp_path / "idx", digits)
     (folder / IMAGES).unlink()
     (folder / IMAGES).mkdir()
-    assert f"{IMAGES}: expected to read or write it. Got Is a directory. Check the path" in refused(tmp_path, folder)
+    assert "idx: expected the images of the training set. Got t10k-images-idx3-ubyte" in refused(tmp_path, folder)
 
 
 def test_a_packed_file_with_a_great_header_is_refused(tmp_path: Path, digits: Arrays) -> None:

@@ -1,0 +1,115 @@
+"""Parquet: its forms, its bounds, and what to do without its library."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from digits.common.cli import InputError
+from digits.sources import parquet
+from stages.load import load
+from tests.support.forms import few, picture
+from tests.support.project import Arrays
+
+IMAGES = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def write(path: Path, **columns: Any) -> str:
+    pq.write_table(pa.table(columns), path, store_schema=False)
+    return str(path)
+
+
+def cells(digits: Arrays) -> Any:
+    return pa.array([{"bytes": picture(image), "path": None} for image in few(digits)["x_train"]], IMAGES)
+
+
+def test_a_column_for_each_pixel_is_read(tmp_path: Path, digits: Arrays) -> None:
+    sample = few(digits)
+    pixels = sample["x_train"].reshape(-1, 784)
+    columns = {f"pixel{k}": pixels[:, k] for k in range(784)} | {
+        "class": sample["y_train"].astype(str),
+        "id": range(120),
+    }
+    load(write(tmp_path / "a.parquet", **columns), tmp_path / "out", test_size=20)
+    np.savez(tmp_path / "a.npz", x_train=sample["x_train"], y_train=sample["y_train"])
+    load(str(tmp_path / "a.npz"), tmp_path / "expected", test_size=20)
+    for path in (tmp_path / "expected").iterdir():
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_labels_may_be_a_dictionary_of_texts(tmp_path: Path, digits: Arrays) -> None:
+    labels = pa.array(np.where(np.equal(few(digits)["y_train"], 1), "one", "other")).dictionary_encode()
+    pq.write_table(pa.table({"img": cells(digits), "label": labels}), tmp_path / "a.parquet")
+    lines = load(str(tmp_path / "a.parquet"), tmp_path / "out", test_size=20)
+    assert "labels: one, other numbered from 0 to 1" in lines
+
+
+def test_a_row_without_a_label_or_image_is_named(tmp_path: Path, digits: Arrays) -> None:
+    labels = few(digits)["y_train"].tolist()
+    source = write(tmp_path / "a.parquet", image=cells(digits), label=pa.array([*labels[:7], None, *labels[8:]]))
+    with pytest.raises(InputError, match=r"expected a label in each row\. Got none in row 7\."):
+        load(source, tmp_path / "out", test_size=20)
+    images = pa.array([*cells(digits).to_pylist()[:5], None, *cells(digits).to_pylist()[6:]], IMAGES)
+    source = write(tmp_path / "a.parquet", image=images, label=pa.array(labels))
+    with pytest.raises(InputError, match=r"row 5 in .*: expected a picture .*\. Got an empty file\."):
+        load(source, tmp_path / "out", test_size=20)
+
+
+def test_a_value_that_is_in_many_rows_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    much = pa.DictionaryArray.from_arrays(pa.array(np.zeros(5000, np.int32)), pa.array([bytes(2**22)]))
+    source = write(tmp_path / "a.parquet", image=much, label=np.arange(5000) % 2)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 2**24)
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(InputError, match="expected at most 1048576 bytes"):
+        load(source, tmp_path / "out", test_size=20)
+    assert pa.default_memory_pool().max_memory() - before < 2**27  # 5000 of them would take 20 GB
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"image": [b"a"] * 3}, "expected a column of images and one of labels. Got image"),
+        ({"image": [b"a"] * 3, "label": [0, 1, 2], "labels": [0, 1, 2]}, "Got image, label, labels"),
+        ({"image": [b"a"] * 3, "label": ["a" * 5000] * 3}, "Got a text of 5000 bytes in row 0"),
+        ({"image": [b"a"] * 3, "label": [[1], [2], [3]]}, "Got a value of the type list"),
+        ({"image": [b"a"] * 3, "label": [0, 1, 2]}, "row 0 in .*: expected a picture .* Got another file"),
+    ],
+)
+def test_other_columns_are_refused(tmp_path: Path, columns: dict[str, Any], match: str) -> None:
+    source = write(tmp_path / "a.parquet", **{name: pa.array(values) for name, values in columns.items()})
+    with pytest.raises(InputError, match=match):
+        load(source, tmp_path / "out", test_size=1)
+
+
+def test_large_groups_of_rows_are_refused(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "a.parquet", image=cells(digits), label=few(digits)["y_train"])
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 1000)
+    with pytest.raises(
+        InputError, match=r"expected groups of rows of at most 1000 bytes\. Got \d+\. Write it in smaller"
+    ):
+        load(source, tmp_path / "out", test_size=20)
+
+
+def test_a_damaged_file_is_refused_or_does_no_harm(tmp_path: Path, digits: Arrays) -> None:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"image": cells(digits), "label": few(digits)["y_train"]}), file)
+    whole, generator, refusals = file.getvalue(), np.random.default_rng(0), 0
+    for place in [*generator.integers(4, len(whole), 20), *generator.integers(len(whole) - 1200, len(whole), 80)]:
+        (tmp_path / "a.parquet").write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        try:
+            load(str(tmp_path / "a.parquet"), tmp_path / "out", test_size=20)
+        except InputError:
+            refusals += 1
+    assert refusals > 20
+
+
+def test_without_the_library_the_step_is_named(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "a.parquet", image=cells(digits), label=few(digits)["y_train"])
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match=r"expected the package pyarrow, .* Got none\. Run `make parquet`"):
+        load(source, tmp_path / "out", test_size=20)

@@ -1,0 +1,186 @@
+"""Sets that are not like MNIST, from load to export: other sizes, colours, labels and networks.
+
+Each set is run as DVC would run it, and its report, card and export are made.
+"""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from digits.apps import convert
+from digits.apps.card import read_record, write_card
+from digits.apps.export import export
+from digits.apps.report import gather, render
+from digits.apps.runs import RunFiles
+from digits.common.files import read_csv
+from digits.common.params import set_params
+from digits.data.dataset import read_dataset
+from stages import load, preprocess, train
+from tests.support.card import SOURCES
+from tests.support.pipeline import run_pipeline
+from tests.support.project import ROOT, Arrays, commit, make_project, recipe_params
+from tests.support.refusal import refusal
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+Images = NDArray[np.uint8]
+DATASET, DATA = Path("data/raw/dataset.json"), Path("data/prepared")
+
+
+def small_digits(*, side: int, classes: tuple[int, ...]) -> Arrays:
+    """MNIST's images of some classes, dark on light, at another size; the labels are as they are."""
+    sets: Arrays = {}
+    with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
+        for name, count in (("train", 600), ("test", 150)):
+            chosen = np.flatnonzero(np.isin(mnist[f"y_{name}"], classes))[:count]
+            images = [Image.fromarray(image).resize((side, side)) for image in 255 - mnist[f"x_{name}"][chosen]]
+            sets[f"x_{name}"], sets[f"y_{name}"] = np.stack([*map(np.asarray, images)]), mnist[f"y_{name}"][chosen]
+    return sets
+
+
+def coloured(*, side: int) -> Arrays:
+    """Bright discs in red, green or blue, anywhere on a background of any level; labels from 1."""
+    random = np.random.default_rng(0)
+    sets: Arrays = {}
+    y, x = np.mgrid[:side, :side]
+    for name, count in (("train", 300), ("test", 90)):
+        labels = np.arange(count) % 3
+        images = np.empty((count, side, side, 3), np.uint8)
+        images[:] = random.integers(0, 200, (count, 1, 1, 1)) + random.integers(0, 30, (count, side, side, 3))
+        for image, label in zip(images, labels, strict=True):
+            row, column = random.integers(8, side - 8, 2)
+            image[(y - row) ** 2 + (x - column) ** 2 < 50, label] = 255
+        sets |= {f"x_{name}": images, f"y_{name}": (labels + 1).astype(np.uint8)}
+    return sets
+
+
+class Case(NamedTuple):
+    """A set, what it is, and what is trained on it."""
+
+    arrays: Arrays
+    params: dict[str, Any]
+    image_shape: tuple[int, ...]
+    names: list[str]
+    ink: str | None
+    accuracy: float  # at least
+
+
+CASES = {
+    "8 x 8, dark, 3 and 7": lambda: Case(
+        small_digits(side=8, classes=(3, 7)),
+        {"dense.units": 16, "dense.epochs": 3} | {"dense.batch_size": 16, "dense.learning_rate": 0.01},
+        (8, 8),
+        ["3", "7"],
+        "dark",
+        0.9,
+    ),
+    "32 x 32, RGB": lambda: Case(
+        coloured(side=32),
+        {"train.model": "convnet", "convnet.filters": 4, "convnet.epochs": 3, "convnet.batch_size": 20},
+        (32, 32, 3),
+        ["1", "2", "3"],
+        None,
+        0.8,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_set_goes_through_every_stage_and_program(tmp_path: Path, name: str) -> None:
+    case = CASES[name]()
+    project = make_project(tmp_path / "project", case.arrays)
+    validation = {"preprocess.validation_size": 30, "class_names": None, "evaluate.worst": 3}
+    set_params(project / "params.yaml", case.params | validation)
+    (project / SOURCES.seeds).parent.mkdir(parents=True)
+    (project / SOURCES.seeds).write_text('{"params": {}}', encoding="utf-8")
+    run_pipeline(project)
+    commit(project, "a run")
+    with contextlib.chdir(project):
+        dataset = read_dataset(DATASET)
+        assert (dataset.image_shape, dataset.classes, dataset.ink) == (case.image_shape, case.names, case.ink)
+        images = np.load("data/raw/test_images.npy")
+        assert np.array_equal(images, 255 - case.arrays["x_test"] if case.ink else case.arrays["x_test"])
+        assert np.load(DATA / "train_features.npy", mmap_mode="r").shape[1] == np.prod(case.image_shape)
+        assert json.loads(Path("metrics/scores.json").read_text())["test"]["accuracy"] >= case.accuracy
+        assert [row["label"] for row in read_csv(Path("metrics/per_class.csv"))] == case.names
+        with Image.open("metrics/worst.png") as picture:
+            assert picture.mode == ("L" if case.ink else "RGB")
+        check_programs(case)
+
+
+def check_programs(case: Case) -> None:
+    """The report, the card and the export of the project in the working folder."""
+    values = int(np.prod(case.image_shape))
+    report = gather(
+        RunFiles(SOURCES.params, SOURCES.lock, SOURCES.metrics),
+        model=SOURCES.model,
+        dataset_file=DATASET,
+        data=DATA,
+        record=Path("data/platform.json"),
+    )
+    assert "data:image/png" in render(report) or not (report.predictions.classes != report.predictions.labels).any()
+    card = write_card(SOURCES, read_record(SOURCES))
+    assert f"images, {case.image_shape[0]} x {case.image_shape[1]} pixels" in card
+    assert f"float32 [n, {values}]" in card
+    checks = export(SOURCES, DATASET, DATA, Path("export"))
+    assert [check.changed for check in checks.values()] == [0, 0]
+    predict = convert.load_onnx(Path("export/model.onnx"))
+    assert predict(np.zeros((2, values), np.float32)).shape == (2, len(case.names))
+
+
+# What a network cannot take
+
+
+def prepared(folder: Path, arrays: Arrays, **sections: dict[str, object]) -> list[str]:
+    """The options of `train` for a set that is prepared in a folder."""
+    np.savez(folder / "set.npz", **arrays)  # type: ignore[arg-type]
+    load.load(str(folder / "set.npz"), folder)
+    preprocess.preprocess(0, folder, folder)
+    params = recipe_params(folder, **sections)
+    files = {"model": "m.keras", "history": "h.csv", "platform": "p.json"}
+    outs = [text for name, file in files.items() for text in (f"--{name}", str(folder / file))]
+    return ["--params", str(params), "--dataset", str(folder / "dataset.json"), "--data", str(folder), *outs]
+
+
+@pytest.mark.parametrize(
+    ("side", "model", "line"),
+    [
+        (8, "convnet", "Got 8 x 8 pixels, of which its layer 'shapes' would leave nothing. Set `train.model` to dense"),
+        (12, "convnet", "network 'convnet': expected images of at least 13 x 13 pixels. Got 12 x 12 pixels"),
+    ],
+)
+def test_images_too_small_for_the_convnet_are_refused(tmp_path: Path, side: int, model: str, line: str) -> None:
+    options = prepared(tmp_path, small_digits(side=side, classes=(0, 1)), train={"model": model})
+    with mock.patch("digits.model.determinism.configure", side_effect=AssertionError("TensorFlow was started")):
+        assert line in refusal(train.main, *options)
+    assert not list(tmp_path.glob("*.keras"))
+
+
+def test_the_next_step_of_that_refusal_works(tmp_path: Path) -> None:
+    options = prepared(tmp_path, small_digits(side=8, classes=(0, 1)), train={"model": "dense"}, dense={"epochs": 1})
+    with mock.patch.object(sys, "argv", ["train", *options]):
+        train.main()
+    assert (tmp_path / "m.keras").is_file()
+
+
+def test_a_network_beyond_the_bounds_is_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`evaluate` would refuse to read its model."""
+    from digits.model import description
+
+    arrays = small_digits(side=16, classes=(0, 1))
+    options = prepared(tmp_path, arrays, train={"model": "convnet"}, convnet={"filters": 4})
+    monkeypatch.setattr(description, "MOST_VALUES", 1000)
+    line = refusal(train.main, *options)
+    assert (
+        "network 'convnet': expected one that takes less, for an image of this size. Got a network that takes" in line
+    )
+    assert not list(tmp_path.glob("*.keras"))
