@@ -145,8 +145,8 @@ def test_drawing_leaves_the_digits_as_they_are(digits: Arrays) -> None:
 def test_images_of_any_size_and_colour_are_drawn(form: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (7, *form), np.uint8)
     picture = draw_images(images, captions(7))
-    scale = max(1, SIDE // max(form))
-    assert max(form) * scale in range(90, 129)
+    scale = max(1, SIDE // max(form[:2]))
+    assert SIDE / 2 < max(form[:2]) * scale <= 128
     assert picture.mode == ("RGB" if len(form) == 3 else "L")
     height, width = form[0] * scale, form[1] * scale
     left, top = MARGIN + (picture.size[0] - MARGIN) // COLUMNS, MARGIN + CAPTION + MARGIN + height
