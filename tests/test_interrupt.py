@@ -35,6 +35,6 @@ def test_an_import_from_elsewhere_changes_nothing(tmp_path: Path) -> None:
 
 def test_within_a_program_an_interrupt_tidies_up(tmp_path: Path) -> None:
     source = "https://localhost/a.npz#sha256=" + "0" * 64
-    (tmp_path / "params.yaml").write_text(f"load: {{source: '{source}'}}")
+    (tmp_path / "params.yaml").write_text(f"load: {{source: '{source}', test_size: 0, transpose: auto}}")
     command = ("-m", "stages.load", "--params", "params.yaml", "--out", "out")
     assert interrupted(tmp_path, "pooch", *command) == (128 + signal.SIGINT, "")  # imported when all else is

@@ -251,7 +251,8 @@ def test_a_sweep_ranks_by_the_pipelines_validation_score(
     assert result["data"] == arrays
     assert len(arrays) == 4
     assert len(printed.splitlines()) == 3
-    assert "test" not in printed + json.dumps(result | {"data": None})  # of which it names the arrays
+    points = json.dumps(result | {"data": None, "params": None})  # these name the arrays, and the size of the test set
+    assert "test" not in printed + points
     committed = json.loads((project / "metrics" / "scores.json").read_text())
     assert result["points"][0]["runs"][0] == committed["validation"]["accuracy"]  # the same seed, 0
     (tmp_path / "data").mkdir()

@@ -126,7 +126,7 @@ def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"from \[n, 784\] to \[n, classes\]\. Got one from \(None, 100\) to \(None, 3"
     ):
-        archive.load(path)
+        archive.load(path, features=784)
 
 
 @pytest.mark.parametrize(("content", "received"), [(None, "no such file"), (b"PK", "a damaged file")])
