@@ -14,7 +14,7 @@ export AGAINST
 
 .DEFAULT_GOAL := help
 .PHONY: arm64 help parquet setup repro doctor test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean \
-	demo gate report sweep typical-seed faults sbom $(VENV)/runtime.stamp $(VENV)/dev.stamp
+	demo gate report sweep typical-seed faults sbom pictures $(VENV)/runtime.stamp $(VENV)/dev.stamp
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ doctor: $(VENV)/runtime.stamp ## Mend what a kill, a full disk or a damaged file
 	@$(RUN) python -m digits.verify.doctor
 
 demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
-	@$(RUN) python -m digits.apps.demo --model data/model.keras --params params.yaml --port $(PORT)
+	@$(RUN) python -m digits.apps.demo --model data/model.keras --dataset data/raw/dataset.json --params params.yaml --port $(PORT)
 PORT ?= 8000
 
 report: repro $(VENV)/dev.stamp ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail
@@ -80,6 +80,9 @@ convnet-sweep: $(VENV)/runtime.stamp ## Compare settings of the convnet, in benc
 parquet: $(VENV)/runtime.stamp ## Install what reads data sets in Parquet: docs/data.md
 	@$(RUN) python -m pip install --quiet --require-hashes -r requirements-parquet.lock
 
+pictures: repro ## Measure how pictures are read, by kind, in bench/results/pictures.json (ten minutes)
+	@$(RUN) python -m bench.pictures --data data --digits 5 --held-out 10000 --out bench/results/pictures.json
+
 arm64: $(VENV)/arm64/python ## Unpack an arm64 Python with the packages of the lock file, to run under qemu-aarch64
 
 processors: $(VENV)/runtime.stamp $(VENV)/arm64/python ## Train a sample on other processors, in bench/results/processors.json
@@ -89,7 +92,8 @@ bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into
 	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
 
 faults: repro $(VENV)/dev.stamp ## Kill, fill, damage and race a small project, and load the demo, into bench/results/faults.json
-	@$(RUN) python -m bench.faults $(FAULTS) --model data/model.keras --out bench/results/faults.json
+	@$(RUN) python -m bench.faults $(FAULTS) --model data/model.keras \
+	--dataset data/raw/dataset.json --out bench/results/faults.json
 FAULTS ?= --kills 1000 --moments 60 --interrupts 20 --full 40 --places 10 --changes 100 --damages 1000 --pairs 15 --real 6 \
 	--inputs 20000 --requests 10000 --processes 2 --minutes 40
 

@@ -46,6 +46,7 @@ def figures() -> list[Figure]:
         Figure("bench/results/convnet_sweep.json", "make convnet-sweep", lambda: _sweep("convnet_sweep.json")),
         Figure("bench/results/processors.json", "make processors", _processors),
         Figure("bench/results/speed.json", "make bench", _speed),
+        Figure("bench/results/pictures.json", "make pictures", lambda: _study("pictures.json")),
         Figure("params.yaml, train.seed: a typical run", "make typical-seed", _seed),
         *(Figure(name, "make tables", lambda name=name: _document(name)) for name in DOCUMENTS),  # type: ignore[misc]
         Figure("docs/model-card.md", "make card", _card),

@@ -67,6 +67,12 @@ WORDS = {
     "demo": "The demo under {requests} requests, {parallel} at a time, with {slow[at once]} slow connections beside "
     "them: {lost} lost, {wrong} answered wrongly; 99 % of the good ones within {p99:.2f} s; memory {memory[before]} "
     "MiB after a tenth of them, {memory[after]} MiB after all.",
+    "pictures": "kind | pictures | right | unsure or refused | sure and wrong | kept aside: pictures | right "
+    "| unsure or refused | sure and wrong",
+    "one digit": "**all kinds of one digit**",
+    "limits": "The limits of `unsure`, where they were chosen: of {validation[pictures]} validation images, "
+    "{validation[unsure]} unsure and {validation[sure_and_wrong]} sure and wrong; of {shapes[pictures]} shapes that "
+    "are no digits, {shapes[sure_and_wrong]} sure.",
     "machine": "Measured on: {cpu}, {cores} cores, {vector}, Python {python}.",
 }
 
@@ -194,6 +200,39 @@ def speed(root: Path, words: dict[str, str]) -> str:
     return f"{table(header, rows)}\n\n{words['machine'].format(**measured['machine'])}"
 
 
+#: What is no picture of one digit, and so no part of the sums.
+NOT_ONE = ("several digits", "no digit")
+
+
+def pictures(root: Path, words: dict[str, str]) -> str:
+    """How pictures of each kind are read: those developed on, and those kept aside."""
+    found = _read(root / "bench" / "results" / "pictures.json")
+    seen, kept = found["seen"], found["kept"]
+    sums = [
+        {
+            name: sum(one[name] for kind, one in group.items() if kind not in NOT_ONE)
+            for name in ("pictures", "right", "unsure", "sure_and_wrong")
+        }
+        for group in (seen, kept)
+    ]
+    rows = [(words["one digit"], *sums), *((kind, seen.get(kind), kept.get(kind)) for kind in {**seen, **kept})]
+    limits = {"validation": found["limits"]["validation"], "shapes": found["limits"]["no digit"]}
+    kinds = table(words["pictures"], [[kind, *_counts(one), *_counts(other)] for kind, one, other in rows])
+    return f"{kinds}\n\n{words['limits'].format(**limits)}"
+
+
+def _counts(one: dict[str, int] | None) -> list[str]:
+    """Of a kind, in numbers; of many pictures, in per cent too."""
+    if one is None:
+        return ["", "", "", ""]
+    count = one["pictures"]
+    share = [
+        f" ({100 * one[name] / count:.1f} %)" if count > 500 else "" for name in ("right", "unsure", "sure_and_wrong")
+    ]
+    values = [f"{one[name]}{part}" for name, part in zip(("right", "unsure", "sure_and_wrong"), share, strict=True)]
+    return [str(count), *values]
+
+
 def study_of_seeds(root: Path, words: dict[str, str]) -> str:
     """The committed run beside the study over seeds and the published figures of the recipe."""
     scores, history, seeds = (
@@ -246,6 +285,7 @@ DOCUMENTS: dict[str, tuple[Table, ...]] = {
     "docs/convnet.md": (convnet, convnet_sweep),
     "docs/experiments.md": (sweep,),
     "docs/reliability.md": (faults,),
+    "docs/pictures.md": (pictures,),
     "docs/reproducibility.md": (study_of_seeds, processors),
     "docs/speed.md": (speed,),
 }

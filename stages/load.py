@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,9 @@ from digits.common.files import replacing
 from digits.common.params import Params, read_params
 from digits.data.arrays import describe, write_npy
 from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
+from digits.data.form import measure_form
 from digits.data.labels import Labels, number_labels
-from digits.sources.canonical import Canonical, Found, Transpose
+from digits.sources.canonical import Canonical, Transpose
 from digits.sources.source import open_source
 from digits.sources.stream import NAMES
 
@@ -27,13 +30,13 @@ class LoadParams(Params):
     transpose: Transpose
 
 
-def describe_dataset(image_shape: tuple[int, ...], labels: Labels, found: Found) -> Dataset:
+def describe_dataset(image_shape: tuple[int, ...], labels: Labels, facts: Mapping[str, Any]) -> Dataset:
     """What the data set is.
 
     Args:
         image_shape: height and width, and 3 if the images are RGB.
         labels: of both sets.
-        found: how the images of the source lie.
+        facts: the others, how the images of the source lie and where they have strokes.
     """
     counts = [np.bincount(values, minlength=len(labels.names)).tolist() for values in (labels.train, labels.test)]
     return Dataset.model_validate(
@@ -41,7 +44,7 @@ def describe_dataset(image_shape: tuple[int, ...], labels: Labels, found: Found)
             "image_shape": image_shape,
             "classes": labels.names,
             "images": ImagesPerClass(train=counts[0], test=counts[1]),
-            **found.facts,
+            **facts,
         }
     )
 
@@ -76,7 +79,8 @@ def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "
                 numbers = labels.of(name)
                 write_npy(files[f"{name}_labels"], dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
             found = canonical.finish({name: files[f"{name}_images"] for name in images})
-            write_dataset(facts, describe_dataset(canonical.shapes["train"][1:], labels, found))
+            form = measure_form(np.load(files["train_images"], mmap_mode="r"))
+            write_dataset(facts, describe_dataset(canonical.shapes["train"][1:], labels, {**found.facts, "form": form}))
     lines = [line for name in images for line in _lines(name, canonical.shapes[name], labels.of(name))]
     return [*lines, *notes, *labels.notes, *found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from digits.data.dataset import Dataset
+from digits.data.dataset import Dataset, write_dataset
 from tests.support.arrays import sample_dataset
 from tests.support.project import ROOT, Arrays
 
@@ -75,6 +75,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.trained import train_model
 
     return train_model(tmp_path_factory.mktemp("trained") / "model.keras")
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """dataset.json of the real MNIST, with its training images beside it."""
+    folder = tmp_path_factory.mktemp("raw")
+    with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
+        np.save(folder / "train_images.npy", mnist["x_train"])
+        np.save(folder / "train_labels.npy", mnist["y_train"])
+    write_dataset(folder / "dataset.json", sample_dataset())
+    return folder / "dataset.json"
 
 
 @pytest.fixture(scope="module")

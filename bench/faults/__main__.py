@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, required=True, help="generated inputs")
     parser.add_argument("--requests", type=int, required=True, help="to the demo")
     parser.add_argument("--model", type=Path, help="of the demo")
+    parser.add_argument("--dataset", type=Path, help="of the demo: dataset.json, with the training images beside it")
     parser.add_argument("--processes", type=int, required=True, help="that inject faults")
     parser.add_argument("--minutes", type=float, required=True, help="after which no more faults are injected")
     parser.add_argument("--out", type=Path, required=True)
@@ -119,7 +120,7 @@ def main() -> None:
     if args.requests:
         from bench.faults import demo
 
-        found["demo"] = demo.measure(args.model, requests=args.requests, parallel=32, slow=100)
+        found["demo"] = demo.measure(args.model, args.dataset, requests=args.requests, parallel=32, slow=100)
     found |= {"seconds": round(time.monotonic() - started), "machine": this_machine()}
     with replacing(args.out) as (file,):
         write_json(file, found)

@@ -64,11 +64,12 @@ class Program(NamedTuple):
         return int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) / 1024
 
 
-def measure(model: Path, *, requests: int, parallel: int, slow: int) -> dict[str, Any]:
+def measure(model: Path, dataset: Path, *, requests: int, parallel: int, slow: int) -> dict[str, Any]:
     """Start a demo, load it, end it with Ctrl-C, and count.
 
     Args:
         model: the .keras file.
+        dataset: dataset.json, with the training images beside it.
         requests: how many are sent in all.
         parallel: how many of them at a time.
         slow: connections beside them that send a byte in half a second, or nothing, or do not read the answer.
@@ -79,7 +80,7 @@ def measure(model: Path, *, requests: int, parallel: int, slow: int) -> dict[str
         `mebibytes` is the memory after a tenth of the requests, after all, and the peaks under load and under three
         pictures of 49 megapixels at once; `exit` is the exit status, and `output` what was written after the start.
     """
-    with started(model) as program:
+    with started(model, dataset) as program:
         found = asyncio.run(_load(program, requests, parallel, slow))
         found["pictures"] = asyncio.run(_pictures(program))
         found["mebibytes"]["peak with pictures"] = round(program.mebibytes("VmHWM"))
@@ -89,9 +90,10 @@ def measure(model: Path, *, requests: int, parallel: int, slow: int) -> dict[str
 
 
 @contextmanager
-def started(model: Path) -> Iterator[Program]:
+def started(model: Path, dataset: Path) -> Iterator[Program]:
     """A demo on any free port, which ends with the block."""
-    command = [sys.executable, "-m", "digits.apps.demo", "--model", str(model), "--port", "0"]
+    files = ["--model", str(model), "--dataset", str(dataset)]
+    command = [sys.executable, "-m", "digits.apps.demo", *files, "--port", "0"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a background job's demo would ignore it
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -273,11 +275,12 @@ def drawing(digit: int) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.faults.demo", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset.json, with the training images beside it")
     parser.add_argument("--requests", type=int, required=True, help="in all")
     parser.add_argument("--parallel", type=int, required=True, help="requests at a time")
     parser.add_argument("--slow", type=int, required=True, help="slow connections beside them")
     args = parser.parse_args()
-    found = measure(args.model, requests=args.requests, parallel=args.parallel, slow=args.slow)
+    found = measure(args.model, args.dataset, requests=args.requests, parallel=args.parallel, slow=args.slow)
     print(json.dumps(found, indent=2))
 
 

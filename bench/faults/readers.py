@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from bench.faults.judge import Reader, WrongError
-from digits.apps import handwriting, predict, report, runs, summary
+from digits.apps import predict, reading, report, runs, summary
+from digits.apps.handwriting import prepare
 from digits.common.params import read_params, study_params
-from digits.data.dataset import read_dataset
+from digits.data.dataset import Dataset, ImagesPerClass, read_dataset
+from digits.data.form import Form
 from digits.data.splits import open_split
 from digits.model.networks import read_network
 from digits.scoring.history import read_history
@@ -140,9 +142,18 @@ def metrics(folder: Path) -> None:
     report.platform(folder / "platform.json", "0" * 64)
 
 
+DIGITS = Form(box=20, centred_by="mass")
+DATASET = Dataset(
+    image_shape=(28, 28), classes=["0", "1"], images=ImagesPerClass(train=[1, 1], test=[1, 1]), ink="light", form=DIGITS
+)
+
+
 def pictures(folder: Path) -> None:
-    digit = handwriting.read_digit("picture", predict.read(str(folder / "picture")))
-    require(digit.shape == (28, 28) and digit.dtype == np.uint8 and digit.max() == 255, f"{digit.shape}")
+    content = predict.read(str(folder / "picture"))
+    for form, shape in ((DIGITS, (28, 28)), (None, (16, 32, 3))):
+        images = prepare("picture", content, DATASET.model_copy(update={"form": form, "image_shape": shape})).images
+        require(images.shape[1:] == shape and len(images) > 0 and images.dtype == np.uint8, f"{images.shape}")
+        require(form is None or bool((images.max(axis=(1, 2)) == 255).all()), "no full ink")
 
 
 def models() -> Reader:
@@ -156,7 +167,7 @@ def models() -> Reader:
 
     def read(folder: Path) -> None:
         path = folder / "model.keras"
-        classifier = predict.open_classifier(path)
+        classifier = reading.open_classifier(path)
         probabilities = classifier.probabilities(digits)
         keras.backend.clear_session()
         require(np.isfinite(probabilities).all() and np.allclose(probabilities.sum(axis=1), 1), f"{probabilities}")

@@ -5,6 +5,7 @@ import asyncio
 import base64
 import hashlib
 import html
+import io
 import json
 import re
 import sys
@@ -13,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from aiohttp import web
+from PIL import Image
 
-from digits.apps.handwriting import read_digit
-from digits.apps.predict import Classifier, class_names, open_classifier
+from digits.apps.handwriting import prepare
+from digits.apps.ink.explain import draw_steps
+from digits.apps.predict import Prediction, class_names
+from digits.apps.reading import Classifier, Reader, open_reader
 from digits.apps.server import SECONDS, json_response, listen, serve
 from digits.common.cli import InputError, run
 
@@ -32,9 +35,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Demo:
     """GET / is the page. POST /predict takes a drawing, as PNG, and answers in JSON."""
 
-    def __init__(self, classifier: Classifier, port: int) -> None:
-        self.classifier = classifier
-        self.page, policy = page(classifier)
+    def __init__(self, reader: Reader, port: int) -> None:
+        self.reader = reader
+        self.page, policy = page(reader.classifier)
         self.headers = {
             "Content-Security-Policy": policy,
             "X-Content-Type-Options": "nosniff",
@@ -100,11 +103,25 @@ class Demo:
             raise web.HTTPRequestTimeout(text=f"expected the drawing within {SECONDS} seconds") from None
 
     def read(self, drawing: bytes) -> dict[str, Any]:
-        """What the model reads in a drawing: the likeliest class, all probabilities, and the 28 x 28 pixels it saw."""
-        digit = read_digit("the drawing", drawing)
-        probabilities = self.classifier.probabilities(digit[np.newaxis])[0]
-        best = self.classifier.names[int(probabilities.argmax())]
-        return {"predicted": best, "probabilities": probabilities.round(6).tolist(), "seen": digit.tobytes().hex()}
+        """What the model reads in a picture: as `predict --json` says it, with what it saw and the steps to it, as PNG.
+
+        Raises:
+            InputError: the bytes are no image that can be read, or there is no ink in it.
+        """
+        prepared = prepare("the drawing", drawing, self.reader.dataset)
+        found = Prediction("", self.reader.read(prepared.images)).as_object()
+        return found | {
+            "probabilities": list(found["probabilities"].values()),
+            "seen": _png(prepared.steps[-1].picture),
+            "steps": _png(draw_steps(prepared.steps)),
+        }
+
+
+def _png(picture: Image.Image) -> str:
+    """A picture as PNG, in Base64."""
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def page(classifier: Classifier) -> tuple[bytes, str]:
@@ -123,12 +140,15 @@ def _hash(content: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m digits.apps.demo", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
+    parser.add_argument(
+        "--dataset", type=Path, required=True, help="dataset.json, with the training images that `load` wrote beside it"
+    )
     parser.add_argument("--params", type=Path, help="params.yaml, for the names of the classes; else by number")
     parser.add_argument("--port", type=int, required=True, help="of the page, on this machine; 0 takes any free one")
     args = parser.parse_args()
     with listen(args.port) as listener:
         port = listener.getsockname()[1]
-        demo = Demo(open_classifier(args.model, class_names(args.params)), port)
+        demo = Demo(open_reader(args.model, args.dataset, class_names(args.params)), port)
         sys.stdout.write(f"Draw a digit at http://127.0.0.1:{port} (Ctrl-C ends it)\n")
         sys.stdout.flush()
         asyncio.run(serve(demo.application(), listener))

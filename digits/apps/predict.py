@@ -1,66 +1,32 @@
-"""Read digits from pictures with the trained model.
+"""Read digits from pictures with the trained model, several in a row as a number.
 
 Each picture that cannot be read is named in one line, the others are read, and the exit status is 1.
 """
 
 import argparse
 import json
+import math
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from digits.apps.handwriting import read_digit
+from digits.apps.handwriting import prepare
+from digits.apps.ink.explain import Step, draw_steps
+from digits.apps.reading import Reader, Reading, open_reader
 from digits.common.bounds import open_file
 from digits.common.cli import InputError, printable, run
+from digits.common.files import replacing
 from digits.common.params import read_params
-from digits.data.labels import name_classes, numbered
-from digits.data.splits import to_features
-from digits.model import determinism
+from digits.data.dataset import read_dataset
 from digits.scoring.params import EvaluateParams
 
 #: Bytes of the largest file: more than a photograph has.
 MAX_BYTES = 32 * 2**20
 
-
-#: Pictures that are classified at a time.
-PICTURES = 16
-
-
-class Classifier(NamedTuple):
-    """A trained model, from images to probabilities."""
-
-    names: Sequence[str]  # of the classes
-    probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # [n, 28, 28], 255 is ink, to [n, classes]
-
-
-def open_classifier(path: Path, names: Sequence[str] | None = None) -> Classifier:
-    """Open a trained model.
-
-    Args:
-        path: the .keras file.
-        names: of the classes, in the order of the labels. None: 0, 1, 2, ...
-
-    Raises:
-        InputError: the file is missing or damaged, the model is not from [n, 784] to [n, classes], or there are not as
-            many names as classes.
-    """
-    determinism.configure(seed=0)
-    from digits.model import archive
-    from digits.model.fit import log_probabilities
-
-    model = archive.load(path, features=784)
-    logarithms = log_probabilities(model, PICTURES)
-
-    def probabilities(digits: NDArray[np.uint8]) -> NDArray[np.float64]:
-        features = to_features(digits)
-        parts = [logarithms(features[start : start + PICTURES]) for start in range(0, len(features), PICTURES)]
-        return np.exp(np.concatenate(parts).astype(np.float64))
-
-    return Classifier(name_classes(names, numbered(model.output_shape[1])), probabilities)
+#: What systems leave in folders of pictures, in small letters.
+PASSED_OVER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 
 
 def class_names(params: Path | None) -> Sequence[str] | None:
@@ -76,45 +42,66 @@ class Prediction(NamedTuple):
     """What the model reads in one picture."""
 
     image: str  # its path, or '-' for standard input
-    probabilities: dict[str, float]  # by the name of the class
+    digits: list[Reading]  # from left to right
 
     @property
     def predicted(self) -> str:
-        """The most probable class."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name])
+        """The classes, from left to right: digits as a number, longer names with spaces."""
+        names = [digit.predicted for digit in self.digits]
+        return ("" if all(len(name) == 1 for name in names) else " ").join(names)
+
+    @property
+    def probability(self) -> float:
+        """That all are right, as if they were independent."""
+        return math.prod(digit.probability for digit in self.digits)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether any digit is."""
+        return any(digit.unsure for digit in self.digits)
 
     def as_line(self) -> str:
         """For people."""
-        return f"{printable(self.image)}: {self.predicted}, probability {self.probabilities[self.predicted]:.3f}"
+        if len(self.digits) == 1:
+            text = f"{self.predicted}, probability {self.probability:.3f}"
+        else:
+            text = f"{self.predicted}: " + ", ".join(f"{one.predicted} {one.probability:.3f}" for one in self.digits)
+        return f"{printable(self.image)}: {text}{', unsure' if self.unsure else ''}"
 
     def as_json(self) -> str:
         """For programs: an object in one line."""
-        probabilities = {name: round(value, 6) for name, value in self.probabilities.items()}
-        best = {"predicted": self.predicted, "probability": probabilities[self.predicted]}
-        return json.dumps({"image": self.image} | best | {"probabilities": probabilities})
+        return json.dumps({"image": self.image} | self.as_object())
 
-
-def predict(classifier: Classifier, images: Sequence[str], digits: Sequence[NDArray[np.uint8]]) -> Iterator[Prediction]:
-    """Classify digits.
-
-    Args:
-        classifier: the model.
-        images: what n pictures are called.
-        digits: the digits in them, each uint8 [28, 28], 255 is ink.
-    """
-    rows = classifier.probabilities(np.stack(digits)).tolist()
-    for image, row in zip(images, rows, strict=True):
-        yield Prediction(image, dict(zip(classifier.names, row, strict=True)))
+    def as_object(self) -> dict[str, Any]:
+        """What --json and the demo answer. `probabilities` is of the least sure digit."""
+        least = min(self.digits, key=lambda digit: digit.probability)
+        return {
+            "predicted": self.predicted,
+            "probability": round(self.probability, 6),
+            "unsure": self.unsure,
+            "probabilities": {name: round(value, 6) for name, value in least.probabilities.items()},
+            "digits": [
+                {"predicted": one.predicted, "probability": round(one.probability, 6), "unsure": one.unsure}
+                for one in self.digits
+            ],
+        }
 
 
 def sources(arguments: Sequence[str]) -> Iterator[str]:
-    """The pictures that the arguments name. A folder stands for its files in order, without hidden ones."""
+    """The pictures that the arguments name. A folder stands for its files and those of its folders, in order.
+
+    What is hidden, or what a system puts into folders, is passed over there.
+    """
     for argument in arguments:
-        try:
-            files = sorted(str(path) for path in Path(argument).iterdir() if path.is_file() and path.name[0] != ".")
-        except OSError:  # no folder
-            files = []
-        yield from files or [argument]
+        found = []
+        for folder, folders, files in os.walk(argument):
+            folders[:] = [name for name in folders if _is_shown(name)]
+            found += [str(Path(folder) / name) for name in files if _is_shown(name)]
+        yield from sorted(found) or [argument]
+
+
+def _is_shown(name: str) -> bool:
+    return name[0] != "." and name.lower() not in PASSED_OVER
 
 
 def read(image: str) -> bytes:
@@ -139,27 +126,46 @@ def read(image: str) -> bytes:
     raise InputError(image, expected=expected, received=received, hint="Give a picture, or a folder with pictures.")
 
 
+def explain(path: Path, steps: Sequence[Step]) -> None:
+    """Write the steps from a picture to what the model sees, as PNG."""
+    with replacing(path) as (file,):
+        draw_steps(steps).save(file, "PNG")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m digits.apps.predict", description=__doc__)
     parser.add_argument(
         "images", nargs="+", metavar="image", help="a picture, a folder of them, or - for standard input"
     )
     parser.add_argument("--model", type=Path, default="data/model.keras", help="the model, by default %(default)s")
+    parser.add_argument(
+        "--dataset",
+        type=Path,
+        default="data/raw/dataset.json",
+        help="what `load` wrote, with the training images beside it, by default %(default)s",
+    )
     parser.add_argument("--params", type=Path, help="params.yaml, for the names of the classes; else by number")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
+    parser.add_argument(
+        "--explain", type=Path, metavar="OUT.png", help="draw the steps by which the last picture is read"
+    )
     args = parser.parse_args()
-    names = class_names(args.params)
-    images, digits, failed = [], [], False
+    names, dataset = class_names(args.params), read_dataset(args.dataset)
+    reader: Reader | None = None
+    failed = False
     for image in sources(args.images):
         try:
-            digits.append(read_digit(image, read(image)))
-            images.append(image)
+            prepared = prepare(image, read(image), dataset)
         except InputError as error:
             sys.stderr.write(f"ERROR: {error}\n")
             failed = True
-    if images:
-        for prediction in predict(open_classifier(args.model, names), images, digits):
-            sys.stdout.write((prediction.as_json() if args.json else prediction.as_line()) + "\n")
+            continue
+        if args.explain:
+            explain(args.explain, prepared.steps)
+        reader = reader or open_reader(args.model, args.dataset, names)
+        prediction = Prediction(image, reader.read(prepared.images))
+        sys.stdout.write((prediction.as_json() if args.json else prediction.as_line()) + "\n")
+        sys.stdout.flush()
     if failed:
         sys.exit(1)
 

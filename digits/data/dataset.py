@@ -9,6 +9,7 @@ from digits.common.bounds import read_bytes
 from digits.common.cli import InputError
 from digits.common.files import write_json
 from digits.common.inputs import see_file
+from digits.data.form import MNIST_FORM, Form
 from digits.data.labels import MOST_CLASSES
 
 
@@ -43,9 +44,10 @@ class Dataset(BaseModel):
     images: ImagesPerClass
     ink: (
         Literal["light", "dark"] | None
-    )  # of the source; dark is stored inverted. None: no ink on paper, as photographs
+    )  # of the source, stored inverted if dark. None: no ink on paper, as photographs
     highest: int = Field(default=255, ge=0, le=255)  # level of the source's brightest pixel, if stretched to 255
     transposed: bool = False  # whether height and width of the source's images were exchanged
+    form: Form | None = MNIST_FORM  # where strokes lie in the images; None: things fill the images
 
 
 def write_dataset(path: Path, dataset: Dataset) -> None:

@@ -26,8 +26,9 @@ from tests.support.results import RESULTS, write_documents, write_results
 from tests.support.verifying import small_project
 
 RUN, SEED, CARD = "metrics/ and dvc.lock", "params.yaml, train.seed: a typical run", "docs/model-card.md"
-SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED = (
-    str(RESULTS / f"{name}.json") for name in ("seeds", "sweep", "convnet", "convnet_sweep", "processors", "speed")
+SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED, PICTURES = (
+    str(RESULTS / f"{name}.json")
+    for name in ("seeds", "sweep", "convnet", "convnet_sweep", "processors", "speed", "pictures")
 )
 
 #: What renews each figure.
@@ -39,12 +40,14 @@ COMMANDS = {
     CONVNET_SWEEP: "make convnet-sweep",
     PROCESSORS: "make processors",
     SPEED: "make bench",
+    PICTURES: "make pictures",
     SEED: "make typical-seed",
     "README.md": "make tables",
     "README.vi.md": "make tables",
     "docs/convnet.md": "make tables",
     "docs/experiments.md": "make tables",
     "docs/reliability.md": "make tables",
+    "docs/pictures.md": "make tables",
     "docs/reproducibility.md": "make tables",
     "docs/speed.md": "make tables",
     CARD: "make card",
@@ -62,10 +65,11 @@ USES = {
     CONVNET_SWEEP: {"docs/convnet.md"},
     PROCESSORS: {"docs/reproducibility.md"},
     SPEED: {"docs/speed.md"},
+    PICTURES: {"docs/pictures.md"},
 }
 
 #: The results that record the arrays that they were made with.
-WITH_DATA = (SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, SPEED)
+WITH_DATA = (SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, SPEED, PICTURES)
 
 Edit = Callable[[Path], object]
 
@@ -184,17 +188,17 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (edit_params(dense__units=64), {RUN, SEEDS, PROCESSORS, SPEED, CARD}),  # which the sweep varies
-        (edit_params(dense__epochs=2), {RUN, SEEDS, SWEEP, PROCESSORS, SPEED, CARD}),
+        (edit_params(dense__units=64), {RUN, SEEDS, PICTURES, PROCESSORS, SPEED, CARD}),  # which the sweep varies
+        (edit_params(dense__epochs=2), {RUN, SEEDS, PICTURES, SWEEP, PROCESSORS, SPEED, CARD}),
         (edit_params(train__seed=3), {RUN, SEED, CARD}),
-        (edit_params(train__shards=1), {RUN, SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED, CARD}),
-        (edit_params(train__model="convnet"), {RUN, SEEDS, CARD}),
+        (edit_params(train__shards=1), {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED, CARD}),
+        (edit_params(train__model="convnet"), {RUN, SEEDS, PICTURES, CARD}),
         (edit_params(convnet__filters=8), {CONVNET, CONVNET_SWEEP, PROCESSORS}),
         (edit_params(convnet__warmup=0.5), {CONVNET, PROCESSORS}),
-        (edit_params(preprocess__validation_size=50), {RUN, SEEDS, CONVNET, PROCESSORS, SPEED, CARD}),
+        (edit_params(preprocess__validation_size=50), {RUN, SEEDS, PICTURES, CONVNET, PROCESSORS, SPEED, CARD}),
         (
             edit_params(load__source="data/other.npz"),
-            {RUN, SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED, CARD},
+            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED, CARD},
         ),
         (edit_params(class_names=list("abcdefghij")), {RUN, CARD}),
         (edit_params(evaluate__worst=20), {RUN, CARD}),
@@ -508,13 +512,13 @@ def test_the_check_names_each_figure_and_one_command(project: Path) -> None:
     status, output, (*lines, last) = check()
     assert status == 1
     assert output == ""
-    for line, name in zip(lines, (RUN, SEEDS, PROCESSORS, SPEED, CARD), strict=True):
+    for line, name in zip(lines, (RUN, SEEDS, PROCESSORS, SPEED, PICTURES, CARD), strict=True):
         assert line.startswith(f"{name}: stale: ")
         assert line.endswith(f". Run `{COMMANDS[name]}`.")
         assert ".. " not in line
         assert line.count("`make ") == line.count("Run `") == 1  # no hint of another program beside it
     assert one_line(last) == (
-        "ERROR: committed figures: expected all as the project is. Got 5 stale. "
+        "ERROR: committed figures: expected all as the project is. Got 6 stale. "
         "Run `make figures`, which runs these commands in this order."
     )
 
@@ -696,6 +700,13 @@ def test_a_user_may_commit_other_parameters(tmp_path: Path) -> None:
     set_params(clone / "params.yaml", {"train.model": "dense", "dense.units": unused_units()})
     commit(clone, "another width")
     after = check_as_a_user(clone)
-    assert {RUN, SEEDS, SPEED, PROCESSORS, CARD} <= after
-    assert after - before <= {RUN, SEEDS, SPEED, PROCESSORS, CARD}  # not the convnet's, nor the sweep over widths
+    assert {RUN, SEEDS, SPEED, PICTURES, PROCESSORS, CARD} <= after
+    assert after - before <= {
+        RUN,
+        SEEDS,
+        SPEED,
+        PICTURES,
+        PROCESSORS,
+        CARD,
+    }  # not the convnet's, nor the sweep over widths
     run_ok(sys.executable, "-m", "pytest", "tests/bench/test_tables.py", cwd=clone)

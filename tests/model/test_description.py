@@ -190,7 +190,7 @@ def test_other_models_are_refused_by_what_they_are(tmp_path: Path, tensorflow: A
 
 
 def test_weights_that_overflow_give_no_prediction(tmp_path: Path, tensorflow: Any) -> None:
-    from digits.apps.predict import open_classifier
+    from digits.apps.reading import open_classifier
     from digits.model import archive
     from tests.support.networks import dense
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
+from digits.data.form import Form
 from digits.data.labels import numbered
 from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
 from tests.support.project import Arrays
@@ -71,6 +72,7 @@ def sample_dataset(classes: int = 10) -> Dataset:
         classes=numbered(classes),
         images=ImagesPerClass(train=counts, test=counts),
         ink="light",
+        form=Form(box=20, centred_by="mass"),
     )
 
 

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def centred_by_box(box: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """What `handwriting.centre` would be if it centred the box and not its mass."""
+def centred_by_box(box: NDArray[np.float32], *_: object, **__: object) -> NDArray[np.uint8]:
+    """What `centre` of the digits' form would be if it centred the box and not its mass."""
     height, width = box.shape
     top, left = (28 - height) // 2, (28 - width) // 2
     padding = ((top, 28 - height - top), (left, 28 - width - left))

@@ -53,6 +53,10 @@ def write_results(project: Path) -> Path:
     write_json(folder / "seeds.json", {"params": study_params(params)} | data | _seeds(project))
     write_json(folder / "sweep.json", _sweep(dense, {"dense.units": ("8", "16")}) | data)
     write_json(folder / "convnet_sweep.json", _sweep(convnet, {"convnet.warmup": ("0", "0.15")}) | data)
+    counts = {"pictures": 5, "right": 4, "unsure": 1, "sure_and_wrong": 0}
+    read = {"seen": {"clean paper": counts, "no digit": counts}, "kept": {"clean paper": counts, "askew": counts}}
+    read["limits"] = {"validation": counts, "no digit": counts}
+    write_json(folder / "pictures.json", {"params": study_params(params)} | data | read)
     study = {"machine": MACHINE, "params": convnet, **data, "contestants": _contestants()}
     write_json(folder / "convnet.json", study)
     proof = {model: {"params": study_params(params, model), "runs": _runs(model)} for model in ("dense", "convnet")}

@@ -17,7 +17,7 @@ from PIL import Image
 from bench.faults import generate, inputs, judge
 from bench.faults.files import Files, Special, write
 from bench.faults.readers import READERS
-from digits.apps import handwriting, summary
+from digits.apps import decoding, summary
 from digits.sources import tree
 from digits.sources.stream import Stream
 from digits.verify import lock
@@ -104,7 +104,7 @@ CONTROLS: dict[str, tuple[str, Callable[[], Files], Break, str]] = {
         "slow",
     ),
     "aliases": ("lock", aliases, lambda patch: patch.setattr(lock, "require_small_yaml", lambda _: None), "memory"),
-    "many pixels": ("pictures", picture, lambda patch: patch.setattr(handwriting, "MAX_PIXELS", 50 * 10**6), "memory"),
+    "many pixels": ("pictures", picture, lambda patch: patch.setattr(decoding, "MAX_PIXELS", 50 * 10**6), "memory"),
     "deep JSON": ("metrics", deep, lambda patch: patch.setattr(summary, "parse_json", json.loads), "traceback"),
     "no number": ("metrics", no_number, lambda patch: patch.setattr(summary, "parse_json", json.loads), "wrong"),
 }

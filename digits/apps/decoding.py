@@ -1,0 +1,154 @@
+"""Image files from outside, decoded within bounds of memory and time, or refused by what they are."""
+
+import io
+import math
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pillow_heif import register_heif_opener
+
+from digits.common.cli import InputError
+
+#: What Pillow may read. The rest of what it knows is rare, and PostScript would start another program.
+register_heif_opener()
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
+
+#: Modes with more than eight bits. No file says which level is white, so black and white are the extremes found.
+DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", *DEEP)
+
+#: The largest picture, which takes up to 24 bytes a pixel. A telephone's HEIF takes 9, and a camera's JPEG of 48
+#: megapixels is decoded at a smaller size.
+MAX_PIXELS = 16 * 10**6
+MAX_HEIF_PIXELS = 25 * 10**6
+MAX_JPEG_PIXELS = 50 * 10**6
+
+#: How often Pillow may read from a file, and the passes over the picture in a progressive JPEG: some ten are usual.
+MAX_READS = 2**18
+MAX_SCANS = 50
+
+#: Codecs that Pillow has in Python, slow ones, and the bytes of the largest file for them.
+SLOW_CODECS = ("bmp_rle", "ppm", "ppm_plain")
+MAX_SLOW_BYTES = 2**21
+
+#: A marker of JPEG: not a byte 0xff of the data, and no restart.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+
+#: A JPEG file is decoded at a fraction of its size, at which its longer side has at least so many pixels.
+WORKING_SIDE = 500
+
+
+def decode(name: str, content: bytes) -> Image.Image:
+    """Decode an image file, the first picture of several, and turn it upright as its EXIF data say.
+
+    Raises:
+        InputError: the bytes are no image that can be read.
+    """
+    largest = [most // 10**6 for most in (MAX_PIXELS, MAX_HEIF_PIXELS, MAX_JPEG_PIXELS)]
+    sizes = f"{largest[0]} megapixels, {largest[1]} as HEIF or {largest[2]} as JPEG"
+    expected = f"an image ({', '.join(FORMATS)}) of at most {sizes}"
+    hint = "Save the picture again, smaller or as PNG."
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of harmless damage, and of sizes, which are checked here
+            with Image.open(_Readings(content), formats=FORMATS) as picture:
+                received = _too_much(picture, content)
+                if not received:
+                    picture.draft(None, (WORKING_SIDE, WORKING_SIDE))  # a JPEG file need not be decoded in full
+                    with _silent() if picture.format == "TIFF" else nullcontext():
+                        return ImageOps.exif_transpose(picture)
+    except UnidentifiedImageError:
+        received, hint = foreign(content) if content else ("nothing", hint)
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        received = f"a damaged file ({error})"
+    raise InputError(name, expected=expected, received=received, hint=hint)
+
+
+class _Readings(io.BytesIO):
+    """The bytes of a file, for a reader that does not begin again and again: each chunk or comment takes time."""
+
+    left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("of too many parts")
+        return super().read(size)
+
+
+def _too_much(picture: Image.Image, content: bytes) -> str:
+    """Why an opened picture is not decoded: what it is, or nothing if it may be."""
+    jpeg = picture.format in ("JPEG", "MPO")
+    largest = MAX_JPEG_PIXELS if jpeg else MAX_HEIF_PIXELS if picture.format == "HEIF" else MAX_PIXELS
+    if math.prod(picture.size) > largest or picture.mode not in MODES:
+        return f"one of {picture.size[0]} x {picture.size[1]} pixels, mode {picture.mode}"
+    if jpeg and _scans(content) > MAX_SCANS:
+        return f"one with more than {MAX_SCANS} scans"
+    if picture.format == "TIFF" and "jpeg" in str(picture.info.get("compression")):  # with scans that are not counted
+        return "a TIFF with JPEG in it"
+    codecs = {tile[0] for tile in getattr(picture, "tile", ())}
+    if len(content) > MAX_SLOW_BYTES and codecs.intersection(SLOW_CODECS):
+        return f"a {picture.format} file of more than {MAX_SLOW_BYTES // 2**20} MiB in a rare coding"
+    return ""
+
+
+def _scans(content: bytes) -> int:
+    """The scans of a JPEG file, counted up to MAX_SCANS + 1."""
+    place, scans = 2, 0
+    while scans <= MAX_SCANS and (found := _MARKER.search(content, place)):
+        if found[0][1] == _END_OF_IMAGE:
+            break
+        scans += found[0][1] == _START_OF_SCAN
+        place = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
+    return scans
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep a C library from writing on standard error: libtiff reports what Pillow raises, too."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+#: How files begin that are given for pictures, what they are, and what to do.
+_DATA = "To train on it, name its data set in params.yaml, load.source. To read an image in it, save that as PNG."
+_BEGINNINGS = (
+    (b"%PDF", "a PDF document", "Save its page as PNG."),
+    (b"\x93NUMPY", "a NumPy array", _DATA),
+    (b"PK", "a ZIP archive", "Unpack it, and give the folder."),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it first."),
+    (b"\x00\x00\x08", "an IDX file", _DATA),
+)
+
+
+def foreign(content: bytes) -> tuple[str, str]:
+    """What a file is that is no picture, and the next step.
+
+    Args:
+        content: its bytes, at least one.
+    """
+    for beginning, name, hint in _BEGINNINGS:
+        if content.startswith(beginning):
+            return name, hint
+    head = content[:2000].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if b"<svg" in head:
+        return "an SVG drawing", "Export it as PNG from the program that drew it."
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "a web page", "Save the picture itself."
+    first_line = head.splitlines()[0] if head else b""
+    if first_line.isascii() and first_line.count(b",") and all(32 <= byte < 127 or byte == 9 for byte in first_line):
+        return "a table (CSV)", _DATA
+    return "another file", "Save the picture again, as PNG."
