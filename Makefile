@@ -10,23 +10,31 @@ ENVIRONMENT = digits/verify/environment.sh $(VENV) $(PYTHON) $< $@
 unexport $(filter-out PYTHON PYTHONDONTWRITEBYTECODE,$(filter PYTHON%,$(.VARIABLES)))
 unexport $(shell env -i PATH="$$PATH" git rev-parse --local-env-vars 2>/dev/null)
 export USER ?= $(shell id -u 2>/dev/null)
-export AGAINST
+export AGAINST REMOTE SCHEDULER
 
 .DEFAULT_GOAL := help
-.PHONY: arm64 help parquet setup repro doctor test check figures verify seeds processors convnet convnet-sweep bench tables card export lock clean \
-	demo gate report sweep typical-seed faults sbom pictures $(VENV)/runtime.stamp $(VENV)/dev.stamp
+.PHONY: arm64 help parquet setup repro push audit queue worker doctor test check figures verify seeds processors convnet convnet-sweep bench tables card \
+	export lock clean demo gate report sweep typical-seed faults sbom pictures $(VENV)/runtime.stamp $(VENV)/dev.stamp $(VENV)/s3.stamp $(VENV)/cluster.stamp
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/runtime.stamp ## Create the virtual environment from requirements.lock
 
-repro: $(VENV)/runtime.stamp ## Run the pipeline (what has not changed is not run) and print the result
+repro: $(VENV)/runtime.stamp $(if $(REMOTE),$(VENV)/s3.stamp) ## Run the pipeline (what has not changed is not run) and print the result; REMOTE=NAME: take what others ran
 	@$(RUN) python -m digits.verify.parameters params.yaml
 	@$(RUN) python -m digits.verify.doctor
+	$(if $(REMOTE),@$(RUN) python -m digits.verify.share fetch --remote "$$REMOTE")
 	@$(RUN) dvc repro || { status=$$?; python -m digits.verify.doctor; exit $$status; }
 	@$(RUN) python -m digits.verify.doctor --after
 	@$(RUN) python -m digits.apps.summary metrics
+
+push: $(VENV)/s3.stamp $(filter repro,$(MAKECMDGOALS)) ## Send what has run here to a store that others read: make repro push REMOTE=NAME
+	@$(RUN) python -m digits.verify.share push --remote "$$REMOTE"
+
+audit: $(VENV)/s3.stamp ## Run again a SAMPLE of the runs in a store, and name each that is not what it says: make audit REMOTE=NAME
+	@$(RUN) python -m digits.verify.audit --remote "$$REMOTE" --sample $(SAMPLE)
+SAMPLE ?= 1
 
 doctor: $(VENV)/runtime.stamp ## Mend what a kill, a full disk or a damaged file left behind (make repro does it too)
 	@$(RUN) python -m digits.verify.doctor
@@ -59,21 +67,30 @@ figures: $(VENV)/dev.stamp ## Renew the committed figures that are stale, and on
 verify: $(VENV)/runtime.stamp ## Check that dvc.lock is fresh, and that a clean clone of the last commit gives equal bytes
 	@$(RUN) python -m digits.verify
 
-seeds: repro ## Train with ten seeds and write bench/results/seeds.json (five minutes)
-	@$(RUN) python -m bench.seeds --seeds 10 --data data --out bench/results/seeds.json
+seeds: repro $(if $(SCHEDULER),$(VENV)/cluster.stamp) ## Train with ten seeds and write bench/results/seeds.json (five minutes)
+	@$(RUN) python -m bench.seeds --seeds 10 --data data --out bench/results/seeds.json $(POINTS)
+# Points at a time on this machine, or the address of a Dask scheduler: make sweep SCHEDULER=tcp://...
+POINTS = --jobs $(JOBS) $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
+JOBS ?= 1
 
 typical-seed: $(VENV)/runtime.stamp ## Take the seed nearest to the mean of make seeds into params.yaml, and run the pipeline
 	@$(RUN) python -m bench.typical_seed bench/results/seeds.json
 	@$(RUN) dvc repro
 
-sweep: $(VENV)/runtime.stamp ## Compare settings on validation images and write bench/results/sweep.json (six minutes)
-	@$(RUN) python -m bench.sweep --seeds 6 --validation 10000 --out bench/results/sweep.json $(GRID)
+sweep: $(VENV)/runtime.stamp $(if $(SCHEDULER),$(VENV)/cluster.stamp) ## Compare settings on validation images and write bench/results/sweep.json (six minutes)
+	@$(RUN) python -m bench.sweep --seeds 6 --validation 10000 --out bench/results/sweep.json $(POINTS) $(GRID)
 GRID ?= --set dense.units=128,256,512 --set dense.learning_rate=0.0003,0.001,0.003
+
+queue: $(VENV)/runtime.stamp ## Run what `dvc exp run --queue` has queued, JOBS at a time, and fail if one of them does
+	@$(RUN) python -m bench.queued --jobs $(JOBS)
+
+worker: $(VENV)/cluster.stamp ## Compute points for the sweeps of others: make worker SCHEDULER=tcp://...
+	@$(RUN) python -m distributed.cli.dask_worker "$$SCHEDULER" --nworkers $(JOBS) --nthreads 1
 
 convnet: repro ## Compare the convnet with Keras's example, five seeds each, in bench/results/convnet.json (half an hour)
 	@$(RUN) python -m bench.convnet --seeds 5 --longer 20 --data data --out bench/results/convnet.json
 
-convnet-sweep: $(VENV)/runtime.stamp ## Compare settings of the convnet, in bench/results/convnet_sweep.json (a quarter of an hour)
+convnet-sweep: $(VENV)/runtime.stamp $(if $(SCHEDULER),$(VENV)/cluster.stamp) ## Compare settings of the convnet, in bench/results/convnet_sweep.json (a quarter of an hour)
 	@$(RUN) python -m bench.sweep --seeds 3 --validation 10000 --out bench/results/convnet_sweep.json \
 	--set convnet.warmup=0,0.15 --set convnet.distortion=0.1,0.15
 
@@ -114,6 +131,8 @@ sbom: $(VENV)/dev.stamp ## Write sbom.cdx.json, all packages of the lock file, a
 lock: $(VENV)/dev.stamp ## Pin the newest versions that pyproject.toml allows
 	@$(RUN) python -m pip install --quiet 'uv>=0.8'
 	@$(RUN) uv pip compile $(LOCK) pyproject.toml -o requirements.lock
+	@$(RUN) uv pip compile $(LOCK) --group s3 -c requirements.lock -o requirements-s3.lock
+	@$(RUN) uv pip compile $(LOCK) --group cluster -c requirements.lock -o requirements-cluster.lock
 	@$(RUN) uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
 	@$(RUN) uv pip compile $(LOCK) --group parquet -c requirements-dev.lock -o requirements-parquet.lock
 LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
@@ -125,7 +144,13 @@ clean: ## Remove the virtual environment and what Git and DVC do not keep
 $(VENV)/runtime.stamp: requirements.lock
 	@$(ENVIRONMENT)
 
-$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/s3.stamp $(VENV)/cluster.stamp
+	@$(ENVIRONMENT)
+
+$(VENV)/s3.stamp: requirements-s3.lock $(VENV)/runtime.stamp
+	@$(ENVIRONMENT)
+
+$(VENV)/cluster.stamp: requirements-cluster.lock $(VENV)/runtime.stamp
 	@$(ENVIRONMENT)
 
 $(VENV)/arm64/python: requirements.lock digits/verify/arm64.sh | $(VENV)/runtime.stamp

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from bench.study import PARAMS, data_hashes, describe, run_model_stages
-from digits.common.cli import InputError, on_terminal, run
+from bench.points import Data, Where, add_options, compute, where
+from bench.study import PARAMS, data_hashes, describe, run_model_stages, run_stage
+from digits.common.cli import InputError, run
 from digits.common.files import replacing, write_json
 from digits.common.params import set_params, study_params
 
@@ -41,13 +40,29 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
     }
 
 
-def study(seeds: Sequence[int], data: Path) -> dict[str, Any]:
+def one_seed(seed: int, data: Path) -> dict[str, float]:
+    """The same in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        return run_seed(seed, data, Path(folder))
+
+
+def prepare(folder: Path) -> Path:
+    """Load and preprocess as `dvc repro` does, for a worker that has not run it.
+
+    Args:
+        folder: an empty folder to work in.
+    """
+    run_stage("load", {"--params": PARAMS, "--out": folder / "raw"}, "the study's data")
+    run_stage(
+        "preprocess", {"--params": PARAMS, "--raw": folder / "raw", "--out": folder / "prepared"}, "the study's data"
+    )
+    return folder
+
+
+def study(seeds: Sequence[int], data: Path, where: Where) -> dict[str, Any]:
     """Run every seed and describe what came out."""
     valid_for = {"params": study_params(PARAMS), "data": data_hashes()}  # first: it can fail
-    runs = []
-    for seed in tqdm(seeds, desc="seeds", disable=not on_terminal()):
-        with tempfile.TemporaryDirectory() as folder:
-            runs.append(run_seed(seed, data, Path(folder)))
+    runs = compute(one_seed, [(seed,) for seed in seeds], Data(data, prepare), where, "seeds")
     measured = [name for name in runs[0] if name != "seed"]
     return valid_for | {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
 
@@ -63,10 +78,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
     parser.add_argument("--data", type=Path, required=True, help="the pipeline's folder with raw/ and prepared/")
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    add_options(parser)
     args = parser.parse_args()
     if args.seeds < 2:
         raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
-    result = study(range(args.seeds), args.data)
+    result = study(range(args.seeds), args.data, where(args))
     with replacing(args.out) as (file,):
         write_json(file, result)
     test = result["test_accuracy"]

@@ -7,6 +7,7 @@ The test set is deleted before the first training: no choice can rest on it.
 """
 
 import argparse
+import functools
 import itertools
 import math
 import re
@@ -19,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from bench.points import Data, Where, add_options, compute, where
 from bench.study import PARAMS, data_hashes, describe, run_model_stages, run_stage
-from digits.common.cli import InputError, on_terminal, run
+from digits.common.cli import InputError, run
 from digits.common.files import read_csv, replacing, write_json
 from digits.common.params import parse_value, set_params, study_params
 from digits.model.networks import NETWORKS, Train, read_network
@@ -185,16 +186,14 @@ def validation_accuracy(point: Point, seed: int, data: Path) -> float:
         return float(read_csv(folder / "history.csv")[-1]["val_accuracy"])
 
 
-def sweep(points: Sequence[Point], seeds: int, validation: int) -> dict[str, Any]:
+def sweep(points: Sequence[Point], seeds: int, validation: int, where: Where) -> dict[str, Any]:
     """Train every point with seeds 0, 1, ... and rank them."""
     valid_for = {"params": shared(points[0], validation), "data": data_hashes()}  # first: it can fail
-    runs: list[tuple[Point, list[float]]] = [(point, []) for point in points]
+    steps = [(point, seed) for seed in range(seeds) for point in points]
     with tempfile.TemporaryDirectory() as folder:
-        data = prepare(validation, Path(folder))
-        steps = list(itertools.product(range(seeds), runs))
-        for seed, (point, values) in tqdm(steps, desc="sweep", disable=not on_terminal()):
-            values.append(validation_accuracy(point, seed, data))
-    return valid_for | {"points": rank(runs)}
+        make = functools.partial(prepare, validation)
+        found = compute(validation_accuracy, steps, Data(make(Path(folder)), make), where, "sweep")
+    return valid_for | {"points": rank((point, found[index :: len(points)]) for index, point in enumerate(points))}
 
 
 def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
@@ -229,10 +228,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, required=True, help="runs of each point: seeds 0, 1, 2, ...; at least 2")
     parser.add_argument("--validation", type=int, required=True, help="training images kept back to compare on")
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    add_options(parser)
     args = parser.parse_args()
     if args.seeds < 2:
         raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
-    result = sweep(parse_grid(args.set), args.seeds, args.validation)
+    result = sweep(parse_grid(args.set), args.seeds, args.validation, where(args))
     with replacing(args.out) as (file,):
         write_json(file, result)
     sys.stdout.write("\n".join(lines(result["points"])) + "\n")

@@ -106,3 +106,41 @@ def test_the_report_of_nothing(tmp_path: Path) -> None:
     result = run(str(REPORT), cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("ERROR: expected a branch or commit and a folder. Got 0 arguments.")
+
+
+# The store that machines share
+
+
+SHARING = ROOT / ".github" / "workflows" / "cache.yml"
+
+
+def sharing() -> dict[str, Any]:
+    return dict(yaml.safe_load(SHARING.read_text(encoding="utf-8")))
+
+
+def test_only_the_main_branch_writes_and_with_a_key_of_its_own() -> None:
+    jobs = sharing()["jobs"]
+    assert "\n  push:\n    branches: [main]\n" in SHARING.read_text(encoding="utf-8")
+    assert jobs["write"]["environment"] == "cache-write"
+    assert "github.event_name == 'push'" in jobs["write"]["if"]
+    assert jobs["read"]["environment"] == "cache-read"
+    assert "github.event_name != 'push'" in jobs["read"]["if"]
+    pushes = {name for name, job in jobs.items() for step in job["steps"] if "make push" in step.get("run", "")}
+    assert pushes == {"write"}
+
+
+def test_what_is_written_was_run_there() -> None:
+    """The job that writes reads nothing, and has its key only for the command that needs it."""
+    job = sharing()["jobs"]["write"]
+    commands = [step for step in job["steps"] if "run" in step]
+    assert [step["run"] for step in commands] == ["make repro REMOTE=", "make push"]
+    assert "env" not in commands[0]
+    assert "secrets" not in str(job["env"])
+
+
+def test_the_workflow_of_the_store_may_read_and_nothing_else() -> None:
+    assert sharing()["permissions"] == {"contents": "read"}
+    steps = [step for job in sharing()["jobs"].values() for step in job["steps"]]
+    assert not any("${{" in step.get("run", "") for step in steps)
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]) for step in steps if "uses" in step)
+    assert all("CACHE_REMOTE" in job["if"] for job in sharing()["jobs"].values())  # a repository without one skips it

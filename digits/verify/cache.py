@@ -15,6 +15,7 @@ from typing import Any
 from dvc.utils import dict_sha256
 from ruamel.yaml import YAML
 
+from digits.common.bounds import require_small_yaml
 from digits.common.files import file_hash, replacing
 from digits.common.inputs import identity
 from digits.verify.git import AbsentError, git
@@ -70,14 +71,32 @@ def names(entry: dict[str, Any]) -> tuple[str, str]:
     return dict_sha256(inputs, exclude=["size", "nfiles"]), dict_sha256(entry, exclude=["size", "nfiles"])
 
 
+def read_entry(text: str, folder: str, name: str) -> dict[str, Any] | None:
+    """What a record of the run cache says. None: it is damaged, or not the record of this folder and name.
+
+    The name of the folder holds the command, the inputs and the paths of the outputs: a record that passes leads to
+    no other path than those of the stage that looks for it.
+    """
+    try:
+        require_small_yaml(text)
+        entry: dict[str, Any] = YAML(typ="safe").load(text)
+        return entry if names(entry) == (folder, name) else None
+    except Exception:  # the reader raises many kinds
+        return None
+
+
+def digests(entry: dict[str, Any]) -> list[str]:
+    """The hashes of the outputs that a record of the run cache names."""
+    return [out["md5"] for out in entry["outs"] if "md5" in out]
+
+
 def recorded(path: Path) -> list[str] | None:
     """The hashes of the outputs that a record of the run cache names. None: it is damaged, or no record at all."""
     try:
-        entry = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-        good = names(entry) == (path.parent.name, path.name)
-        return [out["md5"] for out in entry["outs"] if "md5" in out] if good else None
-    except Exception:  # the reader raises many kinds
+        entry = read_entry(path.read_text(encoding="utf-8"), path.parent.name, path.name)
+    except (OSError, ValueError):
         return None
+    return None if entry is None else digests(entry)
 
 
 class Cache:
@@ -99,12 +118,21 @@ class Cache:
         """A good object, if there is one."""
         return next((place for place in self.places(digest) if self.is_good(place, digest)), None)
 
+    def parts(self, digest: str) -> list[str]:
+        """The hashes of the files in a folder, of which there is a good object; of a file, none."""
+        place = self.object(digest) if digest.endswith(".dir") else None
+        return [part["md5"] for part in json.loads(place.read_bytes())] if place else []
+
+    def record(self, folder: str, name: str) -> Path:
+        """Where the record of a run lies."""
+        return self.folder / "runs" / folder[:2] / folder / name
+
     def drop_records(self) -> int:
         """Remove the records of runs that are not what their names say. Gives their number.
 
         DVC stops at a folder for records that holds none, so that these are removed too.
         """
-        bad = [path for path in self._records() if self.memory.of(path, recorded) is None]
+        bad = [path for path in self.records() if self.memory.of(path, recorded) is None]
         for path in bad:
             path.unlink()
         empty = [folder for folder in self.folder.glob("runs/*/*") if folder.is_dir() and not any(folder.iterdir())]
@@ -114,8 +142,7 @@ class Cache:
 
     def drop_record(self, entry: dict[str, Any]) -> None:
         """Remove the record of one run."""
-        folder, name = names(entry)
-        path = self.folder / "runs" / folder[:2] / folder / name
+        path = self.record(*names(entry))
         path.unlink(missing_ok=True)
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
@@ -130,16 +157,15 @@ class Cache:
                     bad.append(digest)
         return bad
 
-    def _records(self) -> list[Path]:
+    def records(self) -> list[Path]:
+        """The records of runs, good or not."""
         return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
 
     def _named(self, lock: Lock) -> list[str]:
-        digests = [file.md5 for file in lock.files().values() if file.md5]
-        for path in self._records():
-            digests += self.memory.of(path, recorded) or []
-        folders = [place for digest in digests if digest.endswith(".dir") and (place := self.object(digest))]
-        digests += [part["md5"] for place in folders for part in json.loads(place.read_bytes())]
-        return list(dict.fromkeys(digests))
+        named = [file.md5 for file in lock.files().values() if file.md5]
+        for path in self.records():
+            named += self.memory.of(path, recorded) or []
+        return list(dict.fromkeys([*named, *(part for digest in named for part in self.parts(digest))]))
 
     def fill(self, outputs: Iterable[File]) -> None:
         """Put outputs that the cache lacks back into it, from the work tree."""

@@ -92,10 +92,11 @@ class Hashes:
             if isinstance(item, ParamsDependency):
                 item.hash_info = item.get_hash()
             elif _is_here(item):
-                item.meta, item.hash_info = self._hash(item)
+                item.meta, item.hash_info = self.of(item)
         return Stage.model_validate(to_single_stage_lockfile(stage))
 
-    def _hash(self, item: Any) -> tuple[Any, Any]:
+    def of(self, item: Any) -> tuple[Any, Any]:
+        """Size and hash of a file or folder that is here."""
         if item.fs_path not in self.known:
             _, meta, content = build(
                 self._store, item.fs_path, item.fs, item.hash_name, ignore=item.dvcignore, dry_run=True

@@ -11,6 +11,7 @@ import pytest
 
 from bench import convnet, figures, seeds, speed, sweep
 from bench.convnet import EXAMPLE
+from bench.points import Where
 from bench.study import ARRAYS, data_hashes
 from digits.common.cli import InputError
 from digits.common.files import file_hash
@@ -130,7 +131,7 @@ def test_one_seed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_study_over_seeds_is_described_with_its_runs(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
     monkeypatch.setattr(seeds, "run_seed", made_up_seed)
-    found = seeds.study(range(3), project / "data")
+    found = seeds.study(range(3), project / "data", Where())
     assert [run["seed"] for run in found["runs"]] == [0, 1, 2]
     for name in ("test_accuracy", "train_accuracy", "last_epoch_accuracy", "gap"):
         assert found[name] == pytest.approx({"mean": 0.6, "std": 0.1, "n": 3, "min": 0.5, "max": 0.7})

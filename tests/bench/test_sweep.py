@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from bench import sweep
 from bench.study import run_model_stages
@@ -33,7 +33,8 @@ from bench.sweep import (
 from digits.common.cli import InputError
 from digits.common.files import file_hash
 from digits.common.params import read_document, set_params
-from tests.support.project import Arrays, commit, environment, make_project, recipe_params, run_ok, stages_run
+from tests.support.project import AT_ROOT, Arrays, commit, make_project, recipe_params, run, run_ok, stages_run
+from tests.support.refusal import one_line
 
 GOOD = [0.981, 0.979, 0.980, 0.982, 0.978]
 LIKE_IT = [0.980, 0.978, 0.981, 0.979, 0.9785]
@@ -255,6 +256,14 @@ def test_a_sweep_ranks_by_the_pipelines_validation_score(
     assert "test" not in printed + points
     committed = json.loads((project / "metrics" / "scores.json").read_text())
     assert result["points"][0]["runs"][0] == committed["validation"]["accuracy"]  # the same seed, 0
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", local_directory=str(tmp_path / "dask")
+    ) as cluster:
+        for where in (["--jobs", "2"], ["--scheduler", cluster.scheduler_address]):
+            elsewhere = tmp_path / "elsewhere.json"
+            monkeypatch.setattr(sys, "argv", ["sweep", *options[:-1], str(elsewhere), *where])
+            sweep.main()
+            assert elsewhere.read_bytes() == out.read_bytes()
     (tmp_path / "data").mkdir()
     data = prepare(100, tmp_path / "data")
     labels = data / "prepared" / "validation_labels.npy"
@@ -320,17 +329,10 @@ def test_dvc_experiments_in_a_clean_clone(experiments: Path) -> None:
     assert "val_accuracy: " in output  # the progress of training is seen
     run_ok("git", "checkout", "--quiet", ".", cwd=clone)
     run_ok("dvc", "exp", "run", "--queue", "-S", "dense.units=24,32", cwd=clone)
-    # Not captured: the workers keep the pipe open, and to read it to its end is to wait for theirs.
-    subprocess.run(
-        ["dvc", "queue", "start", "--jobs", "2"],
-        cwd=clone,
-        env=environment(),
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    assert "queue: all experiments succeeded" in run_ok(
+        sys.executable, "-m", "bench.queued", "--jobs", "2", cwd=clone, env=AT_ROOT
     )
-    assert wait(lambda: workers(clone), 20)
-    assert wait(lambda: finished(clone), 60)
+    assert finished(clone)
     found = shown(clone)
     assert sorted(experiment["units"] for experiment in found.values()) == [16, 24, 32]
     assert run_ok("git", "status", "--porcelain", cwd=clone) == ""  # the queue works elsewhere
@@ -342,5 +344,12 @@ def test_dvc_experiments_in_a_clean_clone(experiments: Path) -> None:
     assert "units: 24" in (clone / "params.yaml").read_text()
     assert json.loads((clone / "metrics" / "scores.json").read_text()) == found[queued]["scores"]
     assert stages_run(run_ok("dvc", "repro", cwd=clone)) == []  # the experiment is the result of these parameters
+    run_ok("dvc", "exp", "run", "--queue", "--name", "wrong", "-S", "dense.learning_rate=-1.0", cwd=clone)
+    result = run(sys.executable, "-m", "bench.queued", cwd=clone, env=AT_ROOT)
+    assert result.returncode == 1
+    assert "experiment wrong: expected success. Got parameter 'dense.learning_rate'" in one_line(result.stderr[:-1])
+    assert run(sys.executable, "-m", "bench.queued", cwd=clone, env=AT_ROOT).stderr.startswith(
+        "ERROR: the queue: expected experiments. Got none. "
+    )
     run_ok("dvc", "queue", "stop", "--kill", cwd=clone)
     assert wait(lambda: not workers(clone), 30)

@@ -100,7 +100,8 @@ def bare(tmp_path: Path) -> Path:
         else:
             shutil.copy(ROOT / name, target)
     other = "elsewhere==1.0 ; sys_platform == 'nowhere' \\\n    --hash=sha256:" + 64 * "0" + "\n"
-    (project / "requirements.lock").write_text(wheel(project / "wheels", "tiny") + other, encoding="utf-8")
+    for name in ("requirements.lock", "requirements-s3.lock", "requirements-cluster.lock"):
+        (project / name).write_text(wheel(project / "wheels", "tiny") + other, encoding="utf-8")
     (project / "requirements-dev.lock").write_text(wheel(project / "wheels", "small"), encoding="utf-8")
     run_ok("git", "init", "--quiet", cwd=project)
     return project

@@ -1,0 +1,167 @@
+"""Where points are computed makes no difference: one process, several at a time, the workers of a Dask cluster."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed
+import pytest
+
+from bench import points, sweep
+from bench.points import Data, Where, compute
+from digits.common.cli import InputError
+from tests.support.project import recipe_params
+
+
+def square(number: int, folder: Path) -> dict[str, Any]:
+    """A point: it reads the data."""
+    return {"number": number, "square": number**2, "data": (folder / "prepared" / "data.txt").read_text()}
+
+
+def make(folder: Path) -> Path:
+    """The data of the toy study."""
+    (folder / "prepared").mkdir()
+    (folder / "prepared" / "data.txt").write_text("data")
+    return folder
+
+
+def make_other(folder: Path) -> Path:
+    """Data that differs from machine to machine."""
+    make(folder)
+    (folder / "prepared" / "data.txt").write_text(str(os.getpid()))
+    return folder
+
+
+def fail(number: int, _: Path) -> int:
+    """A point that cannot be computed."""
+    raise InputError(f"point {number}", expected="luck", received="none", hint="Try another.")
+
+
+def die_once(number: int, trace: str, _: Path) -> int:
+    """A point whose worker is killed the first time."""
+    path = Path(trace)
+    if number == 2 and not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die(_: Path) -> int:
+    """A point that no worker survives."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with what a point depends on, and the working directory."""
+    path = tmp_path_factory.mktemp("project")
+    recipe_params(path)
+    (path / "requirements.lock").write_text("numpy==1\n")
+    for room in ("bench", "digits", "stages"):
+        (path / room).mkdir()
+        (path / room / "code.py").touch()
+    before = Path.cwd()
+    os.chdir(path)
+    yield path
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def cluster(project: Path) -> Iterator[str]:
+    """The address of a scheduler with two workers, each a process, started in the project."""
+    local = str(project / "dask")
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", local_directory=local
+        ) as found,
+    ):
+        yield found.scheduler_address
+
+
+@pytest.fixture
+def data(project: Path, tmp_path: Path) -> Data:
+    assert Path.cwd() == project
+    return Data(make(tmp_path), make)
+
+
+def test_the_results_are_the_same_and_in_order(data: Data, cluster: str) -> None:
+    numbers = [(number,) for number in range(7)]
+    found = [
+        compute(square, numbers, data, where, "squares") for where in (Where(), Where(jobs=2), Where(scheduler=cluster))
+    ]
+    assert found[0] == [{"number": number, "square": number**2, "data": "data"} for number in range(7)]
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_killed_worker_loses_its_point_to_another(data: Data, cluster: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    steps = [(number, str(trace)) for number in range(5)]
+    assert compute(die_once, steps, data, Where(scheduler=cluster), "deaths") == [0, 1, 2, 3, 4]
+    assert trace.exists()
+
+
+def test_a_point_that_kills_every_worker_ends_the_study(data: Data, cluster: str) -> None:
+    with pytest.raises(InputError, match=r"the workers: expected to stay alive\. Got KilledWorker"):
+        compute(die, [()], data, Where(scheduler=cluster), "deaths")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_point_that_fails_is_one_line(data: Data, cluster: str, elsewhere: bool) -> None:
+    where = Where(scheduler=cluster) if elsewhere else Where(jobs=2)
+    with pytest.raises(InputError, match=r"point 1: expected luck\. Got none\. Try another\."):
+        compute(fail, [(1,)], data, where, "failures")
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "requirements.lock", "digits/code.py"])
+def test_a_worker_with_other_code_refuses(data: Data, cluster: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    theirs = points.code() | {name: "0" * 64}
+    monkeypatch.setattr(points, "code", lambda: theirs)
+    with pytest.raises(InputError, match=f"{name} on a worker: expected this code. Got another file"):
+        compute(square, [(1,)], data, Where(scheduler=cluster), "squares")
+
+
+def test_a_worker_with_other_data_refuses(data: Data, cluster: str) -> None:
+    other = data._replace(make=make_other)
+    (data.folder / "prepared" / "data.txt").write_text("another")
+    with pytest.raises(InputError, match=r"data\.txt on a worker: expected this data\. Got another file"):
+        compute(square, [(1,)], other, Where(scheduler=cluster), "squares")
+
+
+def test_no_scheduler_is_one_line(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(points, "DEADLINE", 1)
+    with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: expected a Dask scheduler\. Got "):
+        compute(square, [(1,)], data, Where(scheduler="tcp://127.0.0.1:9"), "squares")
+    with pytest.raises(InputError, match=r"expected a Dask scheduler\. Got "):
+        compute(square, [(1,)], data, Where(scheduler="nonsense://a"), "squares")
+
+
+def test_no_worker_is_one_line(data: Data, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(points, "FIRST_WORKER", 1)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0", local_directory=str(project / "dask")) as empty,
+        pytest.raises(InputError, match=r"a worker within 1 s\. Got none\. Start a scheduler and workers"),
+    ):
+        compute(square, [(1,)], data, Where(scheduler=empty.scheduler_address), "squares")
+
+
+@pytest.mark.usefixtures("project")
+def test_no_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--set", "dense.units=8", "--seeds", "2", "--validation", "100", "--out", "x.json", "--jobs", "0"]
+    monkeypatch.setattr(sys, "argv", ["sweep", *options])
+    with pytest.raises(InputError, match=r"--jobs: expected at least 1\. Got 0\."):
+        sweep.main()
+
+
+def test_the_worker_is_a_program_of_the_package() -> None:
+    from importlib.util import find_spec
+
+    assert find_spec("distributed.cli.dask_worker")
+    assert find_spec("distributed.cli.dask_scheduler")
+    assert shutil.which("dask")

@@ -1,0 +1,135 @@
+"""A project that a team shares through a store, and clones of it: each has an empty cache."""
+
+import contextlib
+import logging
+import os
+import shutil
+import warnings
+from pathlib import Path
+from unittest import mock
+
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+from digits.verify.audit import main as audit_main
+from digits.verify.cache import names
+from digits.verify.share import main as share_main
+from tests.support.project import environment, run_ok, stages_run
+from tests.support.s3 import S3
+from tests.support.verifying import Result, rebuild, run_main, write_toy
+
+#: The outputs of the toy.
+RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
+
+#: Seconds to wait for a first answer where it is to come: a loaded machine is no fault.
+PATIENCE = ("--patience", "60")
+
+
+def write_team(path: Path, remote: str, endpoint: str) -> Path:
+    """The toy with a parameter and a remote `team`, run and committed."""
+    write_toy(path)
+    graph = (path / "dvc.yaml").read_text(encoding="utf-8")
+    graph = graph.replace("deps: [raw, train.py]", "deps: [raw, train.py]\n    params: [train.shift]")
+    (path / "dvc.yaml").write_text(graph, encoding="utf-8")
+    (path / "params.yaml").write_text("train:\n  shift: 0.0\n", encoding="utf-8")
+    program = (path / "train.py").read_text(encoding="utf-8")
+    shift = 'float(open("params.yaml").read().split()[-1])'
+    program = program.replace('float(os.environ.get("SHIFT", 0))', f'{shift} + float(os.environ.get("SHIFT", 0))')
+    (path / "train.py").write_text(program, encoding="utf-8")
+    run_ok("dvc", "remote", "add", "--default", "team", remote, cwd=path)
+    run_ok("dvc", "remote", "modify", "team", "endpointurl", endpoint, cwd=path)
+    rebuild(path)
+    return path
+
+
+def clone(project: Path, path: Path) -> Path:
+    """A colleague's clone of the last commit."""
+    run_ok("git", "clone", "--quiet", str(project), str(path), cwd=path.parent)
+    return path
+
+
+def set_shift(project: Path, value: float) -> None:
+    (project / "params.yaml").write_text(f"train:\n  shift: {value}\n", encoding="utf-8")
+
+
+def fetch(project: Path, s3: S3, *options: str, remote: str = "team") -> str:
+    """What `share fetch` says; it must succeed."""
+    s3.look_again()
+    result = run_main(share_main, project, "fetch", "--remote", remote, *(options or PATIENCE), env=s3.env)
+    assert (result.status, result.errors) == (0, ""), result
+    return result.output
+
+
+def push(project: Path, s3: S3) -> str:
+    """What `share push` says; it must succeed."""
+    s3.look_again()
+    result = run_main(share_main, project, "push", "--remote", "team", env=s3.env)
+    assert (result.status, result.errors) == (0, ""), result
+    return result.output
+
+
+def audit(project: Path, s3: S3, *options: str) -> Result:
+    """What the audit says."""
+    s3.look_again()
+    return run_main(audit_main, project, "--remote", "team", *options, env=s3.env)
+
+
+def executed(project: Path) -> list[str]:
+    """The stages that `dvc repro` executes, in this process: the start of DVC takes longer than all that it does."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("dvc.stage.run")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with (
+            contextlib.chdir(project),
+            mock.patch.dict(os.environ, environment(), clear=True),
+            warnings.catch_warnings(action="ignore", category=DeprecationWarning),  # of DVC about its own packages
+            Repo() as repo,
+        ):
+            repo.reproduce()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    return stages_run("\n".join(lines))
+
+
+def results(project: Path) -> dict[str, bytes]:
+    return {name: (project / name).read_bytes() for name in RESULTS}
+
+
+def objects(s3: S3) -> list[Path]:
+    """The objects in the store, as files of the server."""
+    return sorted(path for path in (s3.folder / "team" / "digits" / "files").rglob("*") if path.is_file())
+
+
+def records(s3: S3) -> list[Path]:
+    """The records of runs in the store."""
+    return sorted(path for path in (s3.folder / "team" / "digits" / "runs").rglob("*") if path.is_file())
+
+
+def empty(s3: S3) -> None:
+    """Remove all that is in the store."""
+    shutil.rmtree(s3.folder / "team")
+    (s3.folder / "team").mkdir()
+    s3.look_again()
+
+
+def record_of(s3: S3, *texts: str) -> Path:
+    """The record in the store that holds these texts."""
+    (found,) = (path for path in records(s3) if all(text in path.read_text(encoding="utf-8") for text in texts))
+    return found
+
+
+def write_record(record: Path, old: str, new: str) -> Path:
+    """Write a record with another text in it, where and by the name that DVC would look for it then."""
+    text = record.read_text(encoding="utf-8")
+    assert old in text
+    folder, name = names(YAML(typ="safe").load(text.replace(old, new)))
+    path = record.parents[2] / folder[:2] / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path

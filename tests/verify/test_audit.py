@@ -1,0 +1,114 @@
+"""The audit of a store: a record that lies is named, an honest one passes, and no command of a record is run."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.support.project import run_ok
+from tests.support.s3 import S3, serve_s3
+from tests.support.team import (
+    audit,
+    clone,
+    empty,
+    executed,
+    push,
+    record_of,
+    records,
+    set_shift,
+    write_record,
+    write_team,
+)
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with serve_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Path:
+    """The project, as it is committed; another setting was run as well, and all is in the store."""
+    path = write_team(tmp_path_factory.mktemp("team") / "project", "s3://team/digits", s3.address)
+    set_shift(path, 1.5)
+    executed(path)
+    run_ok("git", "checkout", "--quiet", ".", cwd=path)
+    return path
+
+
+@pytest.fixture
+def project(committed: Path, s3: S3) -> Path:
+    """The project, and a store that has all that was run."""
+    empty(s3)
+    push(committed, s3)
+    return committed
+
+
+def test_honest_records_come_out(project: Path, s3: S3) -> None:
+    """But not that of an earlier commit, whose train had no parameter."""
+    assert len(records(s3)) == 6
+    result = audit(project, s3, "--sample", "10")
+    assert (result.status, result.errors) == (0, "")
+    assert result.output == "audit: 5 records came out as the store has them\n"
+
+
+def poison(s3: S3, stage: str) -> Path:
+    """Have the record of a stage name another result, which the store has: that of another setting."""
+    honest, other = record_of(s3, stage, "shift: 0.0"), record_of(s3, stage, "shift: 1.5")
+    results = [YAML(typ="safe").load(path.read_text())["outs"][0]["md5"] for path in (honest, other)]
+    return write_record(honest, *results)
+
+
+def test_a_record_that_lies_is_named_and_removed(project: Path, s3: S3) -> None:
+    """The honest one beside it is not. (rclone takes a minute to remove the last file of a folder: so it stays.)"""
+    lie = poison(s3, "cmd: python train.py")
+    result = audit(project, s3, "--sample", "10")
+    assert result.status == 1
+    assert result.output == "audit: 5 records came out as the store has them\n"
+    (line,) = result.errors.splitlines()
+    assert line.startswith(f"ERROR: record {lie.name}: model.npy: expected md5 ")
+    command = line.split("`")[1].split()
+    assert command[:3] == ["python", "-m", "digits.verify.audit"]
+    assert audit(project, s3, *command[5:]).errors.endswith(" It was removed.\n")
+    assert lie not in records(s3)
+    assert len(records(s3)) == 6
+
+
+def test_a_damaged_record_is_named(project: Path, s3: S3) -> None:
+    path = record_of(s3, "shift: 0.0")
+    path.write_text(path.read_text()[:-20])
+    assert f"ERROR: record {path.name}: expected what its name says. Got a damaged record." in (
+        audit(project, s3, "--sample", "10").errors
+    )
+
+
+def test_no_command_of_a_record_is_run(project: Path, s3: S3, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    path = record_of(s3, "shift: 0.0")
+    for record in records(s3):
+        if record != path:
+            record.unlink()
+    hostile = write_record(path, "python train.py", f"touch {trace}; python train.py")
+    path.unlink()
+    result = audit(project, s3, "--sample", "10")
+    assert hostile in records(s3)
+    assert not trace.exists()
+    assert "expected a record of this commit. Got none." in result.errors
+
+
+def test_a_record_whose_inputs_are_gone_is_left_out(project: Path, s3: S3) -> None:
+    for path in (s3.folder / "team" / "digits" / "files").rglob("*.dir"):
+        path.unlink()
+    assert audit(project, s3, "--sample", "10").output == "audit: 3 records came out as the store has them\n"
+
+
+def test_a_sample_is_so_many(project: Path, s3: S3, tmp_path: Path) -> None:
+    """In a clone without a cache, too."""
+    other = clone(project, tmp_path / "clone")
+    assert audit(other, s3, "--sample", "2").output == "audit: 2 records came out as the store has them\n"
+    assert "--sample: expected at least 1. Got 0." in audit(other, s3, "--sample", "0").errors
+    shutil.rmtree(s3.folder / "team" / "digits")
+    assert "expected a record of this commit. Got none." in audit(other, s3).errors
