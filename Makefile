@@ -132,8 +132,8 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions that pyproject.toml allows
 	@$(RUN) python -m pip install --quiet 'uv>=0.8'
 	@$(RUN) uv pip compile $(LOCK) pyproject.toml -o requirements.lock
 	@$(RUN) uv pip compile $(LOCK) --group s3 -c requirements.lock -o requirements-s3.lock
-	@$(RUN) uv pip compile $(LOCK) --group cluster -c requirements.lock -o requirements-cluster.lock
-	@$(RUN) uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+	@$(RUN) uv pip compile $(LOCK) --group cluster -c requirements.lock -c requirements-s3.lock -o requirements-cluster.lock
+	@$(RUN) uv pip compile $(LOCK) --group dev -c requirements.lock -c requirements-s3.lock -c requirements-cluster.lock -o requirements-dev.lock
 	@$(RUN) uv pip compile $(LOCK) --group parquet -c requirements-dev.lock -o requirements-parquet.lock
 LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate

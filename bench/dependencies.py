@@ -26,6 +26,9 @@ been audited yet.
 
 """
 
+#: The groups in pyproject.toml that have a lock file of their own, by what they are for.
+OPTIONAL = {"parquet": "Parquet", "s3": "a shared store", "cluster": "sweeps on a cluster"}
+
 
 def licences(names: list[str]) -> Iterator[tuple[str, str]]:
     """The packages and their licences, as each package itself says.
@@ -55,8 +58,8 @@ def page(pyproject: Path) -> str:
     """The text of docs/dependencies.md."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))
     developing = [line for line in project["dependency-groups"]["dev"] if isinstance(line, str)]  # else another group
-    optional = project["dependency-groups"]["parquet"]
-    groups = {"runtime": project["project"]["dependencies"], "Parquet": optional, "development": developing}
+    optional = {of: project["dependency-groups"][group] for group, of in OPTIONAL.items()}
+    groups = {"runtime": project["project"]["dependencies"], **optional, "development": developing}
     rows = [
         [f"`{name}`", group, found]
         for group, lines in groups.items()

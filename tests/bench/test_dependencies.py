@@ -4,7 +4,7 @@ from email.message import Message
 
 import pytest
 
-from bench.dependencies import licence, licences, page
+from bench.dependencies import OPTIONAL, licence, licences, page
 from digits.common.cli import InputError
 from tests.support.project import ROOT
 
@@ -41,3 +41,13 @@ def test_the_page_names_every_direct_dependency() -> None:
     text = page(ROOT / "pyproject.toml")
     assert "| `tensorflow` | runtime | Apache" in text
     assert "| `pytest` | development | MIT |" in text
+    assert "| `dvc-s3` | a shared store | Apache-2.0 |" in text
+
+
+def test_the_committed_page_names_them_all() -> None:
+    assert (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8") == page(ROOT / "pyproject.toml")
+
+
+def test_every_lock_belongs_to_a_group() -> None:
+    groups = {path.stem.removeprefix("requirements-") for path in ROOT.glob("requirements-*.lock")}
+    assert groups == {*OPTIONAL, "dev"}

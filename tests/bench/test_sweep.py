@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster, WorkerPlugin
 
 from bench import sweep
 from bench.study import run_model_stages
@@ -236,6 +236,19 @@ def _with_model(project: Path, work: Path) -> Path:
     return work
 
 
+class Kill(WorkerPlugin):
+    """Kills the first worker that begins a second point."""
+
+    def __init__(self, trace: str) -> None:
+        self.trace, self.begun = Path(trace), 0
+
+    def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
+        self.begun += finish == "executing"
+        if self.begun == 2 and not self.trace.exists():
+            self.trace.write_text(str(key))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_a_sweep_ranks_by_the_pipelines_validation_score(
     monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -259,11 +272,14 @@ def test_a_sweep_ranks_by_the_pipelines_validation_score(
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", local_directory=str(tmp_path / "dask")
     ) as cluster:
+        with Client(cluster) as client:
+            client.register_plugin(Kill(str(tmp_path / "killed")))
         for where in (["--jobs", "2"], ["--scheduler", cluster.scheduler_address]):
             elsewhere = tmp_path / "elsewhere.json"
             monkeypatch.setattr(sys, "argv", ["sweep", *options[:-1], str(elsewhere), *where])
             sweep.main()
             assert elsewhere.read_bytes() == out.read_bytes()
+    assert (tmp_path / "killed").exists()
     (tmp_path / "data").mkdir()
     data = prepare(100, tmp_path / "data")
     labels = data / "prepared" / "validation_labels.npy"

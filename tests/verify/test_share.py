@@ -239,7 +239,7 @@ def test_the_answer_is_awaited_so_long_and_no_longer(first: Path, silent: str) -
         start = time.monotonic()
         with pytest.raises(StoreError, match=r"no answer in 0\.5 s"):
             store.ask(0.5)
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 30
 
 
 # Keys
