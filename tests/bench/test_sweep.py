@@ -242,8 +242,8 @@ class Kill(WorkerPlugin):
     def __init__(self, trace: str) -> None:
         self.trace, self.begun = Path(trace), 0
 
-    def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
-        self.begun += finish == "executing"
+    def transition(self, key: Any, *states: Any, **_: Any) -> None:
+        self.begun += states[-1] == "executing"
         if self.begun == 2 and not self.trace.exists():
             self.trace.write_text(str(key))
             os.kill(os.getpid(), signal.SIGKILL)
