@@ -49,7 +49,7 @@ def test_every_command_of_the_page(
     assert "artifacts:\n  digits:\n    path: data/model.keras\n" in graph
     run_ok("git", "add", "--all", cwd=first)
     run_ok("git", "commit", "--quiet", "-m", "all", cwd=first)
-    run_ok("git", "init", "--quiet", "--bare", str(origin), cwd=tmp_path)
+    run_ok("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(origin), cwd=tmp_path)
     run_ok("git", "remote", "add", "origin", str(origin), cwd=first)
 
     def do(block: str, folder: Path) -> str:
@@ -58,13 +58,12 @@ def test_every_command_of_the_page(
         )
 
     do(once + keys, first)
-    run_ok("git", "push", "--quiet", "origin", "HEAD:main", cwd=first)
     assert run_ok("git", "status", "--porcelain", cwd=first) == ""  # no key is in Git
     said = do(daily, first)
     assert re.search(r"store: \d+ objects and \d records of runs added", said)
     do(release, first)
     second, guest = tmp_path / "second", tmp_path / "guest"
-    run_ok("git", "clone", "--quiet", "--branch", "main", str(origin), str(second), cwd=tmp_path)
+    run_ok("git", "clone", "--quiet", str(origin), str(second), cwd=tmp_path)
     do(keys, second)
     said = do(daily.splitlines()[0], second)
     assert stages_run(said) == []
@@ -74,7 +73,7 @@ def test_every_command_of_the_page(
     guest.mkdir()
     for line in commands(elsewhere, s3, origin):
         run_ok("sh", "-c", line, cwd=guest, env=s3.env)
-    assert (guest / "data" / "model.keras").read_bytes() == (guest / "model.keras").read_bytes() == model
+    assert (guest / "model.keras").read_bytes() == (guest / "digits.keras").read_bytes() == model
     lines = commands(audit, s3, origin)
     assert "records came out as the store has them" in run_ok("sh", "-c", lines[0], cwd=second, env=s3.env)
     assert run("sh", "-c", lines[0].replace("team", "nobody"), cwd=second, env=s3.env).returncode != 0
