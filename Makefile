@@ -14,7 +14,7 @@ export AGAINST REMOTE SCHEDULER
 
 .DEFAULT_GOAL := help
 .PHONY: arm64 help parquet setup repro push audit queue worker doctor test check figures verify seeds processors convnet convnet-sweep bench tables card \
-	export lock clean demo gate report sweep typical-seed faults sbom pictures $(VENV)/runtime.stamp $(VENV)/dev.stamp $(VENV)/s3.stamp $(VENV)/cluster.stamp
+	export lock clean demo gate report sweep typical-seed faults sbom pictures workers $(VENV)/runtime.stamp $(VENV)/dev.stamp $(VENV)/s3.stamp $(VENV)/cluster.stamp
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,10 @@ arm64: $(VENV)/arm64/python ## Unpack an arm64 Python with the packages of the l
 processors: $(VENV)/runtime.stamp $(VENV)/arm64/python ## Train a sample on other processors, in bench/results/processors.json
 	@$(RUN) python -m digits.verify.processors --out bench/results/processors.json
 
+workers: repro ## Train on 1, 2 and 4 workers of this machine, in bench/results/workers.json (five minutes)
+	@$(RUN) python -m bench.workers --workers 1 2 4 --set train.shards=4 dense.epochs=1 --larger dense.units=2048 dense.batch_size=512 \
+	--data data --out bench/results/workers.json
+
 bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results (ten minutes, machine idle)
 	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
 
@@ -139,7 +143,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewe
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
 clean: ## Remove the virtual environment and what Git and DVC do not keep
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dvc_plots report.html
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dvc_plots report.html data/.model.keras.checkpoint
 
 $(VENV)/runtime.stamp: requirements.lock
 	@$(ENVIRONMENT)

@@ -45,6 +45,7 @@ def figures() -> list[Figure]:
         Figure("bench/results/convnet.json", "make convnet", _convnet),
         Figure("bench/results/convnet_sweep.json", "make convnet-sweep", lambda: _sweep("convnet_sweep.json")),
         Figure("bench/results/processors.json", "make processors", _processors),
+        Figure("bench/results/workers.json", "make workers", lambda: _study("workers.json", "dense")),
         Figure("bench/results/speed.json", "make bench", _speed),
         Figure("bench/results/pictures.json", "make pictures", lambda: _study("pictures.json")),
         Figure("params.yaml, train.seed: a typical run", "make typical-seed", _seed),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import scaling
 from bench.convnet import EXAMPLE
 from digits.apps.summary import summarize
 from digits.common.cli import InputError, run
@@ -73,6 +74,16 @@ WORDS = {
     "limits": "The limits of `unsure`, where they were chosen: of {validation[pictures]} validation images, "
     "{validation[unsure]} unsure and {validation[sure_and_wrong]} sure and wrong; of {shapes[pictures]} shapes that "
     "are no digits, {shapes[sure_and_wrong]} sure.",
+    "workers": "network, one epoch | workers | seconds | exchanged between them | SHA-256 of the model",
+    "units": "{units} units, batches of {batch_size}, {shards} shards",
+    "scaling_images": "images | arrays, cached too | load | preprocess | hash | train `dense`, one epoch | `convnet`",
+    "rates": "An image takes {load:.1f} µs to load, {preprocess:.1f} to preprocess, {hash:.1f} to hash, {dense:.1f} to "
+    "train on with `dense`, {convnet:.0f} with `convnet`.",
+    "scaling_workers": "workers | exchange, `dense` | in a hierarchy | epoch, `dense` | `convnet` | quicker than one",
+    "assumed": "Simulated with {workers} workers in a machine, {outside:.1f} GB/s into and out of it, {inside:.0f} "
+    "inside, {latency:.0f} µs a message. Weights: {dense:,} and {convnet:,}.",
+    "loopback": "Measured: {workers} workers on one machine exchanged {gigabytes:.1f} GB, and took {seconds:.0f} s "
+    "more than one, which is {rate}.",
     "machine": "Measured on: {cpu}, {cores} cores, {vector}, Python {python}.",
 }
 
@@ -272,6 +283,79 @@ def faults(root: Path, words: dict[str, str]) -> str:
     return "\n\n".join(parts)
 
 
+def workers(root: Path, words: dict[str, str]) -> str:
+    """The model that several workers train, and what they need for it."""
+    study = _read(root / "bench" / "results" / "workers.json")
+    rows = []
+    for found in study["runs"]:
+        params = study["params"]["train"] | study["params"]["dense"]
+        values = params | {name.partition(".")[2]: value for name, value in found["values"].items()}
+        exchanged = f"{found['exchanged'] / 1e9:.1f} GB" if found["exchanged"] else ""
+        seconds, sha256 = f"{found['seconds']:.0f} s", f"`{found['sha256'][:16]}…`"
+        rows.append([words["units"].format(**values), str(found["workers"]), seconds, exchanged, sha256])
+    return f"{table(words['workers'], rows)}\n\n{words['machine'].format(**study['machine'])}"
+
+
+def scaling_images(root: Path, words: dict[str, str]) -> str:
+    """What one worker would take for more images, in proportion to what it takes for those that were measured."""
+    speed, convnet = (_read(root / "bench" / "results" / name) for name in ("speed.json", "convnet.json"))
+    rates = scaling.rates(speed, convnet)
+    rows = []
+    for power in range(4, 10):
+        size, *times = 10**power * scaling.BYTES, *(_duration(10**power * rate) for rate in rates.values())
+        rows.append([f"10^{power}", _size(size), *times])
+    microseconds = {name: 1e6 * rate for name, rate in rates.items()}
+    lines = words["rates"].format(**microseconds), words["machine"].format(**speed["machine"])
+    return f"{table(words['scaling_images'], rows)}\n\n{' '.join(lines)}"
+
+
+def scaling_workers(root: Path, words: dict[str, str]) -> str:
+    """What workers would take for an epoch of 10^9 images, with the exchange simulated."""
+    results = root / "bench" / "results"
+    speed, convnet, workers = (_read(results / name) for name in ("speed.json", "convnet.json", "workers.json"))
+    rates, weights = scaling.rates(speed, convnet), scaling.weights(speed, convnet)
+    rows = []
+    for count in (1, 2, 8, 64, 1000):
+        exchanges = [find(count, weights["dense"], scaling.LINKS) for find in (scaling.flat, scaling.hierarchical)]
+        alone, epochs = (
+            [
+                scaling.epoch(10**9, number, rates[name], scaling.flat(number, size, scaling.LINKS))
+                for name, size in weights.items()
+            ]
+            for number in (1, count)
+        )
+        quicker = " and ".join(f"{one / many:.3g}" for one, many in zip(alone, epochs, strict=True))
+        rows.append([str(count), *map(_duration, [*exchanges, *epochs]), quicker])
+    links = scaling.LINKS._replace(inside=scaling.LINKS.inside / 1e9, outside=scaling.LINKS.outside / 1e9)
+    assumed = words["assumed"].format(**links._replace(latency=1e6 * links.latency)._asdict(), **weights)
+    found = scaling.loopback(workers["runs"])
+    rate = f"{found['gigabytes'] / found['seconds']:.2f} GB/s" if found["seconds"] > 0 else "nothing"
+    lines = assumed, words["loopback"].format(rate=rate, **found)
+    return f"{table(words['scaling_workers'], rows)}\n\n{' '.join(lines)}"
+
+
+#: Units of time, with the seconds of each, and of bytes.
+TIMES = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6}
+SIZES = {"PB": 1e15, "TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
+
+
+def _duration(seconds: float) -> str:
+    return _in_units(seconds, TIMES)
+
+
+def _size(count: float) -> str:
+    return _in_units(count, SIZES)
+
+
+def _in_units(value: float, units: dict[str, float]) -> str:
+    """A value in the largest unit of which it is at least one, else in the smallest: two digits, or all of a whole."""
+    if not value:
+        return ""
+    unit = next((name for name, size in units.items() if value >= size), [*units][-1])
+    number = value / units[unit]
+    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
+
+
 def summary(root: Path, words: dict[str, str]) -> str:  # noqa: ARG001 (a table, in no language)
     """What `make repro` prints of the committed run."""
     text = summarize(root / "metrics").replace(f"{root}/", "")
@@ -286,7 +370,8 @@ DOCUMENTS: dict[str, tuple[Table, ...]] = {
     "docs/experiments.md": (sweep,),
     "docs/reliability.md": (faults,),
     "docs/pictures.md": (pictures,),
-    "docs/reproducibility.md": (study_of_seeds, processors),
+    "docs/reproducibility.md": (study_of_seeds, processors, workers),
+    "docs/scaling.md": (scaling_images, scaling_workers),
     "docs/speed.md": (speed,),
 }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,15 +13,38 @@ from digits.common.files import file_hash, replacing, write_csv, write_json
 from digits.data.dataset import read_dataset
 from digits.data.splits import Split, open_split
 from digits.model import determinism
+from digits.model.cluster import read_cluster, require_enough_shards
 from digits.model.networks import Recipe, read_network
 
 if TYPE_CHECKING:
     import keras
 
+    from digits.model.checkpoint import Checkpoint
+    from digits.model.fit import Data
+    from digits.model.replicas import Replicas
+
 History = Mapping[str, Sequence[float]]
 
 
-def train(network: "keras.Sequential", training: Split, validation: Split, recipe: Recipe, *, section: str) -> History:
+def tensors(split: Split) -> "Data":
+    """Features and labels of a split."""
+    import tensorflow as tf
+
+    from digits.model.fit import tensor
+
+    return tensor(split.features.read()), tf.constant(split.labels)
+
+
+def train(
+    network: "keras.Sequential",
+    training: "Data",
+    validation: "Data",
+    recipe: Recipe,
+    *,
+    section: str,
+    checkpoint: "Checkpoint | None" = None,
+    replicas: "Replicas | None" = None,
+) -> History:
     """Train a network in place. TensorFlow must be configured already.
 
     Args:
@@ -29,6 +53,8 @@ def train(network: "keras.Sequential", training: Split, validation: Split, recip
         validation: the split to measure after each epoch; it may be empty.
         recipe: how.
         section: of params.yaml, which the recipe came from.
+        checkpoint: to go on from, and to write after each epoch.
+        replicas: the workers that train together. Only the first of them measures, speaks, and has a checkpoint.
 
     Returns:
         A value per epoch of each metric.
@@ -36,13 +62,13 @@ def train(network: "keras.Sequential", training: Split, validation: Split, recip
     Raises:
         InputError: the training diverged.
     """
-    import tensorflow as tf
+    from digits.model.fit import fit
 
-    from digits.model.fit import fit, tensor
-
-    sets = [(tensor(split.features.read()), tf.constant(split.labels)) for split in (training, validation)]
-    measured = sets[1] if len(validation.labels) else None
-    history = fit(network, sets[0], measured, recipe, verbose=1 if on_terminal() else 2)
+    first = replicas is None or replicas.worker == 0
+    measured = validation if first and len(validation[1]) else None
+    verbose = (1 if on_terminal() else 2) if first else 0
+    own = checkpoint if first else None
+    history = fit(network, training, measured, recipe, verbose=verbose, checkpoint=own, replicas=replicas)
     require_finite(history, section=section)
     return history
 
@@ -99,27 +125,52 @@ def main() -> None:
     parser.add_argument("--platform", type=Path, required=True, help="the record of this machine to write, .json")
     args = parser.parse_args()
     settings, section = read_network(args.params)
+    cluster = read_cluster(os.environ)
+    if cluster is not None:
+        require_enough_shards(cluster, settings.shards)
     dataset = read_dataset(args.dataset)
     section.require_image_shape(dataset.image_shape)
-    training = open_split(args.data, "train", dataset)
-    validation = open_split(args.data, "validation", dataset, may_be_empty=True)
+    splits = open_split(args.data, "train", dataset), open_split(args.data, "validation", dataset, may_be_empty=True)
     reasons = determinism.configure(seed=settings.seed, device=settings.device)  # imports TensorFlow: seconds
 
-    from digits.model import archive
     from digits.model.check import deviations
+    from digits.model.checkpoint import Checkpoint, fingerprint
+    from digits.model.replicas import together
 
-    network = section.build(dataset.image_shape, len(dataset.classes))
-    require_moderate(network, section=settings.model)
-    recipe = section.recipe(settings, dataset.image_shape)
-    reasons += deviations(network, recipe, len(training.labels))
-    for reason in reasons:
-        sys.stderr.write(f"WARNING: this machine may give other bits: {reason}\n")
-    history = train(network, training, validation, recipe, section=settings.model)
+    with together(cluster, settings.shards) as replicas:
+        network = section.build(dataset.image_shape, len(dataset.classes))
+        require_moderate(network, section=settings.model)
+        recipe = section.recipe(settings, dataset.image_shape)
+        reasons += deviations(network, recipe, len(splits[0].labels))
+        for reason in reasons:
+            sys.stderr.write(f"WARNING: this machine may give other bits: {reason}\n")
+        training, validation = map(tensors, splits)
+        decided = [settings.model_dump(), section.model_dump(), dataset.image_shape, len(dataset.classes)]
+        belongs_to = fingerprint(decided, [Path(__file__)], [*training, *validation])
+        checkpoint = Checkpoint(args.model.with_name(f".{args.model.name}.checkpoint"), belongs_to)
+        if replicas:
+            replicas.require_same(belongs_to)
+            reasons += replicas.deviating(reasons)
+        history = train(
+            network, training, validation, recipe, section=settings.model, checkpoint=checkpoint, replicas=replicas
+        )
+        if replicas is None or replicas.worker == 0:
+            write(args, network, history, reasons)
+            checkpoint.remove()
+        if replicas:
+            replicas.gather(0)  # nobody leaves before the results are written
+
+
+def write(args: argparse.Namespace, network: "keras.Sequential", history: History, reasons: Sequence[str]) -> None:
+    """Write model, history, and the record of this machine: why its bits may differ."""
+    from digits.model import archive
+
     with replacing(args.model, args.history, args.platform) as (model_file, history_file, platform_file):
         archive.save(network, model_file)
-        write_csv(history_file, ["epoch", *history], zip(range(1, section.epochs + 1), *history.values(), strict=True))
+        epochs = range(1, len(history["loss"]) + 1)
+        write_csv(history_file, ["epoch", *history], zip(epochs, *history.values(), strict=True))
         # It describes the machine and so is no output: equal models come from different machines.
-        record = {"model_sha256": file_hash(model_file)} | determinism.platform_record(reasons)
+        record = {"model_sha256": file_hash(model_file)} | determinism.platform_record(list(reasons))
         write_json(platform_file, record)
 
 

@@ -26,6 +26,10 @@ class Outcome(StrEnum):
     WRONG = "wrong"
 
 
+#: What only a killed process leaves: a run that ends removes its own, and goes on from the last.
+LEFT_OVER = (".writing-*", "*.tmp", ".*.checkpoint")
+
+
 class Verdict(NamedTuple):
     """An outcome, and what was wrong."""
 
@@ -130,8 +134,8 @@ def _wrong(scene: Scene, folder: Path) -> Iterator[str]:
     status = _ok(folder, "git", "status", "--porcelain", "--untracked-files=all")
     if status:
         yield f"git status: {status}"
-    if rooms := [*folder.rglob(".writing-*"), *folder.rglob("*.tmp")]:
-        yield f"left over: {rooms}"
+    if left := [path for form in LEFT_OVER for path in folder.rglob(form)]:
+        yield f"left over: {left}"
 
 
 #: What a program says that does not say it in lines for people.

@@ -27,10 +27,15 @@ MOST_ROWS = 20_000
 
 
 @contextmanager
-def replacing(*paths: Path) -> Iterator[list[Path]]:
+def replacing(*paths: Path, results: bool = True) -> Iterator[list[Path]]:
     """Give a temporary path for each of `paths`, and rename them all into place once the block has succeeded.
 
     After an error none of the paths has changed and no file is left behind. What a killed process left is removed.
+
+    Args:
+        paths: the files.
+        results: whether they are what this run is for: then what it has read must still be what it was, and they are
+            noted as its outputs.
 
     Raises:
         InputError: something that is no folder stands where a folder must be, or a folder where a file must be; or
@@ -43,9 +48,10 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
             room = {folder: rooms.enter_context(_room(folder)) for folder in {path.parent for path in paths}}
             temporary = [room[path.parent] / path.name for path in paths]
             yield temporary
-            require_unchanged()
+            if results:
+                require_unchanged()
             _rename_all(temporary, paths)
-            for path in paths:
+            for path in paths if results else ():
                 see_output(path)
         except OSError as error:
             if error.filename is None or ROOM in str(error.filename):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Inputs:
 
     def imported(self) -> dict[str, Any]:
         """The code that this process has imported so far."""
-        loaded = {str(Path(file).resolve()) for module in [*sys.modules.values()] if (file := _file(module))}
+        loaded = {_place(file) for module in [*sys.modules.values()] if (file := _file(module))}
         return {path: seen for path, seen in self.code.items() if path in loaded}
 
 
@@ -102,7 +103,13 @@ def see_code(root: Path, *packages: str) -> None:
     """Note the modules of packages in a folder: before they are imported, for some are imported late."""
     if inputs := _current.get():
         for path in (path for package in packages for path in (root / package).rglob("*.py")):
-            inputs.code[str(path.resolve())] = fingerprint(path)
+            inputs.code[_place(str(path))] = fingerprint(path)
+
+
+def code_fingerprint(path: Path) -> Any:
+    """The fingerprint of a module, as it was noted before its import; of one that was not noted, as it is now."""
+    inputs, name = _current.get(), _place(str(path))
+    return inputs.code[name] if inputs and name in inputs.code else fingerprint(path)
 
 
 def require_unchanged() -> None:
@@ -153,6 +160,15 @@ def sample(path: Path) -> str:
 def identity(found: os.stat_result) -> list[int]:
     """Where a file lies, its size and its times in nanoseconds, the last of which nobody can set."""
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _place(file: str) -> str:
+    """One path for each file, by whatever links its folder is reached."""
+    folder, name = os.path.split(file)
+    return os.path.join(_real(folder), name)  # noqa: PTH118 (for thousands of modules Path takes ten times as long)
+
+
+_real = cache(os.path.realpath)  # each folder of packages holds many modules
 
 
 def _file(module: Any) -> str | None:

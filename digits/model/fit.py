@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 
 from digits.common.cli import InputError
 from digits.model import arithmetic
+from digits.model.checkpoint import Checkpoint
 from digits.model.description import costs_of
 from digits.model.layers import copy_back, defined
 from digits.model.networks import Recipe
 from digits.model.optimizers import OPTIMIZERS
+from digits.model.replicas import Part, Replicas, compute
 from digits.model.warp import Warp
 
 #: Steps that run before Python is asked for more, which takes time. It changes no result.
 STEPS_PER_EXECUTION = 50
+
+#: Iterators that Keras opens in each epoch of a training, and so the numbers that are drawn for one.
+ITERATORS = 2
 
 #: Rows of a validation batch, and values that its largest layer works on: fewer rows if images or network are large.
 #: It changes the last bits of the mean loss.
@@ -36,27 +41,27 @@ class DefinedModel(keras.Model):
 
     A batch's rows are cut into `shards` equal parts, in their order; a batch is filled up with zero rows first if their
     number does not divide it. The gradients of each part are computed by themselves, several parts at a time, and then
-    added in the order of the parts.
+    added in the order of the parts. `compute` says who computes which part.
     """
 
     shards: int
+    compute: Callable[[Part, list[Any]], tuple[Any, Any]]
 
     def train_step(self, data: Batch) -> dict[str, Any]:
         """One step of the optimizer on a batch."""
         features, labels, real = data
         parts = [tf.split(tensor, self.shards) for tensor in (features, labels, real / tf.reduce_sum(real))]
-        losses, logits, gradients = zip(*[self._part(*part) for part in zip(*parts, strict=True)], strict=True)
-        sums = [arithmetic.in_order(terms) for terms in zip(*gradients, strict=True)]
-        self.optimizer.apply(sums, self.trainable_variables)
-        return self._measured(tf.concat(losses, 0), tf.concat(logits, 0), labels, real)
+        (losses, logits), gradients = self.compute(self._part, [*zip(*parts, strict=True)])
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._measured(losses, logits, labels, real)
 
     @tf.function(autograph=False)  # traced once for all parts
-    def _part(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, Any, list[Any]]:
-        """A part's weighted losses, its logits and gradients."""
+    def _part(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, list[Any]]:
+        """A part's weighted losses and logits; and its gradients, which are to be added."""
         with tf.GradientTape() as tape:
             logits = self(features, training=True)
         losses, upstream = arithmetic.cross_entropy(logits, labels, weights)
-        return losses, logits, tape.gradient(logits, self.trainable_variables, output_gradients=upstream)
+        return (losses, logits), tape.gradient(logits, self.trainable_variables, output_gradients=upstream)
 
     def test_step(self, data: Batch) -> dict[str, Any]:
         """Loss and accuracy of a batch, as in `train_step`."""
@@ -109,7 +114,9 @@ def filled(features: tf.Tensor, labels: tf.Tensor, rows: int) -> Batch:
     return tf.ensure_shape(features, (rows, features.shape[1])), tf.ensure_shape(labels, (rows,)), real
 
 
-def batches(data: Data, *, batch_size: int, rows: int, seed: int, warp: Warp | None = None) -> tf.data.Dataset:
+def batches(
+    data: Data, *, batch_size: int, rows: int, seed: int, warp: Warp | None = None, done: int = 0
+) -> tf.data.Dataset:
     """Batches in a new order in each epoch: row numbers are shuffled, and each batch is gathered from the tensors.
 
     Args:
@@ -118,6 +125,7 @@ def batches(data: Data, *, batch_size: int, rows: int, seed: int, warp: Warp | N
         rows: that each batch is filled up to.
         seed: of the orders and of the augmentation.
         warp: what to do to the features of each batch, if anything.
+        done: epochs that an earlier training has done.
     """
     count, tensors = len(data[1]), wrapped(data)
 
@@ -132,8 +140,10 @@ def batches(data: Data, *, batch_size: int, rows: int, seed: int, warp: Warp | N
 
         return tf.data.Dataset.range(0, count, batch_size).map(batch)
 
-    epochs = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1).flat_map(epoch)
-    counted = epochs.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
+    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+    for _ in range(ITERATORS * done):
+        next(iter(numbers))
+    counted = numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
     options = untuned()
     options.threading.private_threadpool_size = 1  # a thread of its own, beside those of the training
     return counted.prefetch(8).with_options(options)
@@ -179,7 +189,14 @@ def validation_rows(network: keras.Sequential) -> int:
 
 
 def fit(
-    network: keras.Sequential, training: Data, validation: Data | None, recipe: Recipe, *, verbose: int
+    network: keras.Sequential,
+    training: Data,
+    validation: Data | None,
+    recipe: Recipe,
+    *,
+    verbose: int,
+    checkpoint: Checkpoint | None = None,
+    replicas: Replicas | None = None,
 ) -> Mapping[str, list[float]]:
     """Train `network` in place.
 
@@ -189,6 +206,8 @@ def fit(
         validation: the same of the validation split, or None.
         recipe: how.
         verbose: Keras's: 0 silent, 1 a progress bar, 2 a line per epoch.
+        checkpoint: to go on from, and to write after each epoch.
+        replicas: who computes the parts of each batch; None: this process alone. All start as the first of them.
 
     Returns:
         One list per metric, a value per epoch: loss, accuracy, and val_loss, val_accuracy with a validation split.
@@ -196,34 +215,60 @@ def fit(
     count = len(training[1])
     batch_size = min(recipe.batch_size, count)
     layers = defined(network)
-    model = _compiled(network, layers, recipe, steps=recipe.epochs * -(-count // batch_size))
+    model = _compiled(network, layers, recipe, replicas, steps=recipe.epochs * -(-count // batch_size))
     # All variables must exist before `fit`, which would otherwise trace the step twice.
     model.optimizer.build(model.trainable_variables)
     model.compute_metrics(None, training[1][:1], tf.zeros((1, model.output_shape[-1])))
+    state = [*model.weights, *model.optimizer.variables]
+    history = checkpoint.restore(state) if checkpoint else {}
+    done = len(history.get("loss", []))
+    if replicas:
+        done = replicas.start_alike(state, done)
+
     rows = arithmetic.rounded_up(batch_size, recipe.shards)
-    history = model.fit(
-        batches(training, batch_size=batch_size, rows=rows, seed=recipe.seed, warp=recipe.warp),
+    model.fit(
+        batches(training, batch_size=batch_size, rows=rows, seed=recipe.seed, warp=recipe.warp, done=done),
         epochs=recipe.epochs,
+        initial_epoch=done,
         validation_data=None if validation is None else in_order(validation, rows=validation_rows(network)),
         shuffle=False,  # the batches are shuffled already
         verbose=verbose,
+        callbacks=[_each_epoch(history, state, checkpoint)],
     )
     copy_back(layers, network)
-    return {name: [float(value) for value in values] for name, values in history.history.items()}
+    return history
 
 
-def _compiled(network: keras.Sequential, layers: list[keras.layers.Layer], recipe: Recipe, steps: int) -> DefinedModel:
+def _each_epoch(
+    history: dict[str, list[float]], state: list[tf.Variable], checkpoint: Checkpoint | None
+) -> keras.callbacks.Callback:
+    """After each epoch, put its metrics into the history, and both into the checkpoint."""
+
+    def finished(epoch: int, logs: Mapping[str, float]) -> None:  # noqa: ARG001 (Keras's form)
+        for name, value in logs.items():
+            history.setdefault(name, []).append(float(value))
+        if checkpoint:
+            checkpoint.write(state, history)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=finished)
+
+
+def _compiled(
+    network: keras.Sequential, layers: list[keras.layers.Layer], recipe: Recipe, replicas: Replicas | None, steps: int
+) -> DefinedModel:
     """The model that is trained: `layers`, which have the weights of `network` and end in logits."""
     rate = recipe.learning_rate
     schedule = rate if recipe.warmup is None else WarmupLinearDecay(rate, steps, recipe.warmup)
     chain = keras.Sequential([keras.Input(network.input_shape[1:]), *layers])
     model = DefinedModel(chain.inputs, chain.outputs[0])
     model.shards = recipe.shards
+    model.compute = replicas.compute if replicas else compute
     model.compile(
         optimizer=OPTIMIZERS[recipe.optimizer](learning_rate=schedule),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         weighted_metrics=["accuracy"],  # fillers do not count
-        steps_per_execution=STEPS_PER_EXECUTION,
+        # TensorFlow's strategies cannot be in its loop of steps.
+        steps_per_execution=1 if replicas else STEPS_PER_EXECUTION,
         jit_compile=False,  # XLA fuses multiplications and additions
     )
     return model

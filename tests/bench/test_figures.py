@@ -26,9 +26,9 @@ from tests.support.results import RESULTS, write_documents, write_results
 from tests.support.verifying import small_project
 
 RUN, SEED, CARD = "metrics/ and dvc.lock", "params.yaml, train.seed: a typical run", "docs/model-card.md"
-SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED, PICTURES = (
+SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, PICTURES = (
     str(RESULTS / f"{name}.json")
-    for name in ("seeds", "sweep", "convnet", "convnet_sweep", "processors", "speed", "pictures")
+    for name in ("seeds", "sweep", "convnet", "convnet_sweep", "processors", "workers", "speed", "pictures")
 )
 
 #: What renews each figure.
@@ -39,6 +39,7 @@ COMMANDS = {
     CONVNET: "make convnet",
     CONVNET_SWEEP: "make convnet-sweep",
     PROCESSORS: "make processors",
+    WORKERS: "make workers",
     SPEED: "make bench",
     PICTURES: "make pictures",
     SEED: "make typical-seed",
@@ -49,6 +50,7 @@ COMMANDS = {
     "docs/reliability.md": "make tables",
     "docs/pictures.md": "make tables",
     "docs/reproducibility.md": "make tables",
+    "docs/scaling.md": "make tables",
     "docs/speed.md": "make tables",
     CARD: "make card",
 }
@@ -61,15 +63,16 @@ READMES = {"README.md", "README.vi.md"}
 USES = {
     SEEDS: {SEED, *READMES, "docs/reproducibility.md", CARD},
     SWEEP: {"docs/experiments.md"},
-    CONVNET: {*READMES, "docs/convnet.md"},
+    CONVNET: {*READMES, "docs/convnet.md", "docs/scaling.md"},
     CONVNET_SWEEP: {"docs/convnet.md"},
     PROCESSORS: {"docs/reproducibility.md"},
-    SPEED: {"docs/speed.md"},
+    WORKERS: {"docs/reproducibility.md", "docs/scaling.md"},
+    SPEED: {"docs/scaling.md", "docs/speed.md"},
     PICTURES: {"docs/pictures.md"},
 }
 
 #: The results that record the arrays that they were made with.
-WITH_DATA = (SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, SPEED, PICTURES)
+WITH_DATA = (SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, WORKERS, SPEED, PICTURES)
 
 Edit = Callable[[Path], object]
 
@@ -188,17 +191,26 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (edit_params(dense__units=64), {RUN, SEEDS, PICTURES, PROCESSORS, SPEED, CARD}),  # which the sweep varies
-        (edit_params(dense__epochs=2), {RUN, SEEDS, PICTURES, SWEEP, PROCESSORS, SPEED, CARD}),
+        (
+            edit_params(dense__units=64),
+            {RUN, SEEDS, PICTURES, PROCESSORS, WORKERS, SPEED, CARD},
+        ),  # which the sweep varies
+        (edit_params(dense__epochs=2), {RUN, SEEDS, PICTURES, SWEEP, PROCESSORS, WORKERS, SPEED, CARD}),
         (edit_params(train__seed=3), {RUN, SEED, CARD}),
-        (edit_params(train__shards=1), {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED, CARD}),
+        (
+            edit_params(train__shards=1),
+            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, CARD},
+        ),
         (edit_params(train__model="convnet"), {RUN, SEEDS, PICTURES, CARD}),
         (edit_params(convnet__filters=8), {CONVNET, CONVNET_SWEEP, PROCESSORS}),
         (edit_params(convnet__warmup=0.5), {CONVNET, PROCESSORS}),
-        (edit_params(preprocess__validation_size=50), {RUN, SEEDS, PICTURES, CONVNET, PROCESSORS, SPEED, CARD}),
+        (
+            edit_params(preprocess__validation_size=50),
+            {RUN, SEEDS, PICTURES, CONVNET, PROCESSORS, WORKERS, SPEED, CARD},
+        ),
         (
             edit_params(load__source="data/other.npz"),
-            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, SPEED, CARD},
+            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, CARD},
         ),
         (edit_params(class_names=list("abcdefghij")), {RUN, CARD}),
         (edit_params(evaluate__worst=20), {RUN, CARD}),
@@ -277,14 +289,18 @@ def test_changed_code_and_data(project: Path, edit: Edit, expected: Collection[s
             edit_json(CONVNET, lambda study: study["contestants"]["7"]["test_accuracy"].update(mean=0.9999)),
             {*READMES, "docs/convnet.md"},
         ),
-        (edit_json(CONVNET, lambda study: study["contestants"]["7"]["seconds"].update(mean=11)), {"docs/convnet.md"}),
+        (
+            edit_json(CONVNET, lambda study: study["contestants"]["7"]["seconds"].update(mean=11)),
+            {"docs/convnet.md", "docs/scaling.md"},
+        ),
         (
             edit_json(PROCESSORS, lambda proof: proof["convnet"]["runs"][0].update(threads=8, sha256=NO_HASH)),
             {"docs/reproducibility.md"},
         ),
         (edit_json(SPEED, lambda found: found["ratios"].update(cold=0.11)), {"docs/speed.md"}),
         (edit_json(SPEED, lambda found: found["ratios"].update(cold=1.01)), {SPEED, "docs/speed.md"}),
-        (edit_json(SPEED, lambda found: found["params"]["dense"].update(units=2)), {SPEED}),
+        (edit_json(SPEED, lambda found: found["params"]["dense"].update(units=2)), {SPEED, "docs/scaling.md"}),
+        (edit_json(WORKERS, lambda study: study["runs"][1].update(seconds=99)), USES[WORKERS]),
     ],
 )
 def test_a_changed_result(project: Path, edit: Edit, expected: Collection[str]) -> None:
@@ -512,13 +528,13 @@ def test_the_check_names_each_figure_and_one_command(project: Path) -> None:
     status, output, (*lines, last) = check()
     assert status == 1
     assert output == ""
-    for line, name in zip(lines, (RUN, SEEDS, PROCESSORS, SPEED, PICTURES, CARD), strict=True):
+    for line, name in zip(lines, (RUN, SEEDS, PROCESSORS, WORKERS, SPEED, PICTURES, CARD), strict=True):
         assert line.startswith(f"{name}: stale: ")
         assert line.endswith(f". Run `{COMMANDS[name]}`.")
         assert ".. " not in line
         assert line.count("`make ") == line.count("Run `") == 1  # no hint of another program beside it
     assert one_line(last) == (
-        "ERROR: committed figures: expected all as the project is. Got 6 stale. "
+        "ERROR: committed figures: expected all as the project is. Got 7 stale. "
         "Run `make figures`, which runs these commands in this order."
     )
 
@@ -685,7 +701,7 @@ def check_as_a_user(folder: Path) -> set[str]:
 def unused_units() -> int:
     """A width of the dense network that nothing committed was made with."""
     used = [read_document(ROOT / "params.yaml")["dense"]["units"]]
-    for name in (SEEDS, SPEED, PROCESSORS):
+    for name in (SEEDS, SPEED, PROCESSORS, WORKERS):
         result = json.loads((ROOT / name).read_text(encoding="utf-8"))
         params = (result.get("dense") or result)["params"]
         used.append(params.get("dense", {}).get("units"))
@@ -700,13 +716,7 @@ def test_a_user_may_commit_other_parameters(tmp_path: Path) -> None:
     set_params(clone / "params.yaml", {"train.model": "dense", "dense.units": unused_units()})
     commit(clone, "another width")
     after = check_as_a_user(clone)
-    assert {RUN, SEEDS, SPEED, PICTURES, PROCESSORS, CARD} <= after
-    assert after - before <= {
-        RUN,
-        SEEDS,
-        SPEED,
-        PICTURES,
-        PROCESSORS,
-        CARD,
-    }  # not the convnet's, nor the sweep over widths
+    expected = {RUN, SEEDS, SPEED, PICTURES, PROCESSORS, WORKERS, CARD}
+    assert expected <= after
+    assert after - before <= expected  # not the convnet's, nor the sweep over widths
     run_ok(sys.executable, "-m", "pytest", "tests/bench/test_tables.py", cwd=clone)

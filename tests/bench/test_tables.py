@@ -154,6 +154,37 @@ def test_what_make_repro_prints(project: Path) -> None:
     assert "worst mistakes: metrics/worst.png " in text
 
 
+def test_the_table_of_workers(project: Path) -> None:
+    dense = json.loads((project / PATH / "workers.json").read_text(encoding="utf-8"))["params"]["dense"]
+    batches = f"batches of {dense['batch_size']}, 4 shards"
+    assert rows(tables.workers(project, WORDS)) == [
+        [f"{dense['units']} units, {batches}", "1", "10 s", "", f"`{'a0' * 8}…`"],
+        [f"{dense['units']} units, {batches}", "2", "19 s", "2.0 GB", f"`{'a0' * 8}…`"],
+        [f"2048 units, {batches}", "1", "10 s", "", f"`{'a1' * 8}…`"],
+        [f"2048 units, {batches}", "2", "19 s", "2.0 GB", f"`{'a1' * 8}…`"],
+    ]
+
+
+def test_the_tables_of_scaling(project: Path) -> None:
+    images = rows(tables.scaling_images(project, WORDS))
+    assert [row[:2] for row in images[:2]] == [["10^4", "39 MB"], ["10^5", "392 MB"]]
+    alone, two, *_, most = rows(tables.scaling_workers(project, WORDS))
+    assert (alone[:3], alone[-1]) == (["1", "", ""], "1 and 1")
+    assert two[1] == two[2]  # one machine has no hierarchy
+    assert most[0] == "1000"
+    text = tables.scaling_workers(project, WORDS)
+    assert (
+        "Measured: 2 workers on one machine exchanged 2.0 GB, and took 10 s more than one, which is 0.21 GB/s." in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, ""), (4e-6, "4.0 µs"), (0.0099, "9.9 ms"), (61, "1.0 min"), (86400 * 12.3, "12 d")]
+)
+def test_times_have_two_digits(seconds: float, text: str) -> None:
+    assert tables._duration(seconds) == text
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_tables_are_replaced_in_their_places(project: Path, tmp_path: Path, name: str) -> None:
     text = filled(name, project)

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -162,6 +163,36 @@ def test_code_counts_if_it_is_imported(place: Path, monkeypatch: pytest.MonkeyPa
         else:
             with pytest.raises(InputError, match=r"late\.py: expected no change"):
                 inputs.require_unchanged()
+
+
+def test_code_counts_by_whatever_link_it_is_imported(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = place / "package" / "module.py"
+    module.parent.mkdir()
+    module.write_text("A = 1\n")
+    (place / "link").symlink_to(module.parent)
+    loaded = ModuleType("module")
+    loaded.__file__ = str(place / "link" / "module.py")
+    monkeypatch.setitem(sys.modules, "module", loaded)
+    with inputs.watch() as seen:
+        inputs.see_code(place, "package")
+        assert seen.imported() == {str(module): inputs.fingerprint(module)}
+
+
+def test_each_folder_of_code_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are thousands of modules, and several looks."""
+    asked: list[str] = []
+
+    def look_up(folder: str) -> str:
+        asked.append(folder)
+        return folder
+
+    monkeypatch.setattr(inputs, "_real", cache(look_up))
+    files = {file for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))}
+    with inputs.watch() as seen:
+        seen.imported()
+        seen.imported()
+    assert sorted(asked) == sorted({os.path.dirname(file) for file in files})  # noqa: PTH120 (as it is looked up)
+    assert len(asked) < len(files) / 2
 
 
 def test_what_was_read_can_be_kept_as_json(place: Path) -> None:

@@ -253,7 +253,8 @@ def test_the_core_writes_no_file(prepared: Path, tmp_path: Path) -> None:
     before = network.get_weights()
     dataset = read_dataset(prepared / "data" / "dataset.json")
     training, validation = (
-        open_split(prepared / "data", name, dataset, may_be_empty=True) for name in ("train", "validation")
+        stage.tensors(open_split(prepared / "data", name, dataset, may_be_empty=True))
+        for name in ("train", "validation")
     )
     history = stage.train(network, training, validation, recipe, section="dense")
     for start, weights in zip(before, network.get_weights(), strict=True):

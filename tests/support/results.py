@@ -64,6 +64,7 @@ def write_results(project: Path) -> Path:
     write_json(
         folder / "speed.json", {"machine": MACHINE, "params": dense, **data, "targets": TARGETS} | speed_results()
     )
+    write_json(folder / "workers.json", {"machine": MACHINE, "params": dense, **data, "runs": _workers()})
     write_json(folder / "faults.json", FAULTS | {"machine": MACHINE})
     return folder
 
@@ -115,6 +116,17 @@ def _runs(model: str) -> list[dict[str, Any]]:
         Processor("arm64", 2, model="max", architecture="arm64"),
     )
     return [processor._asdict() | {"seconds": 5, "sha256": hashes} for processor in every]
+
+
+def _workers() -> list[dict[str, Any]]:
+    """Two networks on one worker and on two."""
+    networks: tuple[dict[str, Any], ...] = ({"train.shards": 4}, {"train.shards": 4, "dense.units": 2048})
+    return [
+        {"values": values, "workers": count, "seconds": 9.6 * count, "exchanged": (count - 1) * 2 * 10**9}
+        | {"sha256": f"a{number}" * 32}
+        for number, values in enumerate(networks)
+        for count in (1, 2)
+    ]
 
 
 def speed_results() -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """A dozen faults of each kind end in the right bytes or in an error; without the doctor and the watch, they do not."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.faults.project import Outcome, Scene, judge
 from bench.faults.trials import spread
-from tests.support.project import ROOT, run_ok
+from tests.support.project import ROOT, commit, run_ok
 
 COUNTS = {
     "kills": 12,
@@ -52,6 +55,21 @@ def test_the_control_ends_stuck_and_wrong(found: dict[str, Any]) -> None:
     for kind in ("input changes", "object of the cache"):
         found_bad = [one["wrong"] for name, one in control.items() if name.startswith(kind)]
         assert any(found_bad), kind
+
+
+@pytest.mark.parametrize("name", [".model.keras.checkpoint", ".writing-0a1b2c3d/model.keras", "dvc.lock.tmp"])
+def test_what_a_kill_leaves_must_be_gone_in_the_end(tmp_path: Path, name: str) -> None:
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    run_ok("git", "init", "--quiet", cwd=tmp_path)
+    commit(tmp_path, "run")
+    scene = Scene(tmp_path, tmp_path)
+    assert judge(scene, tmp_path, 0, "").outcome is Outcome.RIGHT
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    verdict = judge(scene, tmp_path, 0, "")
+    assert verdict.outcome is Outcome.WRONG
+    assert verdict.problem.startswith("left over: ")
 
 
 @pytest.mark.parametrize(("number", "expected"), [(0, []), (1, [2]), (2, [1, 3]), (9, [0, 1, 2, 3])])

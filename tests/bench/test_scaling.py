@@ -1,0 +1,101 @@
+"""The arithmetic of docs/scaling.md, and the simulated exchange against one that sends each message by itself."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import scaling
+from bench.scaling import Links
+from tests.support.networks import convnet, dense
+from tests.support.results import speed_results
+
+#: Bytes a second that make the time of each link another one; latency in a digit of its own.
+LINKS = Links(workers=2, inside=10.0, outside=2.0, latency=1000.0)
+
+
+def by_hand(rounds: list[list[tuple[int, int]]], size: float) -> float:
+    """Seconds of rounds of messages, each from one worker to another."""
+    total = 0.0
+    for messages in rounds:
+        busy: Counter[tuple[str, int]] = Counter()
+        for sender, receiver in messages:
+            machines = sender // LINKS.workers, receiver // LINKS.workers
+            if machines[0] == machines[1]:
+                busy["inside", machines[0]] += size / LINKS.inside  # type: ignore[assignment]
+            else:
+                busy["out of", machines[0]] += size / LINKS.outside  # type: ignore[assignment]
+                busy["into", machines[1]] += size / LINKS.outside  # type: ignore[assignment]
+        total += LINKS.latency + max(busy.values())
+    return total
+
+
+@pytest.mark.parametrize("workers", [2, 4, 6, 7])
+def test_a_flat_exchange_is_one_of_single_messages(workers: int) -> None:
+    weights = 7 * 100
+    rounds = [[(own, (own + shift) % workers) for own in range(workers)] for shift in range(1, workers)]
+    assert scaling.flat(workers, weights, LINKS) == pytest.approx(2 * by_hand(rounds, 4 * weights / workers))
+
+
+def test_a_hierarchy_exchanges_inside_first() -> None:
+    """Four workers in two machines: 0 and 1, 2 and 3."""
+    near, far = [(0, 1), (1, 0), (2, 3), (3, 2)], [(0, 2), (1, 3), (2, 0), (3, 1)]
+    expected = 2 * (by_hand([near], 4 * 100 / 2) + by_hand([far], 4 * 100 / 4))
+    assert scaling.hierarchical(4, 100, LINKS) == pytest.approx(expected)
+    assert scaling.hierarchical(2, 100, LINKS) == scaling.flat(2, 100, LINKS)
+
+
+def test_a_hierarchy_takes_fewer_bytes_out_of_a_machine() -> None:
+    """With no latency and no time inside, it is as many times quicker as a machine has workers."""
+    links = Links(workers=8, inside=1e30, outside=1e9, latency=0)
+    ratio = scaling.flat(1024, 10**6, links) / scaling.hierarchical(1024, 10**6, links)
+    assert ratio == pytest.approx(8, rel=0.01)
+
+
+def test_a_hierarchy_is_another_order_of_adding() -> None:
+    parts = np.random.default_rng(0).normal(size=(8, 1000)).astype(np.float32)
+    in_order, groups = parts[0], [parts[0], parts[4]]
+    for part in parts[1:]:
+        in_order = in_order + part
+    for number in (1, 2, 3):
+        groups = [groups[0] + parts[number], groups[1] + parts[4 + number]]
+    assert not np.array_equal(in_order, groups[0] + groups[1])
+    assert np.allclose(in_order, groups[0] + groups[1], atol=1e-5)
+
+
+def test_an_epoch_is_steps_of_rows_and_an_exchange() -> None:
+    assert scaling.epoch(1280, 1, 0.5, 0) == pytest.approx(640)
+    assert scaling.epoch(1281, 2, 0.5, 10) == pytest.approx(6 * (64 + 10))  # the last one is not whole
+
+
+def test_rates_are_those_of_the_largest_set() -> None:
+    speed = speed_results()
+    times = {name: found["wall"]["median"] for name, found in speed["times"].items()}
+    found = scaling.rates(speed, study(epochs=7, validation=10_000))
+    assert found["load"] == times["load x16"] / 1e6
+    assert found["dense"] == times["train x16"] / 1e6
+    assert found["hash"] == times["arrays hash"] / 70_000
+    assert found["convnet"] == pytest.approx(70 / (7 * 50_000))
+
+
+def study(epochs: int, validation: int) -> dict[str, Any]:
+    """A study of the convnet whose training took 70 s."""
+    params = {"convnet": {"epochs": epochs, "filters": 4}, "preprocess": {"validation_size": validation}}
+    return {"params": params, "contestants": {str(epochs): {"seconds": {"mean": 70.0}}}}
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_weights_are_those_of_the_networks() -> None:
+    found = scaling.weights({"params": {"dense": {"units": 16}}}, study(7, 0))
+    built = {"dense": dense(units=16), "convnet": convnet(filters=4)}
+    assert found == {name: network.build((28, 28), 10).count_params() for name, network in built.items()}
+
+
+def test_what_the_exchange_has_cost_is_of_the_first_network() -> None:
+    runs = [
+        {"values": {"units": units}, "workers": count, "seconds": units * count, "exchanged": count * 10**9}
+        for units in (1, 5)
+        for count in (1, 2, 4)
+    ]
+    assert scaling.loopback(runs) == {"workers": 4, "gigabytes": 4.0, "seconds": 3}

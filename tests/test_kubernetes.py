@@ -1,0 +1,70 @@
+"""examples/kubernetes: what a cluster would accept, and the workers that this project's code understands."""
+
+import copy
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from digits.apps.workers import train_command
+from digits.model.cluster import read_cluster
+from tests.support.project import ROOT
+
+MANIFEST = ROOT / "examples" / "kubernetes" / "workers.yaml"
+
+#: Of Kubernetes, whose schemas the manifest has to keep.
+VERSIONS = ("1.30", "1.36")
+
+
+def objects() -> dict[str, Any]:
+    """The objects of the manifest, by kind."""
+    return {one["kind"]: one for one in yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8"))}
+
+
+def test_a_headless_service_a_job_and_a_policy() -> None:
+    assert set(objects()) == {"Service", "Job", "NetworkPolicy"}
+    assert objects()["Service"]["spec"]["clusterIP"] == "None"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", ["Service", "Job", "NetworkPolicy"])
+def test_each_object_keeps_the_schema(kind: str, version: str) -> None:
+    good = objects()[kind]
+    kubernetes_validate.validate(good, version, strict=True)
+    bad = copy.deepcopy(good)
+    bad["spec"]["podSelektor"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="podSelektor"):
+        kubernetes_validate.validate(bad, version, strict=True)
+
+
+def test_its_command_is_that_of_the_graph() -> None:
+    (container,) = objects()["Job"]["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == train_command(ROOT / "dvc.yaml")
+
+
+def test_each_pod_knows_the_others() -> None:
+    job, service = objects()["Job"], objects()["Service"]
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    text = {variable["name"]: variable.get("value") for variable in container["env"]}["TF_CONFIG"]
+    assert spec["completions"] == spec["parallelism"]
+    for index in range(spec["completions"]):
+        cluster = read_cluster({"TF_CONFIG": text.replace("$(INDEX)", str(index))})
+        assert cluster is not None
+        # What Kubernetes calls the pods of an Indexed Job, in the domain of the service.
+        names = [f"{job['metadata']['name']}-{k}.{service['metadata']['name']}" for k in range(spec["completions"])]
+        assert cluster.addresses == tuple(f"{name}:{service['spec']['ports'][0]['port']}" for name in names)
+        assert cluster.number == index
+    assert pod["subdomain"] == service["metadata"]["name"]
+
+
+def test_only_the_workers_reach_the_workers() -> None:
+    labels = objects()["Job"]["spec"]["template"]["metadata"]["labels"]
+    policy = objects()["NetworkPolicy"]["spec"]
+    assert objects()["Service"]["spec"]["selector"] == labels == policy["podSelector"]["matchLabels"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    ports = [{"port": objects()["Service"]["spec"]["ports"][0]["port"]}]
+    workers = [{"podSelector": {"matchLabels": labels}}]
+    assert policy["ingress"] == [{"from": workers, "ports": ports}]
+    assert policy["egress"][0] == {"to": workers, "ports": ports}

@@ -1,0 +1,65 @@
+"""A training of the pipeline that was killed: `make repro` goes on with it, to the bytes of one that was not.
+
+That one starts from nothing since its checkpoint is damaged.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from digits.common.params import set_params
+from digits.verify.lock import read_lock
+from tests.support.arrays import flip
+from tests.support.project import Arrays, environment, run_ok, stages_run
+from tests.support.verifying import doctor, small_project
+
+#: So many that the training can be killed before its last one.
+EPOCHS = 30
+
+CHECKPOINT = Path("data") / ".model.keras.checkpoint"
+
+
+@pytest.fixture
+def killed(tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tmp_path: Path) -> Path:
+    """A project whose `dvc repro` was killed in the training, with all that it had started."""
+    project = Path(shutil.copytree(small_project(tmp_path_factory, digits), tmp_path / "project"))
+    set_params(project / "params.yaml", {"dense.epochs": EPOCHS})
+    with subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=project,
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as dvc:
+        assert dvc.stdout is not None
+        assert any(line.startswith("Epoch 3/") for line in dvc.stdout)
+        os.killpg(dvc.pid, signal.SIGKILL)
+    return project
+
+
+@pytest.mark.slow
+def test_a_killed_pipeline_goes_on_to_the_same_bytes(killed: Path) -> None:
+    assert not (killed / "data" / "model.keras").exists()
+    result = doctor(killed)
+    assert (result.status, result.errors) == (0, "")
+    assert "checkpoint" not in result.output
+    assert (killed / CHECKPOINT).exists()
+    damaged = flip((killed / CHECKPOINT).read_bytes(), 1000)
+    assert "checkpoint" not in run_ok("git", "status", "--porcelain", cwd=killed)
+    output = run_ok("dvc", "repro", cwd=killed)
+    assert stages_run(output) == ["train", "evaluate"]
+    assert f"{CHECKPOINT}: the training goes on after epoch " in output
+    assert not (killed / CHECKPOINT).exists()
+    outs = read_lock(killed / "dvc.lock").stages["train"].outs
+    (killed / CHECKPOINT).write_bytes(damaged)
+    output = run_ok("dvc", "repro", "--force", "--single-item", "train", cwd=killed)
+    assert output.count(f"{CHECKPOINT}: not used, and the training starts from nothing: it is damaged\n") == 1
+    assert f"Epoch 1/{EPOCHS}" in output
+    assert not (killed / CHECKPOINT).exists()
+    assert read_lock(killed / "dvc.lock").stages["train"].outs == outs
