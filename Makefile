@@ -97,7 +97,7 @@ convnet-sweep: $(VENV)/runtime.stamp $(if $(SCHEDULER),$(VENV)/cluster.stamp) ##
 parquet: $(VENV)/runtime.stamp ## Install what reads data sets in Parquet: docs/data.md
 	@$(RUN) python -m pip install --quiet --require-hashes -r requirements-parquet.lock
 
-pictures: repro ## Measure how pictures are read, by kind, in bench/results/pictures.json (ten minutes)
+pictures: repro ## Measure how pictures are read, by kind, in bench/results/pictures.json (twenty minutes)
 	@$(RUN) python -m bench.pictures --data data --digits 5 --held-out 10000 --out bench/results/pictures.json
 
 arm64: $(VENV)/arm64/python ## Unpack an arm64 Python with the packages of the lock file, to run under qemu-aarch64
