@@ -61,7 +61,7 @@ def tape(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
     for info, content in members:
         info.size = info.size or len(content)
         file.write(info.tobuf() + content + bytes(-len(content) % 512))
-    return gzip.compress(file.getvalue() + bytes(1024))
+    return gzip.compress(file.getvalue() + bytes(1024), mtime=0)
 
 
 def header(kind: bytes, size: int) -> tarfile.TarInfo:
@@ -77,9 +77,13 @@ def header(kind: bytes, size: int) -> tarfile.TarInfo:
         (tape((header(b"L", 2**22), bytes(2**22))), "a directory that is too long"),
         (tape(*((tarfile.TarInfo(f"{k}"), b"") for k in range(20))), "more than 9 files"),
         (tape((header(b"0", 2**40), b"a")), r"Got a damaged or foreign file|Got an empty|Got a file of another kind"),
-        (gzip.compress(tarfile.TarInfo("a").tobuf() + bytes(2**22)), "expected at most 1048576 bytes in a file of"),
+        (
+            gzip.compress(tarfile.TarInfo("a").tobuf() + bytes(2**22), mtime=0),
+            "expected at most 1048576 bytes in a file",
+        ),
         (tape((tarfile.TarInfo("../../etc/x"), b"a")), "Got an empty folder or archive"),
     ],
+    ids=["long attributes", "a long name", "many files", "a large file", "a bomb", "a path outside"],
 )
 def test_an_archive_that_asks_for_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, match: str
