@@ -15,7 +15,6 @@ from digits.common.files import replacing
 from digits.common.params import Params, read_params
 from digits.data.arrays import describe, write_npy
 from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
-from digits.data.form import measure_form
 from digits.data.labels import Labels, number_labels
 from digits.sources.canonical import Canonical, Transpose
 from digits.sources.source import open_source
@@ -79,8 +78,8 @@ def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "
                 numbers = labels.of(name)
                 write_npy(files[f"{name}_labels"], dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
             found = canonical.finish({name: files[f"{name}_images"] for name in images})
-            form = measure_form(np.load(files["train_images"], mmap_mode="r"))
-            write_dataset(facts, describe_dataset(canonical.shapes["train"][1:], labels, {**found.facts, "form": form}))
+            described = {**found.facts, "form": canonical.form()}
+            write_dataset(facts, describe_dataset(canonical.shapes["train"][1:], labels, described))
     lines = [line for name in images for line in _lines(name, canonical.shapes[name], labels.of(name))]
     return [*lines, *notes, *labels.notes, *found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]
 

@@ -64,7 +64,7 @@ def decode(name: str, content: bytes) -> Image.Image:
                     with _silent() if picture.format == "TIFF" else nullcontext():
                         return ImageOps.exif_transpose(picture)
     except UnidentifiedImageError:
-        received, hint = foreign(content) if content else ("nothing", hint)
+        received, hint = foreign(content) if content else ("an empty file", _AGAIN)
     except Exception as error:  # Pillow raises many kinds for a damaged file
         received = f"a damaged file ({error})"
     raise InputError(name, expected=expected, received=received, hint=hint)
@@ -125,13 +125,23 @@ def _silent() -> Iterator[None]:
 
 #: How files begin that are given for pictures, what they are, and what to do.
 _DATA = "To train on it, name its data set in params.yaml, load.source. To read an image in it, save that as PNG."
-_BEGINNINGS = (
-    (b"%PDF", "a PDF document", "Save its page as PNG."),
-    (b"\x93NUMPY", "a NumPy array", _DATA),
-    (b"PK", "a ZIP archive", "Unpack it, and give the folder."),
-    (b"\x1f\x8b", "a gzip archive", "Unpack it first."),
-    (b"\x00\x00\x08", "an IDX file", _DATA),
-)
+_AGAIN = "Save the picture again, as PNG."
+_BEGINNINGS = [
+    (re.compile(rb"(?:\xef\xbb\xbf)?" + beginning, re.DOTALL | re.IGNORECASE), name, hint)
+    for beginning, name, hint in (
+        (rb"%PDF", "a PDF document", "Save its page as PNG."),
+        (rb"\x93NUMPY", "a NumPy array", _DATA),
+        (rb"PK.{,200}\.npy", "NumPy arrays (.npz)", _DATA),
+        (rb"PK", "a ZIP archive", "Unpack it, and give the pictures in it."),
+        (rb"\x1f\x8b", "a gzip archive", "Unpack it first."),
+        (rb"\x00\x00\x08", "an IDX file", _DATA),
+        (rb"version https://git-lfs", "a Git LFS pointer", "Run `git lfs pull` in its repository."),
+        (rb"\s*<(?:!doctype )?html", "a web page", "Save the picture itself."),
+        (rb".{,2000}<svg", "an SVG drawing", "Export it as PNG from the program that drew it."),
+        (rb"\s*[{\[]", "a JSON document", _AGAIN),
+        (rb"\s*[ -~\t]*[,;\t][ -~\t]*\r?(?:\n|$)", "a table (CSV)", _DATA),
+    )
+]
 
 
 def foreign(content: bytes) -> tuple[str, str]:
@@ -140,15 +150,5 @@ def foreign(content: bytes) -> tuple[str, str]:
     Args:
         content: its bytes, at least one.
     """
-    for beginning, name, hint in _BEGINNINGS:
-        if content.startswith(beginning):
-            return name, hint
-    head = content[:2000].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    if b"<svg" in head:
-        return "an SVG drawing", "Export it as PNG from the program that drew it."
-    if head.startswith((b"<!doctype html", b"<html")):
-        return "a web page", "Save the picture itself."
-    first_line = head.splitlines()[0] if head else b""
-    if first_line.isascii() and first_line.count(b",") and all(32 <= byte < 127 or byte == 9 for byte in first_line):
-        return "a table (CSV)", _DATA
-    return "another file", "Save the picture again, as PNG."
+    known = ((name, hint) for beginning, name, hint in _BEGINNINGS if beginning.match(content, 0, 4000))
+    return next(known, ("another file", _AGAIN))

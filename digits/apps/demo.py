@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument(
         "--dataset", type=Path, required=True, help="dataset.json, with the training images that `load` wrote beside it"
     )
-    parser.add_argument("--params", type=Path, help="params.yaml, for the names of the classes; else by number")
+    parser.add_argument("--params", type=Path, help="params.yaml, for other names of the classes than the data set has")
     parser.add_argument("--port", type=int, required=True, help="of the page, on this machine; 0 takes any free one")
     args = parser.parse_args()
     with listen(args.port) as listener:

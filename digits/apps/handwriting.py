@@ -12,6 +12,7 @@ from digits.apps.ink.finding import find_digits
 from digits.apps.ink.form import in_form, in_form_already, whole
 from digits.common.cli import InputError
 from digits.data.dataset import Dataset
+from digits.sources.orientation import stored_levels
 
 
 class Prepared(NamedTuple):
@@ -35,7 +36,7 @@ def prepare(name: str, content: bytes, dataset: Dataset) -> Prepared:
     Raises:
         InputError: the bytes are no image that can be read, or there is no ink in it.
     """
-    picture = decode(name, content)
+    picture = _stretched(decode(name, content), dataset)
     form, shape = dataset.form, dataset.image_shape
     if form is None:
         return _unchanged(picture, whole(picture, dataset))
@@ -52,6 +53,16 @@ def prepare(name: str, content: bytes, dataset: Dataset) -> Prepared:
         )
     images = np.stack([in_form(strength, form, shape) for strength in found.strengths])
     return Prepared(images, steps_of(picture, found, images))
+
+
+def _stretched(picture: Image.Image, dataset: Dataset) -> Image.Image:
+    """A picture as `load` stretches those of the data set, if it has their size and only their few levels."""
+    if dataset.highest == 255 or picture.size != dataset.image_shape[1::-1] or picture.mode not in ("L", "RGB"):
+        return picture
+    levels = np.asarray(picture)
+    if levels.max() > dataset.highest:
+        return picture
+    return Image.fromarray(stored_levels(None, dataset.highest)[levels])
 
 
 def _unchanged(picture: Image.Image, image: NDArray[np.uint8]) -> Prepared:

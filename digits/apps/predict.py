@@ -30,7 +30,7 @@ PASSED_OVER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 
 
 def class_names(params: Path | None) -> Sequence[str] | None:
-    """What params.yaml calls the classes, or None: by number.
+    """What params.yaml calls the classes, or None: as the data set does.
 
     Raises:
         InputError: the file is missing, or a value is out of range.
@@ -144,10 +144,13 @@ def main() -> None:
         default="data/raw/dataset.json",
         help="what `load` wrote, with the training images beside it, by default %(default)s",
     )
-    parser.add_argument("--params", type=Path, help="params.yaml, for the names of the classes; else by number")
+    parser.add_argument("--params", type=Path, help="params.yaml, for other names of the classes than the data set has")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
     parser.add_argument(
-        "--explain", type=Path, metavar="OUT.png", help="draw the steps by which the last picture is read"
+        "--explain",
+        type=Path,
+        metavar="OUT.png",
+        help="draw the steps by which the last of the pictures that can be read is read",
     )
     args = parser.parse_args()
     names, dataset = class_names(args.params), read_dataset(args.dataset)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from digits.data.arrays import replace_values
+from digits.data.form import Form, measure_form
 from digits.sources.orientation import Background, find_background, is_emnist, looks_transposed, stored_levels
 
 #: Of either set so many images are looked at, or so many bytes, evenly spaced, for a set may be sorted by class.
@@ -83,6 +84,7 @@ class Canonical:
         self._transposed = is_emnist(names) if transpose == "auto" else transpose
         self.shapes = {name: self._exchanged(shape) for name, shape in shapes.items()}  # of what is stored
         self._samples = {name: Sample(shape[0], shape[1:]) for name, shape in self.shapes.items()}
+        self._levels, self._even = np.arange(256, dtype=np.uint8), False
 
     def _exchanged(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         count, height, width, *channels = shape
@@ -105,15 +107,24 @@ class Canonical:
             highest = 255
         stretched = stored_levels(None, highest)
         train, test = (find_background(stretched[self._samples[name].images]) for name in ("train", "test"))
-        levels = stored_levels(train.ink, highest)
+        self._levels = levels = stored_levels(train.ink, highest)
         if (levels != np.arange(256)).any():
             for file in files.values():
                 replace_values(file, levels)
+        self._even = train.ink is not None
         facts = {"ink": train.ink, "highest": highest, "transposed": self._transposed}
         warnings = [UNLIKE] if test.ink != train.ink else []
         if self._auto and looks_transposed(stretched[self._samples["train"].images], train):
             warnings.append(LYING.format("false" if self._transposed else "true"))
         return Found(facts, self._notes(train, highest), warnings)
+
+    def form(self) -> Form | None:
+        """Where the training images have their strokes, as they are stored; to be asked after `finish`.
+
+        Returns:
+            None: they have no strokes, or no even background, so that what is no stroke cannot be told.
+        """
+        return measure_form(self._levels[self._samples["train"].images]) if self._even else None
 
     def _notes(self, background: Background, highest: int) -> list[str]:
         notes = ["images: height and width exchanged" + (", as EMNIST needs it" if self._auto else "")]

@@ -69,7 +69,7 @@ PLAIN = Image.new("RGB", (64, 64))
 CHUNK = struct.pack(">I4s2sI", 2, b"tEXt", b"a\0", zlib.crc32(b"tEXta\0"))
 DRAWING = file(draw(3, side=SIDE, width=WIDTH))
 BAD: dict[str, tuple[bytes, str]] = {
-    "nothing": (b"", "Got nothing"),
+    "nothing": (b"", "Got an empty file. Save the picture again, as PNG."),
     "text": (b"seven", "Got another file"),
     "vector graphics": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "Got an SVG drawing. Export it as PNG"),
     "vector graphics with a head": (b"<?xml version='1.0'?>\n<svg/>", "Got an SVG drawing"),
@@ -77,6 +77,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     "an array": (b"\x93NUMPY\x01\x00", "Got a NumPy array. To train on it, name its data set"),
     "IDX": (b"\x00\x00\x08\x03\x00", "Got an IDX file. To train on it"),
     "a table": (b"label,pixel0,pixel1\n5,0,0\n", "Got a table (CSV). To train on it"),
+    "a table with semicolons": (b"label;pixel0\n5;0\n", "Got a table (CSV). To train on it"),
+    "a document of JSON": (b'{"cells": [], "a": 1}', "Got a JSON document. Save the picture again, as PNG."),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Got a Git LFS pointer. Run `git lfs"),
+    "arrays": (b"PK\x03\x04" + bytes(26) + b"x_train.npy", "Got NumPy arrays (.npz). To train on it"),
     "an archive": (b"PK\x03\x04", "Got a ZIP archive. Unpack it"),
     "a web page": (b"<!DOCTYPE html><title>404</title>", "Got a web page. Save the picture"),
     "PostScript": (file(draw(3, side=SIDE, width=WIDTH), "EPS"), "Got another file"),

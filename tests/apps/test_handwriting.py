@@ -254,6 +254,17 @@ def test_a_blank_picture_has_no_ink(case: str) -> None:
     assert not to_digit(BLANK[case]()).any()
 
 
+def test_a_picture_of_a_set_with_few_levels_is_stretched_as_the_set_is() -> None:
+    few = sample_dataset().model_copy(update={"highest": 16})
+    drawing = draw(3, side=28, width=2).convert("L")
+    strokes = 255 - np.asarray(drawing)
+    (faint,) = prepare("a", file(Image.fromarray(strokes // 16)), few).images
+    (full,) = prepare("a", file(Image.fromarray(strokes)), few).images
+    assert np.abs(faint.astype(int) - full).mean() < 8
+    with pytest.raises(InputError, match=r"Got no ink"):  # where the set has all levels, it is nearly black
+        prepare("a", file(Image.fromarray(strokes // 16)), sample_dataset())
+
+
 def test_a_blank_file_is_refused() -> None:
     with pytest.raises(InputError, match=r"^a\.png: expected a digit, darker or lighter .* Got no ink\. Draw with"):
         prepare("a.png", file(Image.new("L", (28, 28), 255)), sample_dataset())

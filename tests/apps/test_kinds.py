@@ -78,6 +78,16 @@ def test_what_each_step_is_for(reader: Reader, digits: Digits, step: str, monkey
     assert right(reader, digits, kind) <= len(digits) // 2
 
 
+def test_the_lines_of_a_table_are_no_digit(reader: Reader, digits: Digits) -> None:
+    """They touch no edge of the picture, and stand around the cell with the digit."""
+    for label, digit in digits:
+        page = np.full((600, 800, 3), 250, np.float32)
+        for place in range(4):
+            page[50 + 165 * place : 53 + 165 * place, 50:748] = page[50:548, 50 + 232 * place : 53 + 232 * place] = 60
+        put(page, pen(digit, 120), 240, 340)
+        assert [one.predicted for one in read(reader, picture(page))] == [label]
+
+
 def test_several_digits_are_read_from_left_to_right(reader: Reader, digits: Digits) -> None:
     page = paper(np.random.default_rng(0), 220, 760)
     for place, (_, digit) in enumerate(digits):

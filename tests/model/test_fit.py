@@ -100,7 +100,7 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(batch: Data) -> None:
 
 
 def test_the_order_of_adding_the_shards_counts(batch: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    from digits.model import arithmetic
+    from digits.model import arithmetic, replicas
 
     features = batch[0][:, 200:368]  # so few that every product is a single chain: nothing else is added in order
 
@@ -115,7 +115,7 @@ def test_the_order_of_adding_the_shards_counts(batch: Data, monkeypatch: pytest.
     in_order = arithmetic.in_order
     expected = trained()
     assert trained() == expected
-    monkeypatch.setattr(arithmetic, "in_order", lambda terms: in_order(terms[::-1]))
+    monkeypatch.setattr(replicas, "in_order", lambda terms: in_order(terms[::-1]))
     assert trained() != expected
 
 

@@ -161,7 +161,9 @@ def test_every_network_has_a_section_of_its_own() -> None:
 
 
 #: Studies of one network each, and the documents that show them.
-STUDIES = {"bench/convnet.py", "bench/faults/generate.py", "bench/figures.py", "bench/speed.py", "bench/tables.py"}
+STUDIES = {
+    f"bench/{name}.py" for name in ("convnet", "faults/generate", "figures", "scaling", "speed", "tables", "workers")
+}
 
 
 def naming_a_network() -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from digits.data.arrays import write_npy
+from digits.data.form import MNIST_FORM, measure_form
 from digits.sources import canonical
 from digits.sources.canonical import Canonical, Sample
 from tests.support.project import Arrays
@@ -58,6 +59,7 @@ class Stored:
             write_npy(files[key], dtype="uint8", shape=made.shapes[key], blocks=upright)
         self.before = {key: file.read_bytes() for key, file in files.items()}
         self.facts, self.notes, self.warnings = made.finish(files)
+        self.form = made.form()
         self.same = all(file.read_bytes() == self.before[key] for key, file in files.items())
         self.train, self.test = (np.load(file) for file in files.values())
 
@@ -88,6 +90,13 @@ def test_dark_ink_is_stored_inverted(tmp_path: Path, train: Images, test: Images
     assert np.array_equal(found.test, test)
     assert found.facts == PLAIN | {"ink": "dark"}
     assert (found.notes, found.warnings) == (["images: dark ink on a light background, inverted"], [])
+
+
+def test_the_form_is_that_of_the_images_as_they_are_stored(tmp_path: Path, train: Images, test: Images) -> None:
+    few = [(15 - images // 16).astype(np.uint8) for images in (train, test)]  # dark, and hardly any levels
+    found = Stored(tmp_path, *few)
+    assert found.form == measure_form(found.train) == MNIST_FORM
+    assert measure_form(few[0]) != MNIST_FORM
 
 
 def test_few_levels_are_stretched(tmp_path: Path, train: Images, test: Images) -> None:

@@ -57,6 +57,13 @@ class Found(NamedTuple):
         """Whether this page is a part of the other."""
         return self.page.sum() < other.page.sum() and not (self.page & ~other.page).any()
 
+    def encloses(self, other: "Found") -> bool:
+        """Whether its ink stands around the other page, as the lines of a table do."""
+        rows, columns = (np.flatnonzero(self.page.any(axis=axis)) for axis in (1, 0))
+        within = ndimage.binary_fill_holes(np.any(self.parts, axis=0))
+        part = other.page[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return bool((part & within).sum() == other.page.sum())
+
 
 def find_digits(picture: Image.Image) -> Found | None:
     """Find the digits in a picture: a row of them, or one.
@@ -78,6 +85,7 @@ def find_digits(picture: Image.Image) -> Found | None:
         return _on_page(everywhere, everywhere, opacity)
     every = [found for page in pages(pixels) if (found := _search(pixels, page))]
     every = [found for found in every if found.free] or [found for found in every if found.page.all()]
+    every = [found for found in every if not any(found.encloses(other) for other in every if other is not found)]
     largest = max((found.height for found in every), default=0)
     worthy = [found for found in every if found.height >= WORTHY * largest]
     inner = [found for found in worthy if not any(other.lies_on(found) for other in worthy if other is not found)]

@@ -23,7 +23,7 @@ TOUCHING = 0.03  # parts as near as this are one, whatever their size
 PEN = 0.4
 
 #: Ink that touches the edge of the page is none of the digit if what stands free is at least so large: as a part of the
-#: page's longer side, and of the largest part at the edge.
+#: page's longer side.
 FREE = 0.12
 
 
@@ -61,7 +61,7 @@ Group = tuple[Box, list[int]]  # a digit: its box, and the labels of its parts
 
 
 def digits(ink: Mask, page: Mask) -> list[Mask]:
-    """The digits of a row, from left to right, each [h, w]. None: there is nothing but edges.
+    """The digits of a row, from left to right, each [h, w]; an empty list if there is no ink.
 
     Args:
         ink: [h, w].
@@ -88,7 +88,7 @@ def _free(boxes: list[Box], at_edge: set[int], page_side: int) -> list[int]:
     """The parts that do not touch the edge; all parts, if none of these can be a digit."""
     free = [index for index in range(len(boxes)) if index + 1 not in at_edge]
     largest = max((boxes[index].side for index in free), default=0)
-    if largest >= FREE * max(page_side, *(box.side for box in boxes)):
+    if largest >= FREE * page_side:
         return free
     return list(range(len(boxes)))
 
