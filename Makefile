@@ -109,8 +109,8 @@ workers: repro ## Train on 1, 2 and 4 workers of this machine, in bench/results/
 	@$(RUN) python -m bench.workers --workers 1 2 4 --set train.shards=4 dense.epochs=1 --larger dense.units=2048 dense.batch_size=512 \
 	--data data --out bench/results/workers.json
 
-bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results (ten minutes, machine idle)
-	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
+bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results/speed (ten minutes, machine idle)
+	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed
 
 faults: repro $(VENV)/dev.stamp ## Kill, fill, damage and race a small project, and load the demo, into bench/results/faults.json
 	@$(RUN) python -m bench.faults $(FAULTS) --model data/model.keras \

@@ -1,6 +1,6 @@
 """How fast the pipeline is: measured against two baselines in the same run, interleaved, since machines are noisy.
 
-python -m bench.speed --rounds 5 --out bench/results/speed.json --chart bench/results/speed.png
+python -m bench.speed --rounds 5 --out bench/results/speed
 
 It measures the last commit, in a clean clone with an empty cache. Each figure is the median of its rounds, with the
 least and the greatest, on the wall and of the processor. Ratios are of medians.
@@ -24,11 +24,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bench.chart import draw
+from bench.kinds import compare, keep, targets
 from bench.study import data_hashes
 from digits.common import machine
 from digits.common.cli import InputError, on_terminal, run
-from digits.common.files import replacing, write_json
 from digits.common.params import read_document, set_params, study_params
 from digits.verify import git
 
@@ -36,21 +35,6 @@ ROOT = Path(__file__).parents[1]
 
 #: How often the training set is repeated to see how cost grows, and the epochs, so that each makes the same steps.
 GROWTH = {1: 16, 4: 4, 16: 1}
-
-#: What is aimed at: for each ratio of the table, the greatest that is good (for `efficiency`, the least).
-TARGETS = {
-    "cold": 0.8,
-    "fit": 0.6,
-    "efficiency": 0.5,
-    "nothing": 1.4,
-    "parameter": 1.5,
-    "arrays": 3.0,
-    "growth_time": 1.1,
-    "growth_cpu": 1.1,
-    "growth_memory": 1.1,
-    "peak_memory": 200.0,
-    "copies": 2.0,
-}
 
 Samples = dict[str, list[dict[str, float]]]
 
@@ -296,14 +280,19 @@ def this_machine() -> dict[str, Any]:
     """What the figures were measured on."""
     flags = machine.cpu_flags()
     widest = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "none")
-    return {"cpu": machine.cpu_name(), "cores": machine.cores(), "vector": widest, "python": platform.python_version()}
+    return {
+        "kind": machine.kind(),
+        "cpu": machine.cpu_name(),
+        "cores": machine.cores(),
+        "vector": widest,
+        "python": platform.python_version(),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
     parser.add_argument("--rounds", type=int, required=True, help="how often each is measured")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
-    parser.add_argument("--chart", type=Path, required=True, help="the PNG to write")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results, one for each kind of machine")
     args = parser.parse_args()
     if args.rounds < 1:
         raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take ten minutes.")
@@ -311,12 +300,12 @@ def main() -> None:
     valid_for = {"params": study_params(ROOT / "params.yaml"), "data": data_hashes()}  # first: it can fail
     with tempfile.TemporaryDirectory() as folder:
         times = medians(measure(args.rounds, Path(folder)))
-    result = {"machine": this_machine()} | valid_for | {"targets": TARGETS, "ratios": ratios(times), "times": times}
-    with replacing(args.out, args.chart) as (out, chart):
-        write_json(out, result)
-        draw(result, chart)
-    for name, value in result["ratios"].items():
-        sys.stdout.write(f"{name:20} {value:8.2f}   target {TARGETS.get(name, '')}\n")
+    found = {"targets": targets(machine.kind()), "ratios": ratios(times), "times": times}
+    result = {"machine": this_machine()} | valid_for | found
+    last = args.out / f"{machine.kind()}.json"
+    before = json.loads(last.read_text(encoding="utf-8")) if last.exists() else None
+    keep(result, args.out)
+    sys.stdout.write(compare(result, before))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ WORDS = {
     "capped": "natively, held to {isa}",
     "emulated": "{name} (emulated)",
     "emulated with cache": "{name} (emulated, with an L1 data cache of {l1_kib} KiB)",
+    "speed chart": "![Bars: a cold run and training beside their baselines. Where a cold run spends its time. Cost of "
+    "an image as the data grows.](../bench/results/speed/{kind}.png)",
     "speed": "median of {n} interleaved rounds | this pipeline | baseline | ratio | target",
     "cold": "cold `dvc repro`, four stages; baseline: the recipe as one script",
     "cold against naive": "the same; baseline: a plain four-stage DVC pipeline",
@@ -179,7 +181,7 @@ def convnet_sweep(root: Path, words: dict[str, str]) -> str:
     return sweep(root, words, "convnet_sweep.json")
 
 
-#: Each ratio of bench/results/speed.json, with what was measured and its baseline.
+#: Each ratio in bench/results/speed/, with what was measured and its baseline.
 SPEED = {
     "cold": ("cold", "script"),
     "cold against naive": ("cold", "naive"),
@@ -199,8 +201,16 @@ UNITS = {"parameter": " s", "peak_memory": " MB"}
 
 
 def speed(root: Path, words: dict[str, str]) -> str:
-    """What `make bench` measured: seconds, ratio and target."""
-    measured = _read(root / "bench" / "results" / "speed.json")
+    """What `make bench` measured on each kind of machine: seconds, ratio and target."""
+    return "\n\n".join(_speed_of(path, words) for path in _speeds(root))
+
+
+def _speeds(root: Path) -> list[Path]:
+    return sorted((root / "bench" / "results" / "speed").glob("*.json"))
+
+
+def _speed_of(path: Path, words: dict[str, str]) -> str:
+    measured = _read(path)
     rows = []
     for name, pair in SPEED.items():
         seconds = [f"{measured['times'][part]['wall']['median']:.2f} s" for part in pair] or ["", ""]
@@ -208,7 +218,8 @@ def speed(root: Path, words: dict[str, str]) -> str:
         bound = "" if target is None else f"{'≥' if name == 'efficiency' else '≤'} {target:g}{unit}"
         rows.append([words[name], *seconds, f"{measured['ratios'][name]:.2f}{unit}", bound])
     header = words["speed"].format(n=measured["times"]["cold"]["wall"]["n"])
-    return f"{table(header, rows)}\n\n{words['machine'].format(**measured['machine'])}"
+    machine = words["machine"].format(**measured["machine"])
+    return f"{words['speed chart'].format(kind=path.stem)}\n\n{table(header, rows)}\n\n{machine}"
 
 
 #: What is no picture of one digit, and so no part of the sums.
@@ -298,7 +309,7 @@ def workers(root: Path, words: dict[str, str]) -> str:
 
 def scaling_images(root: Path, words: dict[str, str]) -> str:
     """What one worker would take for more images, in proportion to what it takes for those that were measured."""
-    speed, convnet = (_read(root / "bench" / "results" / name) for name in ("speed.json", "convnet.json"))
+    speed, convnet = _read(_speeds(root)[0]), _read(root / "bench" / "results" / "convnet.json")
     rates = scaling.rates(speed, convnet)
     rows = []
     for power in range(4, 10):
@@ -312,7 +323,7 @@ def scaling_images(root: Path, words: dict[str, str]) -> str:
 def scaling_workers(root: Path, words: dict[str, str]) -> str:
     """What workers would take for an epoch of 10^9 images, with the exchange simulated."""
     results = root / "bench" / "results"
-    speed, convnet, workers = (_read(results / name) for name in ("speed.json", "convnet.json", "workers.json"))
+    speed, convnet, workers = map(_read, (_speeds(root)[0], results / "convnet.json", results / "workers.json"))
     rates, weights = scaling.rates(speed, convnet), scaling.weights(speed, convnet)
     rows = []
     for count in (1, 2, 8, 64, 1000):

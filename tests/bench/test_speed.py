@@ -8,6 +8,7 @@ import pytest
 
 from bench import speed
 from bench.chart import draw
+from bench.kinds import TARGETS
 from bench.parts import dense_arithmetic, peak_bytes, timed
 from bench.speed import require_dense
 from digits.common.cli import InputError
@@ -99,7 +100,7 @@ def test_median_spread_and_number() -> None:
 
 def test_every_target_has_its_ratio_and_every_time_is_drawn(tmp_path: Path) -> None:
     result = speed_results()
-    assert set(speed.TARGETS) <= set(result["ratios"])
+    assert set(TARGETS) <= set(result["ratios"])
     draw(result, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -132,7 +133,7 @@ def test_ratios_are_of_medians() -> None:
 
 
 def test_no_round_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["speed", "--rounds", "0", "--out", "out.json", "--chart", "out.png"])
+    monkeypatch.setattr(sys, "argv", ["speed", "--rounds", "0", "--out", "out"])
     with pytest.raises(InputError, match=r"--rounds: expected at least 1\. Got 0\. 5 take ten minutes\."):
         speed.main()
 

@@ -13,6 +13,7 @@ from bench import convnet, figures, seeds, speed, sweep
 from bench.convnet import EXAMPLE
 from bench.points import Where
 from bench.study import ARRAYS, data_hashes
+from digits.common import machine
 from digits.common.cli import InputError
 from digits.common.files import file_hash
 from digits.common.params import set_params, study_params
@@ -91,7 +92,7 @@ STUDIES: dict[str, tuple[Any, list[str], dict[str, Callable[..., Any]]]] = {
     ),
     "speed": (
         speed,
-        ["--rounds", "1", "--chart", "chart.png"],
+        ["--rounds", "1"],
         {"measure": lambda *_: {}, "medians": lambda _: speed_results()["times"]},
     ),
 }
@@ -105,10 +106,11 @@ def test_a_study_records_what_the_check_compares(
     for function, stand_in in stand_ins.items():
         monkeypatch.setattr(module, function, stand_in)
     monkeypatch.setattr(speed, "ROOT", project)
-    out = RESULTS / f"{name}.json"
+    option = RESULTS / ("speed" if name == "speed" else f"{name}.json")
+    out = option / f"{machine.kind()}.json" if name == "speed" else option
     (figure,) = (figure for figure in figures.figures() if figure.name == str(out))
     assert figures.why(figure).startswith("it is missing or damaged (FileNotFoundError: ")
-    monkeypatch.setattr(sys, "argv", [name, *options, "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", [name, *options, "--out", str(option)])
     module.main()
     assert capsys.readouterr().out
     assert not figures.why(figure)

@@ -1,6 +1,7 @@
 """The machine: the cores that a process may use, and the processor as the system reports it."""
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,20 @@ def test_the_first_processor_is_reported(cpuinfo: Path) -> None:
     cpuinfo.write_text(CPUINFO)
     assert machine.cpu_name() == "A Processor: 2.0 GHz"
     assert machine.cpu_flags() == ["avx2", "fma", "sse2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n", "amd-25-17"),
+        ("vendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Xeon\n", "intel-6-143"),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n", "0x41-0xd0c"),
+        ("", platform.machine().lower()),
+    ],
+)
+def test_machines_of_a_kind_have_one_name(cpuinfo: Path, text: str, kind: str) -> None:
+    cpuinfo.write_text(text)
+    assert machine.kind() == f"{kind}-{machine.cores()}-cores"
 
 
 @pytest.mark.parametrize("text", [None, "", "processor : 0\n"])

@@ -7,7 +7,8 @@ from typing import Any
 
 from bench.convnet import EXAMPLE, contestants
 from bench.figures import CARD
-from bench.speed import TARGETS, medians, ratios
+from bench.kinds import TARGETS
+from bench.speed import medians, ratios
 from bench.study import data_hashes, describe
 from bench.sweep import rank
 from bench.tables import DOCUMENTS, Table, filled
@@ -19,7 +20,7 @@ from digits.verify.processors import Processor
 #: Where results are, in a project.
 RESULTS = Path("bench") / "results"
 
-MACHINE = {"cpu": "Test 9000", "cores": 3, "vector": "avx2", "python": "3.11.1"}
+MACHINE = {"kind": "test-1-2-cores", "cpu": "Test 9000", "cores": 3, "vector": "avx2", "python": "3.11.1"}
 
 FAULTS = {
     "faults": {"kill": {"injected": 9, "right": 7, "line": 2, "stuck": 0, "wrong": 0}},
@@ -46,7 +47,7 @@ def write_results(project: Path) -> Path:
     They are of the project's parameters and data. In the study over seeds, its own run is the nearest to the mean.
     """
     folder, params = project / RESULTS, project / "params.yaml"
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speed").mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(project):
         data = {"data": data_hashes()}
     dense, convnet = study_params(params, "dense"), study_params(params, "convnet")
@@ -62,7 +63,8 @@ def write_results(project: Path) -> Path:
     proof = {model: {"params": study_params(params, model), "runs": _runs(model)} for model in ("dense", "convnet")}
     write_json(folder / "processors.json", proof)
     write_json(
-        folder / "speed.json", {"machine": MACHINE, "params": dense, **data, "targets": TARGETS} | speed_results()
+        folder / "speed" / f"{MACHINE['kind']}.json",
+        {"machine": MACHINE, "params": dense, **data, "targets": TARGETS} | speed_results(),
     )
     write_json(folder / "workers.json", {"machine": MACHINE, "params": dense, **data, "runs": _workers()})
     write_json(folder / "faults.json", FAULTS | {"machine": MACHINE})
