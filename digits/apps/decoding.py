@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
@@ -18,7 +19,7 @@ from digits.common.cli import InputError
 register_heif_opener()
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
 
-#: Modes with more than eight bits. No file says which level is white, so black and white are the extremes found.
+#: Modes with more than eight bits.
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", *DEEP)
 
@@ -41,11 +42,14 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 #: A JPEG file is decoded at a fraction of its size, at which its longer side has at least so many pixels.
-WORKING_SIDE = 500
+DRAFT_SIDE = 500
 
 
 def decode(name: str, content: bytes) -> Image.Image:
     """Decode an image file, the first picture of several, and turn it upright as its EXIF data say.
+
+    Returns:
+        A picture of eight bits a channel, in any of MODES but those of DEEP.
 
     Raises:
         InputError: the bytes are no image that can be read.
@@ -60,9 +64,9 @@ def decode(name: str, content: bytes) -> Image.Image:
             with Image.open(_Readings(content), formats=FORMATS) as picture:
                 received = _too_much(picture, content)
                 if not received:
-                    picture.draft(None, (WORKING_SIDE, WORKING_SIDE))  # a JPEG file need not be decoded in full
+                    picture.draft(None, (DRAFT_SIDE, DRAFT_SIDE))  # a JPEG file need not be decoded in full
                     with _silent() if picture.format == "TIFF" else nullcontext():
-                        return ImageOps.exif_transpose(picture)
+                        return _in_eight_bits(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
         received, hint = foreign(content) if content else ("an empty file", _AGAIN)
     except Exception as error:  # Pillow raises many kinds for a damaged file
@@ -107,6 +111,15 @@ def _scans(content: bytes) -> int:
         scans += found[0][1] == _START_OF_SCAN
         place = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
     return scans
+
+
+def _in_eight_bits(picture: Image.Image) -> Image.Image:
+    """No file with more bits says which level is white: black and white are the extremes found."""
+    if picture.mode not in DEEP:
+        return picture
+    levels = np.nan_to_num(np.asarray(picture, np.float64), posinf=0, neginf=0)
+    levels -= levels.min()
+    return Image.fromarray((levels * (255 / max(levels.max(), 1e-9))).astype(np.uint8))
 
 
 @contextmanager

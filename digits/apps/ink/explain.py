@@ -59,11 +59,7 @@ def draw_steps(steps: Sequence[Step]) -> Image.Image:
 
 
 def _visible(picture: Image.Image) -> Image.Image:
-    """In RGB; deep modes are cut to eight bits, and what is transparent lies on a middle grey."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
-        levels = np.nan_to_num(np.asarray(picture, np.float64))
-        span = max(float(np.ptp(levels)), 1e-9)
-        picture = Image.fromarray(((levels - levels.min()) * (255 / span)).astype(np.uint8))
+    """In RGB; what is transparent lies on a middle grey."""
     if picture.has_transparency_data:
         paper = Image.new("RGBA", picture.size, (128, 128, 128, 255))
         picture = Image.alpha_composite(paper, picture.convert("RGBA"))

@@ -20,9 +20,6 @@ Mask = NDArray[np.bool_]
 WORKING_SIDE = 320
 SMALL_SIDE = 112
 
-#: Modes with more than eight bits. No file says which level is white, so black and white are the extremes found.
-DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-
 #: Ink that fills so much of its outline, a rectangle, is a sheet, unless it is so many times as long as wide: a 1.
 SOLID = 0.7
 LONG = 2.0
@@ -132,11 +129,6 @@ def _is_blot(part: Mask, contrast: Floats) -> bool:
 
 def reduced(picture: Image.Image) -> Image.Image:
     """The picture in RGB, or in RGBA if anything is transparent, neither too large nor too small."""
-    if picture.mode in DEEP:
-        levels = np.asarray(picture, np.float64)
-        levels = np.where(np.isfinite(levels), levels, 0)
-        levels -= levels.min()
-        picture = Image.fromarray((levels * (255 / max(levels.max(), 1e-9))).astype(np.uint8))
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture.thumbnail((WORKING_SIDE, WORKING_SIDE))
     times = -(-SMALL_SIDE // max(picture.size))
