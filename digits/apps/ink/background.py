@@ -22,10 +22,10 @@ STROKES = (0.01, 0.03, 0.08, 0.18, 0.35)
 #: How many times as rare, and as narrow, ink is as paper by the measures of `ink_is_lighter`: so many times that no
 #: corners need to be looked at, and so many times that it tells where they differ.
 RARER, NARROWER = (25.0, 5.0), (2.0, 1.5)
+#: Reach of the median by which ink is the rarer, as a part of the mean side.
+AROUND = 0.25
 #: A corner, as a part of the shorter side.
 CORNER = 0.06
-#: Reach of the median for the first of them, as a part of the mean side.
-AROUND = 0.25
 #: Reach of the average that gives the colour of the paper, as a fraction of the longer side.
 REACH = 0.03
 
@@ -155,25 +155,25 @@ def otsu(levels: Floats) -> int:
     return int(between.argmax())
 
 
-def strength(contrast: Floats, page: Mask) -> Floats:
+def strength(levels: Floats, page: Mask) -> Floats:
     """Where there is ink and how much, from 0 to 1.
 
     Otsu's threshold cuts the levels into paper and ink. Full ink is the mean of the latter, and what is under half of
     the threshold is none: blur, and the traces of JPEG.
 
     Args:
-        contrast: [h, w] in 0 .. 255.
+        levels: the contrast, [h, w] in 0 .. 255.
         page: [h, w].
 
     Returns:
         [h, w]. All zero: nothing stands out from the paper.
     """
-    threshold = otsu(contrast[page])
-    above = contrast[page & (contrast > threshold)]
+    threshold = otsu(levels[page])
+    above = levels[page & (levels > threshold)]
     full = float(above.mean()) if len(above) else 0.0
     if full < LEAST_CONTRAST:
-        return np.zeros_like(contrast)
-    return np.where(page & (contrast > threshold / 2), np.minimum(contrast / full, 1), 0)
+        return np.zeros_like(levels)
+    return np.where(page & (levels > threshold / 2), np.minimum(levels / full, 1), 0)
 
 
 def _share(signed: Floats, around: Floats, axis: Axis, sign: int, page: Mask) -> Floats:

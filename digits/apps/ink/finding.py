@@ -98,21 +98,21 @@ def _search(pixels: Floats, page: Mask) -> Found | None:
     return _on_page(page, page[box], contrast(pixels[box], page[box]))
 
 
-def _on_page(page: Mask, cut: Mask, contrast: Floats) -> Found | None:
-    inked = strength(contrast, cut)
+def _on_page(page: Mask, cut: Mask, levels: Floats) -> Found | None:
+    inked = strength(levels, cut)
     ink = inked > 0.25
     without = without_lines(ink)
     ink = without if without.sum() > LEFT * ink.sum() else ink  # else it was a digit, cut close: a 1
     parts = digits(ink, cut)
-    if not parts or any(_is_blot(part, contrast) for part in parts):
+    if not parts or any(_is_blot(part, levels) for part in parts):
         return None
     around = [ndimage.binary_dilation(part, EIGHT, iterations=2) for part in parts]
     inside = ndimage.binary_erosion(cut, EIGHT, iterations=2)
     free = not (np.any(parts, axis=0) & ~inside).any()
-    return Found(page, contrast, ink, parts, [np.where(near, inked, 0) for near in around], free)
+    return Found(page, levels, ink, parts, [np.where(near, inked, 0) for near in around], free)
 
 
-def _is_blot(part: Mask, contrast: Floats) -> bool:
+def _is_blot(part: Mask, levels: Floats) -> bool:
     """Whether it is no stroke: a sheet, with little on it, or what has no edge, as the dark end of uneven light."""
     rows, columns = (np.flatnonzero(part.any(axis=axis)) for axis in (1, 0))
     height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
@@ -120,7 +120,7 @@ def _is_blot(part: Mask, contrast: Floats) -> bool:
         filled = ndimage.binary_fill_holes(part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
         if part.sum() >= SOLID * filled.sum() and rectangularity(filled) >= RECTANGULAR:
             return True
-    box = contrast[max(0, rows[0] - 2) : rows[-1] + 3, max(0, columns[0] - 2) : columns[-1] + 3]
+    box = levels[max(0, rows[0] - 2) : rows[-1] + 3, max(0, columns[0] - 2) : columns[-1] + 3]
     if min(box.shape) < 3:
         return False
     steepest = max(float(np.abs(slope).max()) for slope in np.gradient(box))

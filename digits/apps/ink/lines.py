@@ -13,9 +13,9 @@ Values = NDArray[np.float64]
 #: and its way is at least so many times the picture's shorter side.
 INKED = 0.6
 PIECES = 20
+SHORTEST = 0.5
 #: Pixels in a piece of a line that is fitted.
 LENGTH = 12
-SHORTEST = 0.5
 #: Its greatest width: pixels, or a part of the shorter side.
 WIDEST = (4, 0.03)
 #: Degrees by which paper may lie askew.
