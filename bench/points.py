@@ -146,7 +146,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted((folder / "prepared").iterdir())}
 
 
-#: What this worker has: its code, and the data that it made, by what it was to be.
+#: The data that this worker made, by what it was to be.
 _HERE: dict[str, Any] = {}
 _LOCK = threading.Lock()
 
@@ -156,7 +156,7 @@ def _on_worker(shared: Any, point: tuple[Any, ...]) -> tuple[Any, str]:
     work, make, theirs, hashes = shared
     try:
         with _LOCK:
-            _require_same("this code", theirs, _HERE.setdefault("code", code()))
+            _require_same("this code", theirs, code())  # each time: somebody may edit it, and stages are new processes
             data = _data(make, hashes)
         return work(*point, data), ""
     except InputError as error:

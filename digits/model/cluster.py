@@ -17,7 +17,9 @@ NAME = "TF_CONFIG"
 #: Kinds of processes that train, in the order of their numbers. Others only watch, or hold weights for many.
 KINDS = ("chief", "worker")
 
-Address = Annotated[str, Field(pattern=r"^[\w.:\[\]-]+:[1-9]\d{0,4}$", max_length=300)]
+#: A port is a number up to 65535.
+_PORT = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+Address = Annotated[str, Field(pattern=rf"^[\w.:\[\]-]+:{_PORT}$", max_length=300)]
 
 
 class _Task(BaseModel):

@@ -221,6 +221,13 @@ def joined(cluster: Cluster) -> Iterator[Replicas]:
             with _death_by_signal():  # the strategy has made this process deaf to SIGTERM
                 yield replicas
         except LOST as error:
+            if "Could not start gRPC server" in error.message:
+                raise InputError(
+                    cluster.name,
+                    expected="a port that is free",
+                    received="one at which another program listens",
+                    hint="Give this worker another port, in the addresses of all.",
+                ) from None
             raise InputError(
                 cluster.name,
                 expected="the other workers until the end",

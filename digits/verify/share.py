@@ -28,6 +28,9 @@ from digits.verify.doctor import Project
 from digits.verify.freshness import Hashes
 from digits.verify.store import DEADLINE, State, Store, StoreError, in_parallel
 
+#: The list of records that were fetched, in a project.
+FETCHED = Path(".dvc", "tmp", "fetched-records")
+
 #: A run, in the form in which dvc.lock and the run cache hold it: cmd, deps, params, outs.
 Entry = dict[str, Any]
 
@@ -105,6 +108,8 @@ def fetch(project: Project, repo: Repo, store: Store) -> Iterator[str]:
         elif record:
             with replacing(project.cache.record(key, record)) as (file,):
                 file.write_text(texts[record], encoding="utf-8")
+            with (project.root / FETCHED).open("a", encoding="utf-8") as list_:
+                list_.write(f"{key}/{record}\n")
 
 
 def _fetch_outputs(project: Project, store: Store, entry: Entry, *, record: bool) -> list[State]:
@@ -140,6 +145,8 @@ def _cached(cache: Cache, key: str) -> Entry | None:
 def push(project: Project, store: Store) -> Iterator[str]:
     """Send the runs that the cache has whole, objects before records; gives lines about it.
 
+    Records that were fetched are not sent: one that an audit has removed would come back.
+
     Raises:
         StoreError: the store did not answer, or refused.
     """
@@ -155,11 +162,19 @@ def push(project: Project, store: Store) -> Iterator[str]:
         return state
 
     states = in_parallel(send, sorted(sources))
-    found = in_parallel(lambda path: _send_record(store, path), [path for path, objects in runs.items() if objects])
+    fetched = _fetched(project)
+    own = [path for path, objects in runs.items() if objects and f"{path.parent.name}/{path.name}" not in fetched]
+    found = in_parallel(lambda path: _send_record(store, path), own)
     yield f"{states.count('missing')} objects and {found.count('missing')} records of runs added"
     for what, bad in (("objects", states.count("damaged")), ("records", found.count("damaged"))):
         if bad:
             yield f"{bad} damaged {what} replaced"
+
+
+def _fetched(project: Project) -> set[str]:
+    """The records that came from a store, as folder/name."""
+    path = project.root / FETCHED
+    return set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
 
 
 def _whole(cache: Cache, outputs: list[str]) -> dict[str, Path]:
@@ -205,8 +220,7 @@ def main() -> None:
 def _share(args: argparse.Namespace, project: Project, repo: Repo) -> None:
     store = Store.open(repo, args.remote, args.patience if args.command == "fetch" else None)
     try:
-        if args.command == "fetch":
-            store.ask(args.patience)
+        store.ask(args.patience)
         for line in push(project, store) if args.command == "push" else fetch(project, repo, store):
             _say(line)
     except StoreError as error:

@@ -51,6 +51,7 @@ REFUSED = {
     "no JSON": ({"TF_CONFIG": "{"}, "no JSON"),
     "deep": ({"TF_CONFIG": "[" * 100_000}, "no JSON (nested too deeply)"),
     "a list": ({"TF_CONFIG": "[]"}, "valid dictionary"),
+    "a port beyond the last": (config({"worker": ["a:65536", "b:65535"]}, worker(0)), "at 'cluster.worker.0'"),
     "no port": (config({"worker": ["a", "b:1"]}, worker(0)), "at 'cluster.worker.0'"),
     "a line in an address": (config({"worker": ["a:1\n", "b:1"]}, worker(0)), "at 'cluster.worker.0'"),
     "no task": (config({"worker": TWO}), "no task"),

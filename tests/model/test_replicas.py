@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,6 +70,18 @@ def test_an_absent_worker_is_missed_in_one_line(tmp_path: Path) -> None:
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
     assert f"worker 1 of 2 ({present}): expected all workers within 3 s. Got not all of them. Start each of " in line
     assert "Traceback" not in result.stderr
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    """Not in a network of its own, where another program could not have it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        own, other = f"127.0.0.1:{taken.getsockname()[1]}", free_addresses(1)[0]
+        config = {"cluster": {"worker": [own, other]}, "task": {"type": "worker", "index": 0}}
+        command = (sys.executable, *PROGRAM, str(tmp_path), "dense", "--deadline", "30")
+        result = run(*command, cwd=tmp_path, env={**AT_ROOT, "TF_CONFIG": json.dumps(config)})
+    assert result.returncode
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+    assert f"worker 0 of 2 ({own}): expected a port that is free. Got one at which another program listens." in line
 
 
 @pytest.mark.usefixtures("tensorflow")

@@ -77,6 +77,19 @@ def test_a_record_that_lies_is_named_and_removed(project: Path, s3: S3) -> None:
     assert len(records(s3)) == 6
 
 
+def test_a_record_that_cannot_run_is_named_beside_a_lie(project: Path, s3: S3) -> None:
+    lie = poison(s3, "cmd: python train.py")
+    honest = record_of(s3, "cmd: python train.py", "shift: 1.5")
+    broken = write_record(honest, "shift: 1.5", "shift: nonsense")
+    result = audit(project, s3, "--sample", "10")
+    assert result.status == 1
+    lines = sorted(result.errors.splitlines())
+    assert sorted(line.split()[2] for line in lines) == sorted(f"{path.name}:" for path in (lie, broken))
+    (line,) = (line for line in lines if broken.name in line)
+    assert ": expected a run of it in a clean clone. Got a failure: " in line
+    assert line.count("--remove`") == 1
+
+
 def test_a_damaged_record_is_named(project: Path, s3: S3) -> None:
     path = record_of(s3, "shift: 0.0")
     path.write_text(path.read_text()[:-20])

@@ -72,6 +72,17 @@ def test_the_same_commit_executes_nothing(first: Path, second: Path, s3: S3) -> 
     assert fetch(second, s3) == ""
 
 
+def test_what_was_fetched_is_not_sent_again(first: Path, second: Path, s3: S3) -> None:
+    """An audit removes a record: nobody who has fetched it brings it back, only who ran it."""
+    push(first, s3)
+    fetch(second, s3)
+    gone = record_of(s3, "cmd: python train.py", "shift: 0.0")
+    gone.unlink()
+    assert push(second, s3) == "store: 0 objects and 0 records of runs added\n"
+    assert not gone.exists()
+    assert push(first, s3) == "store: 0 objects and 1 records of runs added\n"
+
+
 def test_dvc_reads_the_store_too(first: Path, second: Path, s3: S3) -> None:
     push(first, s3)
     run_ok("dvc", "pull", cwd=second, env=s3.env)
