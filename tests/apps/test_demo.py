@@ -135,7 +135,7 @@ REFUSED: dict[str, tuple[int, str, Callable[[str], dict[str, Any]]]] = {
     "a form": (415, "expected Content-Type", lambda _: {"Content_Type": "multipart/form-data; boundary=x"}),
     "no image": (422, "the drawing: expected an image", lambda _: {"body": b"seven"}),
     "half an image": (422, "Got a damaged file", lambda _: {"body": DRAWING[:200]}),
-    "nothing": (422, "Got nothing", lambda _: {"body": b""}),
+    "nothing": (422, "Got an empty file", lambda _: {"body": b""}),
     "a blank image": (422, "Got no ink", lambda _: {"body": png(Image.new("L", (560, 560), 255))}),
     "a bomb": (422, "exceeds limit", lambda _: {"body": png(Image.new("1", (20000, 20000)))}),
     "too large": (413, "expected at most 1048576 bytes", lambda _: {"body": bytes(demo.MAX_BYTES + 1)}),
