@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from dvc.exceptions import DvcException
 
+from bench import kinds
 from bench.convnet import EXAMPLE
 from bench.seeds import nearest_seed
 from bench.study import PARAMS, data_hashes
@@ -106,8 +107,7 @@ def _sweep(name: str) -> str:
 
 def _speeds() -> list[Path]:
     """The results of the kinds of machines; that of this one, if there are none."""
-    folder = RESULTS / "speed"
-    return sorted(folder.glob("*.json")) or [folder / f"{machine.kind()}.json"]
+    return kinds.kept(RESULTS) or [RESULTS / "speed" / f"{machine.kind()}.json"]
 
 
 def _speed(path: Path) -> str:

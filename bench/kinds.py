@@ -26,6 +26,11 @@ TARGETS = {
 TARGETS_BY_KIND = {"amd-26-": {"cold": 0.85, "fit": 0.55, "efficiency": 0.65}}
 
 
+def kept(results: Path) -> list[Path]:
+    """The results of the kinds of machines, in the folder of all results."""
+    return sorted((results / "speed").glob("*.json"))
+
+
 def targets(kind: str) -> dict[str, float]:
     """What is aimed at on a kind of machine."""
     others = (values for start, values in TARGETS_BY_KIND.items() if kind.startswith(start))

@@ -300,9 +300,10 @@ def main() -> None:
     valid_for = {"params": study_params(ROOT / "params.yaml"), "data": data_hashes()}  # first: it can fail
     with tempfile.TemporaryDirectory() as folder:
         times = medians(measure(args.rounds, Path(folder)))
-    found = {"targets": targets(machine.kind()), "ratios": ratios(times), "times": times}
+    kind = machine.kind()
+    found = {"targets": targets(kind), "ratios": ratios(times), "times": times}
     result = {"machine": this_machine()} | valid_for | found
-    last = args.out / f"{machine.kind()}.json"
+    last = args.out / f"{kind}.json"
     before = json.loads(last.read_text(encoding="utf-8")) if last.exists() else None
     keep(result, args.out)
     sys.stdout.write(compare(result, before))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import scaling
+from bench import kinds, scaling
 from bench.convnet import EXAMPLE
 from digits.apps.summary import summarize
 from digits.common.cli import InputError, run
@@ -202,11 +202,7 @@ UNITS = {"parameter": " s", "peak_memory": " MB"}
 
 def speed(root: Path, words: dict[str, str]) -> str:
     """What `make bench` measured on each kind of machine: seconds, ratio and target."""
-    return "\n\n".join(_speed_of(path, words) for path in _speeds(root))
-
-
-def _speeds(root: Path) -> list[Path]:
-    return sorted((root / "bench" / "results" / "speed").glob("*.json"))
+    return "\n\n".join(_speed_of(path, words) for path in kinds.kept(root / "bench" / "results"))
 
 
 def _speed_of(path: Path, words: dict[str, str]) -> str:
@@ -239,8 +235,8 @@ def pictures(root: Path, words: dict[str, str]) -> str:
     ]
     rows = [(words["one digit"], *sums), *((kind, seen.get(kind), kept.get(kind)) for kind in {**seen, **kept})]
     limits = {"validation": found["limits"]["validation"], "shapes": found["limits"]["no digit"]}
-    kinds = table(words["pictures"], [[kind, *_counts(one), *_counts(other)] for kind, one, other in rows])
-    return f"{kinds}\n\n{words['limits'].format(**limits)}"
+    rows_of_kinds = table(words["pictures"], [[kind, *_counts(one), *_counts(other)] for kind, one, other in rows])
+    return f"{rows_of_kinds}\n\n{words['limits'].format(**limits)}"
 
 
 def _counts(one: dict[str, int] | None) -> list[str]:
@@ -309,7 +305,8 @@ def workers(root: Path, words: dict[str, str]) -> str:
 
 def scaling_images(root: Path, words: dict[str, str]) -> str:
     """What one worker would take for more images, in proportion to what it takes for those that were measured."""
-    speed, convnet = _read(_speeds(root)[0]), _read(root / "bench" / "results" / "convnet.json")
+    results = root / "bench" / "results"
+    speed, convnet = map(_read, (kinds.kept(results)[0], results / "convnet.json"))
     rates = scaling.rates(speed, convnet)
     rows = []
     for power in range(4, 10):
@@ -323,7 +320,7 @@ def scaling_images(root: Path, words: dict[str, str]) -> str:
 def scaling_workers(root: Path, words: dict[str, str]) -> str:
     """What workers would take for an epoch of 10^9 images, with the exchange simulated."""
     results = root / "bench" / "results"
-    speed, convnet, workers = map(_read, (_speeds(root)[0], results / "convnet.json", results / "workers.json"))
+    speed, convnet, workers = map(_read, (kinds.kept(results)[0], results / "convnet.json", results / "workers.json"))
     rates, weights = scaling.rates(speed, convnet), scaling.weights(speed, convnet)
     rows = []
     for count in (1, 2, 8, 64, 1000):

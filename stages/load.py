@@ -78,7 +78,7 @@ def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "
                 numbers = labels.of(name)
                 write_npy(files[f"{name}_labels"], dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
             found = canonical.finish({name: files[f"{name}_images"] for name in images})
-            described = {**found.facts, "form": canonical.form()}
+            described = {**found.facts, "form": found.form}
             write_dataset(facts, describe_dataset(canonical.shapes["train"][1:], labels, described))
     lines = [line for name in images for line in _lines(name, canonical.shapes[name], labels.of(name))]
     return [*lines, *notes, *labels.notes, *found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]

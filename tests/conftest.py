@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import trustme
     from selenium import webdriver
 
+    from tests.support.s3 import S3
     from tests.support.server import Server
 
 
@@ -113,6 +114,15 @@ def server(tmp_path: Path, authority: "trustme.CA", monkeypatch: pytest.MonkeyPa
         server.shutdown()
         thread.join()
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3"]:
+    """A real S3 server with an empty store."""
+    from tests.support.s3 import serve_s3
+
+    with serve_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,18 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.project import ROOT, Arrays, run, run_ok, stages_run
-from tests.support.s3 import S3, serve_s3
+from tests.support.s3 import S3
 from tests.support.verifying import small_project
 
 PAGE = ROOT / "docs" / "sharing.md"
 
 #: The page's own addresses and keys.
 THEIRS = ("https://s3.example.org", "https://git.example.org/digits.git", "KEY", "SECRET")
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    with serve_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 def blocks() -> list[str]:

@@ -42,6 +42,11 @@ def written(digit: Digit, rng: Random, side: int = 300, height: int = 480, width
     return put(paper(rng, height, width), pen(digit, side), top, left)
 
 
+def pixels(image: Image.Image) -> Pixels:
+    """A picture, to write on."""
+    return np.array(image.convert("RGB"), np.float32)
+
+
 def picture(page: Pixels) -> Image.Image:
     """The page as a picture."""
     return Image.fromarray(np.clip(page, 0, 255).astype(np.uint8))

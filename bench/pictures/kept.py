@@ -9,22 +9,17 @@ from PIL import Image, ImageDraw, ImageFont
 from bench.pictures.drawing import (
     CREAM,
     Digit,
-    Pixels,
     Random,
     paper,
     pen,
     photographed,
     picture,
+    pixels,
     put,
     through,
     written,
 )
 from bench.pictures.kinds import Kind, clean, squared
-
-
-def pixels(image: Image.Image) -> Pixels:
-    """The picture, to write on."""
-    return np.array(image.convert("RGB"), np.float32)
 
 
 def squared_photographed(digit: Digit, rng: Random) -> Image.Image:

@@ -17,6 +17,7 @@ from bench.pictures.drawing import (
     pen,
     photographed,
     picture,
+    pixels,
     put,
     through,
     written,
@@ -212,7 +213,7 @@ def print_shines_through(digit: Digit, rng: Random) -> Image.Image:
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(22)
     for row in range(0, 480, 30):
         draw.text((10, row), "the quick brown fox jumps over the lazy dog and more", (226, 225, 221), font)
-    blurred = np.asarray(page.filter(ImageFilter.GaussianBlur(1)), np.float32).copy()
+    blurred = pixels(page.filter(ImageFilter.GaussianBlur(1)))
     return picture(put(blurred, pen(digit, 260), 110, 190))
 
 
@@ -255,7 +256,7 @@ def on_a_dark_cloth(digit: Digit, rng: Random) -> Image.Image:
 def rounded_box(digit: Digit, rng: Random) -> Image.Image:
     page = picture(paper(rng, 300, 420))
     ImageDraw.Draw(page).rounded_rectangle((90, 40, 310, 260), 18, outline=(40, 90, 60), width=4)
-    return picture(put(np.asarray(page, np.float32).copy(), pen(digit, 150), 75, 130))
+    return picture(put(pixels(page), pen(digit, 150), 75, 130))
 
 
 def colour_map(digit: Digit, rng: Random) -> Image.Image:  # noqa: ARG001
@@ -310,11 +311,11 @@ def labelled_box(digit: Digit, rng: Random) -> Image.Image:
     draw = ImageDraw.Draw(page)
     draw.rectangle((250, 60, 450, 260), outline=(30, 30, 30), width=3)
     draw.text((60, 140), "Amount", (30, 30, 30), ImageFont.load_default(34))
-    return picture(put(np.asarray(page, np.float32).copy(), pen(digit, 150), 85, 275))
+    return picture(put(pixels(page), pen(digit, 150), 85, 275))
 
 
 def framed_board(digit: Digit, rng: Random) -> Image.Image:
-    board = np.asarray(chalk(digit, rng), np.float32).copy()
+    board = pixels(chalk(digit, rng))
     board[:18] = board[-18:] = (150, 105, 60)
     board[:, :18] = board[:, -18:] = (150, 105, 60)
     return picture(board)
@@ -326,7 +327,7 @@ def page_of_a_browser(digit: Digit, rng: Random) -> Image.Image:  # noqa: ARG001
     draw.rectangle((0, 0, 720, 60), (222, 225, 230))
     draw.rounded_rectangle((90, 14, 600, 46), 16, (255, 255, 255))
     draw.text((110, 20), "https://draw.example/new", (60, 60, 60), font)
-    return picture(put(np.asarray(page, np.float32).copy(), pen(digit, 300), 150, 200, (10, 10, 10)))
+    return picture(put(pixels(page), pen(digit, 300), 150, 200, (10, 10, 10)))
 
 
 def folded_corner(digit: Digit, rng: Random) -> Image.Image:
@@ -343,7 +344,7 @@ def thin_pen_on_grey(digit: Digit, rng: Random) -> Image.Image:
         left, top = int(rng.integers(0, 630)), int(rng.integers(0, 470))
         draw.line((left, top, left + int(rng.integers(-9, 9)), top + int(rng.integers(-9, 9))), (175, 168, 155))
     outline = pen(digit, 300)
-    return picture(put(np.asarray(page, np.float32).copy(), outline**3, 90, 170, (30, 40, 120)))
+    return picture(put(pixels(page), outline**3, 90, 170, (30, 40, 120)))
 
 
 def cell_of_a_table(digit: Digit, rng: Random) -> Image.Image:
@@ -354,7 +355,7 @@ def cell_of_a_table(digit: Digit, rng: Random) -> Image.Image:
         draw.line((10 + 180 * place, 10, 10 + 180 * place, 410), (90, 90, 90), 2)
         draw.line((10, 10 + 133 * place, 550, 10 + 133 * place), (90, 90, 90), 2)
     draw.text((205, 22), "Score", (60, 60, 60), ImageFont.load_default(22))
-    return picture(put(np.asarray(page, np.float32).copy(), pen(digit, 110), 154, 225))
+    return picture(put(pixels(page), pen(digit, 110), 154, 225))
 
 
 #: By name.

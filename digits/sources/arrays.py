@@ -12,7 +12,7 @@ from digits.sources import roles
 from digits.sources.kinds import IDX, NPY, Foreign
 from digits.sources.parts import Found, Pair
 from digits.sources.roles import NAMED, TEST, TRAIN, VALIDATION
-from digits.sources.stream import DAMAGE, Stream, listed, read_fully, reason, wrong
+from digits.sources.stream import Stream, listed, read_fully, refusing, wrong
 from digits.sources.targets import MOST_COLUMNS
 from digits.sources.tree import File, Tree, without_copies
 
@@ -141,13 +141,8 @@ def _rename() -> str:
 
 
 def _open(file: File) -> Stream:
-    try:
-        with file.open() as content:
-            return _open_npy(file, content) if file.kind == NPY else _open_idx(file, content)
-    except DAMAGE as error:
-        if isinstance(error, OSError) and error.filename:  # not of what is in the file
-            raise
-        raise wrong(file.name, "an array", f"a damaged or foreign file ({reason(error)})") from None
+    with refusing(file.name, "an array", "a damaged or foreign file"), file.open() as content:
+        return _open_npy(file, content) if file.kind == NPY else _open_idx(file, content)
 
 
 def _open_npy(file: File, content: IO[bytes]) -> Stream:

@@ -65,6 +65,7 @@ class Found(NamedTuple):
     facts: Mapping[str, Any]  # for `Dataset`: ink, highest, transposed
     notes: list[str]  # what was done, a line each
     warnings: list[str]
+    form: Form | None  # where the training images, as they are stored, have their strokes; None: nowhere, or unknown
 
 
 class Canonical:
@@ -84,7 +85,6 @@ class Canonical:
         self._transposed = is_emnist(names) if transpose == "auto" else transpose
         self.shapes = {name: self._exchanged(shape) for name, shape in shapes.items()}  # of what is stored
         self._samples = {name: Sample(shape[0], shape[1:]) for name, shape in self.shapes.items()}
-        self._levels, self._even = np.arange(256, dtype=np.uint8), False
 
     def _exchanged(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         count, height, width, *channels = shape
@@ -107,24 +107,16 @@ class Canonical:
             highest = 255
         stretched = stored_levels(None, highest)
         train, test = (find_background(stretched[self._samples[name].images]) for name in ("train", "test"))
-        self._levels = levels = stored_levels(train.ink, highest)
+        levels = stored_levels(train.ink, highest)
         if (levels != np.arange(256)).any():
             for file in files.values():
                 replace_values(file, levels)
-        self._even = train.ink is not None
         facts = {"ink": train.ink, "highest": highest, "transposed": self._transposed}
         warnings = [UNLIKE] if test.ink != train.ink else []
         if self._auto and looks_transposed(stretched[self._samples["train"].images], train):
             warnings.append(LYING.format("false" if self._transposed else "true"))
-        return Found(facts, self._notes(train, highest), warnings)
-
-    def form(self) -> Form | None:
-        """Where the training images have their strokes, as they are stored; to be asked after `finish`.
-
-        Returns:
-            None: they have no strokes, or no even background, so that what is no stroke cannot be told.
-        """
-        return measure_form(self._levels[self._samples["train"].images]) if self._even else None
+        form = None if train.ink is None else measure_form(levels[self._samples["train"].images])
+        return Found(facts, self._notes(train, highest), warnings, form)
 
     def _notes(self, background: Background, highest: int) -> list[str]:
         notes = ["images: height and width exchanged" + (", as EMNIST needs it" if self._auto else "")]

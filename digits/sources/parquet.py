@@ -13,7 +13,7 @@ from digits.common.cli import InputError
 from digits.sources.kinds import PARQUET
 from digits.sources.parts import Found, Pair
 from digits.sources.pictures import Encoded, Pictures
-from digits.sources.roles import NAMED, TEST, TRAIN, VALIDATION, natural, split_of
+from digits.sources.roles import LABEL_COLUMN, NAMED, TEST, TRAIN, VALIDATION, natural, split_of
 from digits.sources.stream import MOST_IMAGES, Held, Values, listed, reason, wrong
 from digits.sources.targets import MOST_TEXT_BYTES
 from digits.sources.tree import File, Tree, without_copies
@@ -25,7 +25,7 @@ GROUP_BYTES = 2**28
 MOST_ROWS = 1024
 BATCH_BYTES = 2**26
 
-_LABEL = re.compile(r"labels?|class(es)?|targets?|y|digits?|category", re.IGNORECASE)
+#: Names of columns that number the rows.
 _NUMBER = re.compile(r"id|idx|index|image_?id|__index_level_0__", re.IGNORECASE)
 
 
@@ -77,7 +77,7 @@ class _Columns:
             files = pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
             if files or pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
                 images.append(field.name)
-            elif _LABEL.fullmatch(field.name):
+            elif LABEL_COLUMN.fullmatch(field.name):
                 labels.append(field.name)
             elif pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind):
                 pixels.append(field.name)

@@ -19,6 +19,10 @@ _IMAGES = re.compile(
 _LABELS = re.compile(r"y|y(train|test|val|tr|te).*|(train|test|val).*(y|labels?)|labels?|lbls?|targets?|class(es)?")
 
 
+#: Names of the column of labels in a table.
+LABEL_COLUMN = re.compile(r"labels?|class(es)?|targets?|y|digits?|category", re.IGNORECASE)
+
+
 def words(name: str) -> list[str]:
     """The words of a name, in small letters: 'trainImages_01.npy' are train, images, 01, npy."""
     return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower())

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -122,21 +122,16 @@ class Stream(NamedTuple):
     def _blocks(self, unit: int) -> Iterator[bytes]:
         """All bytes of the values, in blocks of a multiple of `unit` bytes."""
         left, step = self.size, max(1, BLOCK_BYTES // unit) * unit
-        try:
-            with self.open() as file:
-                file.read(self.head)
-                while left:
-                    block = read_fully(file, min(step, left))
-                    if len(block) < min(step, left):
-                        raise self._damaged(f"a file that ends {left - len(block)} bytes early")
-                    left -= len(block)
-                    yield block
-                if file.read(1):
-                    raise self._damaged("a file with more bytes than its header says")
-        except DAMAGE as error:
-            if isinstance(error, OSError) and error.filename:  # not of what is in the file
-                raise
-            raise self._damaged(f"a damaged file ({reason(error)})") from None
+        with refusing(self.name, describe(self.dtype, self.shape), "a damaged file"), self.open() as file:
+            file.read(self.head)
+            while left:
+                block = read_fully(file, min(step, left))
+                if len(block) < min(step, left):
+                    raise self._damaged(f"a file that ends {left - len(block)} bytes early")
+                left -= len(block)
+                yield block
+            if file.read(1):
+                raise self._damaged("a file with more bytes than its header says")
 
     def _rows_of_fortran(self) -> Iterator[Values]:
         """Rows from planes [d, ..., c, b, n]: through a file without a name, in which every plane can be reached."""
@@ -245,6 +240,21 @@ def most_bytes(disk: int) -> int:
 def reason(error: Exception) -> str:
     """What is wrong with a damaged file, in words."""
     return str(error) or type(error).__name__
+
+
+@contextmanager
+def refusing(what: str, expected: str, damaged: str) -> Iterator[None]:
+    """Refuse a file that turns out to be damaged while it is read. An error of the system about a file goes on.
+
+    Raises:
+        InputError: `what` is not as `expected`, but `damaged`, and why.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.filename:  # not of what is in the file
+            raise
+        raise wrong(what, expected, f"{damaged} ({reason(error)})") from None
 
 
 def listed(names: Iterable[str], *, nothing: str) -> str:

@@ -23,8 +23,7 @@ from digits.sources.tree import File, Tree, without_copies
 LINE_BYTES = 2**19
 LINES = 256
 
-#: Names of the column of labels, and of columns that number the rows.
-_LABEL = re.compile(r"labels?|class(es)?|targets?|y|digits?|category", re.IGNORECASE)
+#: Names of columns that number the rows.
 _NUMBER = re.compile(r"|id|idx|index|image_?id|unnamed: 0", re.IGNORECASE)
 
 
@@ -107,7 +106,7 @@ def look(file: File) -> tuple[Columns, list[str]]:
     names = _cells(file, first, delimiter, 1)
     header = not all(_number(name) is not None for name in names) or names == [str(k) for k in range(len(names))]
     named = header and any(_number(name) is None for name in names)
-    labels = [k for k, name in enumerate(names) if named and _LABEL.fullmatch(name.strip())]
+    labels = [k for k, name in enumerate(names) if named and roles.LABEL_COLUMN.fullmatch(name.strip())]
     numbers = [k for k, name in enumerate(names) if named and _NUMBER.fullmatch(name.strip())]
     others = [k for k in range(len(names)) if k not in (*labels, *numbers)]
     if named and len(labels) <= 1 and _square(len(others)):

@@ -16,7 +16,7 @@ from digits.common.cli import InputError
 from digits.common.inputs import see_file
 from digits.sources.kinds import CONTAINERS, GZIP, HEAD_BYTES, NPZ, PICKLE, TAR, Foreign, kind_of
 from digits.sources.roles import natural, plain
-from digits.sources.stream import DAMAGE, Open, most_bytes, read_fully, reason, slice_of, wrong
+from digits.sources.stream import DAMAGE, Open, most_bytes, read_fully, reason, refusing, slice_of, wrong
 
 #: Files in the largest folder.
 MOST_FILES = 2**18
@@ -90,16 +90,12 @@ class File:
         if _on_disk(file):
             return file
         room, most, total = files.enter_context(tempfile.TemporaryFile()), most_bytes(self.disk), 0  # noqa: SIM115
-        try:
+        with refusing(self.name, "a packed file", "a damaged one"):
             while block := file.read(2**18):
                 total += len(block)
                 if total > most:
                     raise wrong(self.name, f"at most {most} bytes in a file of {self.disk}", "a packed file of more")
                 room.write(block)
-        except DAMAGE as error:
-            if isinstance(error, OSError) and error.filename:
-                raise
-            raise wrong(self.name, "a packed file", f"a damaged one ({reason(error)})") from None
         room.flush()
         room.seek(0)
         return cast(IO[bytes], room)
@@ -242,12 +238,8 @@ def _members(file: File, files: ExitStack, place: str, prefix: str) -> list[File
         InputError: it is damaged.
     """
     reachable = file.reachable(files)
-    try:
+    with refusing(file.name, "an archive", "a damaged or foreign file"):
         members = _taped(file, reachable, files) if file.kind == TAR else _zipped(file, reachable, files)
-    except DAMAGE as error:
-        if isinstance(error, OSError) and error.filename:
-            raise
-        raise wrong(file.name, "an archive", f"a damaged or foreign file ({reason(error)})") from None
     return [
         File(prefix + name, name.removesuffix(".npy") + place, size, disk, raw)
         for name, size, disk, raw in members

@@ -226,24 +226,24 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     return 0
 
 
+def program(model: Path, dataset: Path, *arguments: str) -> tuple[str, ...]:
+    """The command that reads pictures with this model."""
+    return (sys.executable, "-m", "digits.apps.predict", "--model", str(model), "--dataset", str(dataset), *arguments)
+
+
 def test_what_cannot_be_read_is_named_and_the_others_go_on(
     folder: Path, trained: Path, loaded: Path, classifier: Classifier, images: Digits
 ) -> None:
     """The whole program, with everything at once."""
     three = (folder / "pictures" / "b three.png").read_bytes()
     arguments = ("pictures", "missing.png", "empty", "-", "pictures/a.png")
-    program = (
-        sys.executable,
-        "-m",
-        "digits.apps.predict",
-        "--model",
-        str(trained),
-        "--dataset",
-        str(loaded),
-        *arguments,
-    )
     result = subprocess.run(
-        program, cwd=folder, env=environment(PYTHONPATH=str(ROOT)), input=three, capture_output=True, check=False
+        program(trained, loaded, *arguments),
+        cwd=folder,
+        env=environment(PYTHONPATH=str(ROOT)),
+        input=three,
+        capture_output=True,
+        check=False,
     )
     assert result.returncode == 1
     (label,) = labels_of(classifier, images[:1])
@@ -347,16 +347,7 @@ def test_names_come_from_the_parameters(trained: Path, loaded: Path, tmp_path: P
     params = recipe_params(tmp_path)
     set_params(params, {"class_names": names})
     draw(7, side=100, width=10).save(tmp_path / "seven.png")
-    command = (
-        sys.executable,
-        "-m",
-        "digits.apps.predict",
-        "--model",
-        str(trained),
-        "--dataset",
-        str(loaded),
-        "seven.png",
-    )
+    command = program(trained, loaded, "seven.png")
     assert run_ok(*command, cwd=tmp_path, env=AT_ROOT).startswith("seven.png: 7, probability ")
     named = run_ok(*command, "--params", "params.yaml", cwd=tmp_path, env=AT_ROOT)
     assert named.startswith("seven.png: seven, probability ")

@@ -58,8 +58,7 @@ class Stored:
             upright = made.upright(key, blocks(images, 50))
             write_npy(files[key], dtype="uint8", shape=made.shapes[key], blocks=upright)
         self.before = {key: file.read_bytes() for key, file in files.items()}
-        self.facts, self.notes, self.warnings = made.finish(files)
-        self.form = made.form()
+        self.facts, self.notes, self.warnings, self.form = made.finish(files)
         self.same = all(file.read_bytes() == self.before[key] for key, file in files.items())
         self.train, self.test = (np.load(file) for file in files.values())
 

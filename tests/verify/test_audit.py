@@ -1,14 +1,13 @@
 """The audit of a store: a record that lies is named, an honest one passes, and no command of a record is run."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from tests.support.project import run_ok
-from tests.support.s3 import S3, serve_s3
+from tests.support.s3 import S3
 from tests.support.team import (
     audit,
     clone,
@@ -21,12 +20,6 @@ from tests.support.team import (
     write_record,
     write_team,
 )
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    with serve_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from digits.verify.store import DEADLINE, Store, StoreError
 from tests.support.arrays import flip
 from tests.support.project import run_ok
 from tests.support.refusal import one_line
-from tests.support.s3 import S3, serve_s3
+from tests.support.s3 import S3
 from tests.support.team import (
     clone,
     empty,
@@ -34,12 +34,6 @@ from tests.support.team import (
     write_team,
 )
 from tests.support.verifying import run_main
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    with serve_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from scipy import ndimage
 from digits.apps.ink.background import EIGHT, LEAST_CONTRAST, contrast, strength
 from digits.apps.ink.lines import without_lines
 from digits.apps.ink.pages import RECTANGULAR, pages, rectangularity
-from digits.apps.ink.parts import digits
+from digits.apps.ink.parts import bounds, digits
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -56,10 +56,8 @@ class Found(NamedTuple):
 
     def encloses(self, other: "Found") -> bool:
         """Whether its ink stands around the other page, as the lines of a table do."""
-        rows, columns = (np.flatnonzero(self.page.any(axis=axis)) for axis in (1, 0))
         within = ndimage.binary_fill_holes(np.any(self.parts, axis=0))
-        part = other.page[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return bool((part & within).sum() == other.page.sum())
+        return bool((other.page[bounds(self.page)] & within).sum() == other.page.sum())
 
 
 def find_digits(picture: Image.Image) -> Found | None:
@@ -91,11 +89,9 @@ def find_digits(picture: Image.Image) -> Found | None:
 
 def _search(pixels: Floats, page: Mask) -> Found | None:
     """Find the digits on a page."""
-    rows, columns = (np.flatnonzero(page.any(axis=axis)) for axis in (1, 0))
-    if min(np.ptp(rows), np.ptp(columns)) < 8:
-        return None
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return _on_page(page, page[box], contrast(pixels[box], page[box]))
+    box = bounds(page)
+    cut = page[box]
+    return None if min(cut.shape) < 9 else _on_page(page, cut, contrast(pixels[box], cut))
 
 
 def _on_page(page: Mask, cut: Mask, levels: Floats) -> Found | None:
@@ -114,13 +110,13 @@ def _on_page(page: Mask, cut: Mask, levels: Floats) -> Found | None:
 
 def _is_blot(part: Mask, levels: Floats) -> bool:
     """Whether it is no stroke: a sheet, with little on it, or what has no edge, as the dark end of uneven light."""
-    rows, columns = (np.flatnonzero(part.any(axis=axis)) for axis in (1, 0))
-    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+    rows, columns = bounds(part)
+    height, width = part[rows, columns].shape
     if max(height, width) < LONG * min(height, width) and part.sum() >= SOLID * height * width / 2:
-        filled = ndimage.binary_fill_holes(part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        filled = ndimage.binary_fill_holes(part[rows, columns])
         if part.sum() >= SOLID * filled.sum() and rectangularity(filled) >= RECTANGULAR:
             return True
-    box = levels[max(0, rows[0] - 2) : rows[-1] + 3, max(0, columns[0] - 2) : columns[-1] + 3]
+    box = levels[max(0, rows.start - 2) : rows.stop + 2, max(0, columns.start - 2) : columns.stop + 2]
     if min(box.shape) < 3:
         return False
     steepest = max(float(np.abs(slope).max()) for slope in np.gradient(box))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from digits.apps.ink.parts import bounds
 from digits.data.dataset import Dataset
 from digits.data.form import FAINT, Form, are_strokes, place
 
@@ -28,8 +29,7 @@ def fit(ink: Floats, box: int) -> Floats:
     Returns:
         [h, w] in [0, 1], the longer of the two `box`. The darkest pixel is 1: a thin line would else become faint.
     """
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
+    cut = ink[bounds(ink)].astype(np.float32)
     scale = box / max(cut.shape)
     height, width = (max(1, round(side * scale)) for side in cut.shape)
     fitted = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BILINEAR))

@@ -60,6 +60,12 @@ class Box(NamedTuple):
 Group = tuple[Box, list[int]]  # a digit: its box, and the labels of its parts
 
 
+def bounds(mask: NDArray[np.generic]) -> tuple[slice, slice]:
+    """Rows and columns of the box around what is not zero, which there must be, in [h, w]."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def digits(ink: Mask, page: Mask) -> list[Mask]:
     """The digits of a row, from left to right, each [h, w]; an empty list if there is no ink.
 
@@ -81,7 +87,7 @@ def digits(ink: Mask, page: Mask) -> list[Mask]:
 
 
 def _side(page: Mask) -> int:
-    return max(int(np.ptp(np.flatnonzero(page.any(axis=axis)))) + 1 for axis in (0, 1))
+    return max(page[bounds(page)].shape)
 
 
 def _free(boxes: list[Box], at_edge: set[int], page_side: int) -> list[int]:
