@@ -265,6 +265,15 @@ def test_a_picture_of_a_set_with_few_levels_is_stretched_as_the_set_is() -> None
         prepare("a", file(Image.fromarray(strokes // 16)), sample_dataset())
 
 
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("length", [200, 293])
+def test_a_sheet_of_which_nothing_lies_inside_is_none(upright: bool, length: int) -> None:
+    """A stripe of two pixels has edges on both sides, and nothing between them."""
+    colours = [(44, 240, 150), (245, 156, 183), (251, 137, 147), (251, 115, 214), (199, 28, 227), (161, 36, 91)]
+    stripes = np.array(colours, np.uint8)[:, None].repeat([3, 5, 6, 5, 2, 3], axis=0).repeat(length, axis=1)
+    assert not prepared(Image.fromarray(stripes.swapaxes(0, 1).copy() if upright else stripes)).any()
+
+
 def test_a_blank_file_is_refused() -> None:
     with pytest.raises(InputError, match=r"^a\.png: expected a digit, darker or lighter .* Got no ink\. Draw with"):
         prepare("a.png", file(Image.new("L", (28, 28), 255)), sample_dataset())

@@ -38,8 +38,9 @@ def pages(pixels: Floats) -> Iterator[Mask]:
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     for label in 1 + np.flatnonzero(areas[1:] >= SMALLEST * labels.size):
         page = ndimage.binary_fill_holes(labels == label)
-        if page.mean() < 0.97 and (_at_the_edge(page) or rectangularity(page) >= RECTANGULAR):
-            yield ndimage.binary_erosion(page, np.ones((3, 3), bool))
+        inner = ndimage.binary_erosion(page, np.ones((3, 3), bool))  # nothing, of a strip of two pixels
+        if inner.any() and page.mean() < 0.97 and (_at_the_edge(page) or rectangularity(page) >= RECTANGULAR):
+            yield inner
 
 
 def _at_the_edge(page: Mask) -> bool:
