@@ -92,9 +92,8 @@ def main() -> None:
     from digits.model import archive
 
     model = archive.load(args.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
-    predictions = {
-        name: predict(model, split, params.batch_size) for name, split in splits.items() if len(split.labels)
-    }
+    filled = {name: split for name, split in splits.items() if len(split.labels)}
+    predictions = dict(zip(filled, predict(model, [*filled.values()], params.batch_size), strict=True))
     write_reports(
         predictions,
         splits["test"],

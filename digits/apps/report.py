@@ -155,9 +155,8 @@ def gather(
     determinism.configure(seed=0)
     from digits.model import archive
 
-    predictions = predict(
-        archive.load(model, features=math.prod(dataset.image_shape), classes=len(names)), test, params.batch_size
-    )
+    network = archive.load(model, features=math.prod(dataset.image_shape), classes=len(names))
+    (predictions,) = predict(network, [test], params.batch_size)
     require_same_predictions(run, predictions, sources.metrics)
     sha256 = file_hash(model)
     machine = platform(record, sha256)

@@ -111,11 +111,10 @@ def fold(rows: tf.Tensor) -> tf.Tensor:
 
     The first half has one row more if the number is odd; this row stays as it is.
     """
-    while rows.shape[0] > 1:
-        count, half = rows.shape[0], rows.shape[0] // 2
-        paired = rows[:half] + rows[count - half :]
-        rows = tf.concat([paired, rows[half : count - half]], 0) if count % 2 else paired
-    return rows[0]
+    while (count := rows.shape[0]) > 1:
+        first, *middle, second = tf.split(rows, [count // 2, 1, count // 2] if count % 2 else 2)
+        rows = tf.concat([first + second, *middle], 0) if middle else first + second
+    return tf.reshape(rows, rows.shape[1:])
 
 
 @tf.custom_gradient

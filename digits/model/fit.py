@@ -281,7 +281,7 @@ def log_probabilities(network: keras.Sequential, rows: int) -> Callable[[NDArray
     """
     layers = defined(network)
 
-    @tf.function
+    @tf.function(autograph=False)  # to convert Python that has no branches on tensors takes longer than to trace it
     def forward(features: tf.Tensor) -> tf.Tensor:
         for layer in layers:
             features = layer(features)

@@ -1,5 +1,6 @@
-"""What a model predicts for a whole split, in batches on all cores."""
+"""What a model predicts for whole splits, in batches on all cores."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -17,24 +18,29 @@ if TYPE_CHECKING:
     import keras
 
 
-def predict(model: "keras.Sequential", split: Split, batch_size: int) -> Predictions:
-    """Log-probabilities of every image of a split, the last, shorter batch included.
+def predict(model: "keras.Sequential", splits: Sequence[Split], batch_size: int) -> list[Predictions]:
+    """Log-probabilities of every image of some splits, the last, shorter batches included.
 
     Args:
         model: from [n, features] to the probabilities [n, classes].
-        split: the images.
+        splits: the images, none of them empty.
         batch_size: images per call of the model; of large images it takes fewer.
+
+    Returns:
+        Those of each split.
     """
     from digits.model.fit import log_probabilities, rows_at_a_time
 
-    count = len(split.features)
-    rows = rows_at_a_time(model, min(batch_size, count), VALUES)
+    rows = rows_at_a_time(model, min(batch_size, max(len(split.labels) for split in splits)), VALUES)
     log_probabilities_of = log_probabilities(model, rows)
+    log_probabilities_of(splits[0].features.rows(0, 1))  # traced once, before several threads ask for it
 
-    def predict_batch(start: int) -> NDArray[np.float32]:
-        return log_probabilities_of(split.features.rows(start, min(start + rows, count)))
+    def predict_split(split: Split, pool: ThreadPoolExecutor) -> Predictions:
+        def predict_batch(start: int) -> NDArray[np.float32]:
+            return log_probabilities_of(split.features.rows(start, min(start + rows, count)))
 
-    log_probabilities_of(split.features.rows(0, 1))  # traced once, before several threads ask for it
+        count = len(split.labels)
+        return Predictions(np.concatenate([*pool.map(predict_batch, range(0, count, rows))]), split.labels)
+
     with ThreadPoolExecutor(machine.cores()) as pool:  # one batch a core: who computes it changes no bit
-        parts = list(pool.map(predict_batch, range(0, count, rows)))
-    return Predictions(np.concatenate(parts), split.labels)
+        return [predict_split(split, pool) for split in splits]

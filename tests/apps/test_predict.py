@@ -151,7 +151,8 @@ def test_the_probabilities_are_those_of_evaluate(
     np.save(tmp_path / "test_features.npy", to_features(images))
     np.save(tmp_path / "test_labels.npy", np.zeros(len(images), np.uint8))
     model = keras.models.load_model(trained, compile=False)
-    expected = np.exp(evaluated(model, open_split(tmp_path, "test", sample_dataset()), 100).log_probabilities)
+    (found,) = evaluated(model, [open_split(tmp_path, "test", sample_dataset())], 100)
+    expected = np.exp(found.log_probabilities)
     np.testing.assert_allclose(classifier.probabilities(images), expected, atol=1e-6)
     unscaled = np.exp(log_probabilities(model, len(images))(images.reshape(-1, 784).astype(np.float32)))
     assert np.abs(unscaled - expected).max() > 0.1

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from digits.common import machine
+from digits.data.arrays import NpyFile
 from digits.data.splits import Split, open_split
 from digits.scoring.predictions import predict
 from tests.support.arrays import sample_dataset, write_prepared
@@ -30,7 +31,7 @@ def model() -> Any:
 
 @pytest.mark.parametrize("batch_size", [1, 33, 50, 100, 1000])
 def test_every_image_is_predicted_in_order(model: Any, split: Split, batch_size: int) -> None:
-    found = predict(model, split, batch_size)
+    (found,) = predict(model, [split], batch_size)
     assert found.log_probabilities.dtype == np.float32
     assert found.log_probabilities.shape == (100, 10)
     np.testing.assert_allclose(np.exp(found.log_probabilities), model(split.features.read()), atol=1e-6)
@@ -40,13 +41,22 @@ def test_every_image_is_predicted_in_order(model: Any, split: Split, batch_size:
 @pytest.mark.parametrize("network", [dense, convnet])
 def test_the_batch_size_changes_no_bit(network: Any, split: Split) -> None:
     model = network().build((28, 28), 10)
-    found = {predict(model, split, batch_size).log_probabilities.tobytes() for batch_size in (1, 33, 100, 1000)}
+    found = {predict(model, [split], batch_size)[0].log_probabilities.tobytes() for batch_size in (1, 33, 100, 1000)}
     assert len(found) == 1
+
+
+def test_splits_of_any_size_are_predicted_as_if_alone(model: Any, split: Split, tmp_path: Path) -> None:
+    np.save(tmp_path / "three.npy", split.features.rows(7, 10))
+    three = Split(NpyFile(tmp_path / "three.npy", dtype="float32", shape=(None, 784)), split.labels[7:10])
+    few, many, again = predict(model, [three, split, three], 33)
+    np.testing.assert_array_equal(few.log_probabilities, many.log_probabilities[7:10])
+    np.testing.assert_array_equal(few.log_probabilities, again.log_probabilities)
+    np.testing.assert_array_equal(many.labels, split.labels)
 
 
 def test_the_number_of_cores_changes_no_bit(model: Any, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for cores in (1, 4):
         monkeypatch.setattr(machine, "cores", lambda cores=cores: cores)
-        found.append(predict(model, split, 7).log_probabilities.tobytes())
+        found.append(predict(model, [split], 7)[0].log_probabilities.tobytes())
     assert found[0] == found[1]
