@@ -91,7 +91,8 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     imported = timed(lambda: determinism.configure(seed=settings.seed))
     import tensorflow as tf
 
-    from digits.model import fit as fitting
+    from digits.model.batches import features_of
+    from digits.model.fit import fit as fit_network
 
     rate = multiplication_rate()
     before = peak_bytes()
@@ -100,8 +101,8 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     history: dict[str, Any] = {}
 
     def train() -> None:
-        tensors = fitting.tensor(training.features.read()), tf.constant(training.labels)
-        history.update(fitting.fit(model, tensors, None, recipe, verbose=0))
+        data = features_of(training.features), tf.constant(training.labels)
+        history.update(fit_network(model, data, None, recipe, verbose=0))
 
     seconds = timed(train)
     images = len(training.labels)

@@ -19,8 +19,8 @@ from digits.model.networks import Recipe, read_network
 if TYPE_CHECKING:
     import keras
 
+    from digits.model.batches import Data
     from digits.model.checkpoint import Checkpoint
-    from digits.model.fit import Data
     from digits.model.replicas import Replicas
 
 History = Mapping[str, Sequence[float]]
@@ -30,9 +30,9 @@ def tensors(split: Split) -> "Data":
     """Features and labels of a split."""
     import tensorflow as tf
 
-    from digits.model.fit import tensor
+    from digits.model.batches import features_of
 
-    return tensor(split.features.read()), tf.constant(split.labels)
+    return features_of(split.features), tf.constant(split.labels)
 
 
 def train(

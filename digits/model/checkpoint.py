@@ -21,6 +21,7 @@ from digits.common.bounds import TEXT_BYTES, read_bytes
 from digits.common.cli import InputError
 from digits.common.files import replacing
 from digits.common.inputs import code_fingerprint
+from digits.model.batches import Features, Stored
 
 #: The whole of what decides the bytes of a model, but for the packages, which `digits.common.locked` compares.
 ROOMS = ("common", "data", "model")
@@ -36,7 +37,7 @@ class Fingerprint(NamedTuple):
     data: str
 
 
-def fingerprint(parameters: Any, code: Iterable[Path], data: Iterable[tf.Tensor]) -> Fingerprint:
+def fingerprint(parameters: Any, code: Iterable[Path], data: Iterable[Features]) -> Fingerprint:
     """The fingerprint of a training.
 
     Args:
@@ -48,10 +49,10 @@ def fingerprint(parameters: Any, code: Iterable[Path], data: Iterable[tf.Tensor]
     files = [*(path for room in ROOMS for path in sorted((root / room).rglob("*.py"))), *code]
     versions = [tf.__version__, keras.__version__, np.__version__]
     sums = hashlib.sha256()
-    for tensor in data:
-        sums.update(f"{tensor.dtype.name} {tensor.shape}".encode())
-        if len(tensor):  # a hash of 64 bits for each row: a seventh of the time of SHA-256 over all
-            sums.update(tf.fingerprint(tensor).numpy())
+    for array in data:
+        sums.update(f"{array.dtype.name} {array.shape}".encode())
+        for rows in array.file.blocks() if isinstance(array, Stored) else filter(len, [array]):
+            sums.update(tf.fingerprint(rows).numpy())  # 64 bits a row: a seventh of the time of SHA-256 over all
     return Fingerprint(
         parameters=_digest(parameters),
         code=_digest(versions + [[path.name, code_fingerprint(path)] for path in files]),

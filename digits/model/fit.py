@@ -10,30 +10,20 @@ from numpy.typing import NDArray
 
 from digits.common.cli import InputError
 from digits.model import arithmetic
+from digits.model.batches import Batch, Data, batches, filled, in_order, reading
 from digits.model.checkpoint import Checkpoint
 from digits.model.description import costs_of
 from digits.model.layers import copy_back, defined
 from digits.model.networks import Recipe
 from digits.model.optimizers import OPTIMIZERS
 from digits.model.replicas import Part, Replicas, compute
-from digits.model.warp import Warp
 
 #: Steps that run before Python is asked for more, which takes time. It changes no result.
 STEPS_PER_EXECUTION = 50
 
-#: Iterators that Keras opens in each epoch of a training, and so the numbers that are drawn for one.
-ITERATORS = 2
-
 #: Rows of a validation batch, and values that its largest layer works on: fewer rows if images or network are large.
 #: It changes the last bits of the mean loss.
 VALIDATION_ROWS, VALIDATION_VALUES = 1000, 2**27
-
-#: Where the memory of a tensor must begin: at a multiple of this many bytes. What `NpyFile` reads does.
-TENSOR_ALIGNMENT = 64
-
-Data = tuple[tf.Tensor, tf.Tensor]  # features [n, values] and labels [n]
-#: Features [b, values], labels [b], and for each row 1, or 0 for a filler [b].
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 class DefinedModel(keras.Model):
@@ -98,86 +88,6 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * tf.minimum(taken * self.up, (self.steps - taken) * self.down)
 
 
-def tensor(array: NDArray[Any]) -> tf.Tensor:
-    """A tensor on the memory of the array, if TensorFlow can use it there, as it can what NpyFile reads."""
-    if array.size and array.ctypes.data % TENSOR_ALIGNMENT == 0:
-        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-    return tf.constant(array)
-
-
-def filled(features: tf.Tensor, labels: tf.Tensor, rows: int) -> Batch:
-    """A batch of exactly `rows` rows: what is missing are rows of zeros, marked as fillers."""
-    count = tf.shape(labels)[0]
-    missing = [[0, rows - count]]
-    real = tf.cast(tf.range(rows) < count, tf.float32)
-    features, labels = tf.pad(features, [*missing, [0, 0]]), tf.pad(labels, missing)
-    return tf.ensure_shape(features, (rows, features.shape[1])), tf.ensure_shape(labels, (rows,)), real
-
-
-def batches(
-    data: Data, *, batch_size: int, rows: int, seed: int, warp: Warp | None = None, done: int = 0
-) -> tf.data.Dataset:
-    """Batches in a new order in each epoch: row numbers are shuffled, and each batch is gathered from the tensors.
-
-    Args:
-        data: features, float32 [n, values], and labels, integers [n].
-        batch_size: images of a batch; the last one may have fewer.
-        rows: that each batch is filled up to.
-        seed: of the orders and of the augmentation.
-        warp: what to do to the features of each batch, if anything.
-        done: epochs that an earlier training has done.
-    """
-    count, tensors = len(data[1]), wrapped(data)
-
-    @tf.autograph.experimental.do_not_convert
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, number], alg="philox")
-
-        def batch(start: tf.Tensor) -> Batch:
-            chosen = order[start : start + batch_size]
-            images, labels = (tf.gather(tensor, chosen) for tensor in tensors.get_value())
-            return filled(images if warp is None else warp(images, tf.stack([number, start])), labels, rows)
-
-        return tf.data.Dataset.range(0, count, batch_size).map(batch)
-
-    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
-    for _ in range(ITERATORS * done):
-        next(iter(numbers))
-    counted = numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
-    options = untuned()
-    options.threading.private_threadpool_size = 1  # a thread of its own, beside those of the training
-    return counted.prefetch(8).with_options(options)
-
-
-def in_order(data: Data, *, rows: int) -> tf.data.Dataset:
-    """Batches in the order of the tensors, of at most `rows` rows, filled up to as many as the first one has."""
-    count, tensors = len(data[1]), wrapped(data)
-    rows = min(rows, count)
-
-    @tf.autograph.experimental.do_not_convert
-    def batch(start: tf.Tensor) -> Batch:
-        features, labels = (tensor[start : start + rows] for tensor in tensors.get_value())
-        return filled(features, labels, rows)
-
-    return tf.data.Dataset.range(0, count, rows).map(batch).with_options(untuned())
-
-
-def untuned() -> tf.data.Options:
-    """Options of a dataset with nothing to tune: the thread that tunes can hold up an epoch for half a second."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
-
-
-def wrapped(data: Data) -> tf.experimental.Optional:
-    """Tensors for a function of a dataset to unwrap by `get_value`.
-
-    When tf.data optimizes its graph, it fills an array as large as each tensor that stands in it: seconds and gigabytes
-    for a large data set. It does not look into this.
-    """
-    return tf.experimental.Optional.from_value(data)
-
-
 def rows_at_a_time(network: keras.Sequential, rows: int, values: int) -> int:
     """At most so many rows, and so few that the largest layer works on at most so many values."""
     return max(1, min(rows, values // max(cost.values for cost in costs_of(network))))
@@ -202,7 +112,7 @@ def fit(
 
     Args:
         network: a model from features to probabilities.
-        training: features, float32 [n, values], and labels, integers [n].
+        training: features, float32 [n, values], in memory or on disk, and labels, integers [n].
         validation: the same of the validation split, or None.
         recipe: how.
         verbose: Keras's: 0 silent, 1 a progress bar, 2 a line per epoch.
@@ -211,6 +121,9 @@ def fit(
 
     Returns:
         One list per metric, a value per epoch: loss, accuracy, and val_loss, val_accuracy with a validation split.
+
+    Raises:
+        InputError: features on disk could not be read.
     """
     count = len(training[1])
     batch_size = min(recipe.batch_size, count)
@@ -226,15 +139,16 @@ def fit(
         done = replicas.start_alike(state, done)
 
     rows = arithmetic.rounded_up(batch_size, recipe.shards)
-    model.fit(
-        batches(training, batch_size=batch_size, rows=rows, seed=recipe.seed, warp=recipe.warp, done=done),
-        epochs=recipe.epochs,
-        initial_epoch=done,
-        validation_data=None if validation is None else in_order(validation, rows=validation_rows(network)),
-        shuffle=False,  # the batches are shuffled already
-        verbose=verbose,
-        callbacks=[_each_epoch(history, state, checkpoint)],
-    )
+    with reading(training, validation):
+        model.fit(
+            batches(training, batch_size=batch_size, rows=rows, seed=recipe.seed, warp=recipe.warp, done=done),
+            epochs=recipe.epochs,
+            initial_epoch=done,
+            validation_data=None if validation is None else in_order(validation, rows=validation_rows(network)),
+            shuffle=False,  # the batches are shuffled already
+            verbose=verbose,
+            callbacks=[_each_epoch(history, state, checkpoint)],
+        )
     copy_back(layers, network)
     return history
 

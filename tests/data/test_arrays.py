@@ -45,6 +45,21 @@ def test_an_array_of_no_rows_is_written_and_read(tmp_path: Path) -> None:
     assert list(file.blocks()) == []
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_rows_are_taken_by_their_numbers(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "a.npy", IMAGES.astype(dtype))
+    file = NpyFile(tmp_path / "a.npy", dtype=dtype, shape=(None, 28, 28))
+    for numbers in ([6, 0, 0, 3], [2], []):
+        taken = file.take(np.array(numbers, np.int32))
+        assert taken.dtype == dtype
+        assert np.array_equal(taken, IMAGES[numbers] if numbers else IMAGES[:0])
+    with (tmp_path / "a.npy").open("r+b") as content:
+        content.truncate((tmp_path / "a.npy").stat().st_size - 1)
+    assert np.array_equal(file.take(np.array([5])), IMAGES[5:6])
+    with pytest.raises(InputError, match=r"a\.npy: expected .* Got a file that ends 1 bytes early"):
+        file.take(np.array([0, 6]))
+
+
 @pytest.mark.parametrize("block_bytes", [1, 784 * 3, 2**20])
 def test_rows_and_blocks_are_those_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int

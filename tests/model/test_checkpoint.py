@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from digits.common.inputs import see_code, watch
+from digits.data.arrays import NpyFile
 from tests.support import several
 from tests.support.arrays import flip
 
@@ -90,14 +91,14 @@ def test_it_goes_on_to_the_same_bytes(
 def test_with_a_part_forgotten_the_bytes_are_others(
     forgotten: str, whole: dict[str, Whole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from digits.model import checkpoint, fit
+    from digits.model import batches, checkpoint
 
     (tmp_path / "checkpoint").write_bytes(whole["dense"].left[1])
     if forgotten == "optimizer":
         set_values = checkpoint.set_values
         monkeypatch.setattr(checkpoint, "set_values", lambda state, values: set_values(state[:4], values))
     else:
-        monkeypatch.setattr(fit, "ITERATORS", 0)
+        monkeypatch.setattr(batches, "ITERATORS", 0)
     assert train("dense", tmp_path, checkpoint_at(tmp_path / "checkpoint")) != whole["dense"].result
 
 
@@ -226,6 +227,22 @@ def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> Non
         see_code(tmp_path, "stages")
         assert written("new") == old
     assert written("new") == new
+
+
+def test_features_on_disk_have_the_fingerprint_of_those_in_memory(tf: Any, tmp_path: Path) -> None:
+    from digits.model import checkpoint
+    from digits.model.batches import Stored
+
+    def found(rows: int, last: float) -> Any:
+        values = np.random.default_rng(0).random((rows, 784), np.float32)
+        values[-1, -1] = last
+        np.save(tmp_path / "features.npy", values)
+        stored = Stored(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)))
+        prints = {checkpoint.fingerprint({}, [], [features]) for features in (tf.constant(values), stored)}
+        assert len(prints) == 1
+        return prints.pop()
+
+    assert len({found(200, 0), found(200, 1), found(199, 0)}) == 3  # of several blocks
 
 
 def test_the_fingerprint_tells_what_has_changed(tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from bench.parts import peak_bytes
+from digits.common.cli import InputError
 from digits.data.arrays import NpyFile
 from digits.data.splits import to_features
 from digits.model.networks import Recipe
 from digits.model.warp import Warp
 from tests.support.memory import linux_only
-from tests.support.networks import convnet, dense
+from tests.support.networks import TRAIN, convnet, dense
 from tests.support.project import Arrays
 
 Data = tuple[Any, Any]
@@ -120,7 +121,7 @@ def test_the_order_of_adding_the_shards_counts(batch: Data, monkeypatch: pytest.
 
 
 def test_what_was_read_is_not_copied_and_no_file_changed(tmp_path: Path) -> None:
-    from digits.model.fit import tensor
+    from digits.model.batches import tensor
 
     values = np.random.default_rng(0).random((10, 784), np.float32)
     np.save(tmp_path / "features.npy", values)
@@ -134,7 +135,7 @@ def test_what_was_read_is_not_copied_and_no_file_changed(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("rows", [0, 5])
 def test_an_array_that_cannot_be_used_in_place_is_copied(tf: Any, rows: int) -> None:
-    from digits.model.fit import tensor
+    from digits.model.batches import tensor
 
     room = np.zeros(2**12, np.float32)
     start = 1 + (-room.ctypes.data // 4) % 16  # four bytes beyond a multiple of 64
@@ -146,7 +147,7 @@ def test_an_array_that_cannot_be_used_in_place_is_copied(tf: Any, rows: int) -> 
 
 
 def test_batches_in_order_hold_every_row(tf: Any) -> None:
-    from digits.model.fit import in_order
+    from digits.model.batches import in_order
 
     dataset = in_order((tf.range(10)[:, None], tf.range(10, 20)), rows=4)
     found = [[part.numpy().ravel().tolist() for part in batch] for batch in dataset]
@@ -156,7 +157,7 @@ def test_batches_in_order_hold_every_row(tf: Any) -> None:
 
 
 def test_a_set_of_fewer_rows_is_one_batch_without_fillers(tf: Any) -> None:
-    from digits.model.fit import in_order
+    from digits.model.batches import in_order
 
     (only,) = in_order((tf.zeros((5, 2)), tf.range(5)), rows=1000)
     assert [part.shape.as_list() for part in only] == [[5, 2], [5], [5]]
@@ -165,7 +166,7 @@ def test_a_set_of_fewer_rows_is_one_batch_without_fillers(tf: Any) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_a_batch_is_filled_up_with_zeros(tf: Any, count: int) -> None:
-    from digits.model.fit import filled
+    from digits.model.batches import filled
 
     features, labels, real = filled(tf.ones((count, 3)), tf.ones(count, tf.int32), 4)
     expected = [1] * count + [0] * (4 - count)
@@ -175,7 +176,7 @@ def test_a_batch_is_filled_up_with_zeros(tf: Any, count: int) -> None:
 
 def test_every_batch_has_the_same_shape(tf: Any) -> None:
     """The last one too: its rows are filled up to those of the others."""
-    from digits.model.fit import batches
+    from digits.model.batches import batches
 
     dataset = batches((tf.ones((11, 3)), tf.zeros(11, tf.int32)), batch_size=4, rows=6, seed=0)
     assert [part.shape.as_list() for part in dataset.element_spec] == [[6, 3], [6], [6]]
@@ -194,7 +195,7 @@ def peak_of_first_batch(dataset: Any) -> int:
 
 
 class Bare:
-    """Tensors that stand in the dataset's graph, as they would without `fit.wrapped`."""
+    """Tensors that stand in the dataset's graph, as they would without `batches.wrapped`."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -208,24 +209,73 @@ class Bare:
 def test_an_iterator_holds_no_second_copy_of_the_features(
     kind: str, tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from digits.model import fit
+    from digits.model import batches
 
     rows, size = 100_000, 100_000 * 784 * 4
     np.lib.format.open_memmap(tmp_path / "features.npy", "w+", np.float32, (rows, 784))  # a hole: no disk is used
-    features = fit.tensor(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read())
+    features = batches.tensor(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read())
     assert float(tf.reduce_sum(features)) == 0  # from here on, all of them are in memory
     options = {"rows": 128} | ({"batch_size": 128, "seed": 0} if kind == "batches" else {})
 
     def peak() -> int:
-        return peak_of_first_batch(getattr(fit, kind)((features, tf.zeros(rows, tf.int32)), **options))
+        return peak_of_first_batch(getattr(batches, kind)((features, tf.zeros(rows, tf.int32)), **options))
 
     assert peak() < size / 4
-    monkeypatch.setattr(fit, "wrapped", Bare)
+    monkeypatch.setattr(batches, "wrapped", Bare)
     assert peak() > size / 2  # so the measure notices it
 
 
+def stored(folder: Path, features: Any) -> Any:
+    """The same features, on disk."""
+    from digits.model.batches import Stored
+
+    np.save(folder / "features.npy", features)
+    return Stored(NpyFile(folder / "features.npy", dtype="float32", shape=(None, 784)))
+
+
+@pytest.mark.parametrize("network", [dense, convnet])
+def test_features_on_disk_train_to_the_same_bits(network: Any, batch: Data, tmp_path: Path) -> None:
+    """With a validation split that is on disk too, and a last batch that is shorter."""
+    import keras
+
+    def trained(training: Data, validation: Data) -> Any:
+        keras.utils.set_random_seed(0)
+        model = network().build((28, 28), 10)
+        section = network(epochs=2, batch_size=50)
+        recipe = section.recipe(TRAIN, (28, 28))
+        return train(training, model, validation, **recipe._asdict()), weights(model)
+
+    held, more = ((part[0][rows], part[1][rows]) for part, rows in ((batch, slice(330)), (batch, slice(330, 350))))
+    (tmp_path / "more").mkdir()
+    on_disk = (stored(tmp_path, held[0]), held[1]), (stored(tmp_path / "more", more[0]), more[1])
+    expected = trained(held, more)
+    assert trained(*on_disk) == expected
+    assert trained((stored(tmp_path, held[0][::-1]), held[1]), more) != expected
+
+
+def test_a_file_that_is_cut_short_in_training_is_named(batch: Data, tmp_path: Path) -> None:
+    features = stored(tmp_path, batch[0])
+    with (tmp_path / "features.npy").open("r+b") as file:
+        file.truncate(10_000)
+    with pytest.raises(InputError, match=r"features\.npy: expected float32 .* Got a file that ends \d+ bytes early"):
+        train((features, batch[1]), small())
+
+
+@pytest.mark.parametrize("share", [1.9, 2.1])
+def test_features_are_held_if_half_the_memory_is_left(
+    share: float, batch: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from digits.model.batches import Stored, features_of
+
+    file = stored(tmp_path, batch[0]).file
+    monkeypatch.setattr("digits.common.memory.limit", lambda: int(share * file.size))
+    found = features_of(file)
+    assert isinstance(found, Stored) == (share < 2)
+    np.testing.assert_array_equal(found.file.read() if isinstance(found, Stored) else found, batch[0])
+
+
 def test_no_thread_tunes_a_dataset(tf: Any) -> None:
-    from digits.model.fit import batches, in_order
+    from digits.model.batches import batches, in_order
 
     data = (tf.range(10)[:, None], tf.range(10))
     for dataset in (batches(data, batch_size=4, rows=4, seed=0), in_order(data, rows=4)):
@@ -235,7 +285,7 @@ def test_no_thread_tunes_a_dataset(tf: Any) -> None:
 
 @pytest.mark.parametrize(("count", "batch_size", "shards"), [(600, 128, 4), (5, 4, 4), (3, 8, 16), (1, 1, 1)])
 def test_every_image_counts_once_an_epoch(tf: Any, batch: Data, count: int, batch_size: int, shards: int) -> None:
-    from digits.model.fit import batches
+    from digits.model.batches import batches
 
     seen: list[int] = []
     dataset = batches((tf.range(count)[:, None], batch[1][:count]), batch_size=batch_size, rows=batch_size, seed=0)
@@ -249,7 +299,7 @@ def test_every_image_counts_once_an_epoch(tf: Any, batch: Data, count: int, batc
 
 
 def test_each_epoch_has_another_order(tf: Any) -> None:
-    from digits.model.fit import batches
+    from digits.model.batches import batches
 
     dataset = batches((tf.range(100)[:, None], tf.range(100)), batch_size=100, rows=100, seed=0)
     first, second = (next(iter(dataset))[1].numpy().tolist() for _ in range(2))
@@ -317,7 +367,7 @@ def test_the_rate_of_each_step_reaches_the_optimizer(batch: Data) -> None:
 
 def test_every_warped_image_keeps_its_label(tf: Any, batch: Data) -> None:
     """As many bright pixels in the middle as the label says tens of: a small warp hardly changes their sum."""
-    from digits.model.fit import batches
+    from digits.model.batches import batches
 
     labels = batch[1][:100]
     bright = tf.cast(tf.range(784)[None, :] - 380 < 10 * (labels[:, None] + 1), tf.float32)
@@ -332,7 +382,7 @@ def test_every_warped_image_keeps_its_label(tf: Any, batch: Data) -> None:
 
 
 def test_an_image_is_warped_differently_in_every_epoch(batch: Data) -> None:
-    from digits.model.fit import batches
+    from digits.model.batches import batches
 
     data = (batch[0][:100], batch[1][:100])
     dataset = batches(data, batch_size=100, rows=100, seed=0, warp=Warp(28, 28, 1, 0.1))
