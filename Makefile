@@ -14,7 +14,7 @@ export AGAINST REMOTE SCHEDULER
 
 .DEFAULT_GOAL := help
 .PHONY: arm64 help parquet setup repro push audit queue worker doctor test check figures verify seeds processors convnet convnet-sweep bench tables card \
-	export lock clean demo gate report sweep typical-seed faults sbom pictures workers $(VENV)/runtime.stamp $(VENV)/dev.stamp $(VENV)/s3.stamp $(VENV)/cluster.stamp
+	export lock clean demo gate report sweep typical-seed faults sbom pictures workers large $(VENV)/runtime.stamp $(VENV)/dev.stamp $(VENV)/s3.stamp $(VENV)/cluster.stamp
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ workers: repro ## Train on 1, 2 and 4 workers of this machine, in bench/results/
 
 bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results/speed (ten minutes, machine idle)
 	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed
+
+large: $(VENV)/runtime.stamp ## Run 64 times MNIST in 2 GiB of memory, and in all, into bench/results/large.json (twenty minutes, 18 GB of disk)
+	@$(RUN) python -m bench.large --times 64 --memory 2048 --out bench/results/large.json
 
 faults: repro $(VENV)/dev.stamp ## Kill, fill, damage and race a small project, and load the demo, into bench/results/faults.json
 	@$(RUN) python -m bench.faults $(FAULTS) --model data/model.keras \

@@ -49,6 +49,7 @@ def figures() -> list[Figure]:
         Figure("bench/results/processors.json", "make processors", _processors),
         Figure("bench/results/workers.json", "make workers", lambda: _study("workers.json", "dense")),
         *(Figure(str(path), "make bench", lambda path=path: _speed(path)) for path in _speeds()),  # type: ignore[misc]
+        Figure("bench/results/large.json", "make large", lambda: _study("large.json", "dense")),
         Figure("bench/results/pictures.json", "make pictures", lambda: _study("pictures.json")),
         Figure("params.yaml, train.seed: a typical run", "make typical-seed", _seed),
         *(Figure(name, "make tables", lambda name=name: _document(name)) for name in DOCUMENTS),  # type: ignore[misc]

@@ -44,13 +44,13 @@ def load_set(params: Path, out: Path) -> None:
     load(settings.source, out, test_size=settings.test_size, transpose=settings.transpose)
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has held at once, mapped files included (Linux).
+def peak_bytes(process: int | None = None) -> int:
+    """The most memory that a process, or this one, has held at once, mapped files included (Linux). 0: it has ended.
 
     Not `getrusage`: its figure includes what the process was before it became this program.
     """
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    status = Path(f"/proc/{process or 'self'}/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 if "VmHWM:" in status else 0
 
 
 def dense_arithmetic(*, images: int, epochs: int, sizes: list[int]) -> int:

@@ -1,6 +1,7 @@
 """The tables in the documents, written from committed files so that no figure can drift: `make tables`."""
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -77,6 +78,9 @@ WORDS = {
     "{validation[unsure]} unsure and {validation[sure_and_wrong]} sure and wrong; of {shapes[pictures]} shapes that "
     "are no digits, {shapes[sure_and_wrong]} sure.",
     "workers": "network, one epoch | workers | seconds | exchanged between them | SHA-256 of the model",
+    "large": "stage | seconds, all memory | processor | most held | seconds, held down | processor | most held",
+    "held": "{images:,} images in {size}, one epoch; held to {limit:.1f} GB by {held_by}. Every output has the same "
+    "bytes. {machine} Memory: {memory:.0f} GB.",
     "units": "{units} units, batches of {batch_size}, {shards} shards",
     "scaling_images": "images | arrays, cached too | load | preprocess | hash | train `dense`, one epoch | `convnet`",
     "rates": "An image takes {load:.1f} µs to load, {preprocess:.1f} to preprocess, {hash:.1f} to hash, {dense:.1f} to "
@@ -303,6 +307,24 @@ def workers(root: Path, words: dict[str, str]) -> str:
     return f"{table(words['workers'], rows)}\n\n{words['machine'].format(**study['machine'])}"
 
 
+def large(root: Path, words: dict[str, str]) -> str:
+    """What each stage takes for images that fill several times the memory, with all memory and with little."""
+    study = _read(root / "bench" / "results" / "large.json")
+    rows = []
+    for stage, ways in study["stages"].items():
+        found = [[f"{way['wall']:.0f} s", f"{way['cpu']:.0f} s", _size(1e6 * way["memory"])] for way in ways.values()]
+        rows.append([f"`{stage}`", *itertools.chain(*found)])
+    held = words["held"].format(
+        images=study["images"],
+        size=_size(4 * 28 * 28 * study["images"]) + " of features",
+        limit=study["limit"] / 1e9,
+        held_by=study["held_by"],
+        machine=words["machine"].format(**study["machine"]),
+        memory=study["machine"]["memory"] / 1e9,
+    )
+    return f"{table(words['large'], rows)}\n\n{held}"
+
+
 def scaling_images(root: Path, words: dict[str, str]) -> str:
     """What one worker would take for more images, in proportion to what it takes for those that were measured."""
     results = root / "bench" / "results"
@@ -380,7 +402,7 @@ DOCUMENTS: dict[str, tuple[Table, ...]] = {
     "docs/pictures.md": (pictures,),
     "docs/reproducibility.md": (study_of_seeds, processors, workers),
     "docs/scaling.md": (scaling_images, scaling_workers),
-    "docs/speed.md": (speed,),
+    "docs/speed.md": (speed, large),
 }
 
 

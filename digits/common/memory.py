@@ -22,17 +22,23 @@ def _own_limits() -> Iterator[int]:
 
 
 def _group_limits() -> Iterator[int]:
-    """The limits of the groups that this process is in, and of those that these are in, in both versions of Linux."""
+    """The limits of the groups that this process is in, and of those that these are in."""
+    for inner, name in own_groups():
+        for group in (inner, *inner.parents):
+            if not group.is_relative_to(GROUPS):
+                break
+            yield from _number(group / name)
+
+
+def own_groups() -> list[tuple[Path, str]]:
+    """The control groups of this process, of either version of Linux's, and the file with their limit of memory."""
     try:
         lines = OWN_GROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return
-    for _, kinds, own in (line.split(":", 2) for line in lines):
-        if kinds in ("", "memory"):  # the second version has one tree of groups, without a name
-            folder, name = (GROUPS / kinds, "memory.limit_in_bytes") if kinds else (GROUPS, "memory.max")
-            inside = Path(own.lstrip("/"))
-            for group in (inside, *inside.parents):
-                yield from _number(folder / group / name)
+        return []
+    found = (line.split(":", 2) for line in lines)
+    names = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # the second version has one tree, without a name
+    return [(GROUPS / kind / own.lstrip("/"), names[kind]) for _, kind, own in found if kind in names]
 
 
 def _number(file: Path) -> Iterator[int]:

@@ -27,10 +27,20 @@ from tests.support.results import RESULTS, write_documents, write_results
 from tests.support.verifying import small_project
 
 RUN, SEED, CARD = "metrics/ and dvc.lock", "params.yaml, train.seed: a typical run", "docs/model-card.md"
-SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, PICTURES = (
+SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, PICTURES = (
     str(RESULTS / f"{name}.json")
     for name in (
-        *("seeds", "sweep", "convnet", "convnet_sweep", "processors", "workers", "speed/test-1-2-cores", "pictures"),
+        *(
+            "seeds",
+            "sweep",
+            "convnet",
+            "convnet_sweep",
+            "processors",
+            "workers",
+            "speed/test-1-2-cores",
+            "large",
+            "pictures",
+        ),
     )
 )
 
@@ -44,6 +54,7 @@ COMMANDS = {
     PROCESSORS: "make processors",
     WORKERS: "make workers",
     SPEED: "make bench",
+    LARGE: "make large",
     PICTURES: "make pictures",
     SEED: "make typical-seed",
     "README.md": "make tables",

@@ -167,6 +167,15 @@ def test_the_table_of_workers(project: Path) -> None:
     ]
 
 
+def test_the_table_of_images_beyond_the_memory(project: Path) -> None:
+    load, *_, evaluate = rows(tables.large(project, WORDS))
+    assert load == ["`load`", "30 s", "20 s", "1.0 GB", "40 s", "25 s", "500 MB"]
+    assert evaluate == ["`evaluate`", "120 s", "80 s", "4.0 GB", "160 s", "100 s", "2.0 GB"]
+    text = tables.large(project, WORDS)
+    assert "120,000 images in 376 MB of features, one epoch; held to 2.0 GB by a control group." in text
+    assert text.endswith("Memory: 8 GB.")
+
+
 def test_the_tables_of_scaling(project: Path) -> None:
     images = rows(tables.scaling_images(project, WORDS))
     assert [row[:2] for row in images[:2]] == [["10^4", "39 MB"], ["10^5", "392 MB"]]

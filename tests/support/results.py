@@ -8,6 +8,7 @@ from typing import Any
 from bench.convnet import EXAMPLE, contestants
 from bench.figures import CARD
 from bench.kinds import TARGETS
+from bench.large import STAGES
 from bench.speed import medians, ratios
 from bench.study import data_hashes, describe
 from bench.sweep import rank
@@ -67,6 +68,7 @@ def write_results(project: Path) -> Path:
         {"machine": MACHINE, "params": dense, **data, "targets": TARGETS} | speed_results(),
     )
     write_json(folder / "workers.json", {"machine": MACHINE, "params": dense, **data, "runs": _workers()})
+    write_json(folder / "large.json", {"params": dense, **data} | _large())
     write_json(folder / "faults.json", FAULTS | {"machine": MACHINE})
     return folder
 
@@ -118,6 +120,19 @@ def _runs(model: str) -> list[dict[str, Any]]:
         Processor("arm64", 2, model="max", architecture="arm64"),
     )
     return [processor._asdict() | {"seconds": 5, "sha256": hashes} for processor in every]
+
+
+def _large() -> dict[str, Any]:
+    """Four stages, in a third more time with less memory."""
+    stages = {
+        stage: {
+            "free": {"wall": 30.0 * number, "cpu": 20.0 * number, "memory": 1000.0 * number},
+            "held": {"wall": 40.0 * number, "cpu": 25.0 * number, "memory": 500.0 * number},
+        }
+        for number, stage in enumerate(STAGES, start=1)
+    }
+    size = {"times": 2, "images": 120_000, "limit": 2 * 10**9, "held_by": "a control group"}
+    return {"machine": MACHINE | {"memory": 8 * 10**9}} | size | {"stages": stages, "sha256": {}}
 
 
 def _workers() -> list[dict[str, Any]]:
