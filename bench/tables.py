@@ -79,8 +79,8 @@ WORDS = {
     "are no digits, {shapes[sure_and_wrong]} sure.",
     "workers": "network, one epoch | workers | seconds | exchanged between them | SHA-256 of the model",
     "large": "stage | seconds, all memory | processor | most held | seconds, held down | processor | most held",
-    "held": "{images:,} images in {size}, one epoch; held to {limit:.1f} GB by {held_by}. Every output has the same "
-    "bytes. {machine} Memory: {memory:.0f} GB.",
+    "held": "{times} times the training set: {images:,} images, {size} of features; one epoch; held to {limit:.1f} GB by "
+    "{held_by}. Every output has the same bytes: the model's SHA-256 is `{sha256}…`. {machine} Memory: {memory:.0f} GB.",
     "units": "{units} units, batches of {batch_size}, {shards} shards",
     "scaling_images": "images | arrays, cached too | load | preprocess | hash | train `dense`, one epoch | `convnet`",
     "rates": "An image takes {load:.1f} µs to load, {preprocess:.1f} to preprocess, {hash:.1f} to hash, {dense:.1f} to "
@@ -315,10 +315,12 @@ def large(root: Path, words: dict[str, str]) -> str:
         found = [[f"{way['wall']:.0f} s", f"{way['cpu']:.0f} s", _size(1e6 * way["memory"])] for way in ways.values()]
         rows.append([f"`{stage}`", *itertools.chain(*found)])
     held = words["held"].format(
+        times=study["times"],
         images=study["images"],
-        size=_size(4 * 28 * 28 * study["images"]) + " of features",
+        size=_size(4 * 28 * 28 * study["images"]),
         limit=study["limit"] / 1e9,
         held_by=study["held_by"],
+        sha256=study["sha256"]["data/model.keras"][:16],
         machine=words["machine"].format(**study["machine"]),
         memory=study["machine"]["memory"] / 1e9,
     )

@@ -82,11 +82,12 @@ USES = {
     PROCESSORS: {"docs/reproducibility.md"},
     WORKERS: {"docs/reproducibility.md", "docs/scaling.md"},
     SPEED: {"docs/scaling.md", "docs/speed.md"},
+    LARGE: {"docs/speed.md"},
     PICTURES: {"docs/pictures.md"},
 }
 
 #: The results that record the arrays that they were made with.
-WITH_DATA = (SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, WORKERS, SPEED, PICTURES)
+WITH_DATA = (SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, WORKERS, SPEED, LARGE, PICTURES)
 
 Edit = Callable[[Path], object]
 
@@ -209,24 +210,24 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
     [
         (
             edit_params(dense__units=64),
-            {RUN, SEEDS, PICTURES, PROCESSORS, WORKERS, SPEED, CARD},
+            {RUN, SEEDS, PICTURES, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
         ),  # which the sweep varies
-        (edit_params(dense__epochs=2), {RUN, SEEDS, PICTURES, SWEEP, PROCESSORS, WORKERS, SPEED, CARD}),
+        (edit_params(dense__epochs=2), {RUN, SEEDS, PICTURES, SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, CARD}),
         (edit_params(train__seed=3), {RUN, SEED, CARD}),
         (
             edit_params(train__shards=1),
-            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, CARD},
+            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
         ),
         (edit_params(train__model="convnet"), {RUN, SEEDS, PICTURES, CARD}),
         (edit_params(convnet__filters=8), {CONVNET, CONVNET_SWEEP, PROCESSORS}),
         (edit_params(convnet__warmup=0.5), {CONVNET, PROCESSORS}),
         (
             edit_params(preprocess__validation_size=50),
-            {RUN, SEEDS, PICTURES, CONVNET, PROCESSORS, WORKERS, SPEED, CARD},
+            {RUN, SEEDS, PICTURES, CONVNET, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
         ),
         (
             edit_params(load__source="data/other.npz"),
-            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, CARD},
+            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
         ),
         (edit_params(class_names=list("abcdefghij")), {RUN, CARD}),
         (edit_params(evaluate__worst=20), {RUN, CARD}),
@@ -544,13 +545,13 @@ def test_the_check_names_each_figure_and_one_command(project: Path) -> None:
     status, output, (*lines, last) = check()
     assert status == 1
     assert output == ""
-    for line, name in zip(lines, (RUN, SEEDS, PROCESSORS, WORKERS, SPEED, PICTURES, CARD), strict=True):
+    for line, name in zip(lines, (RUN, SEEDS, PROCESSORS, WORKERS, SPEED, LARGE, PICTURES, CARD), strict=True):
         assert line.startswith(f"{name}: stale: ")
         assert line.endswith(f". Run `{COMMANDS[name]}`.")
         assert ".. " not in line
         assert line.count("`make ") == line.count("Run `") == 1  # no hint of another program beside it
     assert one_line(last) == (
-        "ERROR: committed figures: expected all as the project is. Got 7 stale. "
+        "ERROR: committed figures: expected all as the project is. Got 8 stale. "
         "Run `make figures`, which runs these commands in this order."
     )
 
@@ -722,7 +723,7 @@ def check_as_a_user(folder: Path) -> set[str]:
 def unused_units() -> int:
     """A width of the dense network that nothing committed was made with."""
     used = [read_document(ROOT / "params.yaml")["dense"]["units"]]
-    for name in (SEEDS, *speeds(), PROCESSORS, WORKERS):
+    for name in (SEEDS, *speeds(), PROCESSORS, WORKERS, LARGE):
         result = json.loads((ROOT / name).read_text(encoding="utf-8"))
         params = (result.get("dense") or result)["params"]
         used.append(params.get("dense", {}).get("units"))
@@ -737,7 +738,7 @@ def test_a_user_may_commit_other_parameters(tmp_path: Path) -> None:
     set_params(clone / "params.yaml", {"train.model": "dense", "dense.units": unused_units()})
     commit(clone, "another width")
     after = check_as_a_user(clone)
-    expected = {RUN, SEEDS, *speeds(), PICTURES, PROCESSORS, WORKERS, CARD}
+    expected = {RUN, SEEDS, *speeds(), LARGE, PICTURES, PROCESSORS, WORKERS, CARD}
     assert expected <= after
     assert after - before <= expected  # not the convnet's, nor the sweep over widths
     run_ok(sys.executable, "-m", "pytest", "tests/bench/test_tables.py", cwd=clone)

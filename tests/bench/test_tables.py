@@ -172,7 +172,8 @@ def test_the_table_of_images_beyond_the_memory(project: Path) -> None:
     assert load == ["`load`", "30 s", "20 s", "1.0 GB", "40 s", "25 s", "500 MB"]
     assert evaluate == ["`evaluate`", "120 s", "80 s", "4.0 GB", "160 s", "100 s", "2.0 GB"]
     text = tables.large(project, WORDS)
-    assert "120,000 images in 376 MB of features, one epoch; held to 2.0 GB by a control group." in text
+    assert "2 times the training set: 120,000 images, 376 MB of features; one epoch; held to 2.0 GB by a c" in text
+    assert f"SHA-256 is `{'a0' * 8}…`" in text
     assert text.endswith("Memory: 8 GB.")
 
 
