@@ -112,7 +112,7 @@ workers: repro ## Train on 1, 2 and 4 workers of this machine, in bench/results/
 bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results/speed (ten minutes, machine idle)
 	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed
 
-large: $(VENV)/runtime.stamp ## Run 64 times MNIST in 2 GiB of memory, and in all, into bench/results/large.json (twenty minutes, 18 GB of disk)
+large: $(VENV)/runtime.stamp ## Run 64 times MNIST in 2 GiB of memory, and in all, into bench/results/large.json (ten minutes, 18 GB of disk)
 	@$(RUN) python -m bench.large --times 64 --memory 2048 --out bench/results/large.json
 
 faults: repro $(VENV)/dev.stamp ## Kill, fill, damage and race a small project, and load the demo, into bench/results/faults.json

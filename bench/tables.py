@@ -79,8 +79,9 @@ WORDS = {
     "are no digits, {shapes[sure_and_wrong]} sure.",
     "workers": "network, one epoch | workers | seconds | exchanged between them | SHA-256 of the model",
     "large": "stage | seconds, all memory | processor | most held | seconds, held down | processor | most held",
-    "held": "{times} times the training set: {images:,} images, {size} of features; one epoch; held to {limit:.1f} GB by "
-    "{held_by}. Every output has the same bytes: the model's SHA-256 is `{sha256}…`. {machine} Memory: {memory:.0f} GB.",
+    "held": "{times} times the training set: {images:,} images, {size} of features; one epoch; held to {limit:.1f} GB "
+    "by {held_by}. Every output has the same bytes: the model's SHA-256 is `{sha256}…`. {machine} Memory: "
+    "{memory:.0f} GB.",
     "units": "{units} units, batches of {batch_size}, {shards} shards",
     "scaling_images": "images | arrays, cached too | load | preprocess | hash | train `dense`, one epoch | `convnet`",
     "rates": "An image takes {load:.1f} µs to load, {preprocess:.1f} to preprocess, {hash:.1f} to hash, {dense:.1f} to "
