@@ -1,5 +1,7 @@
-"""The measurements of `make bench` as a picture: bars beside their baselines, and how cost grows."""
+"""Measurements as pictures: bars beside their baselines, how cost grows, and accuracy against seconds."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +19,48 @@ def draw(result: dict[str, Any], path: Path) -> None:
         result: its JSON.
         path: the PNG to write.
     """
+    with _saved(path, columns=3) as (bars, parts, growth):
+        times = result["times"]
+        _draw_bars(bars, times)
+        _draw_parts(parts, times)
+        _draw_growth(growth, times)
+
+
+def draw_accuracy(contestants: dict[str, Any], example: str, path: Path) -> None:
+    """Draw test accuracy against the seconds of training, the mean and the standard deviation of each contestant.
+
+    Args:
+        contestants: what `bench.convnet` describes, by numbers of epochs; and the one that it is compared with.
+        example: the name of that one.
+        path: the PNG to write.
+    """
+    with _saved(path, columns=1) as (axes,):
+        ours = {name: found for name, found in contestants.items() if name != example}
+        for label, group in (("this convnet, by epochs", ours), ("Keras's example", {"": contestants[example]})):
+            seconds, accuracy = ([found[kind] for found in group.values()] for kind in ("seconds", "test_accuracy"))
+            means, spread = ([100 * found[key] for found in accuracy] for key in ("mean", "std"))
+            places = [found["mean"] for found in seconds]
+            axes.errorbar(places, means, yerr=spread, xerr=[one["std"] for one in seconds], marker="o", label=label)
+            for name, x, y in zip(group, places, means, strict=True):
+                axes.annotate(name, (x, y), xytext=(4, -12), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.set_xlabel("seconds of training, from the start of the program")
+        axes.set_ylabel("test accuracy, %")
+        axes.set_title("Accuracy against seconds (mean ± standard deviation)")
+        axes.grid(visible=True, which="both", alpha=0.3)
+        axes.legend(loc="lower right")
+
+
+@contextmanager
+def _saved(path: Path, columns: int) -> "Iterator[Sequence[Axes]]":
+    """Axes beside each other, which are written to a PNG in the end."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (bars, parts, growth) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    times = result["times"]
-    _draw_bars(bars, times)
-    _draw_parts(parts, times)
-    _draw_growth(growth, times)
+    figure, axes = plt.subplots(1, columns, figsize=(13 if columns > 1 else 7, 4), layout="constrained", squeeze=False)
+    yield axes[0]
     figure.savefig(path, format="png", dpi=80, metadata={"Software": None})
     plt.close(figure)
 

@@ -1,11 +1,12 @@
 """How good the convnet is, and how long it takes: several seeds of it and of Keras's public example, interleaved.
 
-python -m bench.convnet --seeds 5 --longer 20 --data data --out bench/results/convnet.json
+python -m bench.convnet --seeds 5 --epochs 1 2 3 7 20 --data data --out bench/results/convnet.json
 
-The convnet is trained for the epochs that params.yaml says, and for longer. The model of the last epoch is scored,
-and the test set chooses nothing. Its seconds are those of the whole stage `train`, from the start of the program to the
-saved file, without `load` and `preprocess`, which take under a second. The example's are those from the start of the
-program to the end of its `fit`, which also scores the images that it keeps back, without its evaluation.
+The convnet is trained for the epochs that params.yaml says, and for fewer and more: its accuracy against seconds. The
+model of the last epoch is scored, and the test set chooses nothing. Its seconds are those of the whole stage `train`,
+from the start of the program to the saved file, without `load` and `preprocess`, which take under a second. The
+example's are those from the start of the program to the end of its `fit`, which also scores the images that it keeps
+back, without its evaluation.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bench.chart import draw_accuracy
 from bench.speed import measured, this_machine
 from bench.study import PARAMS, data_hashes, describe, run_model_stages
 from digits.common.cli import InputError, on_terminal, run
@@ -104,21 +106,26 @@ def require_whole_mnist(params: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.convnet", description=__doc__)
     parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
-    parser.add_argument("--longer", type=int, required=True, help="another, greater value of convnet.epochs")
+    parser.add_argument(
+        "--epochs", type=int, nargs="+", required=True, help="values of convnet.epochs, that of params.yaml among them"
+    )
     parser.add_argument("--data", type=Path, required=True, help="the pipeline's folder with raw/ and prepared/")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON to write, and beside it its chart, .png")
     args = parser.parse_args()
     if args.seeds < 2:
         raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
     usual = read_params(PARAMS, "convnet", Convnet).epochs
-    if not usual < args.longer <= MOST_EPOCHS:
-        expected = f"more epochs than the {usual} in params.yaml, up to {MOST_EPOCHS}"
-        raise InputError("--longer", expected=expected, received=str(args.longer), hint="Try three times as many.")
+    epochs = sorted(set(args.epochs))
+    if usual not in epochs or epochs[0] < 1 or epochs[-1] > MOST_EPOCHS:
+        expected = f"numbers from 1 to {MOST_EPOCHS}, and among them the {usual} of params.yaml"
+        hint = f"As in --epochs 1 {usual} {3 * usual}."
+        raise InputError("--epochs", expected=expected, received=" ".join(map(str, args.epochs)), hint=hint)
     require_whole_mnist(PARAMS)
     valid_for = {"params": study_params(PARAMS, "convnet"), "data": data_hashes()}  # first: it can fail
-    found = contestants(study(args.seeds, [usual, args.longer], args.data))
-    with replacing(args.out) as (file,):
+    found = contestants(study(args.seeds, epochs, args.data))
+    with replacing(args.out, args.out.with_suffix(".png")) as (file, chart):
         write_json(file, {"machine": this_machine()} | valid_for | {"contestants": found})
+        draw_accuracy(found, EXAMPLE, chart)
     for name, values in found.items():
         accuracy, seconds = values["test_accuracy"], values["seconds"]
         what = "Keras's example" if name == EXAMPLE else f"convnet, {name} epochs"

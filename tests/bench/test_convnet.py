@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import convnet
+from bench.chart import draw_accuracy
 from bench.convnet import EXAMPLE, contestants, run_convnet
 from digits.common.cli import InputError
 from digits.common.params import set_params
@@ -23,6 +24,16 @@ def test_contestants_are_described_with_their_runs() -> None:
             {"mean": 0.995, "std": 0.00707107, "n": 2, "min": 0.99, "max": 1.0}
         )
         assert one["seconds"] == pytest.approx({"mean": 30.5, "std": 0.707107, "n": 2, "min": 30.0, "max": 31.0})
+
+
+def test_accuracy_is_drawn_against_seconds(tmp_path: Path) -> None:
+    runs = [{"seed": seed, "test_accuracy": 0.99 + seed / 100, "seconds": 30.0 + seed} for seed in range(2)]
+    several, one = (contestants(dict.fromkeys(names, runs)) for names in ((EXAMPLE, "1", "7"), (EXAMPLE, "7")))
+    for name, found in {"several": several, "again": several, "one": one}.items():
+        draw_accuracy(found, EXAMPLE, tmp_path / f"{name}.png")
+    pictures = [(tmp_path / f"{name}.png").read_bytes() for name in ("several", "again", "one")]
+    assert pictures[0][:4] == b"\x89PNG"
+    assert pictures[0] == pictures[1] != pictures[2]
 
 
 @pytest.mark.usefixtures("tensorflow")
@@ -47,32 +58,38 @@ def test_contestants_are_interleaved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "longer", "change", "message"),
+    ("seeds", "epochs", "change", "message"),
     [
-        ("1", "20", None, r"--seeds: expected at least 2\. Got 1"),
-        ("2", "7", None, r"--longer: expected more epochs than the 7 in params\.yaml, up to 10000\. Got 7\."),
-        ("2", "10001", None, r"--longer: expected .* to 10000.* Got 10001\."),
+        ("1", "7 20", None, r"--seeds: expected at least 2\. Got 1"),
         (
             "2",
-            "20",
+            "8 20",
+            None,
+            r"--epochs: expected numbers .* among them the 7 of params\.yaml\. Got 8 20\. As in .* 7 21",
+        ),
+        ("2", "0 7", None, r"--epochs: expected numbers from 1 .* Got 0 7\."),
+        ("2", "7 10001", None, r"--epochs: expected .* to 10000.* Got 7 10001\."),
+        (
+            "2",
+            "7 20",
             {"preprocess.validation_size": 5},
             r"params\.yaml: expected the whole training set of data/mnist\.npz",
         ),
-        ("2", "20", {"load.source": "data/other"}, r"expected the whole .* Got 0 images kept back of data/other"),
+        ("2", "7", {"load.source": "data/other"}, r"expected the whole .* Got 0 images kept back of data/other"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_training(  # noqa: PLR0917
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     seeds: str,
-    longer: str,
+    epochs: str,
     change: dict[str, object] | None,
     message: str,
 ) -> None:
     params = recipe_params(tmp_path)
     set_params(params, change or {})
     monkeypatch.chdir(tmp_path)
-    options = ["--seeds", seeds, "--longer", longer, "--data", "data", "--out", "out.json"]
+    options = ["--seeds", seeds, "--epochs", *epochs.split(), "--data", "data", "--out", "out.json"]
     monkeypatch.setattr(sys, "argv", ["convnet", *options])
     with pytest.raises(InputError, match=message):
         convnet.main()

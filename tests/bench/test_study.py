@@ -82,7 +82,7 @@ STUDIES: dict[str, tuple[Any, list[str], dict[str, Callable[..., Any]]]] = {
     ),
     "convnet": (
         convnet,
-        ["--seeds", "2", "--longer", "20", "--data", "data"],
+        ["--seeds", "2", "--epochs", "7", "20", "--data", "data"],
         {"study": made_up_contestants},
     ),
     "convnet_sweep": (

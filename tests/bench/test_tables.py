@@ -73,14 +73,32 @@ def test_the_first_row_is_the_network_of_the_study(
     assert after[1] == before[1]  # the study of the convnet is another one
 
 
-def test_the_convnets_row_is_of_the_first_of_its_study(project: Path, tmp_path: Path) -> None:
+def test_the_convnets_row_is_of_the_epochs_of_the_parameters(project: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(project, tmp_path / "project")
+    assert rows(tables.results(copy, ENGLISH))[1][0] == "`convnet`, 7 epochs"
     path = copy / PATH / "convnet.json"
     study = json.loads(path.read_text(encoding="utf-8"))
-    found = study["contestants"]
-    study["contestants"] = {name: found[name] for name in ("example", "20", "7")}
+    study["params"]["convnet"]["epochs"] = 20
     path.write_text(json.dumps(study), encoding="utf-8")
     assert rows(tables.results(copy, ENGLISH))[1][:3] == ["`convnet`, 20 epochs", "-", "99.50 % ± 0.07 (n = 2)"]
+
+
+def test_the_least_time_to_an_accuracy_is_that_of_the_quickest_that_reaches_it(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "project")
+    path = copy / PATH / "convnet.json"
+
+    def said(**accuracies: float) -> str:
+        study = json.loads(path.read_text(encoding="utf-8"))
+        for name, accuracy in accuracies.items():
+            study["contestants"][name.strip("_")]["test_accuracy"]["mean"] = accuracy
+        path.write_text(json.dumps(study), encoding="utf-8")
+        return tables.convnet(copy, WORDS).rpartition("\n\n")[2]
+
+    assert said(_7=0.995, _20=0.994).startswith(
+        "The least time here to a mean of 99.0 %: 22 s, with `convnet.epochs` = 7."
+    )
+    assert said(_7=0.9899).startswith("The least time here to a mean of 99.0 %: 63 s, with `convnet.epochs` = 20.")
+    assert said(_20=0.98, example=0.995).startswith("Measured on: ")
 
 
 def test_the_same_table_in_vietnamese(project: Path) -> None:
