@@ -14,6 +14,7 @@ from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
 from digits.model import determinism
+from digits.model.warp import views
 from digits.scoring.history import Epochs, learning_curves, read_history
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
 from digits.scoring.params import EvaluateParams
@@ -92,8 +93,9 @@ def main() -> None:
     from digits.model import archive
 
     model = archive.load(args.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
+    seen = views(dataset.image_shape, params.views)
     filled = {name: split for name, split in splits.items() if len(split.labels)}
-    predictions = dict(zip(filled, predict(model, [*filled.values()], params.batch_size), strict=True))
+    predictions = dict(zip(filled, predict(model, [*filled.values()], params.batch_size, seen), strict=True))
     write_reports(
         predictions,
         splits["test"],

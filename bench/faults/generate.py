@@ -59,7 +59,7 @@ SECTIONS: dict[str, Any] = {
         "shift": 1.0,
         "distortion": 0.15,
     },
-    "evaluate": {"batch_size": 1000, "worst": 25},
+    "evaluate": {"batch_size": 1000, "views": 1, "worst": 25},
 }
 
 LOCK: dict[str, Any] = {

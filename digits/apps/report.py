@@ -24,6 +24,7 @@ from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
 from digits.model import determinism
+from digits.model.warp import views
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss
 from digits.scoring.params import EvaluateParams
 from digits.scoring.predictions import predict
@@ -156,7 +157,7 @@ def gather(
     from digits.model import archive
 
     network = archive.load(model, features=math.prod(dataset.image_shape), classes=len(names))
-    (predictions,) = predict(network, [test], params.batch_size)
+    (predictions,) = predict(network, [test], params.batch_size, views(dataset.image_shape, params.views))
     require_same_predictions(run, predictions, sources.metrics)
     sha256 = file_hash(model)
     machine = platform(record, sha256)

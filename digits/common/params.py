@@ -160,12 +160,13 @@ def study_params(path: Path, model: str | None = None) -> dict[str, Any]:
     train = document.get("train")
     chosen = model or (train.get("model") if isinstance(train, dict) else None)
     sections = ("load", "preprocess", str(chosen))
-    for name in ("train", *sections):
+    for name in ("train", "evaluate", *sections):
         if not isinstance(document.get(name), dict):
             hint = "Restore the file from Git."
             raise InputError(str(path), expected=f"the section '{name}'", received=shown(document.get(name)), hint=hint)
     common = {name: value for name, value in document["train"].items() if name != "seed"}
-    return {name: document[name] for name in sections} | {"train": common | {"model": chosen}}
+    seen = {"views": document["evaluate"].get("views")}
+    return {name: document[name] for name in sections} | {"train": common | {"model": chosen}, "evaluate": seen}
 
 
 def _problem(error: Exception) -> str:

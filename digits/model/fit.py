@@ -1,6 +1,6 @@
 """Training and prediction in the defined arithmetic: Keras's `fit`, on the layers of `digits.model.layers`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ from digits.model.layers import copy_back, defined
 from digits.model.networks import Recipe
 from digits.model.optimizers import OPTIMIZERS
 from digits.model.replicas import Part, Replicas, compute
+from digits.model.warp import View
 
 #: Steps that run before Python is asked for more, which takes time. It changes no result.
 STEPS_PER_EXECUTION = 50
@@ -188,18 +189,30 @@ def _compiled(
     return model
 
 
-def log_probabilities(network: keras.Sequential, rows: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def log_probabilities(
+    network: keras.Sequential, rows: int, views: Sequence[View] = ()
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """A function from at most `rows` rows of features, [n, values], to logarithms of probabilities, [n, classes].
 
     It raises InputError if one of them is no finite number.
+
+    Args:
+        network: a model from features to probabilities.
+        rows: the most at a time.
+        views: of each image, whose logits are averaged; none: the image itself.
     """
     layers = defined(network)
 
+    def logits(values: tf.Tensor) -> tf.Tensor:
+        for layer in layers:
+            values = layer(values)
+        return values
+
     @tf.function(autograph=False)  # to convert Python that has no branches on tensors takes longer than to trace it
     def forward(features: tf.Tensor) -> tf.Tensor:
-        for layer in layers:
-            features = layer(features)
-        return tf.transpose(arithmetic.log_softmax(features)[0])
+        seen = [view(features) for view in views] or [features]
+        mean = arithmetic.in_order([*map(logits, seen)]) * (1 / len(seen))
+        return tf.transpose(arithmetic.log_softmax(mean)[0])
 
     def predict(features: NDArray[Any]) -> NDArray[Any]:
         values, _, _ = filled(tf.constant(features), tf.zeros(len(features), tf.int32), rows)

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from digits.common.params import Params
 from digits.data.labels import ClassNames
+from digits.model.warp import VIEWS
 
 
 class EvaluateParams(Params):
@@ -11,4 +12,5 @@ class EvaluateParams(Params):
 
     class_names: ClassNames
     batch_size: int = Field(ge=1, le=10**6)
+    views: int = Field(ge=1, le=len(VIEWS))
     worst: int = Field(ge=1, le=100)

@@ -17,14 +17,19 @@ VALUES = 2**25
 if TYPE_CHECKING:
     import keras
 
+    from digits.model.warp import View
 
-def predict(model: "keras.Sequential", splits: Sequence[Split], batch_size: int) -> list[Predictions]:
+
+def predict(
+    model: "keras.Sequential", splits: Sequence[Split], batch_size: int, views: "Sequence[View]" = ()
+) -> list[Predictions]:
     """Log-probabilities of every image of some splits, the last, shorter batches included.
 
     Args:
         model: from [n, features] to the probabilities [n, classes].
         splits: the images, none of them empty.
         batch_size: images per call of the model; of large images it takes fewer.
+        views: of each image, over which the model's logits are averaged; none: the image itself.
 
     Returns:
         Those of each split.
@@ -32,7 +37,7 @@ def predict(model: "keras.Sequential", splits: Sequence[Split], batch_size: int)
     from digits.model.fit import log_probabilities, rows_at_a_time
 
     rows = rows_at_a_time(model, min(batch_size, max(len(split.labels) for split in splits)), VALUES)
-    log_probabilities_of = log_probabilities(model, rows)
+    log_probabilities_of = log_probabilities(model, rows, views)
     log_probabilities_of(splits[0].features.rows(0, 1))  # traced once, before several threads ask for it
 
     def predict_split(split: Split, pool: ThreadPoolExecutor) -> Predictions:

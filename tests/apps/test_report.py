@@ -763,7 +763,7 @@ def many_classes(report: Report, count: int) -> Report:
     logarithms = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
     predictions = Predictions(logarithms, random.integers(0, count, 200).astype(np.int32))
     run = report.run._replace(labels=predictions.labels.astype(np.intp), predicted=predictions.classes)
-    params = EvaluateParams(class_names=None, batch_size=100, worst=100)
+    params = EvaluateParams(class_names=None, batch_size=100, views=1, worst=100)
     names = [str(label) for label in range(count)]
     return report._replace(predictions=predictions, run=run, params=params, names=names)
 

@@ -231,6 +231,10 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
         ),
         (edit_params(class_names=list("abcdefghij")), {RUN, CARD}),
         (edit_params(evaluate__worst=20), {RUN, CARD}),
+        (
+            edit_params(evaluate__views=3),
+            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
+        ),
     ],
 )
 def test_a_changed_parameter(project: Path, edit: Edit, expected: Collection[str]) -> None:

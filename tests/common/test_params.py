@@ -127,6 +127,7 @@ LIMITS: dict[tuple[str, str], tuple[list[object], list[object], str]] = {
     ("convnet", "distortion"): ([0, 0.5], [-1e-9, 0.6], "a number in [0, 0.5]"),
     ("evaluate", "class_names"): (CLASS_NAMES, [], ""),
     ("evaluate", "batch_size"): ([1, 10**6], [0, 10**6 + 1], "an integer in [1, 1000000]"),
+    ("evaluate", "views"): ([1, 11], [0, 12], "an integer in [1, 11]"),
     ("evaluate", "worst"): ([1, 100], [0, 101], "an integer in [1, 100]"),
 }
 for section in NETWORKS:
@@ -803,6 +804,7 @@ def test_a_study_is_of_all_that_can_change_a_score(params: Path, document: Docum
         "preprocess": document["preprocess"],
         "dense": document["dense"],
         "train": {"model": "dense", "shards": 2, "device": "cpu"},
+        "evaluate": {"views": 1},
     }
 
 
@@ -821,6 +823,7 @@ def test_a_study_of_another_network_has_its_section(params: Path, document: Docu
         ("train.seed", 8, True),
         ("evaluate.worst", 1, True),
         ("evaluate.batch_size", 1, True),
+        ("evaluate.views", 2, False),
         ("class_names", None, True),
         ("convnet.epochs", 1, True),
         ("dense.units", 64, False),
@@ -838,7 +841,7 @@ def test_a_study_is_valid_for_other_seeds_and_reports(params: Path, name: str, v
     assert (study_params(params) == before) is same
 
 
-@pytest.mark.parametrize("name", ["train", "dense", "load"])
+@pytest.mark.parametrize("name", ["train", "dense", "load", "evaluate"])
 def test_a_study_without_one_of_its_sections_is_refused(params: Path, name: str) -> None:
     document = load_yaml(params)
     del document[name]

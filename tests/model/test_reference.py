@@ -11,7 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from digits.data.splits import to_features
+from digits.model.chain import F
 from digits.model.networks import Recipe, Train
+from digits.model.warp import VIEWS, Warp, views
 from tests.support import reference
 from tests.support.bits import assert_same_bits
 from tests.support.networks import convnet, dense
@@ -98,6 +100,20 @@ def test_the_training_in_numpy_has_the_same_bits(tensorflow: Any, digits: Arrays
     features = training[0][:11]
     found = log_probabilities(network, 20)(features)
     assert_same_bits(found, reference.log_probabilities(reference.forward(layers, features)))
+
+
+@pytest.mark.parametrize("network", [dense(units=17), convnet(filters=3)])
+def test_a_mean_over_views_has_the_bits_of_the_definition(network: Any) -> None:
+    from digits.model.fit import log_probabilities
+
+    features = np.random.default_rng(0).random((5, 784), np.float32)
+    model = network.build((28, 28), 10)
+    found = log_probabilities(model, 7, views((28, 28), 3))(features)
+    layers, warp = reference.layers_of(model), Warp(28, 28, shift=1.0, distortion=1.0)
+    seen = [reference.warped(features, np.tile(np.array(numbers, np.float32), (5, 1)), warp) for numbers in VIEWS[:3]]
+    mean = reference.added([reference.forward(layers, one) for one in seen]) * F(1 / 3)
+    assert_same_bits(found, reference.log_probabilities(mean))
+    assert (found != log_probabilities(model, 7)(features)).any()
 
 
 def in_float64(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

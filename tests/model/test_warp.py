@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.model.warp import Warp
+from digits.model.warp import VIEWS, Warp, views
+from tests.support import reference
 from tests.support.project import Arrays
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -83,3 +84,31 @@ def test_the_seed_decides_everything(features: NDArray[np.float32]) -> None:
     np.testing.assert_array_equal(first, warped(USUAL, features, 1, 2))
     for other in ((1, 3), (2, 2), (2, 1)):
         assert (warped(USUAL, features, *other) != first).any(axis=1).all()
+
+
+def test_views_are_the_image_itself_and_small_changes_to_either_side(features: NDArray[np.float32]) -> None:
+    import tensorflow as tf
+
+    seen = [np.asarray(view(tf.constant(features))) for view in views((28, 28), len(VIEWS))]
+    np.testing.assert_array_equal(seen[0], features)
+    assert len({values.tobytes() for values in seen}) == len(VIEWS) == 11
+    for values in seen[1:]:
+        assert values.shape == features.shape
+        assert 0 < np.abs(values - features).mean() < features.mean()  # most of the ink stays where it was
+        assert (values.min(), values.max() <= 1) == (0, True)
+    moved = [(centres(values) - centres(features)).mean(axis=0) for values in seen]
+    for left, right in zip(moved[1::2], moved[2::2], strict=True):
+        np.testing.assert_allclose(left, -right, atol=0.2)
+    assert np.abs(moved[7:]).max(axis=1) == pytest.approx(1, abs=0.1)  # the shifts
+
+
+@pytest.mark.parametrize("image_shape", [(28, 28), (13, 17), (9, 8, 3)])
+def test_views_of_images_of_any_form_are_those_of_a_plain_program(image_shape: tuple[int, ...]) -> None:
+    import tensorflow as tf
+
+    values = np.random.default_rng(0).random((5, int(np.prod(image_shape))), np.float32)
+    height, width, channels = (*image_shape, 1)[:3]
+    warp = Warp(height, width, shift=1.0, distortion=1.0, channels=channels)
+    for numbers, view in zip(VIEWS, views(image_shape, len(VIEWS)), strict=True):
+        expected = reference.warped(values, np.tile(np.array(numbers, np.float32), (5, 1)), warp)
+        np.testing.assert_array_equal(view(tf.constant(values)), expected)

@@ -9,6 +9,7 @@ import pytest
 from digits.common import machine
 from digits.data.arrays import NpyFile
 from digits.data.splits import Split, open_split
+from digits.model.warp import views
 from digits.scoring.predictions import predict
 from tests.support.arrays import sample_dataset, write_prepared
 from tests.support.networks import convnet, dense
@@ -52,6 +53,17 @@ def test_splits_of_any_size_are_predicted_as_if_alone(model: Any, split: Split, 
     np.testing.assert_array_equal(few.log_probabilities, many.log_probabilities[7:10])
     np.testing.assert_array_equal(few.log_probabilities, again.log_probabilities)
     np.testing.assert_array_equal(many.labels, split.labels)
+
+
+def test_views_are_averaged_and_one_is_the_image_itself(model: Any, split: Split) -> None:
+    plain, one, three = (
+        predict(model, [split], 33, chosen)[0] for chosen in ((), *(views((28, 28), n) for n in (1, 3)))
+    )
+    np.testing.assert_array_equal(one.log_probabilities, plain.log_probabilities)
+    assert (three.log_probabilities != plain.log_probabilities).any()
+    np.testing.assert_allclose(np.exp(three.log_probabilities).sum(axis=1), 1, atol=1e-5)
+    (again,) = predict(model, [split], 100, views((28, 28), 3))
+    np.testing.assert_array_equal(again.log_probabilities, three.log_probabilities)
 
 
 def test_the_number_of_cores_changes_no_bit(model: Any, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,7 @@ RECIPE = {
     "convnet.shift": 1.0,
     "convnet.distortion": 0.15,
     "evaluate.batch_size": 1000,
+    "evaluate.views": 1,
     "evaluate.worst": 25,
 }
 
