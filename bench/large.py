@@ -16,7 +16,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,9 @@ OUTPUTS = ("data/raw/*.npy", "data/prepared/*.npy", "data/model.keras", "data/hi
 
 #: Bytes of disk for each value of an image: the source, its copy by `load`, and four times as much by `preprocess`.
 DISK = 6
+
+#: By the file of a group's limit of memory: that of its swap, or of both together, and how many times the limit it is.
+SWAP = {"memory.max": ("memory.swap.max", 0), "memory.limit_in_bytes": ("memory.memsw.limit_in_bytes", 1)}
 
 MEBIBYTE = 2**20
 
@@ -76,6 +79,9 @@ def held_to(limit: int) -> Iterator[Way]:
         try:
             own.mkdir()
             (own / name).write_text(str(limit), encoding="ascii")
+            with suppress(OSError):  # a system may have no swap to hold down
+                file, most = SWAP[name]
+                (own / file).write_text(str(limit * most), encoding="ascii")
         except OSError:
             if own.exists():
                 own.rmdir()
