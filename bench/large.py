@@ -26,11 +26,11 @@ from tqdm import tqdm
 from bench.parts import peak_bytes
 from bench.speed import ROOT, this_machine
 from bench.study import PACKAGES, PARAMS, data_hashes
-from digits.common import memory
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import file_hash, replacing, write_json
 from digits.common.params import set_params, study_params
 from digits.data.arrays import read_header
+from digits.model import memory
 
 STAGES = ("load", "preprocess", "train", "evaluate")
 

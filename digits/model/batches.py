@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from digits.common import memory
 from digits.common.cli import InputError
-from digits.data.arrays import NpyFile
+from digits.model import memory
 from digits.model.warp import Warp
 
 #: Iterators that Keras opens in each epoch of a training, and so the numbers that are drawn for one.
@@ -23,11 +22,31 @@ TENSOR_ALIGNMENT = 64
 MOST_HELD = 0.5
 
 
+class File(Protocol):
+    """Features in a file: `digits.data.arrays.NpyFile`, or another like it."""
+
+    shape: tuple[int, ...]  # [n, values]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+
+    def read(self) -> NDArray[Any]:
+        """All rows."""
+
+    def take(self, numbers: NDArray[np.integer]) -> NDArray[Any]:
+        """The rows of these numbers, in their order. It raises InputError if the file has changed."""
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """All rows, some at a time."""
+
+
 class Stored:
     """Features that stay on disk. The rows of a batch are read when it is formed."""
 
-    def __init__(self, file: NpyFile) -> None:
-        """Take the file, [n, values]."""
+    def __init__(self, file: File) -> None:
+        """Take the file."""
         self.file, self.shape, self.dtype = file, file.shape, file.dtype
         self.problem: InputError | None = None  # of the last batch
 
@@ -36,7 +55,7 @@ class Stored:
         rows = tf.numpy_function(self._read, [numbers], tf.as_dtype(self.dtype))
         return tf.ensure_shape(rows, (None, *self.shape[1:]))
 
-    def _read(self, numbers: NDArray[np.integer]) -> NDArray[np.generic]:
+    def _read(self, numbers: NDArray[np.integer]) -> NDArray[Any]:
         try:
             return self.file.take(numbers)
         except InputError as error:
@@ -50,7 +69,7 @@ Data: TypeAlias = tuple[Features, tf.Tensor]  # features [n, values] and labels 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
-def features_of(file: NpyFile) -> Features:
+def features_of(file: File) -> Features:
     """Features for batches, in memory if they leave enough of it. This changes no bit of a training."""
     return Stored(file) if file.size > MOST_HELD * memory.limit() else tensor(file.read())
 

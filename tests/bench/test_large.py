@@ -10,9 +10,9 @@ import pytest
 
 from bench import large
 from bench.large import STAGES, Way, execute, held_to, repeat, require_disk, study
-from digits.common import memory
 from digits.common.cli import InputError
 from digits.common.params import read_document
+from digits.model import memory
 from tests.support.memory import linux_only
 from tests.support.project import Arrays, recipe_params
 

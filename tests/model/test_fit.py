@@ -268,7 +268,7 @@ def test_features_are_held_if_half_the_memory_is_left(
     from digits.model.batches import Stored, features_of
 
     file = stored(tmp_path, batch[0]).file
-    monkeypatch.setattr("digits.common.memory.limit", lambda: int(share * file.size))
+    monkeypatch.setattr("digits.model.memory.limit", lambda: int(share * file.size))
     found = features_of(file)
     assert isinstance(found, Stored) == (share < 2)
     np.testing.assert_array_equal(found.file.read() if isinstance(found, Stored) else found, batch[0])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.common import memory
+from digits.model import memory
 
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
