@@ -9,33 +9,28 @@ that the system keeps; where none can be made, by `ulimit -d`, which does not co
 import argparse
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import yaml
 from tqdm import tqdm
 
 from bench.parts import peak_bytes
-from bench.speed import ROOT, this_machine
+from bench.speed import ROOT, children_seconds, repeat, this_machine
 from bench.study import PACKAGES, PARAMS, data_hashes
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import file_hash, replacing, write_json
 from digits.common.params import set_params, study_params
-from digits.data.arrays import read_header
 from digits.model import memory
-
-STAGES = ("load", "preprocess", "train", "evaluate")
-
-#: What the stages write, below the folder in which they run, that must be equal.
-OUTPUTS = ("data/raw/*.npy", "data/prepared/*.npy", "data/model.keras", "data/history.csv", "metrics/scores.json")
+from digits.verify.processors import STAGES, outputs
 
 #: Bytes of disk for each value of an image: the source, its copy by `load`, and four times as much by `preprocess`.
 DISK = 6
@@ -51,23 +46,6 @@ class Way(NamedTuple):
 
     name: str
     prefix: tuple[str, ...] = ()  # of its command
-
-
-def repeat(source: Path, times: int, out: Path) -> int:
-    """Write an .npz with the training set repeated, a piece at a time; gives its training images."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(out, "w") as new:
-        for name in old.namelist():
-            again = times if "train" in name else 1
-            with old.open(name) as file, new.open(name, "w", force_zip64=True) as copy:
-                shape, _, dtype = read_header(file)
-                values = file.read()
-                head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-                np.lib.format.write_array_header_1_0(copy, head | {"shape": (shape[0] * again, *shape[1:])})
-                for _ in range(again):
-                    copy.write(values)
-            if "x_train" in name:
-                images = shape[0] * again
-    return images
 
 
 @contextmanager
@@ -95,27 +73,13 @@ def held_to(limit: int) -> Iterator[Way]:
     yield Way("`ulimit -d`", ("sh", "-c", 'ulimit -d "$0" && exec "$@"', str(limit // 1024)))
 
 
-def commands() -> dict[str, list[str]]:
-    """The command of each stage, as in dvc.yaml."""
-    prepared = ["--dataset", "data/raw/dataset.json", "--data", "data/prepared"]
-    model = ["--model", "data/model.keras", "--history", "data/history.csv"]
-    options = {
-        "load": ["--out", "data/raw"],
-        "preprocess": ["--raw", "data/raw", "--out", "data/prepared"],
-        "train": [*prepared, *model, "--platform", "data/platform.json"],
-        "evaluate": [*prepared, *model, "--out", "metrics"],
-    }
-    start = [sys.executable, "-m", "digits.common.locked", str(ROOT / PACKAGES)]
-    return {name: [*start, f"stages.{name}", "--params", "params.yaml", *options[name]] for name in STAGES}
-
-
 def execute(way: Way, command: Sequence[str], folder: Path) -> dict[str, float]:
     """Run a stage: its seconds on the wall and of the processor, and the most memory that it held, in MB (Linux).
 
     Raises:
         InputError: it failed.
     """
-    before, start, peak = os.times(), time.perf_counter(), 0
+    before, start, peak = children_seconds(), time.perf_counter(), 0
     with tempfile.TemporaryFile("w+") as output:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         words = [*way.prefix, *command]
@@ -128,15 +92,7 @@ def execute(way: Way, command: Sequence[str], folder: Path) -> dict[str, float]:
             received = f"exit status {process.returncode}: {output.read()[-2000:]}"
             hint = "Give it more with --memory."
             raise InputError(" ".join(command), expected="exit status 0", received=received, hint=hint)
-    wall, after = time.perf_counter() - start, os.times()
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return {"wall": wall, "cpu": cpu, "memory": peak / 1e6}
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each output."""
-    found = (path for pattern in OUTPUTS for path in sorted(folder.glob(pattern)))
-    return {path.relative_to(folder).as_posix(): file_hash(path) for path in found}
+    return {"wall": time.perf_counter() - start, "cpu": children_seconds() - before, "memory": peak / 1e6}
 
 
 def study(source: Path, params: Path, ways: dict[str, Way], folder: Path) -> dict[str, Any]:
@@ -151,17 +107,21 @@ def study(source: Path, params: Path, ways: dict[str, Way], folder: Path) -> dic
     Raises:
         InputError: a stage failed, or wrote other bytes in another way.
     """
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     found: dict[str, dict[str, Any]] = {}
     made: dict[str, dict[str, str]] = {}
     with tqdm(total=len(ways) * len(STAGES), desc="large", disable=not on_terminal()) as steps:
         for name, way in ways.items():
             room = folder / name
             (room / "data").mkdir(parents=True)
+            shutil.copy(PACKAGES, room)
             set_params(Path(shutil.copy(params, room / "params.yaml")), {"load.source": str(source)})
-            for stage, command in commands().items():
+            for stage in STAGES:
+                command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]  # in the place of `python`
                 found.setdefault(stage, {})[name] = execute(way, command, room)
                 steps.update()
-            made[name] = hashes(room)
+            written = (path for path in outputs(graph, room) if path.exists())
+            made[name] = {path.relative_to(room).as_posix(): file_hash(path) for path in written}
             shutil.rmtree(room)
     first = next(iter(made))
     for name, files in made.items():

@@ -17,7 +17,7 @@ from digits.model.layers import copy_back, defined
 from digits.model.networks import Recipe
 from digits.model.optimizers import OPTIMIZERS
 from digits.model.replicas import Part, Replicas, compute
-from digits.model.warp import View
+from digits.model.warp import View, itself
 
 #: Steps that run before Python is asked for more, which takes time. It changes no result.
 STEPS_PER_EXECUTION = 50
@@ -190,7 +190,7 @@ def _compiled(
 
 
 def log_probabilities(
-    network: keras.Sequential, rows: int, views: Sequence[View] = ()
+    network: keras.Sequential, rows: int, views: Sequence[View] = (itself,)
 ) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """A function from at most `rows` rows of features, [n, values], to logarithms of probabilities, [n, classes].
 
@@ -199,7 +199,7 @@ def log_probabilities(
     Args:
         network: a model from features to probabilities.
         rows: the most at a time.
-        views: of each image, whose logits are averaged; none: the image itself.
+        views: of each image, whose logits are averaged.
     """
     layers = defined(network)
 
@@ -210,8 +210,7 @@ def log_probabilities(
 
     @tf.function(autograph=False)  # to convert Python that has no branches on tensors takes longer than to trace it
     def forward(features: tf.Tensor) -> tf.Tensor:
-        seen = [view(features) for view in views] or [features]
-        mean = arithmetic.in_order([*map(logits, seen)]) * (1 / len(seen))
+        mean = arithmetic.in_order([logits(view(features)) for view in views]) * (1 / len(views))
         return tf.transpose(arithmetic.log_softmax(mean)[0])
 
     def predict(features: NDArray[Any]) -> NDArray[Any]:

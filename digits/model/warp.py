@@ -113,6 +113,11 @@ VIEWS: Sequence[Sequence[float]] = (
 View = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
+def itself(features: "tf.Tensor") -> "tf.Tensor":
+    """The view of an image that is the image."""
+    return features
+
+
 def views(image_shape: Sequence[int], count: int) -> list[View]:
     """The first of VIEWS, for images of a form: height and width, and 3 if they are RGB."""
     height, width, channels = (*image_shape, 1)[:3]
@@ -125,8 +130,4 @@ def views(image_shape: Sequence[int], count: int) -> list[View]:
             features, tf.tile(tf.constant([numbers], tf.float32), [features.shape[0], 1])
         )
 
-    return [view(numbers) if any(numbers) else _itself for numbers in VIEWS[:count]]
-
-
-def _itself(features: "tf.Tensor") -> "tf.Tensor":
-    return features
+    return [view(numbers) if any(numbers) else itself for numbers in VIEWS[:count]]

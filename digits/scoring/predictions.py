@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from digits.common import machine
 from digits.data.splits import Split
+from digits.model.warp import View, itself
 from digits.scoring.metrics import Predictions
 
 #: Values that the largest layer works on at a time, on each core. Fewer rows change no bit.
@@ -17,11 +18,9 @@ VALUES = 2**25
 if TYPE_CHECKING:
     import keras
 
-    from digits.model.warp import View
-
 
 def predict(
-    model: "keras.Sequential", splits: Sequence[Split], batch_size: int, views: "Sequence[View]" = ()
+    model: "keras.Sequential", splits: Sequence[Split], batch_size: int, views: Sequence[View] = (itself,)
 ) -> list[Predictions]:
     """Log-probabilities of every image of some splits, the last, shorter batches included.
 
@@ -29,7 +28,7 @@ def predict(
         model: from [n, features] to the probabilities [n, classes].
         splits: the images, none of them empty.
         batch_size: images per call of the model; of large images it takes fewer.
-        views: of each image, over which the model's logits are averaged; none: the image itself.
+        views: of each image, over which the model's logits are averaged.
 
     Returns:
         Those of each split.

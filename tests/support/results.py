@@ -8,7 +8,6 @@ from typing import Any
 from bench.convnet import EXAMPLE, contestants
 from bench.figures import CARD
 from bench.kinds import TARGETS
-from bench.large import STAGES
 from bench.speed import medians, ratios
 from bench.study import data_hashes, describe
 from bench.sweep import rank
@@ -16,7 +15,7 @@ from bench.tables import DOCUMENTS, Table, filled
 from digits.apps.card import read_record, write_card
 from digits.common.files import write_json
 from digits.common.params import read_document, study_params
-from digits.verify.processors import Processor
+from digits.verify.processors import STAGES, Processor
 
 #: Where results are, in a project.
 RESULTS = Path("bench") / "results"
