@@ -30,13 +30,20 @@ def draw_accuracy(contestants: dict[str, Any], example: str, path: Path) -> None
     """Draw test accuracy against the seconds of training, the mean and the standard deviation of each contestant.
 
     Args:
-        contestants: what `bench.convnet` describes, by numbers of epochs; and the one that it is compared with.
+        contestants: what `bench.convnet` describes, by its names; and the one that it is compared with.
         example: the name of that one.
         path: the PNG to write.
     """
+    from matplotlib.ticker import LogLocator
+
     with _saved(path, columns=1) as (axes,):
-        ours = {name: found for name, found in contestants.items() if name != example}
-        for label, group in (("this convnet, by epochs", ours), ("Keras's example", {"": contestants[example]})):
+        groups: dict[str, dict[str, Any]] = {"this convnet, by epochs": {}}
+        for name, found in contestants.items():
+            epochs, _, views = name.partition("x")
+            label = f"the same, {views} views of each test image" if views else "this convnet, by epochs"
+            if name != example:
+                groups.setdefault(label, {})[epochs] = found
+        for label, group in {**groups, "Keras's example": {"": contestants[example]}}.items():
             seconds, accuracy = ([found[kind] for found in group.values()] for kind in ("seconds", "test_accuracy"))
             means, spread = ([100 * found[key] for found in accuracy] for key in ("mean", "std"))
             places = [found["mean"] for found in seconds]
@@ -44,6 +51,9 @@ def draw_accuracy(contestants: dict[str, Any], example: str, path: Path) -> None
             for name, x, y in zip(group, places, means, strict=True):
                 axes.annotate(name, (x, y), xytext=(4, -12), textcoords="offset points")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.set_xlabel("seconds of training, from the start of the program")
         axes.set_ylabel("test accuracy, %")
         axes.set_title("Accuracy against seconds (mean ± standard deviation)")

@@ -135,9 +135,9 @@ def _client(address: str) -> Any:
     return client
 
 
-def code() -> dict[str, str]:
+def code(rooms: Sequence[str] = ("bench", "digits", "stages")) -> dict[str, str]:
     """The hashes of all that a point depends on beside the data: code, packages, parameters."""
-    files = [PARAMS, PACKAGES, *(path for room in ("bench", "digits", "stages") for path in Path(room).rglob("*.py"))]
+    files = [PARAMS, PACKAGES, *(path for room in rooms for path in Path(room).rglob("*.py"))]
     return {path.as_posix(): file_hash(path) for path in sorted(files)}
 
 

@@ -43,6 +43,7 @@ WORDS = {
     "noise": "inside the noise",
     "worse": "worse",
     "epochs": "this convnet, {epochs} epochs",
+    "views": "the same, {views} views of each test image",
     "native": "natively, on the machine that wrote this table",
     "capped": "natively, held to {isa}",
     "emulated": "{name} (emulated)",
@@ -164,10 +165,11 @@ def convnet(root: Path, words: dict[str, str]) -> str:
     for name, found in study["contestants"].items():
         accuracy, seconds = found["test_accuracy"], found["seconds"]
         numbers = [f"{100 * accuracy[key]:.2f} %" for key in ("mean", "std", "min", "max")]
-        label = words[EXAMPLE] if name == EXAMPLE else words["epochs"].format(epochs=name)
-        rows.append([label, *numbers, f"{seconds['mean']:.0f} s"])
-        if name != EXAMPLE and accuracy["mean"] >= GOAL:
-            enough.append((seconds["mean"], name))
+        epochs, _, views = name.partition("x")
+        label = words[EXAMPLE if name == EXAMPLE else "views" if views else "epochs"]
+        rows.append([label.format(epochs=epochs, views=views), *numbers, f"{seconds['mean']:.0f} s"])
+        if name != EXAMPLE and not views and accuracy["mean"] >= GOAL:
+            enough.append((seconds["mean"], epochs))
     n = next(iter(study["contestants"].values()))["test_accuracy"]["n"]
     least = words["least"].format(goal=100 * GOAL, seconds=min(enough)[0], epochs=min(enough)[1]) if enough else ""
     machine = words["machine"].format(**study["machine"])

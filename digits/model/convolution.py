@@ -78,25 +78,34 @@ class Places:
         Returns:
             [n, height, width, channels].
         """
-        along = in_order([self._placed(values, 1, row) for row, values in enumerate(rows)])
-        columns = tf.split(along[..., : self.kernel[1] * channels], self.kernel[1], axis=3)
-        return in_order([self._placed(values, 2, column) for column, values in enumerate(columns)])
+        along = self._added(rows, 1)[..., : self.kernel[1] * channels]
+        return self._added(tf.split(along, self.kernel[1], axis=3), 2)
 
-    def _placed(self, values: tf.Tensor, axis: int, offset: int) -> tf.Tensor:
-        """Values of all output places of an axis, moved to where they lie in the image; zeros between and around."""
-        shape, step, size = list(values.shape), self.strides[axis - 1], self.image[axis - 1]
-        if step > 1:
-            spread = tf.expand_dims(values, axis + 1)
-            zeros = [[0, 0]] * len(spread.shape)
-            zeros[axis + 1] = [0, step - 1]
-            shape[axis] *= step
-            values = tf.reshape(tf.pad(spread, zeros), shape)
-        first = offset - self.before[axis - 1]  # where the first value lies
-        cut = [slice(None)] * axis + [slice(max(0, -first), min(shape[axis], size - first))]
-        values = values[tuple(cut)]
-        zeros = [[0, 0]] * len(shape)
-        zeros[axis] = [max(0, first), size - max(0, first) - values.shape[axis]]
-        return tf.pad(values, zeros)
+    def _added(self, terms: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
+        """The sum of terms in order, each moved along an axis to where the values at its offset in the kernel lie.
+
+        Places that a stride keeps apart never meet, so they are added by themselves and joined in the end.
+        """
+        step, size, before = self.strides[axis - 1], self.image[axis - 1], self.before[axis - 1]
+        count = -(-size // step)
+        apart: list[list[tf.Tensor]] = [[] for _ in range(step)]
+        for offset, values in enumerate(terms):
+            first, phase = divmod(offset - before, step)
+            apart[phase].append(_moved(values, axis, first, count))
+        nothing = tf.zeros_like(apart[-before % step][0])  # of a stride that is greater than the kernel
+        joined = tf.stack([in_order(moved) if moved else nothing for moved in apart], axis + 1)
+        shape = [*terms[0].shape]
+        shape[axis] = count * step
+        return tf.reshape(joined, shape)[(slice(None),) * axis + (slice(0, size),)]
+
+
+def _moved(values: tf.Tensor, axis: int, first: int, count: int) -> tf.Tensor:
+    """Values along an axis from place `first` on, cut or filled with zeros to `count` places."""
+    length = values.shape[axis]
+    values = values[(slice(None),) * axis + (slice(max(0, -first), min(length, count - first)),)]
+    zeros = [[0, 0]] * len(values.shape)
+    zeros[axis] = [max(0, first), count - max(0, first) - values.shape[axis]]
+    return tf.pad(values, zeros)
 
 
 def kernel_lengths(values: int, channels: int) -> list[int]:
@@ -175,8 +184,13 @@ def patch_values(values: int, channels: int) -> int:
 
 
 def changes_places(patches: int, filters: int) -> bool:
-    """Whether the factors of a kernel's gradient change places, since this needs less zeros. It changes no chain."""
-    return rounded_up(filters, ROWS) * rounded_up(patches, COLUMNS) < patches * rounded_up(filters, COLUMNS)
+    """Whether the factors of a kernel's gradient change places. It changes no chain.
+
+    The factor that is stored transposed is copied by the kernel, so it had better be the narrower; and zeros that fill
+    it up are computed.
+    """
+    now, then = rounded_up(patches, ROWS) * rounded_up(filters, COLUMNS), rounded_up(filters, ROWS) * patches
+    return (then, filters) < (now, patches)
 
 
 def image_gradient(kernel: tf.Tensor, upstream: tf.Tensor, places: Places) -> tf.Tensor:

@@ -3,12 +3,13 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import convnet
 from bench.chart import draw_accuracy
-from bench.convnet import EXAMPLE, contestants, run_convnet
+from bench.convnet import EXAMPLE, Finished, contestants, run_convnet
 from digits.common.cli import InputError
 from digits.common.params import set_params
 from tests.support.project import Arrays, make_project, recipe_params, run_ok
@@ -28,12 +29,15 @@ def test_contestants_are_described_with_their_runs() -> None:
 
 def test_accuracy_is_drawn_against_seconds(tmp_path: Path) -> None:
     runs = [{"seed": seed, "test_accuracy": 0.99 + seed / 100, "seconds": 30.0 + seed} for seed in range(2)]
-    several, one = (contestants(dict.fromkeys(names, runs)) for names in ((EXAMPLE, "1", "7"), (EXAMPLE, "7")))
-    for name, found in {"several": several, "again": several, "one": one}.items():
+    several, one, more = (
+        contestants(dict.fromkeys((EXAMPLE, *names), runs)) for names in (("1", "7"), ("7",), ("1", "7", "7x11"))
+    )
+    for name, found in {"several": several, "again": several, "one": one, "more": more}.items():
         draw_accuracy(found, EXAMPLE, tmp_path / f"{name}.png")
-    pictures = [(tmp_path / f"{name}.png").read_bytes() for name in ("several", "again", "one")]
-    assert pictures[0][:4] == b"\x89PNG"
-    assert pictures[0] == pictures[1] != pictures[2]
+    first, again, *others = ((tmp_path / f"{name}.png").read_bytes() for name in ("several", "again", "one", "more"))
+    assert first[:4] == b"\x89PNG"
+    assert first == again
+    assert len({first, *others}) == 3
 
 
 @pytest.mark.usefixtures("tensorflow")
@@ -43,22 +47,75 @@ def test_the_example_is_the_published_network() -> None:
     assert build_model().count_params() == 34_826  # as Keras's page says
 
 
-def test_contestants_are_interleaved(monkeypatch: pytest.MonkeyPatch) -> None:
+#: What a study depends on, for those that are not run.
+CONDITIONS = {"params": {"train": {"seed": 8}}, "rates": (1e-9, 0.5)}
+
+
+def stand_ins(monkeypatch: pytest.MonkeyPatch, most: int = 1000) -> list[tuple[str, int]]:
+    """Contestants that note their runs, and end the study after `most` of them."""
     calls: list[tuple[str, int]] = []
 
-    def run_of(name: str, seed: int) -> dict[str, int]:
+    def run_of(name: str, seed: int) -> dict[str, Any]:
+        if len(calls) == most:
+            raise KeyboardInterrupt
         calls.append((name, seed))
-        return {"seed": seed}
+        return {"seed": seed, "seconds": 30.5}
+
+    def run_convnet(epochs: int, seed: int, *rest: Any) -> dict[str, Any]:
+        run, views = run_of(str(epochs), seed), rest[-1]
+        return {str(epochs): run} | ({f"{epochs}x{views}": run} if views else {})
 
     monkeypatch.setattr(convnet, "run_example", lambda seed: run_of(EXAMPLE, seed))
-    monkeypatch.setattr(convnet, "run_convnet", lambda epochs, seed, *_: run_of(str(epochs), seed))
-    found = convnet.study(2, [7, 20], Path("data"))
+    monkeypatch.setattr(convnet, "run_convnet", run_convnet)
+    return calls
+
+
+def studied(out: Path, conditions: dict[str, Any] = CONDITIONS, seeds: int = 2) -> dict[str, Any]:
+    return convnet.study(seeds, [7, 20], 11, Path("data"), Finished(out, conditions))
+
+
+def test_contestants_are_interleaved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = stand_ins(monkeypatch)
+    found = studied(tmp_path / "out.json")
     assert calls == [(name, seed) for seed in range(2) for name in (EXAMPLE, "7", "20")]
-    assert found == {name: [{"seed": 0}, {"seed": 1}] for name in (EXAMPLE, "7", "20")}
+    runs = [{"seed": seed, "seconds": 30.5} for seed in range(2)]
+    assert found == dict.fromkeys((EXAMPLE, "7", "20", "20x11"), runs)
+
+
+@pytest.mark.parametrize("most", [1, 3, 5])
+def test_a_study_that_was_ended_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most: int) -> None:
+    before = stand_ins(monkeypatch, most)
+    with pytest.raises(KeyboardInterrupt):
+        studied(tmp_path / "out.json")
+    after = stand_ins(monkeypatch)
+    found = studied(tmp_path / "out.json")
+    assert before + after == [(name, seed) for seed in range(2) for name in (EXAMPLE, "7", "20")]
+    assert [run["seed"] for run in found["20x11"]] == [0, 1]
+    more = stand_ins(monkeypatch)
+    studied(tmp_path / "out.json", seeds=3)
+    assert more == [(name, 2) for name in (EXAMPLE, "7", "20")]
+
+
+def test_it_does_not_go_on_with_the_runs_of_another_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_ins(monkeypatch)
+    studied(tmp_path / "out.json")
+    for conditions in (CONDITIONS | {"rates": (2e-9, 0.5)}, CONDITIONS | {"more": 1}):
+        calls = stand_ins(monkeypatch)
+        studied(tmp_path / "out.json", conditions)
+        assert len(calls) == 6
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"valid_for": ', "null"])
+def test_a_damaged_file_of_runs_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".out.json.checkpoint").write_text(content)
+    with pytest.raises(InputError, match=r"\.out\.json\.checkpoint: expected runs of a study\. .* Delete it") as error:
+        Finished(tmp_path / "out.json", CONDITIONS)
+    Path(str(error.value).partition(":")[0]).unlink()  # as it says
+    assert Finished(tmp_path / "out.json", CONDITIONS).runs == {}
 
 
 @pytest.mark.parametrize(
-    ("seeds", "epochs", "change", "message"),
+    ("seeds", "epochs", "change", "message"),  # `epochs` may go on with another option
     [
         ("1", "7 20", None, r"--seeds: expected at least 2\. Got 1"),
         (
@@ -75,6 +132,8 @@ def test_contestants_are_interleaved(monkeypatch: pytest.MonkeyPatch) -> None:
             {"preprocess.validation_size": 5},
             r"params\.yaml: expected the whole training set of data/mnist\.npz",
         ),
+        ("2", "7 --views 1", None, r"--views: expected a number from 1 to 11, other than the 1 of .* Got 1\."),
+        ("2", "7 --views 12", None, r"--views: .* Got 12\."),
         ("2", "7", {"load.source": "data/other"}, r"expected the whole .* Got 0 images kept back of data/other"),
     ],
 )
@@ -106,7 +165,10 @@ def test_it_scores_as_the_pipeline_does(monkeypatch: pytest.MonkeyPatch, tmp_pat
     scores = json.loads((project / "metrics" / "scores.json").read_text(encoding="utf-8"))
     run_ok("git", "checkout", "params.yaml", cwd=project)
     monkeypatch.chdir(project)
-    run = run_convnet(2, 3, Path("data"), work)
-    assert run["test_accuracy"] == scores["test"]["accuracy"]
-    assert run["seed"] == 3
-    assert 1 < run["seconds"] < 600
+    found = run_convnet(2, 3, Path("data"), work, views=5)
+    assert list(found) == ["2", "2x5"]
+    assert found["2"]["test_accuracy"] == scores["test"]["accuracy"]
+    for run in found.values():
+        assert run["seed"] == 3
+        assert 1 < run["seconds"] < 600
+    assert found["2x5"]["test_accuracy"] != found["2"]["test_accuracy"]
