@@ -87,8 +87,9 @@ queue: $(VENV)/runtime.stamp ## Run what `dvc exp run --queue` has queued, JOBS 
 worker: $(VENV)/cluster.stamp ## Compute points for the sweeps of others: make worker SCHEDULER=tcp://...
 	@$(RUN) python -m distributed.cli.dask_worker "$$SCHEDULER" --nworkers $(JOBS) --nthreads 1
 
-convnet: repro $(VENV)/dev.stamp ## Accuracy of the convnet against seconds, beside Keras's example, in bench/results/convnet.json (three hours; goes on if it is ended)
-	@$(RUN) python -m bench.convnet --seeds 10 --epochs 1 2 3 7 35 --views 11 --data data --out bench/results/convnet.json
+convnet: repro $(VENV)/dev.stamp ## Accuracy of the convnet against seconds, beside Keras's example, in bench/results/convnet.json (two hours; goes on if it is ended)
+	@$(RUN) python -m bench.convnet --seeds 5 --epochs 1 2 3 7 --long convnet.epochs=20 evaluate.views=11 --long-seeds 10 \
+	--data data --out bench/results/convnet.json
 
 convnet-sweep: $(VENV)/runtime.stamp $(if $(SCHEDULER),$(VENV)/cluster.stamp) ## Compare settings of the convnet, in bench/results/convnet_sweep.json (a quarter of an hour)
 	@$(RUN) python -m bench.sweep --seeds 3 --validation 10000 --out bench/results/convnet_sweep.json \

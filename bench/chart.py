@@ -26,23 +26,24 @@ def draw(result: dict[str, Any], path: Path) -> None:
         _draw_growth(growth, times)
 
 
-def draw_accuracy(contestants: dict[str, Any], example: str, path: Path) -> None:
+def draw_accuracy(study: dict[str, Any], example: str, path: Path) -> None:
     """Draw test accuracy against the seconds of training, the mean and the standard deviation of each contestant.
 
     Args:
-        contestants: what `bench.convnet` describes, by its names; and the one that it is compared with.
-        example: the name of that one.
+        study: the JSON of `bench.convnet`.
+        example: the name of the contestant that the others are compared with.
         path: the PNG to write.
     """
     from matplotlib.ticker import LogLocator
 
+    contestants = study["contestants"]
+    long = {name.partition(".")[2]: value for name, value in study["long"].items()}
     with _saved(path, columns=1) as (axes,):
-        groups: dict[str, dict[str, Any]] = {"this convnet, by epochs": {}}
-        for name, found in contestants.items():
-            epochs, _, views = name.partition("x")
-            label = f"the same, {views} views of each test image" if views else "this convnet, by epochs"
-            if name != example:
-                groups.setdefault(label, {})[epochs] = found
+        groups: dict[str, dict[str, Any]] = {}
+        for name in [name for name in contestants if name != example]:
+            values = ", ".join(f"{key} = {value}" for key, value in long.items() if "x" in name or key != "views")
+            label = "this convnet, by epochs" if name.isdigit() else values
+            groups.setdefault(label, {})[name if name.isdigit() else ""] = contestants[name]
         for label, group in {**groups, "Keras's example": {"": contestants[example]}}.items():
             seconds, accuracy = ([found[kind] for found in group.values()] for kind in ("seconds", "test_accuracy"))
             means, spread = ([100 * found[key] for found in accuracy] for key in ("mean", "std"))

@@ -1,12 +1,13 @@
 """How good the convnet is, and how long it takes: several seeds of it and of Keras's public example, interleaved.
 
-python -m bench.convnet --seeds 10 --epochs 1 2 3 7 35 --views 11 --data data --out bench/results/convnet.json
+python -m bench.convnet --seeds 5 --epochs 1 2 3 7 --data data --out bench/results/convnet.json \\
+    --long convnet.epochs=20 evaluate.views=11
 
-The convnet is trained for the epochs that params.yaml says, and for fewer and more: its accuracy against seconds. The
-model of the last epoch is scored, and the test set chooses nothing; that of the longest training also on several views
-of each image. Its seconds are those of the whole stage `train`, from the start of the program to the saved file,
-without `load` and `preprocess`, which take under a second. The example's are those from the start of the program to the
-end of its `fit`, which also scores the images that it keeps back, without its evaluation.
+The convnet is trained for the epochs that params.yaml says, and for fewer and more: its accuracy against seconds; and
+once with other parameters, for long. The model of the last epoch is scored, and the test set chooses nothing. Its
+seconds are those of the whole stage `train`, from the start of the program to the saved file, without `load` and
+`preprocess`, which take under a second. The example's are those from the start of the program to the end of its `fit`,
+which also scores the images that it keeps back, without its evaluation.
 
 A study that was ended goes on after its last finished run.
 """
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -29,9 +30,9 @@ from bench.speed import measured, this_machine
 from bench.study import PARAMS, data_hashes, describe, run_model_stages
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import replacing, write_json
-from digits.common.params import read_document, read_params, set_params, study_params
-from digits.model.networks import Convnet
-from digits.model.warp import VIEWS
+from digits.common.params import parse_value, read_document, read_params, set_params, study_params
+from digits.model.networks import Convnet, read_network
+from digits.scoring.params import EvaluateParams
 
 Run = dict[str, Any]
 
@@ -41,9 +42,9 @@ DATA = "data/mnist.npz"
 #: As the section `convnet` of params.yaml allows.
 MOST_EPOCHS = int(Convnet.model_json_schema()["properties"]["epochs"]["maximum"])
 
-#: Keras's example among the contestants. The others are named by their number of epochs, as 7, and by the number of
-#: views that they are scored on, if it is not that of params.yaml: 35x11.
-EXAMPLE = "example"
+#: Among the contestants, Keras's example and the long training. Others are named by their number of epochs, as 7; what
+#: is scored on several views of each image, also by their number, as longx11.
+EXAMPLE, LONG = "example", "long"
 
 
 class Finished:
@@ -78,21 +79,31 @@ class Finished:
         self.path.unlink(missing_ok=True)
 
 
-def run_convnet(epochs: int, seed: int, data: Path, folder: Path, views: int | None = None) -> dict[str, Run]:
-    """Train and evaluate the convnet through the stages, all other parameters as in params.yaml.
+class Training(NamedTuple):
+    """What is trained with each of several seeds, and scored."""
+
+    seeds: int
+    #: Parameters of the convnet that are not those of params.yaml; None: it is Keras's example.
+    values: Mapping[str, Any] | None = None
+    #: Of each image, to score the model on once more.
+    views: int | None = None
+
+
+def run_convnet(name: str, training: Training, seed: int, data: Path, folder: Path) -> dict[str, Run]:
+    """Train and evaluate the convnet through the stages.
 
     Args:
-        epochs: the value of `convnet.epochs`.
+        name: of the contestant.
+        training: of the convnet.
         seed: the value of `train.seed`.
         data: the pipeline's folder with raw/ and prepared/.
         folder: an empty folder to work in.
-        views: a value of `evaluate.views` to score the same model with once more.
 
     Returns:
         One or two contestants and their runs.
     """
     params, what = Path(shutil.copy(PARAMS, folder)), f"the convnet, seed {seed}"
-    set_params(params, {"train.model": "convnet", "train.seed": seed, "convnet.epochs": epochs})
+    set_params(params, {"train.model": "convnet", "train.seed": seed, **(training.values or {})})
     start = time.perf_counter()
     run_model_stages(("train",), what, data, folder)
     seconds = time.perf_counter() - start
@@ -102,10 +113,10 @@ def run_convnet(epochs: int, seed: int, data: Path, folder: Path, views: int | N
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         return {"seed": seed, "test_accuracy": scores["test"]["accuracy"], "seconds": seconds}
 
-    found = {str(epochs): scored()}
-    if views:
-        set_params(params, {"evaluate.views": views})
-        found[f"{epochs}x{views}"] = scored()
+    found = {name: scored()}
+    if training.views:
+        set_params(params, {"evaluate.views": training.views})
+        found[f"{name}x{training.views}"] = scored()
     return found
 
 
@@ -114,33 +125,26 @@ def run_example(seed: int) -> Run:
     return {"seed": seed} | measured([sys.executable, "-m", "bench.example_convnet", DATA, str(seed)], Path.cwd())
 
 
-def study(seeds: int, epochs: Sequence[int], views: int | None, data: Path, finished: Finished) -> dict[str, list[Run]]:
-    """Run every contestant with every seed, interleaved: what slows the machine down slows all of them down.
+def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> dict[str, list[Run]]:
+    """Run all trainings with the first seed, then with the next: what slows the machine down slows all of them down.
 
     Args:
-        seeds: how many.
-        epochs: of the convnet's trainings.
-        views: the longest training is scored on so many too.
+        trainings: by name.
         data: the pipeline's folder with raw/ and prepared/.
         finished: runs that need not be run again; takes up the others.
     """
     runs: dict[str, list[Run]] = {}
-    trainings: dict[str, int] = {EXAMPLE: 0} | {str(number): number for number in epochs}
-    with tqdm(total=seeds * len(trainings), desc="convnet", disable=not on_terminal()) as steps:
-        for seed in range(seeds):
-            for name, number in trainings.items():
-                key = f"{name}, seed {seed}"
-                if key not in finished.runs:
-                    with tempfile.TemporaryDirectory() as folder:
-                        finished.add(
-                            key,
-                            run_convnet(number, seed, data, Path(folder), views if number == max(epochs) else None)
-                            if number
-                            else {EXAMPLE: run_example(seed)},
-                        )
-                for contestant, run in finished.runs[key].items():
-                    runs.setdefault(contestant, []).append(run)
-                steps.update()
+    numbers = range(max(training.seeds for training in trainings.values()))
+    todo = [(seed, *pair) for seed in numbers for pair in trainings.items() if seed < pair[1].seeds]
+    for seed, name, training in tqdm(todo, desc="convnet", disable=not on_terminal()):
+        key = f"{name}, seed {seed}"
+        if key not in finished.runs:
+            with tempfile.TemporaryDirectory() as folder:
+                example = training.values is None
+                one = {name: run_example(seed)} if example else run_convnet(name, training, seed, data, Path(folder))
+                finished.add(key, one)
+        for contestant, found in finished.runs[key].items():
+            runs.setdefault(contestant, []).append(found)
     return runs
 
 
@@ -169,41 +173,74 @@ def require_whole_mnist(params: Path) -> None:
         )
 
 
+def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mapping[str, Any]) -> dict[str, Training]:
+    """The trainings of a study: Keras's example, the convnet for each of several numbers of epochs, and a long one.
+
+    Raises:
+        InputError: too few seeds, or numbers or parameters that are not allowed.
+    """
+    if min(seeds, long_seeds if long else seeds) < 2:
+        received = f"{seeds} and {long_seeds}" if long else str(seeds)
+        raise InputError("--seeds", expected="at least 2", received=received, hint="A spread needs two runs.")
+    usual = read_params(PARAMS, "convnet", Convnet).epochs
+    if usual not in epochs or min(epochs) < 1 or max(epochs) > MOST_EPOCHS:
+        expected = f"numbers from 1 to {MOST_EPOCHS}, and among them the {usual} of params.yaml"
+        hint = f"As in --epochs 1 {usual} {3 * usual}."
+        raise InputError("--epochs", expected=expected, received=" ".join(map(str, epochs)), hint=hint)
+    found = {EXAMPLE: Training(seeds)}
+    found |= {str(number): Training(seeds, {"convnet.epochs": number}) for number in sorted(set(epochs))}
+    if long:
+        with tempfile.TemporaryDirectory() as folder:  # what is not allowed is refused before the first training
+            params = Path(shutil.copy(PARAMS, folder))
+            set_params(params, {"train.model": "convnet", **long})
+            read_network(params)
+            views = read_params(params, "evaluate", EvaluateParams).views
+        values = {name: value for name, value in long.items() if name != "evaluate.views"}
+        found[LONG] = Training(long_seeds, values, views if "evaluate.views" in long else None)
+    return found
+
+
+def parsed(texts: Sequence[str]) -> dict[str, Any]:
+    """Parameters of the convnet, and `evaluate.views`, given as convnet.epochs=35.
+
+    Raises:
+        InputError: a text names something else, or has another form.
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not (name == "evaluate.views" or name.startswith("convnet.")):
+            expected, hint = "evaluate.views=11, or as much of a parameter of the convnet", "As convnet.epochs=35."
+            raise InputError("--long", expected=expected, received=text, hint=hint)
+        values[name] = parse_value(value)
+    return values
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.convnet", description=__doc__)
     parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
     parser.add_argument(
         "--epochs", type=int, nargs="+", required=True, help="values of convnet.epochs, that of params.yaml among them"
     )
-    parser.add_argument("--views", type=int, help="a value of evaluate.views to score the longest training with too")
+    parser.add_argument("--long", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of one more training")
+    parser.add_argument("--long-seeds", type=int, default=10, help="of that one (default: %(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="the pipeline's folder with raw/ and prepared/")
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write, and beside it its chart, .png")
     args = parser.parse_args()
-    if args.seeds < 2:
-        raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
-    usual = read_params(PARAMS, "convnet", Convnet).epochs
-    epochs = sorted(set(args.epochs))
-    if usual not in epochs or epochs[0] < 1 or epochs[-1] > MOST_EPOCHS:
-        expected = f"numbers from 1 to {MOST_EPOCHS}, and among them the {usual} of params.yaml"
-        hint = f"As in --epochs 1 {usual} {3 * usual}."
-        raise InputError("--epochs", expected=expected, received=" ".join(map(str, args.epochs)), hint=hint)
+    long = parsed(args.long)
+    trainings = trainings_of(args.seeds, args.epochs, args.long_seeds, long)
     require_whole_mnist(PARAMS)
-    usual_views = read_document(PARAMS)["evaluate"]["views"]
-    if args.views is not None and (args.views == usual_views or not 1 <= args.views <= len(VIEWS)):
-        expected = f"a number from 1 to {len(VIEWS)}, other than the {usual_views} of params.yaml"
-        raise InputError("--views", expected=expected, received=str(args.views), hint="Or leave it out.")
     valid_for = {"params": study_params(PARAMS, "convnet"), "data": data_hashes()}  # first: it can fail
     finished = Finished(args.out, valid_for | {"machine": this_machine(), "code": code(("digits", "stages"))})
-    found = contestants(study(args.seeds, epochs, args.views, args.data, finished))
+    found = contestants(study(trainings, args.data, finished))
+    result = {"machine": this_machine()} | valid_for | {"long": long, "contestants": found}
     with replacing(args.out, args.out.with_suffix(".png")) as (file, chart):
-        write_json(file, {"machine": this_machine()} | valid_for | {"contestants": found})
-        draw_accuracy(found, EXAMPLE, chart)
+        write_json(file, result)
+        draw_accuracy(result, EXAMPLE, chart)
     finished.remove()
     for name, values in found.items():
         accuracy, seconds = values["test_accuracy"], values["seconds"]
-        trained, _, seen = name.partition("x")
-        what = "Keras's example" if name == EXAMPLE else f"convnet, {trained} epochs" + f", {seen} views" * bool(seen)
-        sys.stdout.write(f"{what:30} {accuracy['mean']:.3%} +- {accuracy['std']:.3%}   {seconds['mean']:.0f} s\n")
+        sys.stdout.write(f"{name:10} {accuracy['mean']:.3%} +- {accuracy['std']:.3%}   {seconds['mean']:.0f} s\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import kinds, scaling
-from bench.convnet import EXAMPLE
+from bench.convnet import EXAMPLE, LONG
 from digits.apps.summary import summarize
 from digits.common.cli import InputError, run
 from digits.common.files import replacing
@@ -33,7 +33,7 @@ RESULTS = {
 #: Words of the other tables.
 WORDS = {
     "processors": "processor | architecture | threads | SHA-256 of the dense network | of the convnet",
-    "convnet": "test accuracy of the last epoch, {n} seeds each | mean | standard deviation | min | max | training",
+    "convnet": "test accuracy of the last epoch | seeds | mean | standard deviation | min | max | training",
     "convnet chart": "![Test accuracy against the seconds of training, of this convnet after several numbers of epochs "
     "and of Keras's example.](../bench/results/convnet.png)",
     "least": "The least time here to a mean of {goal:.1f} %: {seconds:.0f} s, with `convnet.epochs` = {epochs}. ",
@@ -43,6 +43,7 @@ WORDS = {
     "noise": "inside the noise",
     "worse": "worse",
     "epochs": "this convnet, {epochs} epochs",
+    "long": "this convnet, {values}",
     "views": "the same, {views} views of each test image",
     "native": "natively, on the machine that wrote this table",
     "capped": "natively, held to {isa}",
@@ -161,19 +162,23 @@ def processors(root: Path, words: dict[str, str]) -> str:
 def convnet(root: Path, words: dict[str, str]) -> str:
     """The convnet beside Keras's example: test accuracy over seeds, and the time that training takes."""
     study = _read(root / "bench" / "results" / "convnet.json")
+    long = ", ".join(f"`{name}` = {value}" for name, value in study["long"].items() if name != "evaluate.views")
     rows, enough = [], []
     for name, found in study["contestants"].items():
         accuracy, seconds = found["test_accuracy"], found["seconds"]
         numbers = [f"{100 * accuracy[key]:.2f} %" for key in ("mean", "std", "min", "max")]
-        epochs, _, views = name.partition("x")
-        label = words[EXAMPLE if name == EXAMPLE else "views" if views else "epochs"]
-        rows.append([label.format(epochs=epochs, views=views), *numbers, f"{seconds['mean']:.0f} s"])
-        if name != EXAMPLE and not views and accuracy["mean"] >= GOAL:
-            enough.append((seconds["mean"], epochs))
-    n = next(iter(study["contestants"].values()))["test_accuracy"]["n"]
+        if name.isdigit():
+            label = words["epochs"].format(epochs=name)
+        elif name in (EXAMPLE, LONG):
+            label = words[name].format(values=long)
+        else:
+            label = words["views"].format(views=study["long"]["evaluate.views"])
+        rows.append([label, str(accuracy["n"]), *numbers, f"{seconds['mean']:.0f} s"])
+        if name.isdigit() and accuracy["mean"] >= GOAL:
+            enough.append((seconds["mean"], name))
     least = words["least"].format(goal=100 * GOAL, seconds=min(enough)[0], epochs=min(enough)[1]) if enough else ""
     machine = words["machine"].format(**study["machine"])
-    return f"{words['convnet chart']}\n\n{table(words['convnet'].format(n=n), rows)}\n\n{least}{machine}"
+    return f"{words['convnet chart']}\n\n{table(words['convnet'], rows)}\n\n{least}{machine}"
 
 
 def sweep(root: Path, words: dict[str, str], name: str = "sweep.json") -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from bench import convnet
 from bench.chart import draw_accuracy
-from bench.convnet import EXAMPLE, Finished, contestants, run_convnet
+from bench.convnet import EXAMPLE, LONG, Finished, Training, contestants, run_convnet
 from digits.common.cli import InputError
 from digits.common.params import set_params
 from tests.support.project import Arrays, make_project, recipe_params, run_ok
@@ -29,15 +29,24 @@ def test_contestants_are_described_with_their_runs() -> None:
 
 def test_accuracy_is_drawn_against_seconds(tmp_path: Path) -> None:
     runs = [{"seed": seed, "test_accuracy": 0.99 + seed / 100, "seconds": 30.0 + seed} for seed in range(2)]
-    several, one, more = (
-        contestants(dict.fromkeys((EXAMPLE, *names), runs)) for names in (("1", "7"), ("7",), ("1", "7", "7x11"))
-    )
-    for name, found in {"several": several, "again": several, "one": one, "more": more}.items():
-        draw_accuracy(found, EXAMPLE, tmp_path / f"{name}.png")
-    first, again, *others = ((tmp_path / f"{name}.png").read_bytes() for name in ("several", "again", "one", "more"))
+    long = {"convnet.epochs": 90, "evaluate.views": 11}
+    studies = [
+        {"long": values, "contestants": contestants(dict.fromkeys((EXAMPLE, *names), runs))}
+        for values, names in (
+            ({}, ("1", "7")),
+            ({}, ("1", "7")),
+            ({}, ("7",)),
+            (long, ("1", "7", LONG)),
+            (long, ("1", "7", LONG, "longx11")),
+            (long | {"convnet.epochs": 80}, ("1", "7", LONG, "longx11")),
+        )
+    ]
+    for number, study in enumerate(studies):
+        draw_accuracy(study, EXAMPLE, tmp_path / f"{number}.png")
+    first, again, *others = ((tmp_path / f"{number}.png").read_bytes() for number in range(len(studies)))
     assert first[:4] == b"\x89PNG"
     assert first == again
-    assert len({first, *others}) == 3
+    assert len({first, *others}) == len(studies) - 1
 
 
 @pytest.mark.usefixtures("tensorflow")
@@ -61,9 +70,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, most: int = 1000) -> list[tuple[s
         calls.append((name, seed))
         return {"seed": seed, "seconds": 30.5}
 
-    def run_convnet(epochs: int, seed: int, *rest: Any) -> dict[str, Any]:
-        run, views = run_of(str(epochs), seed), rest[-1]
-        return {str(epochs): run} | ({f"{epochs}x{views}": run} if views else {})
+    def run_convnet(name: str, training: Training, seed: int, *_: Path) -> dict[str, Any]:
+        run = run_of(name, seed)
+        return {name: run} | ({f"{name}x{training.views}": run} if training.views else {})
 
     monkeypatch.setattr(convnet, "run_example", lambda seed: run_of(EXAMPLE, seed))
     monkeypatch.setattr(convnet, "run_convnet", run_convnet)
@@ -71,15 +80,20 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, most: int = 1000) -> list[tuple[s
 
 
 def studied(out: Path, conditions: dict[str, Any] = CONDITIONS, seeds: int = 2) -> dict[str, Any]:
-    return convnet.study(seeds, [7, 20], 11, Path("data"), Finished(out, conditions))
+    long = Training(seeds + 1, {"convnet.epochs": 90}, views=11)
+    trainings = {EXAMPLE: Training(seeds), "7": Training(seeds, {"convnet.epochs": 7}), LONG: long}
+    return convnet.study(trainings, Path("data"), Finished(out, conditions))
+
+
+ORDER = [(EXAMPLE, 0), ("7", 0), (LONG, 0), (EXAMPLE, 1), ("7", 1), (LONG, 1), (LONG, 2)]
 
 
 def test_contestants_are_interleaved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls = stand_ins(monkeypatch)
     found = studied(tmp_path / "out.json")
-    assert calls == [(name, seed) for seed in range(2) for name in (EXAMPLE, "7", "20")]
-    runs = [{"seed": seed, "seconds": 30.5} for seed in range(2)]
-    assert found == dict.fromkeys((EXAMPLE, "7", "20", "20x11"), runs)
+    assert calls == ORDER
+    runs = [{"seed": seed, "seconds": 30.5} for seed in range(3)]
+    assert found == {EXAMPLE: runs[:2], "7": runs[:2], LONG: runs, "longx11": runs}
 
 
 @pytest.mark.parametrize("most", [1, 3, 5])
@@ -89,11 +103,12 @@ def test_a_study_that_was_ended_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_pat
         studied(tmp_path / "out.json")
     after = stand_ins(monkeypatch)
     found = studied(tmp_path / "out.json")
-    assert before + after == [(name, seed) for seed in range(2) for name in (EXAMPLE, "7", "20")]
-    assert [run["seed"] for run in found["20x11"]] == [0, 1]
+    assert before + after == ORDER
+    assert len(before) == most
+    assert [run["seed"] for run in found["longx11"]] == [0, 1, 2]
     more = stand_ins(monkeypatch)
     studied(tmp_path / "out.json", seeds=3)
-    assert more == [(name, 2) for name in (EXAMPLE, "7", "20")]
+    assert more == [(EXAMPLE, 2), ("7", 2), (LONG, 3)]
 
 
 def test_it_does_not_go_on_with_the_runs_of_another_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -102,7 +117,7 @@ def test_it_does_not_go_on_with_the_runs_of_another_study(monkeypatch: pytest.Mo
     for conditions in (CONDITIONS | {"rates": (2e-9, 0.5)}, CONDITIONS | {"more": 1}):
         calls = stand_ins(monkeypatch)
         studied(tmp_path / "out.json", conditions)
-        assert len(calls) == 6
+        assert calls == ORDER
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"valid_for": ', "null"])
@@ -132,8 +147,12 @@ def test_a_damaged_file_of_runs_is_named(tmp_path: Path, content: str) -> None:
             {"preprocess.validation_size": 5},
             r"params\.yaml: expected the whole training set of data/mnist\.npz",
         ),
-        ("2", "7 --views 1", None, r"--views: expected a number from 1 to 11, other than the 1 of .* Got 1\."),
-        ("2", "7 --views 12", None, r"--views: .* Got 12\."),
+        ("2", "7 --long convnet.epochs", None, r"--long: expected .* Got convnet\.epochs\. As convnet\.epochs=35\."),
+        ("2", "7 --long train.seed=3", None, r"--long: expected .* Got train\.seed=3\."),
+        ("2", "7 --long convnet.units=3", None, r"expected the parameter 'convnet\.units'"),
+        ("2", "7 --long convnet.epochs=0", None, r"'convnet\.epochs'.* expected an integer in \[1, 10000\]\. Got 0"),
+        ("2", "7 --long evaluate.views=12", None, r"'evaluate\.views'.* expected an integer in \[1, 11\]\. Got 12"),
+        ("2", "7 --long-seeds 1 --long convnet.epochs=9", None, r"--seeds: expected at least 2\. Got 2 and 1"),
         ("2", "7", {"load.source": "data/other"}, r"expected the whole .* Got 0 images kept back of data/other"),
     ],
 )
@@ -165,7 +184,7 @@ def test_it_scores_as_the_pipeline_does(monkeypatch: pytest.MonkeyPatch, tmp_pat
     scores = json.loads((project / "metrics" / "scores.json").read_text(encoding="utf-8"))
     run_ok("git", "checkout", "params.yaml", cwd=project)
     monkeypatch.chdir(project)
-    found = run_convnet(2, 3, Path("data"), work, views=5)
+    found = run_convnet("2", Training(2, {"convnet.epochs": 2}, views=5), 3, Path("data"), work)
     assert list(found) == ["2", "2x5"]
     assert found["2"]["test_accuracy"] == scores["test"]["accuracy"]
     for run in found.values():
