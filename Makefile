@@ -110,7 +110,7 @@ workers: repro ## Train on 1, 2 and 4 workers of this machine, in bench/results/
 	@$(RUN) python -m bench.workers --workers 1 2 4 --set train.shards=4 dense.epochs=1 --larger dense.units=2048 dense.batch_size=512 \
 	--data data --out bench/results/workers.json
 
-bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results/speed (ten minutes, machine idle)
+bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results/speed (twenty minutes, machine idle)
 	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed
 
 large: $(VENV)/runtime.stamp ## Run 64 times MNIST in 2 GiB of memory, and in all, into bench/results/large.json (ten minutes, 18 GB of disk)

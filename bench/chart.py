@@ -59,7 +59,7 @@ def draw_accuracy(study: dict[str, Any], example: str, path: Path) -> None:
         axes.set_ylabel("test accuracy, %")
         axes.set_title("Accuracy against seconds (mean ± standard deviation)")
         axes.grid(visible=True, which="both", alpha=0.3)
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
 
 
 @contextmanager

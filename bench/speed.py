@@ -315,7 +315,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results, one for each kind of machine")
     args = parser.parse_args()
     if args.rounds < 1:
-        raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take ten minutes.")
+        raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take twenty minutes.")
     require_dense(ROOT / "params.yaml")
     valid_for = {"params": study_params(ROOT / "params.yaml"), "data": data_hashes()}  # first: it can fail
     with tempfile.TemporaryDirectory() as folder:

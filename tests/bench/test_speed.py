@@ -134,7 +134,7 @@ def test_ratios_are_of_medians() -> None:
 
 def test_no_round_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["speed", "--rounds", "0", "--out", "out"])
-    with pytest.raises(InputError, match=r"--rounds: expected at least 1\. Got 0\. 5 take ten minutes\."):
+    with pytest.raises(InputError, match=r"--rounds: expected at least 1\. Got 0\. 5 take twenty minutes\."):
         speed.main()
 
 

@@ -96,12 +96,14 @@ def test_factors_that_change_places_change_no_bit(
     assert_same_bits(*found)
 
 
-def test_factors_change_places_where_that_needs_less_zeros() -> None:
+def test_factors_change_places_for_less_zeros_or_less_to_copy() -> None:
     from digits.model.convolution import changes_places
 
     assert changes_places(48, 24)  # 24 x 48 instead of 48 x 32
     assert not changes_places(48, 16)  # 24 x 48 instead of 48 x 16
+    assert changes_places(240, 48)  # as many zeros, and the narrower is copied
     assert not changes_places(48, 48)
+    assert not changes_places(48, 96)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5, 16, 24, 48, 72])
