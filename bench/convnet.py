@@ -27,10 +27,10 @@ from tqdm import tqdm
 from bench.chart import draw_accuracy
 from bench.points import code
 from bench.speed import measured, this_machine
-from bench.study import PARAMS, data_hashes, describe, run_model_stages
+from bench.study import PARAMS, data_hashes, describe, parse_values, run_model_stages
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import replacing, write_json
-from digits.common.params import parse_value, read_document, read_params, set_params, study_params
+from digits.common.params import read_document, read_params, set_params, study_params
 from digits.model.networks import Convnet, read_network
 from digits.scoring.params import EvaluateParams
 
@@ -137,7 +137,7 @@ def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> 
     numbers = range(max(training.seeds for training in trainings.values()))
     todo = [(seed, *pair) for seed in numbers for pair in trainings.items() if seed < pair[1].seeds]
     for seed, name, training in tqdm(todo, desc="convnet", disable=not on_terminal()):
-        key = f"{name}, seed {seed}"
+        key = f"{name}, {training.values}, {training.views} views, seed {seed}"
         if key not in finished.runs:
             with tempfile.TemporaryDirectory() as folder:
                 example = training.values is None
@@ -206,14 +206,12 @@ def parsed(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: a text names something else, or has another form.
     """
-    values = {}
     for text in texts:
-        name, equals, value = text.partition("=")
+        name, equals, _ = text.partition("=")
         if not equals or not (name == "evaluate.views" or name.startswith("convnet.")):
             expected, hint = "evaluate.views=11, or as much of a parameter of the convnet", "As convnet.epochs=35."
             raise InputError("--long", expected=expected, received=text, hint=hint)
-        values[name] = parse_value(value)
-    return values
+    return parse_values(texts)
 
 
 def main() -> None:
@@ -231,9 +229,10 @@ def main() -> None:
     trainings = trainings_of(args.seeds, args.epochs, args.long_seeds, long)
     require_whole_mnist(PARAMS)
     valid_for = {"params": study_params(PARAMS, "convnet"), "data": data_hashes()}  # first: it can fail
-    finished = Finished(args.out, valid_for | {"machine": this_machine(), "code": code(("digits", "stages"))})
+    here = {"machine": this_machine()}
+    finished = Finished(args.out, valid_for | here | {"code": code(("digits", "stages"))})
     found = contestants(study(trainings, args.data, finished))
-    result = {"machine": this_machine()} | valid_for | {"long": long, "contestants": found}
+    result = here | valid_for | {"long": long, "contestants": found}
     with replacing(args.out, args.out.with_suffix(".png")) as (file, chart):
         write_json(file, result)
         draw_accuracy(result, EXAMPLE, chart)

@@ -1,12 +1,14 @@
-"""What the studies share: stages run with other parameters, and values over seeds described."""
+"""What the studies share: parameters from the command line, stages run with them, and values over seeds described."""
 
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from digits.common.cli import InputError
+from digits.common.params import parse_value
 from digits.verify.lock import read_lock
 
 #: The committed parameters. A study runs in the top folder of the project.
@@ -62,6 +64,19 @@ def run_stage(stage: str, options: dict[str, Path], what: str) -> None:
         raise InputError(
             f"{stage} with {what}", expected="exit status 0", received=result.stderr, hint="Run `make repro` first."
         )
+
+
+def parse_values(texts: Sequence[str]) -> dict[str, Any]:
+    """Parameters from NAME=VALUE each.
+
+    Raises:
+        InputError: a text has another form.
+    """
+    for text in texts:
+        if not all(text.partition("=")):
+            hint = "As in --set train.shards=4."
+            raise InputError("a parameter", expected="NAME=VALUE", received=text, hint=hint)
+    return {name: parse_value(value) for name, _, value in (text.partition("=") for text in texts)}
 
 
 def describe(values: Sequence[float]) -> dict[str, float]:

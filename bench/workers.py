@@ -18,26 +18,13 @@ import psutil
 from tqdm import tqdm
 
 from bench.speed import this_machine
-from bench.study import PACKAGES, PARAMS, data_hashes
+from bench.study import PACKAGES, PARAMS, data_hashes, parse_values
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import file_hash, replacing, write_json
-from digits.common.params import parse_value, set_params, study_params
+from digits.common.params import set_params, study_params
 
 #: Where Linux counts what the processes of one machine tell each other.
 LOOPBACK = "lo"
-
-
-def parse_values(texts: Sequence[str]) -> dict[str, Any]:
-    """Parameters from NAME=VALUE each.
-
-    Raises:
-        InputError: a text has another form.
-    """
-    for text in texts:
-        if not all(text.partition("=")):
-            hint = "As in --set train.shards=4."
-            raise InputError("a parameter", expected="NAME=VALUE", received=text, hint=hint)
-    return {name: parse_value(value) for name, _, value in (text.partition("=") for text in texts)}
 
 
 def train(workers: int, params: Path, data: Path, folder: Path) -> dict[str, Any]:

@@ -79,8 +79,10 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, most: int = 1000) -> list[tuple[s
     return calls
 
 
-def studied(out: Path, conditions: dict[str, Any] = CONDITIONS, seeds: int = 2) -> dict[str, Any]:
-    long = Training(seeds + 1, {"convnet.epochs": 90}, views=11)
+def studied(
+    out: Path, conditions: dict[str, Any] = CONDITIONS, seeds: int = 2, epochs: int = 90, views: int = 11
+) -> dict[str, Any]:
+    long = Training(seeds + 1, {"convnet.epochs": epochs}, views)
     trainings = {EXAMPLE: Training(seeds), "7": Training(seeds, {"convnet.epochs": 7}), LONG: long}
     return convnet.study(trainings, Path("data"), Finished(out, conditions))
 
@@ -118,6 +120,17 @@ def test_it_does_not_go_on_with_the_runs_of_another_study(monkeypatch: pytest.Mo
         calls = stand_ins(monkeypatch)
         studied(tmp_path / "out.json", conditions)
         assert calls == ORDER
+
+
+@pytest.mark.parametrize("other", [{"epochs": 80}, {"views": 10}])
+def test_another_long_training_takes_no_runs_of_the_last_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: dict[str, int]
+) -> None:
+    stand_ins(monkeypatch)
+    studied(tmp_path / "out.json")
+    calls = stand_ins(monkeypatch)
+    studied(tmp_path / "out.json", **other)  # type: ignore[arg-type]
+    assert calls == [(LONG, seed) for seed in range(3)]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"valid_for": ', "null"])

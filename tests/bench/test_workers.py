@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bench import workers
+from bench.study import parse_values
 from digits.common.cli import InputError
 from digits.common.params import read_document
 from tests.support.project import recipe_params
@@ -45,13 +46,13 @@ def test_workers_that_change_the_model_are_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_values_are_read_as_params_yaml_has_them() -> None:
-    assert workers.parse_values(["train.shards=4", "dense.learning_rate=1e-3"]) == {
+    assert parse_values(["train.shards=4", "dense.learning_rate=1e-3"]) == {
         "train.shards": 4,
         "dense.learning_rate": 0.001,
     }
     for text in ("train.shards", "=4", "train.shards="):
         with pytest.raises(InputError, match=r"a parameter: expected NAME=VALUE\. Got"):
-            workers.parse_values([text])
+            parse_values([text])
 
 
 def test_a_training_that_fails_is_one_line(tmp_path: Path) -> None:
