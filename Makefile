@@ -61,7 +61,7 @@ test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
 check: $(VENV)/dev.stamp ## Name each committed figure that is stale, and the command that renews it
 	@$(RUN) python -m bench.figures --check
 
-figures: $(VENV)/dev.stamp ## Renew the committed figures that are stale, and only those (up to an hour)
+figures: $(VENV)/dev.stamp ## Renew the committed figures that are stale, and only those (all of them take hours)
 	@$(RUN) python -m bench.figures
 
 verify: $(VENV)/runtime.stamp ## Check that dvc.lock is fresh, and that a clean clone of the last commit gives equal bytes
@@ -88,7 +88,7 @@ worker: $(VENV)/cluster.stamp ## Compute points for the sweeps of others: make w
 	@$(RUN) python -m distributed.cli.dask_worker "$$SCHEDULER" --nworkers $(JOBS) --nthreads 1
 
 convnet: repro $(VENV)/dev.stamp ## Accuracy of the convnet against seconds, beside Keras's example, in bench/results/convnet.json (two hours; goes on if it is ended)
-	@$(RUN) python -m bench.convnet --seeds 5 --epochs 1 2 3 7 --long convnet.epochs=20 evaluate.views=11 --long-seeds 10 \
+	@$(RUN) python -m bench.convnet --seeds 5 --epochs 1 2 3 --long convnet.epochs=20 evaluate.views=11 --long-seeds 10 \
 	--data data --out bench/results/convnet.json
 
 convnet-sweep: $(VENV)/runtime.stamp $(if $(SCHEDULER),$(VENV)/cluster.stamp) ## Compare settings of the convnet, in bench/results/convnet_sweep.json (a quarter of an hour)
@@ -110,8 +110,8 @@ workers: repro ## Train on 1, 2 and 4 workers of this machine, in bench/results/
 	@$(RUN) python -m bench.workers --workers 1 2 4 --set train.shards=4 dense.epochs=1 --larger dense.units=2048 dense.batch_size=512 \
 	--data data --out bench/results/workers.json
 
-bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results/speed (twenty minutes, machine idle)
-	@$(RUN) python -m bench.speed --rounds 5 --out bench/results/speed
+bench: $(VENV)/dev.stamp ## Measure speed and memory against two baselines, into bench/results/speed (ten minutes, machine idle)
+	@$(RUN) python -m bench.speed --rounds 3 --out bench/results/speed
 
 large: $(VENV)/runtime.stamp ## Run 64 times MNIST in 2 GiB of memory, and in all, into bench/results/large.json (ten minutes, 18 GB of disk)
 	@$(RUN) python -m bench.large --times 64 --memory 2048 --out bench/results/large.json

@@ -1,6 +1,6 @@
 """How good the convnet is, and how long it takes: several seeds of it and of Keras's public example, interleaved.
 
-python -m bench.convnet --seeds 5 --epochs 1 2 3 7 --data data --out bench/results/convnet.json \\
+python -m bench.convnet --seeds 5 --epochs 1 2 3 --data data --out bench/results/convnet.json \\
     --long convnet.epochs=20 evaluate.views=11
 
 The convnet is trained for the epochs that params.yaml says, and for fewer and more: its accuracy against seconds; and
@@ -14,6 +14,7 @@ A study that was ended goes on after its last finished run.
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -27,17 +28,14 @@ from tqdm import tqdm
 from bench.chart import draw_accuracy
 from bench.points import code
 from bench.speed import measured, this_machine
-from bench.study import PARAMS, data_hashes, describe, parse_values, run_model_stages
+from bench.study import MNIST, PARAMS, data_hashes, describe, parse_values, require_whole_mnist, run_model_stages
 from digits.common.cli import InputError, on_terminal, run
-from digits.common.files import replacing, write_json
-from digits.common.params import read_document, read_params, set_params, study_params
+from digits.common.files import file_hash, replacing, write_json
+from digits.common.params import read_params, set_params, study_params
 from digits.model.networks import Convnet, read_network
 from digits.scoring.params import EvaluateParams
 
 Run = dict[str, Any]
-
-#: What Keras's example is given.
-DATA = "data/mnist.npz"
 
 #: As the section `convnet` of params.yaml allows.
 MOST_EPOCHS = int(Convnet.model_json_schema()["properties"]["epochs"]["maximum"])
@@ -103,7 +101,7 @@ def run_convnet(name: str, training: Training, seed: int, data: Path, folder: Pa
         One or two contestants and their runs.
     """
     params, what = Path(shutil.copy(PARAMS, folder)), f"the convnet, seed {seed}"
-    set_params(params, {"train.model": "convnet", "train.seed": seed, **(training.values or {})})
+    set_params(params, {"train.model": "convnet", "train.seed": seed, "evaluate.views": 1, **(training.values or {})})
     start = time.perf_counter()
     run_model_stages(("train",), what, data, folder)
     seconds = time.perf_counter() - start
@@ -122,7 +120,7 @@ def run_convnet(name: str, training: Training, seed: int, data: Path, folder: Pa
 
 def run_example(seed: int) -> Run:
     """Train Keras's example with a seed, as it comes: all cores, every instruction that the processor has."""
-    return {"seed": seed} | measured([sys.executable, "-m", "bench.example_convnet", DATA, str(seed)], Path.cwd())
+    return {"seed": seed} | measured([sys.executable, "-m", "bench.example_convnet", MNIST, str(seed)], Path.cwd())
 
 
 def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> dict[str, list[Run]]:
@@ -156,23 +154,6 @@ def contestants(runs: dict[str, list[Run]]) -> dict[str, Any]:
     }
 
 
-def require_whole_mnist(params: Path) -> None:
-    """Refuse to compare on other images than those that the example trains on.
-
-    Raises:
-        InputError: params.yaml names other data, or keeps images back.
-    """
-    document = read_document(params)
-    source, kept = document["load"]["source"], document["preprocess"]["validation_size"]
-    if source != DATA or kept:
-        raise InputError(
-            str(params),
-            expected=f"the whole training set of {DATA}, which Keras's example has too",
-            received=f"{kept} images kept back of {source}",
-            hint="Restore both parameters for this study.",
-        )
-
-
 def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mapping[str, Any]) -> dict[str, Training]:
     """The trainings of a study: Keras's example, the convnet for each of several numbers of epochs, and a long one.
 
@@ -182,35 +163,37 @@ def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mappi
     if min(seeds, long_seeds if long else seeds) < 2:
         received = f"{seeds} and {long_seeds}" if long else str(seeds)
         raise InputError("--seeds", expected="at least 2", received=received, hint="A spread needs two runs.")
+    if min(epochs) < 1 or max(epochs) > MOST_EPOCHS:
+        expected, received = f"numbers from 1 to {MOST_EPOCHS}", " ".join(map(str, epochs))
+        raise InputError("--epochs", expected=expected, received=received, hint="As in --epochs 1 2 3.")
     usual = read_params(PARAMS, "convnet", Convnet).epochs
-    if usual not in epochs or min(epochs) < 1 or max(epochs) > MOST_EPOCHS:
-        expected = f"numbers from 1 to {MOST_EPOCHS}, and among them the {usual} of params.yaml"
-        hint = f"As in --epochs 1 {usual} {3 * usual}."
-        raise InputError("--epochs", expected=expected, received=" ".join(map(str, epochs)), hint=hint)
     found = {EXAMPLE: Training(seeds)}
-    found |= {str(number): Training(seeds, {"convnet.epochs": number}) for number in sorted(set(epochs))}
+    found |= {str(number): Training(seeds, {"convnet.epochs": number}) for number in sorted({usual, *epochs})}
     if long:
         with tempfile.TemporaryDirectory() as folder:  # what is not allowed is refused before the first training
             params = Path(shutil.copy(PARAMS, folder))
             set_params(params, {"train.model": "convnet", **long})
             read_network(params)
             views = read_params(params, "evaluate", EvaluateParams).views
+        if "evaluate.views" in long and views < 2:
+            expected, hint = "evaluate.views of at least 2", "One view is scored in any case."
+            raise InputError("--long", expected=expected, received=str(views), hint=hint)
         values = {name: value for name, value in long.items() if name != "evaluate.views"}
         found[LONG] = Training(long_seeds, values, views if "evaluate.views" in long else None)
     return found
 
 
 def parsed(texts: Sequence[str]) -> dict[str, Any]:
-    """Parameters of the convnet, and `evaluate.views`, given as convnet.epochs=35.
+    """Parameters of the convnet, and perhaps `evaluate.views`, given as convnet.epochs=35.
 
     Raises:
-        InputError: a text names something else, or has another form.
+        InputError: a text names something else, or has another form, or no parameter of the convnet is there.
     """
-    for text in texts:
-        name, equals, _ = text.partition("=")
-        if not equals or not (name == "evaluate.views" or name.startswith("convnet.")):
-            expected, hint = "evaluate.views=11, or as much of a parameter of the convnet", "As convnet.epochs=35."
-            raise InputError("--long", expected=expected, received=text, hint=hint)
+    allowed = re.compile(r"(convnet\.\w+|evaluate\.views)=.+")
+    wrong = next((text for text in texts if not allowed.fullmatch(text)), None)
+    if wrong is not None or (texts and not any(text.startswith("convnet.") for text in texts)):
+        expected, hint = "parameters of the convnet, and evaluate.views if you like", "As convnet.epochs=35."
+        raise InputError("--long", expected=expected, received=wrong or " ".join(texts), hint=hint)
     return parse_values(texts)
 
 
@@ -218,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.convnet", description=__doc__)
     parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
     parser.add_argument(
-        "--epochs", type=int, nargs="+", required=True, help="values of convnet.epochs, that of params.yaml among them"
+        "--epochs", type=int, nargs="+", required=True, help="values of convnet.epochs, beside that of params.yaml"
     )
     parser.add_argument("--long", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of one more training")
     parser.add_argument("--long-seeds", type=int, default=10, help="of that one (default: %(default)s)")
@@ -228,9 +211,10 @@ def main() -> None:
     long = parsed(args.long)
     trainings = trainings_of(args.seeds, args.epochs, args.long_seeds, long)
     require_whole_mnist(PARAMS)
-    valid_for = {"params": study_params(PARAMS, "convnet"), "data": data_hashes()}  # first: it can fail
+    valid_for = {"params": study_params(PARAMS, "convnet", scored=False), "data": data_hashes()}  # first: it can fail
     here = {"machine": this_machine()}
-    finished = Finished(args.out, valid_for | here | {"code": code(("digits", "stages"))})
+    own = [file_hash(Path(__file__).with_name(name)) for name in ("convnet.py", "example_convnet.py")]
+    finished = Finished(args.out, valid_for | here | {"code": code(("digits", "stages")), "study": own})
     found = contestants(study(trainings, args.data, finished))
     result = here | valid_for | {"long": long, "contestants": found}
     with replacing(args.out, args.out.with_suffix(".png")) as (file, chart):

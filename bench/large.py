@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from bench.parts import peak_bytes
 from bench.speed import ROOT, children_seconds, repeat, this_machine
-from bench.study import PACKAGES, PARAMS, data_hashes
+from bench.study import MNIST, PACKAGES, PARAMS, data_hashes, require_whole_mnist
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import file_hash, replacing, write_json
 from digits.common.params import set_params, study_params
@@ -156,12 +156,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.times < 1 or args.memory < 1:
         raise InputError("--times and --memory", expected="at least 1", received="less", hint="Take 64 and 2048.")
+    require_whole_mnist(PARAMS)
     valid_for = {"params": study_params(PARAMS, "dense"), "data": data_hashes()}  # first: it can fail
     limit = args.memory * MEBIBYTE
     with tempfile.TemporaryDirectory() as name, held_to(limit) as held:
         folder = Path(name)
         require_disk(folder, DISK * args.times * 60_000 * math.prod((28, 28)))
-        images = repeat(ROOT / "data" / "mnist.npz", args.times, folder / "large.npz")
+        images = repeat(ROOT / MNIST, args.times, folder / "large.npz")
         params = Path(shutil.copy(PARAMS, folder))
         set_params(params, {"train.model": "dense", "dense.epochs": 1})
         result = study(folder / "large.npz", params, {"free": Way("free"), "held": held}, folder)

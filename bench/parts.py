@@ -101,7 +101,8 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     history: dict[str, Any] = {}
 
     def train() -> None:
-        data = features_of(training.features), tf.constant(training.labels)
+        (features,) = features_of([training.features])
+        data = features, tf.constant(training.labels)
         history.update(fit_network(model, data, None, recipe, verbose=0))
 
     seconds = timed(train)

@@ -1,6 +1,6 @@
 """How fast the pipeline is: measured against two baselines in the same run, interleaved, since machines are noisy.
 
-python -m bench.speed --rounds 5 --out bench/results/speed
+python -m bench.speed --rounds 3 --out bench/results/speed
 
 It measures the last commit, in a clean clone with an empty cache. Each figure is the median of its rounds, with the
 least and the greatest, on the wall and of the processor. Ratios are of medians.
@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench.kinds import compare, keep, targets
-from bench.study import data_hashes
+from bench.study import MNIST, data_hashes, require_whole_mnist
 from digits.common import machine
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.params import read_document, set_params, study_params
@@ -111,7 +111,7 @@ def prepare_naive(folder: Path) -> Path:
     """The naive pipeline, with the data and an empty cache."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "bench" / "naive", folder)
-    shutil.copy(ROOT / "data" / "mnist.npz", folder)
+    shutil.copy(ROOT / MNIST, folder)
     subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=folder, check=True)
     for name in ("analytics", "check_update"):  # as here; the cache is left as DVC has it
         subprocess.run(["dvc", "config", f"core.{name}", "false"], cwd=folder, check=True)
@@ -120,7 +120,7 @@ def prepare_naive(folder: Path) -> Path:
 
 def cold_round(folder: Path, samples: Samples) -> None:
     """The script, the naive pipeline and ours, each from nothing; and of ours the parts."""
-    script = execute([sys.executable, "-m", "bench.script", "data/mnist.npz"], ROOT)
+    script = execute([sys.executable, "-m", "bench.script", MNIST], ROOT)
     figures = json.loads(script["output"])["seconds"]
     add(samples, "script", script)
     add(samples, "script fit", {"wall": figures["fit"], "cpu": figures["fit_cpu"]})
@@ -189,7 +189,7 @@ def repeat(source: Path, times: int, out: Path, compression: int = zipfile.ZIP_S
 def make_tiled(times: int, folder: Path) -> None:
     """MNIST with its training set repeated, and the parameters to train on it for as many steps as ever."""
     folder.mkdir()
-    repeat(ROOT / "data" / "mnist.npz", times, folder / "tiled.npz", zipfile.ZIP_DEFLATED)
+    repeat(ROOT / MNIST, times, folder / "tiled.npz", zipfile.ZIP_DEFLATED)
     params = Path(shutil.copy(ROOT / "params.yaml", folder))
     set_params(params, {"load.source": str(folder / "tiled.npz"), "dense.epochs": GROWTH[times]})
 
@@ -317,6 +317,7 @@ def main() -> None:
     if args.rounds < 1:
         raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take twenty minutes.")
     require_dense(ROOT / "params.yaml")
+    require_whole_mnist(ROOT / "params.yaml")
     valid_for = {"params": study_params(ROOT / "params.yaml"), "data": data_hashes()}  # first: it can fail
     with tempfile.TemporaryDirectory() as folder:
         times = medians(measure(args.rounds, Path(folder)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from digits.common.cli import InputError
-from digits.common.params import parse_value
+from digits.common.params import parse_value, read_document
 from digits.verify.lock import read_lock
 
 #: The committed parameters. A study runs in the top folder of the project.
@@ -17,8 +17,34 @@ PARAMS = Path("params.yaml")
 #: The list of packages.
 PACKAGES = Path("requirements.lock")
 
+#: The data set of studies whose baselines know no other.
+MNIST = "data/mnist.npz"
+
 #: What `load` writes of a data set, but for the facts that it finds in it.
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
+
+
+def on_whole_mnist(params: Path) -> bool:
+    """Whether params.yaml names all of MNIST, and keeps no images back."""
+    document = read_document(params)
+    return document["load"]["source"] == MNIST and not document["preprocess"]["validation_size"]
+
+
+def require_whole_mnist(params: Path) -> None:
+    """Refuse to compare with a baseline that trains on other images.
+
+    Raises:
+        InputError: params.yaml names other data, or keeps images back.
+    """
+    if not on_whole_mnist(params):
+        document = read_document(params)
+        source, kept = document["load"]["source"], document["preprocess"]["validation_size"]
+        raise InputError(
+            str(params),
+            expected=f"the whole training set of {MNIST}, which the baseline has too",
+            received=f"{kept} images kept back of {source}",
+            hint="Restore both parameters for this study.",
+        )
 
 
 def data_hashes() -> dict[str, str | None]:
@@ -27,7 +53,7 @@ def data_hashes() -> dict[str, str | None]:
     return {Path(file.path).name: file.md5 for file in written if Path(file.path).name in ARRAYS}
 
 
-def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path) -> None:
+def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path, launcher: Sequence[str] = ()) -> None:
     """Run `train`, or `train` and then `evaluate`, on what `dvc repro` prepared or a study did.
 
     Args:
@@ -35,6 +61,7 @@ def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path)
         what: the run's name in messages.
         data: folder with raw/dataset.json and prepared/.
         folder: holds params.yaml, and takes all that the stages write.
+        launcher: what starts the command of a stage, given as the next words; none: it is started as it is.
 
     Raises:
         InputError: a stage failed.
@@ -48,17 +75,17 @@ def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path)
     }
     extra = {"train": {"--platform": folder / "platform.json"}, "evaluate": {"--out": folder}}
     for stage in stages:
-        run_stage(stage, options | extra[stage], what)
+        run_stage(stage, options | extra[stage], what, launcher)
 
 
-def run_stage(stage: str, options: dict[str, Path], what: str) -> None:
-    """Run one stage with its options.
+def run_stage(stage: str, options: dict[str, Path], what: str, launcher: Sequence[str] = ()) -> None:
+    """Run one stage with its options, and a launcher as above.
 
     Raises:
         InputError: it failed.
     """
     words = [str(word) for option in options.items() for word in option]
-    command = [sys.executable, "-m", "digits.common.locked", str(PACKAGES), f"stages.{stage}", *words]
+    command = [*launcher, sys.executable, "-m", "digits.common.locked", str(PACKAGES), f"stages.{stage}", *words]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise InputError(

@@ -198,7 +198,7 @@ def sweep(points: Sequence[Point], seeds: int, validation: int, where: Where) ->
 
 def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
     """The parameters that a sweep is valid for: the values that every point has in common."""
-    values = study_params(PARAMS, network_of(swept)) | {"preprocess": {"validation_size": validation}}
+    values = study_params(PARAMS, network_of(swept), scored=False) | {"preprocess": {"validation_size": validation}}
     for name in swept:
         section, _, key = name.partition(".")
         del values[section][key]

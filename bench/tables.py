@@ -42,7 +42,7 @@ WORDS = {
     "best": "the best",
     "noise": "inside the noise",
     "worse": "worse",
-    "epochs": "this convnet, {epochs} epochs",
+    "epochs": "this convnet, `convnet.epochs` = {epochs}",
     "long": "this convnet, {values}",
     "views": "the same, {views} views of each test image",
     "native": "natively, on the machine that wrote this table",

@@ -6,7 +6,6 @@ python -m bench.workers --workers 1 2 4 --set train.shards=4 --larger dense.unit
 import argparse
 import itertools
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ import psutil
 from tqdm import tqdm
 
 from bench.speed import this_machine
-from bench.study import PACKAGES, PARAMS, data_hashes, parse_values
+from bench.study import PARAMS, data_hashes, parse_values, run_model_stages
 from digits.common.cli import InputError, on_terminal, run
 from digits.common.files import file_hash, replacing, write_json
 from digits.common.params import set_params, study_params
@@ -27,24 +26,21 @@ from digits.common.params import set_params, study_params
 LOOPBACK = "lo"
 
 
-def train(workers: int, params: Path, data: Path, folder: Path) -> dict[str, Any]:
+def train(workers: int, data: Path, folder: Path) -> dict[str, Any]:
     """Train on so many workers: seconds from start to end, bytes through the loopback interface, hash of the model.
+
+    Args:
+        workers: how many.
+        data: the pipeline's folder with raw/ and prepared/.
+        folder: holds params.yaml, and takes the model.
 
     Raises:
         InputError: it failed.
     """
-    files = {"--params": params, "--dataset": data / "raw" / "dataset.json", "--data": data / "prepared"}
-    files |= {"--model": folder / "model.keras", "--history": folder / "history.csv"}
-    files |= {"--platform": folder / "platform.json"}
-    words = [str(word) for option in files.items() for word in option]
-    stage = ["python", "-m", "digits.common.locked", str(PACKAGES), "stages.train", *words]
     launcher = [sys.executable, "-m", "digits.apps.workers", str(workers), "--"]
     before, start = _loopback_bytes(), time.perf_counter()
-    result = subprocess.run([*launcher, *stage], capture_output=True, text=True, check=False)
+    run_model_stages(("train",), f"{workers} workers", data, folder, launcher)
     seconds = time.perf_counter() - start
-    if result.returncode:
-        what, hint = f"train on {workers} workers", "Run `make repro` first."
-        raise InputError(what, expected="exit status 0", received=result.stderr, hint=hint)
     exchanged = _loopback_bytes() - before if workers > 1 else 0
     return {"seconds": seconds, "exchanged": exchanged, "sha256": file_hash(folder / "model.keras")}
 
@@ -64,14 +60,14 @@ def study(networks: Sequence[Mapping[str, Any]], counts: Sequence[int], data: Pa
     Raises:
         InputError: workers changed the model, or a training failed.
     """
-    valid_for = {"params": study_params(PARAMS, "dense"), "data": data_hashes()}  # first: it can fail
+    valid_for = {"params": study_params(PARAMS, "dense", scored=False), "data": data_hashes()}  # first: it can fail
     runs = []
     for values, workers in tqdm([*itertools.product(networks, counts)], desc="workers", disable=not on_terminal()):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             params = Path(shutil.copy(PARAMS, folder))
             set_params(params, {"train.model": "dense", **values})
-            found = train(workers, params, data, folder)
+            found = train(workers, data, folder)
         runs.append({"values": dict(values), "workers": workers} | found)
     for values in networks:
         if len({one["sha256"] for one in runs if one["values"] == values}) > 1:

@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 History = Mapping[str, Sequence[float]]
 
 
-def tensors(split: Split) -> "Data":
-    """Features and labels of a split."""
+def tensors(splits: Sequence[Split], processes: int = 1) -> "list[Data]":
+    """Features and labels of each split.
+
+    Args:
+        splits: to train and to measure on.
+        processes: on this machine that hold as much.
+    """
     import tensorflow as tf
 
     from digits.model.batches import features_of
 
-    return features_of(split.features), tf.constant(split.labels)
+    held = features_of([split.features for split in splits], processes)
+    return [(features, tf.constant(split.labels)) for features, split in zip(held, splits, strict=True)]
 
 
 def train(
@@ -144,7 +150,7 @@ def main() -> None:
         reasons += deviations(network, recipe, len(splits[0].labels))
         for reason in reasons:
             sys.stderr.write(f"WARNING: this machine may give other bits: {reason}\n")
-        training, validation = map(tensors, splits)
+        training, validation = tensors(splits, cluster.neighbours if cluster else 1)
         decided = [settings.model_dump(), section.model_dump(), dataset.image_shape, len(dataset.classes)]
         belongs_to = fingerprint(decided, [Path(__file__)], [*training, *validation])
         checkpoint = Checkpoint(args.model.with_name(f".{args.model.name}.checkpoint"), belongs_to)

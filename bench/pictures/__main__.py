@@ -80,7 +80,7 @@ def main() -> None:
     found = {name: measure(reader, images, labels, name, args.digits) for name in SETS}
     found["limits"] = measure_limits(args.data, args.held_out)
     with replacing(args.out) as (file,):
-        write_json(file, {"params": study_params(PARAMS), "data": data_hashes(), **found})
+        write_json(file, {"params": study_params(PARAMS, scored=False), "data": data_hashes(), **found})
 
 
 if __name__ == "__main__":

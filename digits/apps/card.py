@@ -59,6 +59,11 @@ class Record(NamedTuple):
     lock: Lock  # the stages that lead to the scores
     parameters: Mapping[str, Any]  # of the stages that lead to the model: 'train.seed' to 8
 
+    @property
+    def views(self) -> int:
+        """Of each image, over which its scores are taken: the model's files take one."""
+        return int(self.lock.params().get("evaluate.views", 1))
+
 
 class DataSet(NamedTuple):
     """What the model was trained on."""
@@ -137,14 +142,15 @@ def data_set(sources: CardFiles, record: Record) -> DataSet:
     return DataSet(source, is_mnist, dataset.image_shape, dataset.ink == "dark", dataset.transposed)
 
 
-def front_matter(data: DataSet, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def front_matter(data: DataSet, scores: Mapping[str, Mapping[str, float]], views: int = 1) -> dict[str, Any]:
     """The part for programs, in the order of Hugging Face's specification."""
+    seen = f", mean over {views} views of each image" if views > 1 else ""
     result = {
         "task": {"type": "image-classification", "name": "Image Classification"},
         "dataset": {"type": MNIST_ON_THE_HUB if data.is_mnist else data.slug, "name": data.name, "split": "test"},
         "metrics": [
-            {"type": "accuracy", "value": scores["test"]["accuracy"], "name": "Test accuracy"},
-            {"type": "loss", "value": scores["test"]["loss"], "name": "Test loss (mean cross-entropy, nats)"},
+            {"type": "accuracy", "value": scores["test"]["accuracy"], "name": f"Test accuracy{seen}"},
+            {"type": "loss", "value": scores["test"]["loss"], "name": f"Test loss (mean cross-entropy, nats){seen}"},
         ],
     }
     return {
@@ -175,7 +181,7 @@ def write_card(sources: CardFiles, record: Record, export: Mapping[str, Any] | N
     classes = read_csv(sources.metrics / "per_class.csv")
     data = data_set(sources, record)
     return _template().render(
-        front_matter=yaml.safe_dump(front_matter(data, scores), sort_keys=False),
+        front_matter=yaml.safe_dump(front_matter(data, scores, record.views), sort_keys=False),
         data=data,
         license=LICENSE,
         classes=len(classes),
@@ -187,6 +193,7 @@ def write_card(sources: CardFiles, record: Record, export: Mapping[str, Any] | N
         lowest=min(classes, key=lambda row: float(row["recall"])),
         spread=read_spread(sources),
         parameters=record.parameters,
+        views=record.views,
         files=_shown(sources, record),
         tolerance=f"{TOLERANCE:g}",
         older_keras=OLDER_KERAS,

@@ -146,12 +146,13 @@ def parse_value(text: str) -> Any:
     return YAML(typ="safe").load(text)
 
 
-def study_params(path: Path, model: str | None = None) -> dict[str, Any]:
+def study_params(path: Path, model: str | None = None, *, scored: bool = True) -> dict[str, Any]:
     """The parameters that a study over seeds is valid for: what can change a score, but for the seed itself.
 
     Args:
         path: params.yaml.
         model: a value of `train.model`; None for the one in the file.
+        scored: whether it runs `evaluate`.
 
     Raises:
         InputError: the file cannot be read, or a section is missing.
@@ -165,8 +166,8 @@ def study_params(path: Path, model: str | None = None) -> dict[str, Any]:
             hint = "Restore the file from Git."
             raise InputError(str(path), expected=f"the section '{name}'", received=shown(document.get(name)), hint=hint)
     common = {name: value for name, value in document["train"].items() if name != "seed"}
-    seen = {"views": document["evaluate"].get("views")}
-    return {name: document[name] for name in sections} | {"train": common | {"model": chosen}, "evaluate": seen}
+    found = {name: document[name] for name in sections} | {"train": common | {"model": chosen}}
+    return found | ({"evaluate": {"views": document["evaluate"].get("views")}} if scored else {})
 
 
 def _problem(error: Exception) -> str:

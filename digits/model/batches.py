@@ -1,6 +1,6 @@
 """Batches of features and labels, in a new order in each epoch or in their own, from memory or from the disk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
 
@@ -18,7 +18,7 @@ ITERATORS = 2
 #: Where the memory of a tensor must begin: at a multiple of this many bytes. What `NpyFile` reads does.
 TENSOR_ALIGNMENT = 64
 
-#: Features that fill more than this fraction of the memory are read from the disk, batch by batch.
+#: Features that would fill more than this fraction of the memory are read from the disk, batch by batch.
 MOST_HELD = 0.5
 
 
@@ -69,9 +69,19 @@ Data: TypeAlias = tuple[Features, tf.Tensor]  # features [n, values] and labels 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
-def features_of(file: File) -> Features:
-    """Features for batches, in memory if they leave enough of it. This changes no bit of a training."""
-    return Stored(file) if file.size > MOST_HELD * memory.limit() else tensor(file.read())
+def features_of(files: Sequence[File], processes: int = 1) -> list[Features]:
+    """Features for batches: in memory as long as all together leave enough of it. This changes no bit of a training.
+
+    Args:
+        files: of the splits.
+        processes: on this machine that hold as much as this one, with it.
+    """
+    room, found = MOST_HELD * memory.limit() / processes, list[Features]()
+    for file in files:
+        held = file.size <= room
+        room -= file.size if held else 0
+        found.append(tensor(file.read()) if held else Stored(file))
+    return found
 
 
 @contextmanager

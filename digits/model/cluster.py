@@ -45,6 +45,12 @@ class Cluster(NamedTuple):
         """This worker in messages."""
         return f"worker {self.number} of {len(self.addresses)} ({self.addresses[self.number]})"
 
+    @property
+    def neighbours(self) -> int:
+        """Workers on the machine of this one, with it."""
+        hosts = [address.rpartition(":")[0] for address in self.addresses]
+        return hosts.count(hosts[self.number])
+
 
 def read_cluster(environment: Mapping[str, str]) -> Cluster | None:
     """The cluster that this process belongs to; None if it trains alone.

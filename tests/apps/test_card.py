@@ -287,6 +287,18 @@ def test_a_validation_split_is_shown(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_views_that_the_model_does_not_take_are_said() -> None:
+    one = make()
+    set_everywhere("evaluate.views", 11)
+    eleven = make()
+    assert "views" not in one
+    assert re.search(r"test images correctly, from 11 views of each\.", eleven)
+    assert "mean of the model's logits over 11 views of it" in eleven
+    (result,) = front_matter(eleven)["model-index"][0]["results"]
+    assert all(metric["name"].endswith(", mean over 11 views of each image") for metric in result["metrics"])
+
+
+@pytest.mark.usefixtures("folder")
 def test_it_stands_in_two_places_and_so_links_to_no_file() -> None:
     links = re.findall(r"\]\(([^)]+)\)", make())
     assert links

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import convnet, figures, seeds, speed, sweep
+from bench import convnet, figures, large, seeds, speed, sweep
 from bench.convnet import EXAMPLE
 from bench.points import Where
 from bench.study import ARRAYS, data_hashes
@@ -120,6 +120,21 @@ def test_a_study_records_what_the_check_compares(
         assert result["params"] == study_params(project / "params.yaml", "dense")
     set_params(project / "params.yaml", {"train.shards": 1})
     assert figures.why(figure) == "it was made with train.shards = 2, and params.yaml has 1"
+
+
+@pytest.mark.parametrize(
+    ("module", "options"), [(speed, ["--rounds", "1"]), (large, ["--times", "1", "--memory", "9"])]
+)
+@pytest.mark.parametrize("values", [{"load.source": "data/other.npz"}, {"preprocess.validation_size": 5}])
+def test_baselines_of_mnist_need_all_of_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: list[str], values: dict[str, Any]
+) -> None:
+    set_params(project / "params.yaml", values)
+    monkeypatch.setattr(speed, "ROOT", project)
+    monkeypatch.setattr(sys, "argv", ["a study", *options, "--out", "out"])
+    with pytest.raises(InputError, match=r"expected the whole training set of data/mnist\.npz, which .* Restore both"):
+        module.main()
+    assert not (project / "out").exists()
 
 
 @pytest.mark.usefixtures("project")

@@ -123,8 +123,8 @@ def test_the_table_of_the_convnet(project: Path) -> None:
     text = tables.convnet(project, WORDS)
     assert rows(text) == [
         ["Keras's example, 15 epochs", "2", "98.17 %", "0.07 %", "98.12 %", "98.22 %", "31 s"],
-        ["this convnet, 7 epochs", "2", "99.39 %", "0.07 %", "99.34 %", "99.44 %", "22 s"],
-        ["this convnet, 20 epochs", "2", "99.50 %", "0.07 %", "99.45 %", "99.55 %", "63 s"],
+        ["this convnet, `convnet.epochs` = 7", "2", "99.39 %", "0.07 %", "99.34 %", "99.44 %", "22 s"],
+        ["this convnet, `convnet.epochs` = 20", "2", "99.50 %", "0.07 %", "99.45 %", "99.55 %", "63 s"],
         [
             "this convnet, `convnet.epochs` = 90, `convnet.shift` = 0.5",
             "2",

@@ -19,8 +19,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, in
     """Workers, shards and units of each training that is asked for; models depend on the units alone."""
     seen = []
 
-    def train(count: int, params: Path, *_: Path) -> dict[str, Any]:
-        document = read_document(params)
+    def train(count: int, _: Path, folder: Path) -> dict[str, Any]:
+        document = read_document(folder / "params.yaml")
         seen.append((count, document["train"]["shards"], document["dense"]["units"]))
         return {"seconds": 1.0, "exchanged": 0, "sha256": str(document["dense"]["units"])}
 
@@ -56,5 +56,5 @@ def test_values_are_read_as_params_yaml_has_them() -> None:
 
 
 def test_a_training_that_fails_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train on 1 workers: expected exit status 0\. Got "):
-        workers.train(1, tmp_path / "params.yaml", tmp_path, tmp_path)
+    with pytest.raises(InputError, match=r"train with 1 workers: expected exit status 0\. Got "):
+        workers.train(1, tmp_path, tmp_path)

@@ -815,6 +815,8 @@ def test_a_study_of_another_network_has_its_section(params: Path, document: Docu
     set_params(params, {"train.model": "convnet"})
     assert study_params(params) == study
     assert study_params(params, "dense")["dense"] == document["dense"]
+    trained = study_params(params, scored=False)
+    assert (trained | {"evaluate": {"views": 1}}, "evaluate" in trained) == (study, False)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ def test_a_chief_is_the_first_worker() -> None:
     assert read_cluster(config(cluster, worker(0))) == Cluster(tuple(TWO), 1)
 
 
+def test_neighbours_share_a_machine() -> None:
+    addresses = ("a:1", "a:2", "b:1", "[::1]:1", "[::1]:2", "a:3")
+    assert [Cluster(addresses, number).neighbours for number in range(6)] == [3, 3, 1, 2, 2, 3]
+
+
 REFUSED = {
     "no JSON": ({"TF_CONFIG": "{"}, "no JSON"),
     "deep": ({"TF_CONFIG": "[" * 100_000}, "no JSON (nested too deeply)"),

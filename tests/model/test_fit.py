@@ -261,17 +261,29 @@ def test_a_file_that_is_cut_short_in_training_is_named(batch: Data, tmp_path: Pa
         train((features, batch[1]), small())
 
 
-@pytest.mark.parametrize("share", [1.9, 2.1])
-def test_features_are_held_if_half_the_memory_is_left(
-    share: float, batch: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("memory", "processes", "held"),
+    [
+        (1.9, 1, [False, False]),
+        (2.1, 1, [True, False]),
+        (3.9, 1, [True, False]),
+        (4.1, 1, [True, True]),
+        (4.1, 2, [True, False]),
+        (8.1, 2, [True, True]),
+        (4.1, 3, [False, False]),
+    ],
+)
+def test_features_of_all_splits_fill_at_most_half_the_memory(  # noqa: PLR0917
+    memory: float, processes: int, held: list[bool], batch: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from digits.model.batches import Stored, features_of
 
     file = stored(tmp_path, batch[0]).file
-    monkeypatch.setattr("digits.model.memory.limit", lambda: int(share * file.size))
-    found = features_of(file)
-    assert isinstance(found, Stored) == (share < 2)
-    np.testing.assert_array_equal(found.file.read() if isinstance(found, Stored) else found, batch[0])
+    monkeypatch.setattr("digits.model.memory.limit", lambda: int(memory * file.size))
+    found = features_of([file, file], processes)
+    assert [not isinstance(features, Stored) for features in found] == held
+    for features in found:
+        np.testing.assert_array_equal(features.file.read() if isinstance(features, Stored) else features, batch[0])
 
 
 def test_no_thread_tunes_a_dataset(tf: Any) -> None:

@@ -252,10 +252,8 @@ def test_the_core_writes_no_file(prepared: Path, tmp_path: Path) -> None:
     network, recipe = section.build((28, 28), 10), section.recipe(settings, (28, 28))
     before = network.get_weights()
     dataset = read_dataset(prepared / "data" / "dataset.json")
-    training, validation = (
-        stage.tensors(open_split(prepared / "data", name, dataset, may_be_empty=True))
-        for name in ("train", "validation")
-    )
+    splits = [open_split(prepared / "data", name, dataset, may_be_empty=True) for name in ("train", "validation")]
+    training, validation = stage.tensors(splits)
     history = stage.train(network, training, validation, recipe, section="dense")
     for start, weights in zip(before, network.get_weights(), strict=True):
         assert (weights != start).any()  # trained in place
