@@ -10,10 +10,9 @@ from bench import speed
 from bench.chart import draw
 from bench.kinds import TARGETS
 from bench.parts import dense_arithmetic, peak_bytes, timed
-from bench.speed import require_dense
 from digits.common.cli import InputError
-from digits.common.params import set_params
-from tests.support.project import recipe_params
+from digits.common.params import read_document, set_params
+from tests.support.project import Arrays, commit, make_project, recipe_params, run_ok
 from tests.support.results import speed_results
 
 
@@ -138,12 +137,21 @@ def test_no_round_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         speed.main()
 
 
-def test_another_network_is_refused(tmp_path: Path) -> None:
-    params = recipe_params(tmp_path)
-    require_dense(params)
-    set_params(params, {"train.model": "convnet"})
-    with pytest.raises(InputError, match=r"train\.model' in .*: expected dense, .* Got convnet\."):
-        require_dense(params)
+def test_the_network_of_the_baselines_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: Arrays
+) -> None:
+    project = make_project(tmp_path / "project", digits)
+    set_params(project / "params.yaml", {"train.model": "convnet", "dense.units": 32})
+    (project / "metrics").mkdir()
+    for path in (project / "dvc.lock", project / "metrics" / "scores.json"):
+        path.write_text("{}")
+        run_ok("git", "add", "--force", str(path), cwd=project)
+    commit(project, "the convnet")
+    monkeypatch.setattr(speed, "ROOT", project)
+    found = read_document(speed.prepare_clone(tmp_path / "clone") / "params.yaml")
+    assert (found["train"]["model"], found["dense"]["units"]) == ("dense", 32)
+    speed.make_tiled(1, tmp_path / "tiled")
+    assert read_document(tmp_path / "tiled" / "params.yaml")["train"]["model"] == "dense"
 
 
 def test_this_process_holds_memory() -> None:
