@@ -25,6 +25,7 @@ from digits.common import machine
 from digits.common.cli import InputError, on_terminal, printable, run
 from digits.common.params import flatten, read_document, study_params
 from digits.verify.freshness import check
+from digits.verify.processors import proof_params
 
 RESULTS = Path("bench") / "results"
 CARD = CardFiles(PARAMS, Path("dvc.lock"), Path("metrics"), Path("data/model.keras"), RESULTS / "seeds.json")
@@ -50,7 +51,11 @@ def figures() -> list[Figure]:
         Figure("bench/results/workers.json", "make workers", lambda: _study("workers.json", "dense", scored=False)),
         *(_speed_figure(path) for path in _speeds()),
         Figure("bench/results/large.json", "make large", lambda: _of_mnist(lambda: _study("large.json", "dense"))),
-        Figure("bench/results/pictures.json", "make pictures", lambda: _study("pictures.json", scored=False)),
+        Figure(
+            "bench/results/pictures.json",
+            "make pictures",
+            lambda: _of_mnist(lambda: _study("pictures.json", scored=False)),
+        ),
         Figure("params.yaml, train.seed: a typical run", "make typical-seed", _seed),
         *(Figure(name, "make tables", lambda name=name: _document(name)) for name in DOCUMENTS),  # type: ignore[misc]
         Figure("docs/model-card.md", "make card", _card),
@@ -101,7 +106,7 @@ def _study(name: str, model: str | None = None, *, scored: bool = True) -> str:
 
 
 def _of_mnist(problem: Callable[[], str]) -> str:
-    """Of a study whose baselines know no other data: where the project has other data, it stays as it is."""
+    """Of a study that is of no other data: where the project has other data, it stays as it is."""
     return problem() if on_whole_mnist(PARAMS) else ""
 
 
@@ -158,7 +163,7 @@ def _seed() -> str:
 def _processors() -> str:
     proof = _read("processors.json")
     for model, found in proof.items():
-        if found["params"] != study_params(PARAMS, model):
+        if found["params"] != proof_params(PARAMS, model):
             return f"it was made with other parameters of {model} than params.yaml has"
     return ""
 

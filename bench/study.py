@@ -17,7 +17,7 @@ PARAMS = Path("params.yaml")
 #: The list of packages.
 PACKAGES = Path("requirements.lock")
 
-#: The data set of studies whose baselines know no other.
+#: The data set of studies that are of no other.
 MNIST = "data/mnist.npz"
 
 #: What `load` writes of a data set, but for the facts that it finds in it.
@@ -25,13 +25,13 @@ ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_label
 
 
 def on_whole_mnist(params: Path) -> bool:
-    """Whether params.yaml names all of MNIST, and keeps no images back."""
+    """Whether params.yaml names MNIST, and keeps no images back."""
     document = read_document(params)
     return document["load"]["source"] == MNIST and not document["preprocess"]["validation_size"]
 
 
 def require_whole_mnist(params: Path) -> None:
-    """Refuse to compare with a baseline that trains on other images.
+    """Refuse to measure other images than those of a baseline, or of the pictures that are drawn.
 
     Raises:
         InputError: params.yaml names other data, or keeps images back.
@@ -41,7 +41,7 @@ def require_whole_mnist(params: Path) -> None:
         source, kept = document["load"]["source"], document["preprocess"]["validation_size"]
         raise InputError(
             str(params),
-            expected=f"the whole training set of {MNIST}, which the baseline has too",
+            expected=f"the whole training set of {MNIST}, which this study is of",
             received=f"{kept} images kept back of {source}",
             hint="Restore both parameters for this study.",
         )

@@ -18,7 +18,7 @@ from bench.pictures.kept import KEPT, letters
 from bench.pictures.kinds import SEEN
 from bench.pictures.limits import measure_limits
 from bench.pictures.others import habits, no_digits
-from bench.study import PARAMS, data_hashes
+from bench.study import PARAMS, data_hashes, require_whole_mnist
 from digits.apps.reading import Reader, open_reader
 from digits.common.cli import run
 from digits.common.files import replacing, write_json
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, required=True, help="training images for the limits of `unsure`")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file")
     args = parser.parse_args()
+    require_whole_mnist(PARAMS)
     reader = open_reader(args.data / "model.keras", args.data / "raw" / "dataset.json")
     images, labels = (np.load(args.data / "raw" / f"test_{kind}.npy") for kind in ("images", "labels"))
     found = {name: measure(reader, images, labels, name, args.digits) for name in SETS}

@@ -273,6 +273,12 @@ def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict
             pool.shutdown(cancel_futures=True)  # the first failure ends it
 
 
+def proof_params(params: Path, model: str) -> dict[str, Any]:
+    """The parameters that a proof of a network is valid for: all but those of the data, which is a sample of MNIST."""
+    found = study_params(params, model)
+    return {name: found[name] for name in found if name not in ("load", "preprocess")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m digits.verify.processors", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the table to write, .json")
@@ -286,7 +292,7 @@ def main() -> None:
     for model, rows in prove((*natively(), *emulated()), root=root).items():
         if any(row["sha256"] != rows[0]["sha256"] for row in rows):
             raise InputError(model, expected="one hash", received="several", hint="See docs/reproducibility.md.")
-        proof[model] = SAMPLES[model] | {"params": study_params(Path("params.yaml"), model), "runs": rows}
+        proof[model] = SAMPLES[model] | {"params": proof_params(Path("params.yaml"), model), "runs": rows}
     write_json(args.out, proof)
 
 

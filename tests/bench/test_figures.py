@@ -221,13 +221,11 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
         (edit_params(train__model="convnet"), {RUN, SEEDS, PICTURES, CARD}),
         (edit_params(convnet__filters=8), {CONVNET, CONVNET_SWEEP, PROCESSORS}),
         (edit_params(convnet__warmup=0.5), {CONVNET, PROCESSORS}),
+        (edit_params(preprocess__validation_size=50), {RUN, SEEDS, WORKERS, CARD}),
+        (edit_params(load__source="data/other.npz"), {RUN, SEEDS, SWEEP, CONVNET_SWEEP, WORKERS, CARD}),
         (
-            edit_params(preprocess__validation_size=50),
-            {RUN, SEEDS, PICTURES, PROCESSORS, WORKERS, CARD},
-        ),
-        (
-            edit_params(load__source="data/other.npz", convnet__epochs=8),  # those beside a baseline are of MNIST alone
-            {RUN, SEEDS, PICTURES, SWEEP, CONVNET_SWEEP, PROCESSORS, WORKERS, CARD},
+            edit_params(load__source="other.npz", dense__units=8),
+            {RUN, SEEDS, SWEEP, CONVNET_SWEEP, PROCESSORS, WORKERS, CARD},
         ),
         (edit_params(class_names=list("abcdefghij")), {RUN, CARD}),
         (edit_params(evaluate__worst=20), {RUN, CARD}),

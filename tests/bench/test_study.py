@@ -11,6 +11,7 @@ import pytest
 
 from bench import convnet, figures, large, seeds, speed, sweep
 from bench.convnet import EXAMPLE
+from bench.pictures import __main__ as pictures
 from bench.points import Where
 from bench.study import ARRAYS, data_hashes
 from digits.common import machine
@@ -123,10 +124,15 @@ def test_a_study_records_what_the_check_compares(
 
 
 @pytest.mark.parametrize(
-    ("module", "options"), [(speed, ["--rounds", "1"]), (large, ["--times", "1", "--memory", "9"])]
+    ("module", "options"),
+    [
+        (speed, ["--rounds", "1"]),
+        (large, ["--times", "1", "--memory", "9"]),
+        (pictures, ["--data", "data", "--digits", "1", "--held-out", "1"]),
+    ],
 )
 @pytest.mark.parametrize("values", [{"load.source": "data/other.npz"}, {"preprocess.validation_size": 5}])
-def test_baselines_of_mnist_need_all_of_it(
+def test_a_study_of_mnist_needs_all_of_it(
     project: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: list[str], values: dict[str, Any]
 ) -> None:
     set_params(project / "params.yaml", values)

@@ -15,7 +15,7 @@ from bench.tables import DOCUMENTS, Table, filled
 from digits.apps.card import read_record, write_card
 from digits.common.files import write_json
 from digits.common.params import read_document, study_params
-from digits.verify.processors import STAGES, Processor
+from digits.verify.processors import STAGES, Processor, proof_params
 
 #: Where results are, in a project.
 RESULTS = Path("bench") / "results"
@@ -62,7 +62,7 @@ def write_results(project: Path) -> Path:
     long = {"convnet.epochs": 90, "convnet.shift": 0.5, "evaluate.views": 11}
     study = {"machine": MACHINE, "params": convnet_trained, **data, "long": long, "contestants": _contestants()}
     write_json(folder / "convnet.json", study)
-    proof = {model: {"params": study_params(params, model), "runs": _runs(model)} for model in ("dense", "convnet")}
+    proof = {model: {"params": proof_params(params, model), "runs": _runs(model)} for model in ("dense", "convnet")}
     write_json(folder / "processors.json", proof)
     write_json(
         folder / "speed" / f"{MACHINE['kind']}.json",
