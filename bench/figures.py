@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,16 +46,16 @@ def figures() -> list[Figure]:
         Figure("metrics/ and dvc.lock", "make repro", _run),
         Figure("bench/results/seeds.json", "make seeds", lambda: _study("seeds.json")),
         Figure("bench/results/sweep.json", "make sweep", lambda: _sweep("sweep.json")),
-        Figure("bench/results/convnet.json", "make convnet", lambda: _of_mnist(_convnet)),
+        Figure("bench/results/convnet.json", "make convnet", _of_mnist(_convnet)),
         Figure("bench/results/convnet_sweep.json", "make convnet-sweep", lambda: _sweep("convnet_sweep.json")),
         Figure("bench/results/processors.json", "make processors", _processors),
         Figure("bench/results/workers.json", "make workers", lambda: _study("workers.json", "dense", scored=False)),
-        *(_speed_figure(path) for path in _speeds()),
-        Figure("bench/results/large.json", "make large", lambda: _of_mnist(lambda: _study("large.json", "dense"))),
+        *(Figure(str(path), "make bench", _of_mnist(partial(_speed, path))) for path in _speeds()),
+        Figure("bench/results/large.json", "make large", _of_mnist(lambda: _study("large.json", "dense"))),
         Figure(
             "bench/results/pictures.json",
             "make pictures",
-            lambda: _of_mnist(lambda: _study("pictures.json", scored=False)),
+            _of_mnist(lambda: _study("pictures.json", scored=False)),
         ),
         Figure("params.yaml, train.seed: a typical run", "make typical-seed", _seed),
         *(Figure(name, "make tables", lambda name=name: _document(name)) for name in DOCUMENTS),  # type: ignore[misc]
@@ -105,9 +106,9 @@ def _study(name: str, model: str | None = None, *, scored: bool = True) -> str:
     return _compared(_read(name), study_params(PARAMS, model, scored=scored))
 
 
-def _of_mnist(problem: Callable[[], str]) -> str:
+def _of_mnist(problem: Callable[[], str]) -> Callable[[], str]:
     """Of a study that is of no other data: where the project has other data, it stays as it is."""
-    return problem() if on_whole_mnist(PARAMS) else ""
+    return lambda: problem() if on_whole_mnist(PARAMS) else ""
 
 
 def _sweep(name: str) -> str:
@@ -119,10 +120,6 @@ def _sweep(name: str) -> str:
 def _speeds() -> list[Path]:
     """The results of the kinds of machines; that of this one, if there are none."""
     return kinds.kept(RESULTS) or [RESULTS / "speed" / f"{machine.kind()}.json"]
-
-
-def _speed_figure(path: Path) -> Figure:
-    return Figure(str(path), "make bench", lambda: _of_mnist(lambda: _speed(path)))
 
 
 def _speed(path: Path) -> str:

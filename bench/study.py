@@ -24,10 +24,15 @@ MNIST = "data/mnist.npz"
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 
 
+def _trained_on(params: Path) -> tuple[str, int]:
+    """The data set that params.yaml names, and how many of its images are kept back."""
+    document = read_document(params)
+    return document["load"]["source"], document["preprocess"]["validation_size"]
+
+
 def on_whole_mnist(params: Path) -> bool:
     """Whether params.yaml names MNIST, and keeps no images back."""
-    document = read_document(params)
-    return document["load"]["source"] == MNIST and not document["preprocess"]["validation_size"]
+    return _trained_on(params) == (MNIST, 0)
 
 
 def require_whole_mnist(params: Path) -> None:
@@ -36,9 +41,8 @@ def require_whole_mnist(params: Path) -> None:
     Raises:
         InputError: params.yaml names other data, or keeps images back.
     """
-    if not on_whole_mnist(params):
-        document = read_document(params)
-        source, kept = document["load"]["source"], document["preprocess"]["validation_size"]
+    source, kept = _trained_on(params)
+    if (source, kept) != (MNIST, 0):
         raise InputError(
             str(params),
             expected=f"the whole training set of {MNIST}, which this study is of",
