@@ -151,7 +151,7 @@ def main() -> None:
             store = Store.open(repo, args.remote)
             _audit(store, args)
     except StoreError as error:
-        hint = "Check its address and your keys (docs/sharing.md)."
+        hint = "Check address, keys and this clock (docs/sharing.md)."
         raise InputError(f"store {args.remote}", expected="an answer", received=str(error), hint=hint) from None
     except DvcException as error:
         hint = "Correct it: `dvc status` says more."

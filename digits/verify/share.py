@@ -225,7 +225,7 @@ def _share(args: argparse.Namespace, project: Project, repo: Repo) -> None:
             _say(line)
     except StoreError as error:
         if args.command == "push":
-            hint = "Check its address and your keys (docs/sharing.md), and run this again: what was sent is kept."
+            hint = "Check address, keys and this clock (docs/sharing.md), and run this again: what was sent is kept."
             what = f"store {args.remote}"
             raise InputError(what, expected="to write there", received=str(error), hint=hint) from None
         _say(f"{args.remote} cannot be read, so that what the cache lacks is made here: {error}")

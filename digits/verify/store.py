@@ -6,6 +6,7 @@ otherwise. Here nothing is taken that is not what its name says, and what is dam
 
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,9 @@ DEADLINE = 4.0
 
 #: Transfers at a time.
 JOBS = 8
+
+#: What S3 answers to a request that is not of its time, as one during which the machine slept. HEAD gets only a number.
+NOT_OF_ITS_TIME = re.compile(r"RequestTimeTooSkewed|request time|An error occurred \((400|403)\)")
 
 #: Bytes of the longest record. This project's have two thousand.
 LONGEST = 2**20
@@ -90,6 +94,8 @@ class Store:
         if remote.worktree or remote.fs.version_aware:
             hint = "Add another: docs/sharing.md."
             raise InputError(f"remote {name}", expected="objects by their hash", received="versions", hint=hint)
+        if remote.fs.protocol == "s3":
+            _sign_again()
         return cls(remote.fs, remote.path)
 
     def ask(self, deadline: float) -> None:
@@ -262,6 +268,13 @@ def _refuse_keys(repo: Repo) -> None:
         for key in set(KEYS) & set(values):
             hint = f"Run `dvc remote modify --unset {name} {key}`, then `dvc remote modify --local {name} {key} VALUE`."
             raise InputError(f"{key} of remote {name}", expected="no key in .dvc/config", received="one", hint=hint)
+
+
+def _sign_again() -> None:
+    """Have S3's library send what was refused for its time again a few times, with the time of then."""
+    import s3fs
+
+    s3fs.set_custom_error_handler(lambda error: NOT_OF_ITS_TIME.search(str(error)) is not None)
 
 
 @contextmanager

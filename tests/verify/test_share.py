@@ -5,10 +5,16 @@ import json
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
@@ -233,6 +239,42 @@ def test_a_store_that_cannot_be_read_costs_one_line(
         assert line.startswith(f"store: {remote} cannot be read, so that what the cache lacks is made here: ")
     result = run_main(share_main, first, "push", "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
     assert result.status == 1 or not objects(s3)
+
+
+@contextmanager
+def signed_late(times: int) -> Iterator[None]:
+    """The first `times` that a request is signed, it is signed by a clock that is an hour slow."""
+    sign, seen = SigV4Auth.add_auth, Counter[tuple[str, str]]()
+
+    def add_auth(self: SigV4Auth, request: AWSRequest) -> None:
+        seen[request.method, request.url] += 1
+        now = datetime.now(UTC) - timedelta(hours=seen[request.method, request.url] <= times)
+        with mock.patch("botocore.auth.get_current_datetime", return_value=now):
+            sign(self, request)
+
+    with mock.patch.object(SigV4Auth, "add_auth", add_auth):
+        yield
+    assert seen
+
+
+def test_requests_that_slept_are_sent_again(first: Path, second: Path, s3: S3) -> None:
+    with signed_late(1):
+        assert push(first, s3) == "store: 4 objects and 4 records of runs added\n"
+        assert "2 objects fetched" in fetch(second, s3)
+    assert executed(second) == []
+    assert results(second) == results(first)
+
+
+def test_a_wrong_clock_is_one_line(first: Path, s3: S3) -> None:
+    with signed_late(1000):
+        result = run_main(share_main, first, "push", "--remote", "team", env=s3.env)
+    assert (result.status, result.output) == (1, "")
+    line = one_line(result.errors.removesuffix("\n"))
+    assert line.startswith(
+        "ERROR: store team: expected to write there. Got The difference between the request time and "
+    )
+    assert "this clock" in line
+    assert not objects(s3)
 
 
 def test_the_answer_is_awaited_so_long_and_no_longer(first: Path, silent: str) -> None:
