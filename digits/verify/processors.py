@@ -155,39 +155,55 @@ def run_stages(
     *,
     root: Path,
     stages: Sequence[str] = STAGES,
-    together: bool = False,
     before: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Run the stages' own commands from dvc.yaml in a folder that `make_sample` filled.
+    """Run the stages' own commands from dvc.yaml in a folder that `make_sample` filled, a process for each.
 
     Args:
         processor: what to run them on.
         folder: where to run them.
         root: the project, whose code runs.
         stages: which of them.
-        together: run them in one process, which imports TensorFlow once. An emulator needs up to a minute for that.
         before: Python code to run first in each process, for negative controls.
         environment: variables to add.
 
     Returns:
-        SHA-256 of each output and metric that exists, by path.
+        What `hashes` gives.
     """
-    graph = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for stage in stages:
+        run_code(processor, folder, before + "\n" + calls(folder, [stage]), root=root, environment=environment)
+    return hashes(folder)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each output and metric that exists in a folder in which stages have run, by path."""
+    return {str(path.relative_to(folder)): file_hash(path) for path in outputs(_graph(folder), folder) if path.exists()}
+
+
+def run_code(
+    processor: Processor, folder: Path, code: str, *, root: Path, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run Python code, such as `calls` of stages, in one process, which imports TensorFlow once.
+
+    Args:
+        processor: what to run it on. An emulator needs up to a minute for the import.
+        folder: where to run it.
+        code: what to run.
+        root: the project, whose code runs.
+        environment: variables to add.
+    """
     variables = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"} | dict(environment or {})
-    for group in [stages] if together else [[stage] for stage in stages]:
-        program = "\n".join(_call(graph[stage]["cmd"]) for stage in group)
-        code = _PROGRAM.format(threads=processor.threads, environment=_capped(processor), before=before) + program
-        command = [*_python(processor, folder, root), "-c", code]
-        result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise RuntimeError(f"{', '.join(group)} on {processor}: {result.stdout}\n{result.stderr}")
-    return {str(path.relative_to(folder)): file_hash(path) for path in outputs(graph, folder) if path.exists()}
+    program = _PROGRAM.format(threads=processor.threads, environment=_capped(processor)) + code
+    command = [*_python(processor, folder, root), "-c", program]
+    result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{folder.name} on {processor}: {result.stdout}\n{result.stderr}")
 
 
 #: What a process does before its stages. A variable that is set outside of it would be removed.
 _PROGRAM = """
-import runpy, sys
+import os, runpy, sys
 from digits.common import machine
 from digits.model import determinism
 machine.cores = lambda: {threads}
@@ -199,8 +215,18 @@ def call(*arguments):
     except SystemExit as end:
         if end.code:
             raise
-{before}
 """
+
+
+def calls(folder: Path, stages: Sequence[str] = STAGES) -> str:
+    """Python code that runs stages' own commands in a folder that `make_sample` filled, for `run_code`."""
+    graph = _graph(folder)
+    return "\n".join([f"os.chdir({str(folder)!r})", *(_call(graph[stage]["cmd"]) for stage in stages), ""])
+
+
+def _graph(folder: Path) -> dict[str, Any]:
+    """The stages of the dvc.yaml in a folder."""
+    return dict(yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
 def _call(command: str) -> str:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from digits.verify.processors import Processor, make_sample, run_stages
+from digits.verify.processors import Processor, calls, hashes, make_sample, run_code, run_stages
 from tests.support.project import ROOT, recipe_params
 
 MODEL = "data/model.keras"
@@ -25,10 +25,17 @@ def write_recipe(root: Path) -> Path:
     return root
 
 
-def run_sample(recipe: Path, folder: Path, model: str, processor: Processor, *, together: bool) -> dict[str, str]:
-    """Run the four stages on the small sample of a network, in `folder`, which is made."""
+def run_sample(recipe: Path, folder: Path, model: str, processor: Processor) -> dict[str, str]:
+    """Run the four stages on the small sample of a network, in `folder`, which is made, a process for each."""
     make_sample(recipe, folder, model, SMALL[model])
-    return run_stages(processor, folder, root=ROOT, together=together)
+    return run_stages(processor, folder, root=ROOT)
+
+
+def run_sample_at_once(recipe: Path, folder: Path, model: str, processor: Processor) -> dict[str, str]:
+    """The same in one process."""
+    make_sample(recipe, folder, model, SMALL[model])
+    run_code(processor, folder, calls(folder), root=ROOT)
+    return hashes(folder)
 
 
 def recorded_deviations(folder: Path) -> list[str]:

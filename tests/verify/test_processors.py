@@ -14,9 +14,20 @@ from digits.common import machine
 from digits.common.cli import InputError
 from digits.common.params import flatten, set_params
 from digits.verify import processors
-from digits.verify.processors import CAPPED, EMULATED, HERE, NATIVE, SAMPLES, Processor, make_sample, run_stages
+from digits.verify.processors import (
+    CAPPED,
+    EMULATED,
+    HERE,
+    NATIVE,
+    SAMPLES,
+    Processor,
+    calls,
+    make_sample,
+    run_code,
+    run_stages,
+)
 from tests.support.hostile import HOSTILE
-from tests.support.processors import MODEL, SMALL, recorded_deviations, run_sample, write_recipe
+from tests.support.processors import MODEL, SMALL, recorded_deviations, run_sample, run_sample_at_once, write_recipe
 from tests.support.project import ROOT, environment
 
 pytestmark = pytest.mark.slow
@@ -33,13 +44,13 @@ def references(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """By network, the folder of a native run on two threads, a process for each stage, on the small sample."""
     folder = tmp_path_factory.mktemp("references")
     for model in SMALL:
-        run_sample(recipe, folder / model, model, TWO_THREADS, together=False)
+        run_sample(recipe, folder / model, model, TWO_THREADS)
     return {model: folder / model for model in SMALL}
 
 
 @pytest.fixture(scope="module")
 def hashes(references: dict[str, Path]) -> dict[str, dict[str, str]]:
-    return {model: run_stages(TWO_THREADS, folder, root=ROOT, stages=()) for model, folder in references.items()}
+    return {model: processors.hashes(folder) for model, folder in references.items()}
 
 
 @pytest.mark.parametrize("model", SMALL)
@@ -62,7 +73,8 @@ def test_the_committed_table_holds_what_is_computed(model: str, recipe: Path, tm
     set_params(root / "params.yaml", flatten(table["params"]))
     size = {name: table[name] for name in SAMPLES[model]}
     make_sample(root, tmp_path / "sample", model, size)
-    assert run_stages(TWO_THREADS, tmp_path / "sample", root=ROOT, together=True)[MODEL] == runs[0]["sha256"][MODEL]
+    run_code(TWO_THREADS, tmp_path / "sample", calls(tmp_path / "sample"), root=ROOT)
+    assert processors.hashes(tmp_path / "sample")[MODEL] == runs[0]["sha256"][MODEL]
 
 
 def test_another_folder_user_locale_clock_and_shell_and_one_core(
@@ -97,7 +109,7 @@ def test_other_threads_and_instructions_give_the_same_bytes(
 ) -> None:
     if processor == CAPPED and CAPPED not in processors.natively():
         pytest.skip("this processor has no more than AVX2")
-    assert run_sample(recipe, tmp_path / "sample", model, processor, together=True) == hashes[model]
+    assert run_sample_at_once(recipe, tmp_path / "sample", model, processor) == hashes[model]
     assert recorded_deviations(tmp_path / "sample") == []
 
 
