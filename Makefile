@@ -13,7 +13,7 @@ export USER ?= $(shell id -u 2>/dev/null)
 export AGAINST REMOTE SCHEDULER
 
 .DEFAULT_GOAL := help
-.PHONY: arm64 help parquet setup repro push audit queue worker doctor test check figures verify seeds processors convnet convnet-sweep bench tables card \
+.PHONY: arm64 help parquet setup repro push audit queue worker doctor test check figures verify seeds processors convnet convnet-whole convnet-sweep bench tables card \
 	export lock clean demo gate report sweep typical-seed faults sbom pictures workers large $(VENV)/runtime.stamp $(VENV)/dev.stamp $(VENV)/s3.stamp $(VENV)/cluster.stamp
 
 help: ## Show this list
@@ -90,6 +90,9 @@ worker: $(VENV)/cluster.stamp ## Compute points for the sweeps of others: make w
 convnet: repro $(VENV)/dev.stamp ## Accuracy of the convnet against seconds, beside Keras's example, in bench/results/convnet.json (two hours; goes on if it is ended)
 	@$(RUN) python -m bench.convnet --seeds 5 --epochs 1 2 3 --long convnet.epochs=20 evaluate.views=11 --long-seeds 10 \
 	--data data --out bench/results/convnet.json
+
+convnet-whole: repro $(VENV)/dev.stamp ## Train the convnet whole on this kind of machine: the model of others? Into bench/results/convnet_whole.json (five minutes)
+	@$(RUN) python -m bench.whole --study bench/results/convnet.json --seeds 2 --data data --out bench/results/convnet_whole.json
 
 convnet-sweep: $(VENV)/runtime.stamp $(if $(SCHEDULER),$(VENV)/cluster.stamp) ## Compare settings of the convnet, in bench/results/convnet_sweep.json (a quarter of an hour)
 	@$(RUN) python -m bench.sweep --seeds 3 --validation 10000 --out bench/results/convnet_sweep.json \

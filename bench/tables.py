@@ -33,6 +33,7 @@ RESULTS = {
 #: Words of the other tables.
 WORDS = {
     "processors": "processor | architecture | threads | SHA-256 of the dense network | of the convnet",
+    "whole": "machine | widest vectors | seeds | test accuracies | SHA-256 of the model of the first",
     "convnet": "test accuracy of the last epoch | seeds | mean | standard deviation | min | max | training",
     "convnet chart": "![Test accuracy against the seconds of training, of this convnet after several numbers of epochs "
     "and of Keras's example.](../bench/results/convnet.png)",
@@ -157,6 +158,22 @@ def processors(root: Path, words: dict[str, str]) -> str:
         hashes = [f"`{entry['sha256']['data/model.keras'][:16]}…`" for entry in (dense, convnet)]
         rows.append([name.format(**dense), dense["architecture"], str(dense["threads"]), *hashes])
     return table(words["processors"], rows)
+
+
+def whole(root: Path, words: dict[str, str]) -> str:
+    """The convnet's whole training on several kinds of machines: first those of its study, which notes no bytes."""
+    convnet, again = (_read(root / "bench" / "results" / name) for name in ("convnet.json", "convnet_whole.json"))
+    seeds = {run["seed"] for one in again["machines"] for run in one["runs"]}
+    runs = convnet["contestants"][str(convnet["params"]["convnet"]["epochs"])]["runs"]
+    first = {"machine": convnet["machine"], "runs": [run for run in runs if run["seed"] in seeds]}
+    rows = []
+    for one in (first, *again["machines"]):
+        machine, runs = one["machine"], one["runs"]
+        accuracies = ", ".join(_percent(run["test_accuracy"]) for run in runs)
+        sha256 = f"`{runs[0]['sha256'][:16]}…`" if "sha256" in runs[0] else ""
+        name = f"{machine['cpu']} ({machine['kind']})"
+        rows.append([name, machine["vector"], ", ".join(str(run["seed"]) for run in runs), accuracies, sha256])
+    return table(words["whole"], rows)
 
 
 def convnet(root: Path, words: dict[str, str]) -> str:
@@ -341,10 +358,16 @@ def large(root: Path, words: dict[str, str]) -> str:
     return f"{table(words['large'], rows)}\n\n{held}"
 
 
+def _rates_of(results: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `make bench` measured on the kind of machine of the convnet's study, or on the first; and that study."""
+    convnet, every = _read(results / "convnet.json"), kinds.kept(results)
+    same = (path for path in every if path.stem == convnet["machine"]["kind"])
+    return _read(next(same, every[0])), convnet
+
+
 def scaling_images(root: Path, words: dict[str, str]) -> str:
     """What one worker would take for more images, in proportion to what it takes for those that were measured."""
-    results = root / "bench" / "results"
-    speed, convnet = map(_read, (kinds.kept(results)[0], results / "convnet.json"))
+    speed, convnet = _rates_of(root / "bench" / "results")
     rates = scaling.rates(speed, convnet)
     rows = []
     for power in range(4, 10):
@@ -358,7 +381,7 @@ def scaling_images(root: Path, words: dict[str, str]) -> str:
 def scaling_workers(root: Path, words: dict[str, str]) -> str:
     """What workers would take for an epoch of 10^9 images, with the exchange simulated."""
     results = root / "bench" / "results"
-    speed, convnet, workers = map(_read, (kinds.kept(results)[0], results / "convnet.json", results / "workers.json"))
+    (speed, convnet), workers = _rates_of(results), _read(results / "workers.json")
     rates, weights = scaling.rates(speed, convnet), scaling.weights(speed, convnet)
     rows = []
     for count in (1, 2, 8, 64, 1000):
@@ -416,7 +439,7 @@ DOCUMENTS: dict[str, tuple[Table, ...]] = {
     "docs/experiments.md": (sweep,),
     "docs/reliability.md": (faults,),
     "docs/pictures.md": (pictures,),
-    "docs/reproducibility.md": (study_of_seeds, processors, workers),
+    "docs/reproducibility.md": (study_of_seeds, processors, whole, workers),
     "docs/scaling.md": (scaling_images, scaling_workers),
     "docs/speed.md": (speed, large),
 }

@@ -27,13 +27,14 @@ from tests.support.results import RESULTS, write_documents, write_results
 from tests.support.verifying import small_project
 
 RUN, SEED, CARD = "metrics/ and dvc.lock", "params.yaml, train.seed: a typical run", "docs/model-card.md"
-SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, PICTURES = (
+SEEDS, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, PICTURES = (
     str(RESULTS / f"{name}.json")
     for name in (
         *(
             "seeds",
             "sweep",
             "convnet",
+            "convnet_whole",
             "convnet_sweep",
             "processors",
             "workers",
@@ -50,6 +51,7 @@ COMMANDS = {
     SEEDS: "make seeds",
     SWEEP: "make sweep",
     CONVNET: "make convnet",
+    WHOLE: "make convnet-whole",
     CONVNET_SWEEP: "make convnet-sweep",
     PROCESSORS: "make processors",
     WORKERS: "make workers",
@@ -69,7 +71,7 @@ COMMANDS = {
     CARD: "make card",
 }
 
-NO_HASH = {"data/model.keras": "0" * 64}
+NO_HASH, NO_SHA = {"data/model.keras": "0" * 64}, {"sha256": "0" * 64}
 OTHER_MD5 = "a" * 32
 READMES = {"README.md", "README.vi.md"}
 
@@ -77,7 +79,8 @@ READMES = {"README.md", "README.vi.md"}
 USES = {
     SEEDS: {SEED, *READMES, "docs/reproducibility.md", CARD},
     SWEEP: {"docs/experiments.md"},
-    CONVNET: {*READMES, "docs/convnet.md", "docs/scaling.md"},
+    CONVNET: {*READMES, WHOLE, "docs/convnet.md", "docs/reproducibility.md", "docs/scaling.md"},
+    WHOLE: {"docs/reproducibility.md"},
     CONVNET_SWEEP: {"docs/convnet.md"},
     PROCESSORS: {"docs/reproducibility.md"},
     WORKERS: {"docs/reproducibility.md", "docs/scaling.md"},
@@ -87,7 +90,7 @@ USES = {
 }
 
 #: The results that record the arrays that they were made with.
-WITH_DATA = (SEEDS, SWEEP, CONVNET, CONVNET_SWEEP, WORKERS, SPEED, LARGE, PICTURES)
+WITH_DATA = (SEEDS, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, WORKERS, SPEED, LARGE, PICTURES)
 
 Edit = Callable[[Path], object]
 
@@ -216,11 +219,11 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
         (edit_params(train__seed=3), {RUN, SEED, CARD}),
         (
             edit_params(train__shards=1),
-            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
+            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
         ),
         (edit_params(train__model="convnet"), {RUN, SEEDS, PICTURES, CARD}),
-        (edit_params(convnet__filters=8), {CONVNET, CONVNET_SWEEP, PROCESSORS}),
-        (edit_params(convnet__warmup=0.5), {CONVNET, PROCESSORS}),
+        (edit_params(convnet__filters=8), {CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS}),
+        (edit_params(convnet__warmup=0.5), {CONVNET, WHOLE, PROCESSORS}),
         (edit_params(preprocess__validation_size=50), {RUN, SEEDS, WORKERS, CARD}),
         (edit_params(load__source="data/other.npz"), {RUN, SEEDS, SWEEP, CONVNET_SWEEP, WORKERS, CARD}),
         (
@@ -300,6 +303,15 @@ def test_changed_code_and_data(project: Path, edit: Edit, expected: Collection[s
         (edit_json(SEEDS, lambda study: study["gap"].update(mean=0.5)), {"docs/reproducibility.md"}),
         (edit_json(SWEEP, lambda study: study["points"][0].update(noise=False)), set()),  # the best in any case
         (edit_json(SWEEP, lambda study: study["points"][1].update(noise=True)), {"docs/experiments.md"}),
+        (
+            edit_json(CONVNET, lambda study: study["contestants"]["7"]["runs"][0].update(test_accuracy=0.99)),
+            {WHOLE, "docs/reproducibility.md"},
+        ),
+        (
+            edit_json(WHOLE, lambda found: found["machines"][0]["runs"][0].update(test_accuracy=0.99)),
+            {WHOLE, "docs/reproducibility.md"},
+        ),
+        (edit_json(WHOLE, lambda found: found["machines"][0]["runs"][0].update(NO_SHA)), USES[WHOLE]),
         (edit_json(CONVNET_SWEEP, lambda study: study["points"].reverse()), {"docs/convnet.md"}),
         (
             edit_json(CONVNET, lambda study: study["contestants"]["7"]["test_accuracy"].update(mean=0.9999)),

@@ -101,6 +101,26 @@ def test_the_least_time_to_an_accuracy_is_that_of_the_quickest_that_reaches_it(p
     assert said(_20=0.98, example=0.995, longx11=0.995).startswith("Measured on: ")
 
 
+def test_the_table_of_the_whole_training_begins_with_the_studys_machine(project: Path) -> None:
+    assert rows(tables.whole(project, WORDS)) == [
+        ["Test 9000 (test-1-2-cores)", "avx2", "0", "99.34 %", ""],
+        ["Test 9000 (test-2-2-cores)", "avx2", "0", "99.34 %", f"`{'c7' * 8}…`"],
+    ]
+
+
+def test_rates_are_of_the_kind_of_machine_of_the_convnets_study(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "project")
+    speed = copy / PATH / "speed" / "test-1-2-cores.json"
+    study = json.loads(speed.read_text(encoding="utf-8"))
+    study["times"]["arrays hash"]["wall"]["median"] *= 9
+    before = tables.scaling_images(project, WORDS), tables.scaling_workers(project, WORDS)
+    other = speed.with_name("another.json")  # the first by name
+    other.write_text(json.dumps(study), encoding="utf-8")
+    assert (tables.scaling_images(copy, WORDS), tables.scaling_workers(copy, WORDS)) == before
+    speed.unlink()
+    assert tables.scaling_images(copy, WORDS) != before[0]
+
+
 def test_the_same_table_in_vietnamese(project: Path) -> None:
     english, vietnamese = (tables.results(project, WORDS | RESULTS[language]) for language in ("en", "vi"))
     assert english != vietnamese

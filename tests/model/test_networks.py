@@ -163,7 +163,7 @@ def test_every_network_has_a_section_of_its_own() -> None:
 #: Studies of one network each, and the documents that show them.
 STUDIES = {
     f"bench/{name}.py"
-    for name in ("convnet", "faults/generate", "figures", "large", "scaling", "speed", "tables", "workers")
+    for name in ("convnet", "faults/generate", "figures", "large", "scaling", "speed", "tables", "whole", "workers")
 }
 
 

@@ -62,6 +62,9 @@ def write_results(project: Path) -> Path:
     long = {"convnet.epochs": 90, "convnet.shift": 0.5, "evaluate.views": 11}
     study = {"machine": MACHINE, "params": convnet_trained, **data, "long": long, "contestants": _contestants()}
     write_json(folder / "convnet.json", study)
+    again = [{"seed": 0, "test_accuracy": 0.9934, "seconds": 22.0, "sha256": "c7" * 32}]
+    machines = [{"machine": MACHINE | {"kind": "test-2-2-cores"}, "runs": again}]
+    write_json(folder / "convnet_whole.json", {"params": convnet_trained, **data, "machines": machines})
     proof = {model: {"params": proof_params(params, model), "runs": _runs(model)} for model in ("dense", "convnet")}
     write_json(folder / "processors.json", proof)
     write_json(
