@@ -425,13 +425,16 @@ def test_make_demo_starts_it() -> None:
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, address: str) -> Iterator[webdriver.Chrome]:
-    """The page, just opened. At the end it must have complained of nothing, and asked nobody else."""
+    """The page, just opened. At the end it must have complained of nothing, and asked nobody else.
+
+    A drawing half done, which a slow machine sends, may be refused as no digit: the page says so until the next answer.
+    """
     console_errors(browser)
     requested_urls(browser)
     browser.get(address)
     yield browser
     settle(browser)
-    assert console_errors(browser) == []
+    assert [error for error in console_errors(browser) if f"{address}/predict" not in error or "422" not in error] == []
     assert {urlsplit(url).netloc for url in requested_urls(browser) if not url.startswith("data:")} <= {host(address)}
 
 
