@@ -33,11 +33,12 @@ def agrees(machine: dict[str, Any], known: dict[int, float]) -> bool:
     return all(known.get(run["seed"]) == run["test_accuracy"] for run in machine["runs"])
 
 
-def trained(study: dict[str, Any], seeds: int, data: Path) -> Iterator[Run]:
+def trained(study: dict[str, Any], known: dict[int, float], seeds: int, data: Path) -> Iterator[Run]:
     """Train the convnet of params.yaml with the first seeds of its study.
 
     Args:
         study: convnet.json.
+        known: its accuracies.
         seeds: how many.
         data: the pipeline's folder with raw/ and prepared/.
 
@@ -47,7 +48,6 @@ def trained(study: dict[str, Any], seeds: int, data: Path) -> Iterator[Run]:
     Raises:
         InputError: the study has fewer seeds, or another accuracy.
     """
-    known = accuracies(study)
     if not 1 <= seeds <= len(known):
         expected, hint = f"1 to {len(known)}, which the study has", "Name fewer."
         raise InputError("--seeds", expected=expected, received=str(seeds), hint=hint)
@@ -87,13 +87,16 @@ def together(runs: list[Run], here: dict[str, Any], kept: list[dict[str, Any]]) 
     return sorted([*others, {"machine": here, "runs": runs}], key=lambda one: str(one["machine"]["kind"]))
 
 
+def is_valid(result: dict[str, Any], valid_for: dict[str, Any]) -> bool:
+    """Whether a result is of these parameters and data."""
+    return all(result[name] == value for name, value in valid_for.items())
+
+
 def before(out: Path, valid_for: dict[str, Any], known: dict[int, float]) -> list[dict[str, Any]]:
     """The machines of an earlier result that is still valid; none if it is missing or damaged: Git has it."""
     try:
         found = json.loads(out.read_text(encoding="utf-8"))
-        if any(found[name] != value for name, value in valid_for.items()):
-            return []
-        return [machine for machine in found["machines"] if agrees(machine, known)]
+        return [one for one in found["machines"] if is_valid(found, valid_for) and agrees(one, known)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -105,7 +108,7 @@ def read_study(path: Path, valid_for: dict[str, Any]) -> dict[str, Any]:
         InputError: it is of other parameters or data.
     """
     study = dict(json.loads(path.read_text(encoding="utf-8")))
-    if any(study[name] != value for name, value in valid_for.items()):
+    if not is_valid(study, valid_for):
         expected, hint = "a study of the parameters and data that are here", "Run `make convnet` first."
         raise InputError(str(path), expected=expected, received="one of others", hint=hint)
     return study
@@ -121,8 +124,9 @@ def main() -> None:
     require_whole_mnist(PARAMS)
     valid_for = {"params": study_params(PARAMS, "convnet", scored=False), "data": data_hashes()}
     study = read_study(args.study, valid_for)
-    kept = before(args.out, valid_for, accuracies(study))
-    machines = together(list(trained(study, args.seeds, args.data)), this_machine(), kept)
+    known = accuracies(study)
+    kept = before(args.out, valid_for, known)
+    machines = together(list(trained(study, known, args.seeds, args.data)), this_machine(), kept)
     write_json(args.out, valid_for | {"machines": machines})
     sys.stdout.write(f"{args.seeds} models as on {study['machine']['kind']}\n")
 

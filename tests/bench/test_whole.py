@@ -10,7 +10,7 @@ import pytest
 from bench import whole
 from bench.convnet import Training
 from bench.speed import this_machine
-from bench.whole import main, read_study, together, trained
+from bench.whole import accuracies, main, read_study, together, trained
 from digits.common.cli import InputError
 from digits.common.files import file_hash
 from digits.common.params import study_params
@@ -39,7 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_first_seeds_of_the_study_are_trained(project: Path) -> None:
-    found = list(trained(STUDY, 2, project))
+    found = list(trained(STUDY, accuracies(STUDY), 2, project))
     assert [(run["seed"], run["test_accuracy"], run["seconds"]) for run in found] == [(0, 0.99, 30.5), (1, 1.0, 30.5)]
     (project / "model").write_text("model 1")
     assert found[1]["sha256"] == file_hash(project / "model") != found[0]["sha256"]
@@ -48,14 +48,14 @@ def test_the_first_seeds_of_the_study_are_trained(project: Path) -> None:
 @pytest.mark.parametrize("seeds", [0, 4])
 def test_seeds_that_the_study_has_not_are_refused(project: Path, seeds: int) -> None:
     with pytest.raises(InputError, match=rf"--seeds: expected 1 to 3, which the study has\. Got {seeds}"):
-        list(trained(STUDY, seeds, project))
+        list(trained(STUDY, accuracies(STUDY), seeds, project))
 
 
 def test_another_accuracy_than_the_studys_is_refused(project: Path) -> None:
     study = json.loads(json.dumps(STUDY))
     study["contestants"]["7"]["runs"][1]["test_accuracy"] = 0.5
     with pytest.raises(InputError) as error:
-        list(trained(study, 2, project))
+        list(trained(study, accuracies(study), 2, project))
     line = "test accuracy with seed 1: expected 0.5, as on test-1-2-cores. Got 1.0. See docs/reproducibility.md."
     assert str(error.value) == line
 

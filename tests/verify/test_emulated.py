@@ -63,7 +63,7 @@ class Runs:
             if processor == HASWELL:
                 make_sample(recipe, folder / "without padding", "dense", SMALL["dense"])
                 code += WITHOUT_PADDING + calls(folder / "without padding", STAGES[: STAGES.index("train") + 1])
-            run_code(processor, self.sample(model, processor), code, root=ROOT)
+            run_code(processor, folder, code, root=ROOT)
 
         def natively(model: str) -> None:
             run_sample(recipe, self.sample(model, NATIVE[1]), model, NATIVE[1])
