@@ -29,10 +29,11 @@ from bench.chart import draw_accuracy
 from bench.points import code
 from bench.speed import measured, this_machine
 from bench.study import MNIST, PARAMS, data_hashes, describe, parse_values, require_whole_mnist, run_model_stages
-from digits.common.cli import InputError, on_terminal, run
-from digits.common.files import file_hash, replacing, write_json
-from digits.common.params import read_params, set_params, study_params
+from digits.common.params import set_params, study_params
 from digits.model.networks import Convnet, read_network
+from digits.runtime.files import file_hash, replacing, write_json
+from digits.runtime.params import read_params
+from digits.runtime.program import InputError, on_terminal, run
 from digits.scoring.params import EvaluateParams
 
 Run = dict[str, Any]

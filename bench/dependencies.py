@@ -11,8 +11,8 @@ from typing import cast
 from packaging.requirements import Requirement
 
 from bench.tables import table
-from digits.common.cli import InputError, run
-from digits.common.files import replacing
+from digits.runtime.files import replacing
+from digits.runtime.program import InputError, run
 
 TEXT = """# Dependencies
 

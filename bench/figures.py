@@ -23,9 +23,11 @@ from bench.sweep import shared
 from bench.tables import DOCUMENTS, filled
 from bench.whole import accuracies, agrees
 from digits.apps.card import CardFiles, read_record, write_card
-from digits.common import machine
-from digits.common.cli import InputError, on_terminal, printable, run
-from digits.common.params import flatten, read_document, study_params
+from digits.common.cli import printable
+from digits.common.params import flatten, study_params
+from digits.runtime import machine
+from digits.runtime.params import read_document
+from digits.runtime.program import InputError, on_terminal, run
 from digits.verify.freshness import check
 from digits.verify.processors import proof_params
 

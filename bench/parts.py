@@ -17,13 +17,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from digits.common import machine
-from digits.common.files import file_hash
-from digits.common.params import read_params
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
 from digits.model import determinism
 from digits.model.networks import read_network
+from digits.runtime import machine
+from digits.runtime.files import file_hash
+from digits.runtime.params import read_params
 from stages.load import LoadParams, load
 from stages.preprocess import PreprocessParams, preprocess
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from bench.study import PACKAGES, PARAMS
-from digits.common.cli import InputError, on_terminal
-from digits.common.files import file_hash
+from digits.runtime.files import file_hash
+from digits.runtime.program import InputError, on_terminal
 
 #: Seconds within which a scheduler must answer, and have a worker: one that was killed needs some to start again.
 DEADLINE = 5

@@ -14,9 +14,9 @@ from typing import Any
 
 from bench.points import Data, Where, add_options, compute, where
 from bench.study import PARAMS, data_hashes, describe, run_model_stages, run_stage
-from digits.common.cli import InputError, run
-from digits.common.files import replacing, write_json
 from digits.common.params import set_params, study_params
+from digits.runtime.files import replacing, write_json
+from digits.runtime.program import InputError, run
 
 
 def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:

@@ -27,10 +27,10 @@ from tqdm import tqdm
 
 from bench.kinds import compare, keep, targets
 from bench.study import MNIST, data_hashes, require_whole_mnist
-from digits.common import machine
-from digits.common.cli import InputError, on_terminal, run
 from digits.common.params import set_params, study_params
 from digits.data.arrays import read_header
+from digits.runtime import machine
+from digits.runtime.program import InputError, on_terminal, run
 from digits.verify import git
 
 ROOT = Path(__file__).parents[1]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from digits.common.cli import InputError
-from digits.common.params import parse_value, read_document
+from digits.common.params import parse_value
+from digits.runtime.params import read_document
+from digits.runtime.program import InputError
 from digits.verify.lock import read_lock
 
 #: The committed parameters. A study runs in the top folder of the project.
@@ -89,7 +90,7 @@ def run_stage(stage: str, options: dict[str, Path], what: str, launcher: Sequenc
         InputError: it failed.
     """
     words = [str(word) for option in options.items() for word in option]
-    command = [*launcher, sys.executable, "-m", "digits.common.locked", str(PACKAGES), f"stages.{stage}", *words]
+    command = [*launcher, sys.executable, "-m", "digits.runtime.locked", str(PACKAGES), f"stages.{stage}", *words]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise InputError(

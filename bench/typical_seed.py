@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bench.seeds import nearest_seed
 from bench.study import PARAMS
-from digits.common.cli import run
 from digits.common.params import set_params
+from digits.runtime.program import run
 
 
 def main() -> None:

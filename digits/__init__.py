@@ -6,12 +6,12 @@ On a processor that they are not made for, NumPy and TensorFlow just die.
 import signal
 import sys
 
-# `-m` stands there while Python looks for the program's module. `run` in digits/common/cli.py takes over after that.
+# `-m` stands there while Python looks for the program's module; then `run` in digits/runtime/program.py takes over.
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from digits.common.cli import InputError
-from digits.common.machine import require_avx
+from digits.runtime.machine import require_avx
+from digits.runtime.program import InputError
 
 try:
     require_avx()

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from digits.common.cli import run
-from digits.common.files import replacing, write_csv, write_json
-from digits.common.params import read_params
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
 from digits.model import determinism
 from digits.model.warp import views
+from digits.runtime.files import replacing, write_csv, write_json
+from digits.runtime.params import read_params
+from digits.runtime.program import run
 from digits.scoring.history import Epochs, learning_curves, read_history
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
 from digits.scoring.params import EvaluateParams

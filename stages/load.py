@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from digits.common.cli import run
-from digits.common.files import replacing
-from digits.common.params import Params, read_params
 from digits.data.arrays import describe, write_npy
 from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
 from digits.data.labels import Labels, number_labels
+from digits.runtime.files import replacing
+from digits.runtime.params import Params, read_params
+from digits.runtime.program import run
 from digits.sources.canonical import Canonical, Transpose
 from digits.sources.source import open_source
 from digits.sources.stream import NAMES

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from digits.common.cli import InputError, run
-from digits.common.files import replacing
-from digits.common.params import Params, read_params
 from digits.data.arrays import NpyFile, require_rows, require_same_length, write_npy
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.splits import SPLITS, split_rows, to_features
+from digits.runtime.files import replacing
+from digits.runtime.params import Params, read_params
+from digits.runtime.program import InputError, run
 
 
 class PreprocessParams(Params):

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digits.common.cli import InputError, on_terminal, run
-from digits.common.files import file_hash, replacing, write_csv, write_json
 from digits.data.dataset import read_dataset
 from digits.data.splits import Split, open_split
 from digits.model import determinism
 from digits.model.cluster import read_cluster, require_enough_shards
 from digits.model.networks import Recipe, read_network
+from digits.runtime.files import file_hash, replacing, write_csv, write_json
+from digits.runtime.program import InputError, on_terminal, run
 
 if TYPE_CHECKING:
     import keras

@@ -56,7 +56,7 @@ def test_a_user_without_a_name(tmp_path: Path) -> None:
 
 def test_a_shell_that_hides_the_folder_from_python() -> None:
     """The control: with PYTHONSAFEPATH, what `make` takes out, no stage is found."""
-    words = ("python", "-m", "digits.common.locked", "--help")
+    words = ("python", "-m", "digits.runtime.locked", "--help")
     hidden = run(*words, cwd=ROOT, env=environment(PYTHONSAFEPATH="1"))
     assert "No module named 'digits'" in hidden.stderr
     run_ok(*words, cwd=ROOT)

@@ -17,12 +17,28 @@ STAGES = ["load", "preprocess", "train", "evaluate"]
 Edit = Callable[[Path, str, str], None]
 
 
+#: Python imports this at its start. At its end, a stage writes the names of all modules that it has imported.
+SITE = """
+import atexit, os, pathlib, sys
+if name := os.environ.get("DVC_STAGE"):
+    atexit.register(lambda: pathlib.Path(__file__).with_name(name).write_text("\\n".join(sys.modules)))
+"""
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH in which each stage leaves the names of the modules that it has imported."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(SITE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays, site: Path) -> Path:
     """A project on the small sample in which every stage has run once."""
     project = make_project(tmp_path_factory.mktemp("built") / "project", digits)
     set_params(project / "params.yaml", {"dense.epochs": 2, "convnet.epochs": 3})
-    assert stages_run(run_ok("dvc", "repro", cwd=project)) == STAGES
+    assert stages_run(run_ok("dvc", "repro", cwd=project, env={"PYTHONPATH": str(site)})) == STAGES
     commit(project, "first run")
     return project
 
@@ -57,7 +73,8 @@ EDITS = {
     "digits/model": ["train", "evaluate"],
     "digits/sources": ["load"],
     "digits/data": STAGES,
-    "digits/common": STAGES,
+    "digits/common": [],
+    "digits/runtime": STAGES,
     "stages": STAGES,
 }
 
@@ -79,6 +96,14 @@ def test_an_edit_makes_only_its_own_stages_stale(copy: Path, folder: str) -> Non
     assert stale(copy) == EDITS[folder]
 
 
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_succeeds_has_imported_no_wording_of_errors(site: Path, stage: str) -> None:
+    modules = (site / stage).read_text(encoding="utf-8").split()
+    assert {"digits.runtime.params", "digits.runtime.files"} <= set(modules)
+    assert [name for name in modules if name.startswith("digits.common")] == []
+
+
 @pytest.mark.parametrize("name", ["fit.py", "warp.py", "networks.py", "determinism.py"])
 def test_an_edit_of_one_module_of_the_model_trains(copy: Path, name: str) -> None:
     append(copy / "digits" / "model" / name)
@@ -91,7 +116,7 @@ def test_a_new_module_of_the_model_trains(copy: Path) -> None:
 
 
 def test_compiled_code_is_no_edit(copy: Path) -> None:
-    for room in ("common", "data", "model", "scoring", "sources"):
+    for room in ("runtime", "data", "model", "scoring", "sources"):
         cache = copy / "digits" / room / "__pycache__"
         cache.mkdir(exist_ok=True)
         (cache / "another.cpython-311.pyc").write_bytes(b"new")

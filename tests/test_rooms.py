@@ -49,7 +49,7 @@ def test_the_contracts_hold(house: Path) -> None:
             "digits.model is not allowed to import digits.sources",
         ),
         (
-            "digits/common/wrong.py",
+            "digits/runtime/wrong.py",
             "stages.load",
             "studies above stages above the library",
             "digits is not allowed to import stages",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.files import file_hash
 from digits.model.networks import read_network
+from digits.runtime.files import file_hash
 from digits.verify.lock import read_lock
 from tests.support.project import ROOT, run, run_ok
 
@@ -24,7 +24,7 @@ def test_two_workers_train_the_committed_model(tmp_path: Path) -> None:
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
-    stage = (sys.executable, "-m", "digits.common.locked", "requirements.lock")
+    stage = (sys.executable, "-m", "digits.runtime.locked", "requirements.lock")
     run_ok(*stage, "stages.load", "--params", "params.yaml", "--out", "data/raw", cwd=tmp_path)
     prepare = ("stages.preprocess", "--params", "params.yaml", "--raw", "data/raw", "--out", "data/prepared")
     run_ok(*stage, *prepare, cwd=tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 
 #: What can become of an input. The first two are right.
 OUTCOMES = ("read", "refused", "wrong", "unclear", "traceback", "slow", "memory", "died")

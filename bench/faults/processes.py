@@ -136,11 +136,11 @@ def doctor(*words: str) -> Main:
     """The doctor."""
 
     def main() -> int:
-        from digits.common import cli
+        from digits.runtime import program
         from digits.verify import doctor
 
         sys.argv = ["doctor", *words]
-        cli.run(doctor.main)
+        program.run(doctor.main)
 
     return main
 
@@ -149,11 +149,11 @@ def verify() -> Main:
     """The check of a project: that it is fresh, and the same when run again in a clean clone."""
 
     def main() -> int:
-        from digits.common import cli
+        from digits.runtime import program
         from digits.verify import __main__ as verification
 
         sys.argv = ["verify"]
-        cli.run(verification.main)
+        program.run(verification.main)
 
     return main
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.faults.processes import doctor, dvc, environment, forked
-from digits.common.files import file_hash
+from digits.runtime.files import file_hash
 from digits.verify.cache import recorded
 from digits.verify.lock import read_lock
 

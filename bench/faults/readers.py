@@ -16,11 +16,12 @@ from ruamel.yaml import YAML
 from bench.faults.judge import Reader, WrongError
 from digits.apps import predict, reading, report, runs, summary
 from digits.apps.handwriting import prepare
-from digits.common.params import read_params, study_params
+from digits.common.params import study_params
 from digits.data.dataset import Dataset, ImagesPerClass, read_dataset
 from digits.data.form import Form
 from digits.data.splits import open_split
 from digits.model.networks import read_network
+from digits.runtime.params import read_params
 from digits.scoring.history import read_history
 from digits.scoring.params import EvaluateParams
 from digits.sources.arrays import IDX_NAMES, NPZ_NAMES

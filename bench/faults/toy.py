@@ -30,8 +30,8 @@ import hashlib, json, os, pathlib, sys
 
 import yaml
 
-from digits.common.files import replacing
-from digits.common.inputs import see_file, see_params
+from digits.runtime.files import replacing
+from digits.runtime.inputs import see_file, see_params
 
 def section(path):
     return yaml.load(path.read_bytes(), yaml.CSafeLoader)
@@ -97,12 +97,12 @@ def _pin() -> str:
 
 def _stage(name: str, *, watched: bool) -> dict[str, object]:
     words = [name, ",".join(READS[name]), ",".join(WRITES[name])]
-    runner = "digits.common.locked requirements.lock " if watched else ""
+    runner = "digits.runtime.locked requirements.lock " if watched else ""
     kind = "metrics" if name == "evaluate" else "outs"
     outs: list[object] = [{out: {"cache": False}} if kind == "metrics" else out for out in WRITES[name]]
     return {
         "cmd": f"python -m {runner}stages.step {' '.join(words)}",
-        "deps": [*READS[name], "digits/common", "requirements.lock", "stages/step.py"],
+        "deps": [*READS[name], "digits/runtime", "requirements.lock", "stages/step.py"],
         "params": [name],
         kind: outs,
     }
@@ -125,5 +125,5 @@ def changes(stage: str) -> list[Change]:
         ("requirements.lock", lambda text: text + "# x\n"),
         ("requirements.lock", None),
         ("stages/step.py", lambda text: text + "# x\n"),
-        ("digits/common/files.py", lambda text: text + "# x\n"),
+        ("digits/runtime/files.py", lambda text: text + "# x\n"),
     ]

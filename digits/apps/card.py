@@ -18,11 +18,11 @@ import yaml
 from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
 from digits.apps.convert import TOLERANCE
-from digits.common.bounds import parse_json, read_text
-from digits.common.cli import InputError, run
-from digits.common.files import read_csv, replacing
 from digits.common.params import study_params
 from digits.data.dataset import read_dataset
+from digits.runtime.bounds import parse_json, read_text
+from digits.runtime.files import read_csv, replacing
+from digits.runtime.program import InputError, run
 from digits.verify.lock import REDO, File, Lock, read_lock, require_recorded, require_same_params
 
 #: The licence of code and model, by its SPDX identifier in lower case, as Hugging Face writes it. LICENSE has its text.

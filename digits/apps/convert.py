@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.data.arrays import NpyFile
+from digits.runtime.program import InputError
 
 if TYPE_CHECKING:
     import keras

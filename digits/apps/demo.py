@@ -22,7 +22,7 @@ from digits.apps.ink.explain import draw_steps
 from digits.apps.predict import Prediction, class_names
 from digits.apps.reading import Classifier, Reader, open_reader
 from digits.apps.server import SECONDS, json_response, listen, serve
-from digits.common.cli import InputError, run
+from digits.runtime.program import InputError, run
 
 PAGE = Path(__file__).with_name("demo.html")
 

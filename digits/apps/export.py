@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digits.apps import convert
 from digits.apps.card import CardFiles, add_sources, given_sources, read_record, write_card
-from digits.common.cli import InputError, run
-from digits.common.files import file_hash
-from digits.common.params import read_params
 from digits.data.dataset import read_dataset
 from digits.data.splits import Split, open_split
 from digits.model import determinism
+from digits.runtime.files import file_hash
+from digits.runtime.params import read_params
+from digits.runtime.program import InputError, run
 from digits.scoring.params import EvaluateParams
 from digits.verify.lock import require_recorded
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from digits.apps.findings import verdict
 from digits.apps.runs import Earlier, Run, RunFiles, committed_text, earlier_run, this_run
-from digits.common.cli import InputError, printable, run
+from digits.common.cli import printable
 from digits.common.params import study_params
+from digits.runtime.program import InputError, run
 from digits.verify.git import GitError, git_text
 from digits.verify.lock import require_recorded, require_same_params
 from digits.verify.tolerance import Spread, read_spread

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from digits.apps.handwriting import prepare
 from digits.apps.ink.explain import Step, draw_steps
 from digits.apps.reading import Reader, Reading, open_reader
-from digits.common.bounds import open_file
-from digits.common.cli import InputError, printable, run
-from digits.common.files import replacing
-from digits.common.params import read_params
+from digits.common.cli import printable
 from digits.data.dataset import read_dataset
+from digits.runtime.bounds import open_file
+from digits.runtime.files import replacing
+from digits.runtime.params import read_params
+from digits.runtime.program import InputError, run
 from digits.scoring.params import EvaluateParams
 
 #: Bytes of the largest file: more than a photograph has.

@@ -16,15 +16,15 @@ import numpy as np
 
 from digits.apps import calibration, findings
 from digits.apps.runs import Earlier, Run, RunFiles, earlier_run, this_run, uncommitted
-from digits.common.bounds import parse_json, read_text
-from digits.common.cli import InputError, run
-from digits.common.files import file_hash, replacing
-from digits.common.params import read_params
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
 from digits.model import determinism
 from digits.model.warp import views
+from digits.runtime.bounds import parse_json, read_text
+from digits.runtime.files import file_hash, replacing
+from digits.runtime.params import read_params
+from digits.runtime.program import InputError, run
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss
 from digits.scoring.params import EvaluateParams
 from digits.scoring.predictions import predict

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from digits.common.bounds import parse_csv, read_text
-from digits.common.cli import InputError
+from digits.runtime.bounds import parse_csv, read_text
+from digits.runtime.program import InputError
 from digits.verify.git import AbsentError, changed_files, git_text
 from digits.verify.lock import REDO, Lock, parse_lock
 

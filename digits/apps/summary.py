@@ -5,9 +5,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from digits.common.bounds import finite, parse_json, read_text
-from digits.common.cli import InputError, run
-from digits.common.files import read_csv
+from digits.runtime.bounds import finite, parse_json, read_text
+from digits.runtime.files import read_csv
+from digits.runtime.program import InputError, run
 
 Row = Mapping[str, str]
 

@@ -24,9 +24,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from digits.common.bounds import YAML_BYTES, read_text, require_small_yaml
-from digits.common.cli import InputError, run
 from digits.model.cluster import NAME
+from digits.runtime.bounds import YAML_BYTES, read_text, require_small_yaml
+from digits.runtime.program import InputError, run
 
 #: The most workers: there are no more parts of a batch.
 MOST = 64

@@ -1,102 +1,17 @@
-"""params.yaml: read into frozen, typed sections with every value checked, and written with its comments kept."""
+"""Explain what is wrong in params.yaml, and change or summarize the file. No stage depends on this module."""
 
 import difflib
 import sys
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
-from digits.common.bounds import YAML_BYTES, read_text, require_small_yaml
-from digits.common.cli import InputError
-from digits.common.inputs import see_params
-
-#: The section of each stage, and the values that stages share. Every other section belongs to a network.
-SECTIONS = ("load", "preprocess", "train", "evaluate")
-SHARED = ("class_names",)
-
-
-class Params(BaseModel):
-    """Base of each section's schema: frozen, no unknown names, no conversion of types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-Schema = TypeVar("Schema", bound=Params)
-
-
-def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
-    """Read one section.
-
-    Args:
-        path: the YAML file, a mapping of sections and of shared values.
-        section: its name.
-        schema: what the section may hold. A field named like a shared value takes that value.
-
-    Raises:
-        InputError: the file cannot be read, or a name or a value in it is not allowed.
-    """
-    document = read_document(path)
-    shared = [name for name in SHARED if name in schema.model_fields]
-    see_params(path, {name: document.get(name) for name in (section, *shared)}, read_document)
-    values = document.get(section)
-    names = tuple(name for name in schema.model_fields if name not in SHARED)
-    if not isinstance(values, dict):
-        near = difflib.get_close_matches(section, [str(name) for name in document if name not in SECTIONS], n=1)
-        add = f"Add the section '{section}:' with its parameters."
-        hint = f"Did you mean '{section}:' by '{near[0]}:'?" if near else add
-        expected = "a mapping of " + ", ".join(names)
-        raise InputError(f"section '{section}' in {path}", expected=expected, received=shown(values), hint=hint)
-    _refuse_unknown(values, names, prefix=f"{section}.", path=path)
-    try:
-        return schema.model_validate({name: document[name] for name in shared if name in document} | values)
-    except ValidationError as error:
-        raise _explain(error, path, section, schema) from None
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Read the whole file, unchecked but for its form: a mapping of sections and shared values.
-
-    Raises:
-        InputError: it cannot be read, or holds a value outside the sections that no stage knows.
-    """
-    try:
-        text = read_text(path, YAML_BYTES)
-        with suppress(YAMLError):
-            require_small_yaml(text)
-        # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here. DVC takes
-        # its parser in C, to the same values where both read it; the one in Python says better what is wrong.
-        document = YAML(typ="safe", pure=True).load(text)
-    except FileNotFoundError:
-        raise InputError(
-            str(path), expected="a YAML file of parameters", received="no such file", hint="Restore it from Git."
-        ) from None
-    except (OSError, InputError):
-        raise
-    except Exception as error:  # the reader raises many kinds: KeyError for `!!bool 5`
-        raise InputError(
-            str(path), expected="YAML", received=f"an error: {_problem(error)}", hint="Correct the syntax."
-        ) from None
-    if not isinstance(document, dict):
-        raise InputError(
-            str(path), expected="a mapping of sections", received=shown(document), hint="Restore it from Git."
-        )
-    values = [name for name, value in document.items() if not isinstance(value, dict)]
-    _refuse_unknown(values, (*SECTIONS, *SHARED), prefix="", path=path)
-    return document
-
-
-def require_sections(path: Path, networks: Collection[str]) -> None:
-    """Refuse a section that belongs neither to a stage nor to a network.
-
-    Raises:
-        InputError: there is one.
-    """
-    _refuse_unknown(read_document(path), (*SECTIONS, *SHARED, *networks), prefix="", path=path)
+from digits.runtime.params import SECTIONS, SHARED, Params, read_document
+from digits.runtime.program import InputError
 
 
 def flatten(values: Any, prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
@@ -170,10 +85,58 @@ def study_params(path: Path, model: str | None = None, *, scored: bool = True) -
     return found | ({"evaluate": {"views": document["evaluate"].get("views")}} if scored else {})
 
 
-def _problem(error: Exception) -> str:
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+def unreadable(error: Exception, path: Path) -> InputError:
+    """Return the refusal of a file that cannot be read as YAML, or that does not exist."""
+    if isinstance(error, FileNotFoundError):
+        expected, received, hint = "a YAML file of parameters", "no such file", "Restore it from Git."
+    elif isinstance(error, OSError):
+        raise error
+    else:
+        expected, received, hint = "YAML", f"an error: {_problem(error)}", "Correct the syntax."
+    return InputError(str(path), expected=expected, received=received, hint=hint)
+
+
+def no_mapping(document: Any, path: Path) -> InputError:
+    """Return the refusal of a file that holds something else than sections."""
+    return InputError(
+        str(path), expected="a mapping of sections", received=shown(document), hint="Restore it from Git."
+    )
+
+
+def no_section(document: Mapping[str, Any], section: str, names: Sequence[str], path: Path) -> InputError:
+    """Return the refusal of a file without a section that is needed."""
+    near = difflib.get_close_matches(section, [str(name) for name in document if name not in SECTIONS], n=1)
+    add = f"Add the section '{section}:' with its parameters."
+    hint = f"Did you mean '{section}:' by '{near[0]}:'?" if near else add
+    expected = "a mapping of " + ", ".join(names)
+    received = shown(document.get(section))
+    return InputError(f"section '{section}' in {path}", expected=expected, received=received, hint=hint)
+
+
+def unknown_name(name: str, known: Sequence[str], *, prefix: str, path: Path) -> InputError:
+    """Return the refusal of a name that no stage knows."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return InputError(
+        f"parameter '{prefix}{name}' in {path}",
+        expected="one of " + ", ".join(known),
+        received=f"the unknown name '{name}'",
+        hint=f"Did you mean '{prefix}{near[0]}'?" if near else "Remove it or correct its name.",
+    )
+
+
+def wrong_value(error: ValidationError, path: Path, section: str, schema: type[Params]) -> InputError:
+    """Return the refusal of the first value that is not allowed."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    full = name if name in SHARED else f"{section}.{name}"
+    missing = first["type"] == "missing" or first["input"] is None
+    own = first["type"] == "value_error"  # a rule of ours, which says what is wrong
+    return InputError(
+        f"parameter '{full}' in {path}",
+        expected=allowed(schema, name),
+        received="nothing" if missing else str(first["ctx"]["error"]) if own else shown(first["input"]),
+        hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
+    )
 
 
 def shown(value: Any) -> str:
@@ -186,32 +149,6 @@ def shown(value: Any) -> str:
     except ValueError:  # Python writes no number of more than some thousand digits
         text = "a number of too many digits"
     return text if len(text) <= 100 else f"{text[:100]}..."
-
-
-def _refuse_unknown(names: Collection[str], known: tuple[str, ...], *, prefix: str, path: Path) -> None:
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            raise InputError(
-                f"parameter '{prefix}{name}' in {path}",
-                expected="one of " + ", ".join(known),
-                received=f"the unknown name '{name}'",
-                hint=f"Did you mean '{prefix}{near[0]}'?" if near else "Remove it or correct its name.",
-            )
-
-
-def _explain(error: ValidationError, path: Path, section: str, schema: type[Params]) -> InputError:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    full = name if name in SHARED else f"{section}.{name}"
-    missing = first["type"] == "missing" or first["input"] is None
-    own = first["type"] == "value_error"  # a rule of ours, which says what is wrong
-    return InputError(
-        f"parameter '{full}' in {path}",
-        expected=allowed(schema, name),
-        received="nothing" if missing else str(first["ctx"]["error"]) if own else shown(first["input"]),
-        hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
-    )
 
 
 def allowed(schema: type[Params], name: str) -> str:
@@ -229,3 +166,9 @@ def allowed(schema: type[Params], name: str) -> str:
     low = f"[{rule['minimum']:g}" if "minimum" in rule else f"({rule.get('exclusiveMinimum', float('-inf')):g}"
     high = f"{rule['maximum']}]" if "maximum" in rule else f"{rule.get('exclusiveMaximum', 'inf')})"
     return f"{kind} in {low}, {high}"
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"

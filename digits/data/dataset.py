@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
-from digits.common.bounds import read_bytes
-from digits.common.cli import InputError
-from digits.common.files import write_json
-from digits.common.inputs import see_file
 from digits.data.form import MNIST_FORM, Form
 from digits.data.labels import MOST_CLASSES
+from digits.runtime.bounds import read_bytes
+from digits.runtime.files import write_json
+from digits.runtime.inputs import see_file
+from digits.runtime.program import InputError
 
 
 class ImagesPerClass(BaseModel):

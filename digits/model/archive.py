@@ -10,10 +10,10 @@ import h5py
 import keras
 import numpy as np
 
-from digits.common.bounds import open_archive, parse_json
-from digits.common.cli import InputError
-from digits.common.inputs import see_file
 from digits.model.description import UnsuitableError, rebuild, require_plain_weights
+from digits.runtime.bounds import open_archive, parse_json
+from digits.runtime.inputs import see_file
+from digits.runtime.program import InputError
 
 #: Bytes of the longest description of a network, and of the weights of the largest: params.yaml can ask for 0.8 GB.
 CONFIG_BYTES = 2**18

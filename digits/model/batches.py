@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.model import memory
 from digits.model.warp import Warp
+from digits.runtime.program import InputError
 
 #: Iterators that Keras opens in each epoch of a training, and so the numbers that are drawn for one.
 ITERATORS = 2

@@ -17,13 +17,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from digits.common.bounds import TEXT_BYTES, read_bytes
-from digits.common.cli import InputError
-from digits.common.files import replacing
-from digits.common.inputs import code_fingerprint
 from digits.model.batches import Features, Stored
+from digits.runtime.bounds import TEXT_BYTES, read_bytes
+from digits.runtime.files import replacing
+from digits.runtime.inputs import code_fingerprint
+from digits.runtime.program import InputError
 
-#: The whole of what decides the bytes of a model, but for the packages, which `digits.common.locked` compares.
+#: The whole of what decides the bytes of a model, but for the packages, which `digits.runtime.locked` compares.
 ROOMS = ("common", "data", "model")
 
 DIGEST = hashlib.sha256().digest_size

@@ -8,8 +8,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
-from digits.common.bounds import parse_json
-from digits.common.cli import InputError
+from digits.runtime.bounds import parse_json
+from digits.runtime.program import InputError
 
 #: The variable of the environment.
 NAME = "TF_CONFIG"

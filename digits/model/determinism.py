@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from digits.common import machine
-from digits.common.cli import InputError
 from digits.model import startup
+from digits.runtime import machine
+from digits.runtime.program import InputError
 
 #: Read by TensorFlow and Keras while they are imported.
 ENVIRONMENT = {
@@ -111,11 +111,9 @@ def _harmful() -> list[str]:
 #: without a word. No code of a process runs after it is killed, so this is a process of its own.
 _WATCHER = 'read -r done || { cat "$1"; rm -f "$1"; echo "$2"; } >&2'
 
-_DIED = InputError(
-    "TensorFlow",
-    expected="it to be imported",
-    received="the end of this process by a signal",
-    hint="Read its own words above, if there are any. It needs AVX on x86-64, and memory: see `ulimit -v`.",
+_DIED = (
+    "ERROR: TensorFlow: expected it to be imported. Got the end of this process by a signal. "
+    "Read its own words above, if there are any. It needs AVX on x86-64, and memory: see `ulimit -v`."
 )
 
 
@@ -124,7 +122,7 @@ def _quiet_standard_error() -> Iterator[None]:
     """Hold back what TensorFlow's C++ writes before its log level counts (it looks for CUDA); show it if all fails."""
     sys.stderr.flush()
     with tempfile.NamedTemporaryFile() as held:
-        command = ["sh", "-c", _WATCHER, "sh", held.name, f"ERROR: {_DIED}"]
+        command = ["sh", "-c", _WATCHER, "sh", held.name, _DIED]
         watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         kept = os.dup(2)
         os.dup2(held.fileno(), 2)

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.model import arithmetic
 from digits.model.batches import Batch, Data, batches, filled, in_order, reading
 from digits.model.checkpoint import Checkpoint
@@ -18,6 +17,7 @@ from digits.model.networks import Recipe
 from digits.model.optimizers import OPTIMIZERS
 from digits.model.replicas import Part, Replicas, compute
 from digits.model.warp import View, itself
+from digits.runtime.program import InputError
 
 #: Steps that run before Python is asked for more, which takes time. It changes no result.
 STEPS_PER_EXECUTION = 50

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.model import arithmetic
 from digits.model.convolution import Places, convolution
+from digits.runtime.program import InputError
 
 Weights = list[NDArray[np.float32]]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from digits.common.cli import InputError
-from digits.common.params import Params, read_params, require_sections
 from digits.model.warp import Warp
+from digits.runtime.params import Params, read_params, require_sections
+from digits.runtime.program import InputError
 
 if TYPE_CHECKING:
     import keras

@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.model.arithmetic import in_order
 from digits.model.checkpoint import Fingerprint, set_values, values_of
 from digits.model.cluster import Cluster
+from digits.runtime.program import InputError
 
 #: Seconds in which all workers must have started and found each other.
 DEADLINE = 120

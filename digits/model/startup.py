@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 
 #: Parameters of the C library's mallopt(3), from its malloc.h: give freed memory back to the system above this many
 #: bytes; ask the system for memory in pieces of at least this many; map arrays of this many bytes one by one.

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from digits.common.bounds import finite
-from digits.common.cli import InputError
-from digits.common.files import read_csv
+from digits.runtime.bounds import finite
+from digits.runtime.files import read_csv
+from digits.runtime.program import InputError
 
 Epochs = list[dict[str, float]]
 

@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
-from digits.common.params import Params
 from digits.data.labels import ClassNames
 from digits.model.warp import VIEWS
+from digits.runtime.params import Params
 
 
 class EvaluateParams(Params):

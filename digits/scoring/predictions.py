@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common import machine
 from digits.data.splits import Split
 from digits.model.warp import View, itself
+from digits.runtime import machine
 from digits.scoring.metrics import Predictions
 
 #: Values that the largest layer works on at a time, on each core. Fewer rows change no bit.

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from digits.common.cli import InputError, on_terminal
+from digits.runtime.program import InputError, on_terminal
 from digits.sources.stream import wrong
 
 _PINNED = re.compile(r"(?P<url>https://[^#]+)#sha256=(?P<sha256>[0-9a-fA-F]{64})")

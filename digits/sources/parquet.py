@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.sources.kinds import PARQUET
 from digits.sources.parts import Found, Pair
 from digits.sources.pictures import Encoded, Pictures

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.data.arrays import describe, require_same_length
+from digits.runtime.program import InputError
 from digits.sources import pixels, targets
 from digits.sources.pixels import Images
 from digits.sources.roles import TEST, TRAIN

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from digits.common.cli import on_terminal
 from digits.data.arrays import BLOCK_BYTES
 from digits.data.dataset import LONGEST, SHORTEST
+from digits.runtime.program import on_terminal
 from digits.sources.kinds import PICTURE
 from digits.sources.parts import Found, Pair
 from digits.sources.roles import NAMED, TEST, TRAIN, VALIDATION, natural, split_of

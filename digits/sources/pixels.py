@@ -7,9 +7,9 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.data.arrays import describe
 from digits.data.dataset import LONGEST, SHORTEST
+from digits.runtime.program import InputError
 from digits.sources.stream import Rows, Values, wrong
 
 #: How far a fraction of 255 may be from a whole number: the last bit of its type, and of float32 that became float64.

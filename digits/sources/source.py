@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from digits.common.bounds import require_regular
-from digits.common.cli import InputError
-from digits.common.inputs import see_file
+from digits.runtime.bounds import require_regular
+from digits.runtime.inputs import see_file
+from digits.runtime.program import InputError
 from digits.sources import arrays, parquet, pictures, tables
 from digits.sources.download import download
 from digits.sources.kinds import CONTAINERS, EMPTY, UNKNOWN, Foreign

@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.data.arrays import BLOCK_BYTES, describe
+from digits.runtime.program import InputError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.sources import roles
 from digits.sources.kinds import LEAST_FIELDS, TABLE
 from digits.sources.parts import Found, Pair

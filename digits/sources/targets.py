@@ -6,8 +6,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.data.arrays import describe
+from digits.runtime.program import InputError
 from digits.sources.stream import Held, Rows, Values, wrong
 
 #: Classes of the widest one-hot labels, and bytes of the longest text.

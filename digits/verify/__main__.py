@@ -14,7 +14,8 @@ from pathlib import Path
 
 from dvc.exceptions import DvcException
 
-from digits.common.cli import InputError, printable, run
+from digits.common.cli import printable
+from digits.runtime.program import InputError, run
 from digits.verify.freshness import Report, check
 from digits.verify.rerun import Clone, repeat, rerun
 

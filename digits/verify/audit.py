@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from digits.common.cli import InputError, printable, run
+from digits.common.cli import printable
 from digits.common.params import flatten, set_params
+from digits.runtime.program import InputError, run
 from digits.verify.cache import names, read_entry
 from digits.verify.rerun import Clone
 from digits.verify.share import Entry, Plan, locked_runs

@@ -15,9 +15,9 @@ from typing import Any
 from dvc.utils import dict_sha256
 from ruamel.yaml import YAML
 
-from digits.common.bounds import require_small_yaml
-from digits.common.files import file_hash, replacing
-from digits.common.inputs import identity
+from digits.runtime.bounds import require_small_yaml
+from digits.runtime.files import file_hash, replacing
+from digits.runtime.inputs import identity
 from digits.verify.git import AbsentError, git
 from digits.verify.lock import File, Lock
 

@@ -17,9 +17,10 @@ from dvc.config import Config
 from dvc.exceptions import DvcException
 from dvc.lock import LockBase, LockError, make_lock
 
-from digits.common.cli import InputError, printable, run
-from digits.common.files import clear_rooms
-from digits.common.inputs import RECORDS
+from digits.common.cli import printable
+from digits.runtime.files import clear_rooms
+from digits.runtime.inputs import RECORDS
+from digits.runtime.program import InputError, run
 from digits.verify.cache import Cache, Memory
 from digits.verify.ignored import restore_lists
 from digits.verify.lock import Lock, read_lock

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from digits.common.cli import InputError, run
+from digits.runtime.program import InputError, run
 from digits.verify.git import GitError, git
 
 #: Of the user's configuration of pip, only where packages come from and how. The rest may put them elsewhere (target,

@@ -18,10 +18,10 @@ from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from packaging.markers import Marker
 
-from digits.common.cli import InputError
-from digits.common.locked import require_packages
-from digits.common.params import require_sections
 from digits.model.networks import NETWORKS
+from digits.runtime.locked import require_packages
+from digits.runtime.params import require_sections
+from digits.runtime.program import InputError
 from digits.verify.git import changed_files
 from digits.verify.lock import Change, Lock, Stage, causes, changes, read_lock, refuse_conflict
 

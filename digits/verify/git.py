@@ -5,7 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 
 #: The only variables of Git's own that are passed on: its programs, the user's settings, where to look for a project.
 #: All others belong to the call that set them. A hook's GIT_INDEX_FILE would have a clone write into the user's index.

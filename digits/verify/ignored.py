@@ -6,7 +6,7 @@ Before it runs a stage, DVC takes the outputs off these lists, and puts them on 
 from collections.abc import Iterable
 from pathlib import Path
 
-from digits.common.files import replacing
+from digits.runtime.files import replacing
 from digits.verify.git import AbsentError, git
 from digits.verify.lock import File
 

@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
-from digits.common.bounds import read_text, require_small_yaml
-from digits.common.cli import InputError
-from digits.common.files import file_hash
-from digits.common.params import flatten, read_document, shown
+from digits.common.params import flatten, shown
+from digits.runtime.bounds import read_text, require_small_yaml
+from digits.runtime.files import file_hash
+from digits.runtime.params import read_document
+from digits.runtime.program import InputError
 
 REDO = "Run `dvc repro`."
 

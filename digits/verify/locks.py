@@ -5,8 +5,8 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from digits.common.cli import InputError
-from digits.common.files import replacing
+from digits.runtime.files import replacing
+from digits.runtime.program import InputError
 from digits.verify.git import AbsentError, git
 from digits.verify.lock import parse_lock, refuse_conflict
 

@@ -6,9 +6,9 @@ python -m digits.verify.parameters params.yaml
 import argparse
 from pathlib import Path
 
-from digits.common.cli import InputError, run
-from digits.common.params import SECTIONS, read_document, read_params
 from digits.model.networks import read_network
+from digits.runtime.params import SECTIONS, read_document, read_params
+from digits.runtime.program import InputError, run
 from digits.scoring.params import EvaluateParams
 from digits.sources.source import require_readable
 

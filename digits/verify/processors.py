@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from digits.common import machine
-from digits.common.cli import InputError, run
-from digits.common.files import file_hash, write_json
 from digits.common.params import set_params, study_params
+from digits.runtime import machine
+from digits.runtime.files import file_hash, write_json
+from digits.runtime.program import InputError, run
 from digits.sources.arrays import NPZ_NAMES
 
 #: A data cache in the emulator's tables: kind, level, size, line, ways, partitions, sets (QEMU, target/i386/cpu.c).
@@ -204,7 +204,7 @@ def run_code(
 #: What a process does before its stages. A variable that is set outside of it would be removed.
 _PROGRAM = """
 import os, runpy, sys
-from digits.common import machine
+from digits.runtime import machine
 from digits.model import determinism
 machine.cores = lambda: {threads}
 determinism.ENVIRONMENT |= {environment}

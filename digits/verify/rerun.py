@@ -17,7 +17,7 @@ from dvc_data.hashfile.hash import hash_file
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.verify.compare import first_difference
 from digits.verify.freshness import Report, is_pinned
 from digits.verify.git import FULL_DISK, MORE_SPACE, AbsentError, changed_files, environment, git, git_text, top_folder

@@ -21,8 +21,9 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from ruamel.yaml import YAML
 
-from digits.common.cli import InputError, printable, run
-from digits.common.files import replacing
+from digits.common.cli import printable
+from digits.runtime.files import replacing
+from digits.runtime.program import InputError, run
 from digits.verify.cache import Cache, digests, names, read_entry, recorded
 from digits.verify.doctor import Project
 from digits.verify.freshness import Hashes

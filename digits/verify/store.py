@@ -22,8 +22,8 @@ from dvc.fs import FileSystem
 from dvc.repo import Repo
 from dvc_objects.fs.errors import RemoteMissingDepsError
 
-from digits.common.cli import InputError
-from digits.common.files import file_hash, replacing
+from digits.runtime.files import file_hash, replacing
+from digits.runtime.program import InputError
 from digits.verify.cache import PROTECTED
 
 State = Literal["good", "damaged", "missing"]

@@ -11,7 +11,7 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.verify.lock import Fact, Lock, Stage
 
 #: Half the width of the band, in standard deviations over seeds. Two trainings from different seeds differ by sqrt(2)

@@ -1,6 +1,6 @@
 """Did DVC record what each stage has read and written? It hashes all of it after the stage has ended.
 
-`digits.common.locked` refuses what changes while a stage runs. What changes between its last look and DVC's is seen
+`digits.runtime.locked` refuses what changes while a stage runs. What changes between its last look and DVC's is seen
 here: by another hand, or by another command of DVC, which may put earlier results in the place of new ones.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
-from digits.common.files import replacing
-from digits.common.inputs import RECORDS, fingerprint, sample
+from digits.runtime.files import replacing
+from digits.runtime.inputs import RECORDS, fingerprint, sample
 from digits.verify.cache import Cache
 from digits.verify.lock import Lock, Stage
 

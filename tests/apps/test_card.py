@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from digits.apps import card
-from digits.common.cli import InputError
-from digits.common.files import file_hash, read_csv
 from digits.common.params import flatten, set_params, study_params
+from digits.runtime.files import file_hash, read_csv
+from digits.runtime.program import InputError
 from stages.load import load
 from tests.support.card import SOURCES, FrontMatter, front_matter, options
 from tests.support.project import AT_ROOT, ROOT, Arrays, run

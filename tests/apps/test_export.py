@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from digits.apps import convert
 from digits.apps.export import NAMES, convert_and_check, export, replacing_folder
-from digits.common.cli import InputError
 from digits.common.params import set_params
 from digits.data.arrays import NpyFile
 from digits.data.splits import Split, to_features
 from digits.model.networks import Dense
+from digits.runtime.program import InputError
 from tests.support.card import SOURCES, FrontMatter, front_matter, options
 from tests.support.pipeline import run_pipeline
 from tests.support.project import AT_ROOT, ROOT, Arrays, make_project, run, run_ok

@@ -5,7 +5,7 @@ from email.message import Message
 import pytest
 
 from bench.dependencies import OPTIONAL, licence, licences, page
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from tests.support.project import ROOT
 
 

@@ -18,9 +18,10 @@ import pytest
 
 from bench import figures
 from bench.study import ARRAYS, data_hashes
-from digits.common import machine
-from digits.common.cli import InputError
-from digits.common.params import read_document, set_params
+from digits.common.params import set_params
+from digits.runtime import machine
+from digits.runtime.params import read_document
+from digits.runtime.program import InputError
 from tests.support.project import ROOT, Arrays, commit, run, run_ok
 from tests.support.refusal import one_line, refusal
 from tests.support.results import RESULTS, write_documents, write_results

@@ -11,9 +11,9 @@ import pytest
 from bench import large
 from bench.large import Way, execute, held_to, require_disk, study
 from bench.speed import repeat
-from digits.common.cli import InputError
-from digits.common.params import read_document
 from digits.model import memory
+from digits.runtime.params import read_document
+from digits.runtime.program import InputError
 from digits.verify.processors import STAGES
 from tests.support.memory import linux_only
 from tests.support.project import Arrays, recipe_params

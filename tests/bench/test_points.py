@@ -14,7 +14,7 @@ import pytest
 
 from bench import points, sweep
 from bench.points import Data, Where, compute
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from tests.support.project import recipe_params
 
 

@@ -14,10 +14,10 @@ from bench.convnet import EXAMPLE
 from bench.pictures import __main__ as pictures
 from bench.points import Where
 from bench.study import ARRAYS, data_hashes
-from digits.common import machine
-from digits.common.cli import InputError
-from digits.common.files import file_hash
 from digits.common.params import set_params, study_params
+from digits.runtime import machine
+from digits.runtime.files import file_hash
+from digits.runtime.program import InputError
 from tests.support.project import Arrays, run_ok
 from tests.support.results import RESULTS, speed_results
 from tests.support.verifying import small_project

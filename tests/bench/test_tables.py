@@ -14,8 +14,8 @@ import pytest
 
 from bench import tables
 from bench.tables import DOCUMENTS, RESULTS, WORDS, fill, filled
-from digits.common.cli import InputError
 from digits.common.params import set_params, study_params
+from digits.runtime.program import InputError
 from tests.support.project import ROOT, Arrays
 from tests.support.results import RESULTS as PATH
 from tests.support.results import document, write_documents, write_results

@@ -14,22 +14,11 @@ import pytest
 from dvc.utils.serialize import ParseError, load_yaml
 from pydantic import Field, ValidationError
 
-from digits.common.cli import InputError
-from digits.common.params import (
-    SECTIONS,
-    SHARED,
-    Params,
-    allowed,
-    flatten,
-    parse_value,
-    read_document,
-    read_params,
-    require_sections,
-    set_params,
-    study_params,
-)
+from digits.common.params import allowed, flatten, parse_value, set_params, study_params
 from digits.data.dataset import write_dataset
 from digits.model.networks import NETWORKS, Train
+from digits.runtime.params import SECTIONS, SHARED, Params, read_document, read_params, require_sections
+from digits.runtime.program import InputError
 from digits.scoring.params import EvaluateParams
 from stages.load import LoadParams
 from stages.preprocess import PreprocessParams
@@ -547,7 +536,7 @@ def test_a_number_without_limits_must_be_finite_all_the_same(read: Callable[...,
 def run_stage(folder: Path, stage: str, document: Document) -> tuple[subprocess.CompletedProcess[str], set[str]]:
     """Run a stage's command from dvc.yaml in a folder. Gives back the result, and the packages that were imported."""
     *runner, lock, module, options = load_yaml(ROOT / "dvc.yaml")["stages"][stage]["cmd"].split(maxsplit=5)
-    assert (runner, module) == (["python", "-m", "digits.common.locked"], f"stages.{stage}")
+    assert (runner, module) == (["python", "-m", "digits.runtime.locked"], f"stages.{stage}")
     (folder / "params.yaml").write_text(json.dumps(document))
     command = (*runner[1:], str(ROOT / lock), module, *options.split())
     result = run(sys.executable, "-X", "importtime", *command, cwd=folder, env=AT_ROOT)

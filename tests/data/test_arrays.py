@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
 from digits.data import arrays
 from digits.data.arrays import NpyFile, describe, read_header, require_rows, require_same_length, write_npy
+from digits.runtime.program import InputError
 from tests.support.arrays import saved, with_head
 from tests.support.project import ROOT, run
 

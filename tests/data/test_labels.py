@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.data import labels as module
 from digits.data.labels import name_classes, number_labels, numbered, require_labels
+from digits.runtime.program import InputError
 
 U1 = np.uint8
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.common.cli import InputError
 from digits.data.splits import to_features
+from digits.runtime.program import InputError
 from tests.support.networks import convnet, dense
 from tests.support.project import Arrays
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common import machine
+from digits.runtime import machine
 from tests.support.networks import TRAIN, convnet, dense
 from tests.support.project import ROOT, environment
 

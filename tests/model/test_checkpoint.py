@@ -11,8 +11,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from digits.common.inputs import see_code, watch
 from digits.data.arrays import NpyFile
+from digits.runtime.inputs import see_code, watch
 from tests.support import several
 from tests.support.arrays import flip
 

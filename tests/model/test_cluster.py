@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from digits.common.cli import InputError
 from digits.model.cluster import Cluster, read_cluster, require_enough_shards
+from digits.runtime.program import InputError
 
 TWO = ["a.example:2222", "10.0.0.2:2222"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 

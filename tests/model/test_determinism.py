@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from digits.common import machine
 from digits.model import determinism
+from digits.runtime import machine
 from tests.support.hostile import HOSTILE
 from tests.support.project import ROOT, environment, run
 from tests.support.refusal import one_line
@@ -99,7 +99,7 @@ def test_tensorflow_that_dies_is_named() -> None:
 
 def test_configuring_after_tensorflow_is_refused() -> None:
     result = python(
-        "import tensorflow\nfrom digits.common.cli import run\nfrom digits.model import determinism\n"
+        "import tensorflow\nfrom digits.runtime.program import run\nfrom digits.model import determinism\n"
         "run(lambda: determinism.configure(seed=0))",
         TF_ENABLE_ONEDNN_OPTS="1",
     )
@@ -111,7 +111,7 @@ def test_configuring_after_tensorflow_is_refused() -> None:
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     code = """
 from digits.model import determinism
-from digits.common.cli import run
+from digits.runtime.program import run
 run(lambda: determinism.configure(seed=0, device="gpu"))
 """
     result = python(code, CUDA_VISIBLE_DEVICES="-1")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from bench.parts import peak_bytes
-from digits.common.cli import InputError
 from digits.data.arrays import NpyFile
 from digits.data.splits import to_features
 from digits.model.networks import Recipe
 from digits.model.warp import Warp
+from digits.runtime.program import InputError
 from tests.support.memory import linux_only
 from tests.support.networks import TRAIN, convnet, dense
 from tests.support.project import Arrays

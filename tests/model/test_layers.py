@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from tests.support.bits import normal
 from tests.support.networks import convnet, dense
 

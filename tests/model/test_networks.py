@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
-from digits.common.cli import InputError
 from digits.common.params import set_params
 from digits.data.splits import to_features
 from digits.model.networks import NETWORKS, Convnet, Dense, Network, Recipe, Train, read_network
 from digits.model.warp import Warp
+from digits.runtime.program import InputError
 from tests.support.networks import TRAIN, convnet, dense
 from tests.support.project import ROOT, Arrays, make_project, recipe_params, run, run_ok, stages_run
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from digits.apps.workers import free_addresses
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from tests.support import several
 from tests.support.project import AT_ROOT, run, run_ok
 from tests.support.several import Trained

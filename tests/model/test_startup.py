@@ -72,7 +72,7 @@ def test_memory_that_is_kept_is_not_cleared_again() -> None:
 
 LIMITED = """
 import resource
-from digits.common.cli import run
+from digits.runtime.program import run
 from digits.model import startup
 resource.setrlimit(resource.RLIMIT_AS, (2**31, resource.getrlimit(resource.RLIMIT_AS)[1]))
 run(startup.require_address_space)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.scoring.history import learning_curves, read_history
 
 

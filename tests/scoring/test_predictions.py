@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common import machine
 from digits.data.arrays import NpyFile
 from digits.data.splits import Split, open_split
 from digits.model.warp import views
+from digits.runtime import machine
 from digits.scoring.predictions import predict
 from tests.support.arrays import sample_dataset, write_prepared
 from tests.support.networks import convnet, dense

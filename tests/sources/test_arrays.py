@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.sources import stream
 from stages.load import load
 from tests.support.arrays import flip, idx_bytes, saved, snapshot, with_head

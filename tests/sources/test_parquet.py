@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.sources import parquet
 from stages.load import load
 from tests.support.forms import few, picture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.sources.parts import choose
 
 

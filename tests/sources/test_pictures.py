@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.sources import pictures
 from digits.sources.pictures import decode
 from stages.load import load

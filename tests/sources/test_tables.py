@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.sources import stream, tables
 from stages.load import load
 from tests.support.forms import LABELLED, PIXELS, few, table

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench.faults.files import Special, write
-from digits.common import bounds
-from digits.common.cli import InputError
+from digits.runtime import bounds
+from digits.runtime.program import InputError
 from digits.sources import stream
 from stages.load import load
 from tests.support.arrays import write_idx

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common.files import read_csv
 from digits.common.params import set_params
+from digits.runtime.files import read_csv
 from digits.scoring.metrics import Predictions
 from stages import evaluate as stage
 from tests.support.arrays import write_prepared

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
-from digits.common.files import file_hash, read_csv
 from digits.common.params import set_params
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
 from digits.model.networks import read_network
+from digits.runtime.files import file_hash, read_csv
+from digits.runtime.program import InputError
 from stages import train as stage
 from stages.train import require_finite
 from tests.support.arrays import write_prepared

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from digits.common.cli import run
+from digits.runtime.program import run
 
 #: What is at fault, what is allowed, what was found, the next step.
 FORM = re.compile(r"ERROR: [^\s].*: expected .+\. Got .+\. [A-Z].*[.?]")

@@ -14,10 +14,10 @@ from unittest import mock
 
 import numpy as np
 
-from digits.common.cli import run
 from digits.data.splits import to_features
 from digits.model import determinism
 from digits.model.cluster import read_cluster
+from digits.runtime.program import run
 from tests.support.networks import TRAIN, convnet, dense
 from tests.support.project import ROOT
 

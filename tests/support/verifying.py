@@ -18,8 +18,8 @@ from unittest import mock
 
 import pytest
 
-from digits.common import cli
 from digits.common.params import set_params
+from digits.runtime import program
 from digits.verify.__main__ import main
 from digits.verify.doctor import main as doctor_main
 from tests.support.project import Arrays, commit, environment, make_project, run_ok
@@ -144,7 +144,7 @@ def run_main(main: Callable[[], None], path: Path, *options: str, env: Mapping[s
     ):
         warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
         try:
-            cli.run(main)
+            program.run(main)
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
             errors.write("" if isinstance(end.code, int) else f"{end.code}\n")

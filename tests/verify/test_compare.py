@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.verify.compare import first_difference
 from digits.verify.lock import Lock
 from digits.verify.tolerance import check_accuracy, tolerance

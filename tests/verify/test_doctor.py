@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from digits.common.inputs import RECORDS, fingerprint, sample
+from digits.runtime.inputs import RECORDS, fingerprint, sample
 from digits.verify import cache
 from digits.verify.locks import is_whole
 from tests.support.arrays import flip

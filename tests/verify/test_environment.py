@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 from digits.verify import environment as setup
 from digits.verify.installed import pins
 from tests.support.project import ROOT, environment, run, run_ok

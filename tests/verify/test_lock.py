@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from digits.common.cli import InputError
-from digits.common.files import file_hash
 from digits.common.params import set_params
+from digits.runtime.files import file_hash
+from digits.runtime.program import InputError
 from digits.verify.lock import (
     Change,
     Fact,

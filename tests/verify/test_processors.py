@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from digits.common import machine
-from digits.common.cli import InputError
 from digits.common.params import flatten, set_params
+from digits.runtime import machine
+from digits.runtime.program import InputError
 from digits.verify import processors
 from digits.verify.processors import (
     CAPPED,

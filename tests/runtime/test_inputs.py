@@ -10,10 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from digits.common import inputs
-from digits.common.cli import InputError
-from digits.common.files import replacing
-from digits.common.params import Params, read_params
+from digits.runtime import inputs
+from digits.runtime.files import replacing
+from digits.runtime.params import Params, read_params
+from digits.runtime.program import InputError
 from tests.support.arrays import snapshot
 
 LARGE = b"x" * (inputs.SMALL + 1)

@@ -2,26 +2,21 @@
 
 What it reads must stay as it is until its results are written.
 
-python -m digits.common.locked requirements.lock stages.load --params params.yaml --out data/raw
+python -m digits.runtime.locked requirements.lock stages.load --params params.yaml --out data/raw
 """
 
 import argparse
 import json
 import os
 import runpy
-import shlex
 import sys
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 
-from digits.common import inputs
-from digits.common.cli import InputError, run
-from digits.common.files import replacing
-from digits.common.packages import Fault, find_faults, none_of_them, read_pins
-
-#: The whole virtual environment again.
-RENEW = "Run `make clean repro`: it sets up .venv from nothing."
+from digits.runtime import inputs
+from digits.runtime.files import replacing
+from digits.runtime.packages import find_faults, none_of_them, read_pins
+from digits.runtime.program import run
 
 
 def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) -> None:
@@ -37,33 +32,16 @@ def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) ->
     pins = read_pins(lock)
     faults = find_faults(pins, sys.path, holds)
     if faults:
-        first = next((fault for fault in faults if fault.place), faults[0])
-        place = f" in {first.place}" if first.place else ""
-        more = f", and of {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InputError(
-            f"package {first.name}{more} for {sys.executable}",
-            expected=f"{first.expected}, as in {lock}",
-            received=first.received + place,
-            hint=_cure(lock, faults, first, foreign=sum(not fault.place for fault in faults) > len(pins) / 2),
-        )
+        from digits.common.packages import other_packages
 
-
-def _cure(lock: Path, faults: Sequence[Fault], first: Fault, *, foreign: bool) -> str:
-    """The next step. A Python without most of the packages is none that was set up for this."""
-    if first.place in map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))):
-        return "Run `unset PYTHONPATH`."
-    if first.cure == "move":
-        return f"Rename the module in {first.place}."
-    if foreign or sys.prefix == sys.base_prefix:
-        return "Run `make repro`, which uses the Python in .venv; if this is it, `make clean repro`."
-    if any(fault.cure == "renew" for fault in faults) or find_spec("pip") is None:
-        return RENEW
-    return f"Run `{shlex.quote(sys.executable)} -m pip install --require-hashes -r {shlex.quote(str(lock))}`."
+        raise other_packages(lock, faults, len(pins))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m digits.common.locked", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m digits.runtime.locked",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("lock", type=Path, help="the list of packages, with versions")
     parser.add_argument("module", help="what to run")

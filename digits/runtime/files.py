@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from digits.common.bounds import open_file, parse_csv, read_text
-from digits.common.cli import InputError
-from digits.common.inputs import require_unchanged, see_file, see_output
+from digits.runtime.bounds import open_file, parse_csv, read_text
+from digits.runtime.inputs import require_unchanged, see_file, see_output
+from digits.runtime.program import InputError
 
 #: How the hidden folders begin in which files are written, beside the place that they are for. Git ignores them.
 ROOM = ".writing-"

@@ -11,12 +11,13 @@ import pytest
 
 from bench.faults.files import Special, write
 from digits.apps import predict, report, runs, summary
-from digits.common import bounds
-from digits.common.cli import LONGEST, InputError, shortened
-from digits.common.files import file_hash, read_csv, write_json
-from digits.common.params import read_document
+from digits.common.cli import LONGEST, shortened
 from digits.data.arrays import NpyFile
 from digits.data.dataset import read_dataset
+from digits.runtime import bounds
+from digits.runtime.files import file_hash, read_csv, write_json
+from digits.runtime.params import read_document
+from digits.runtime.program import InputError
 from digits.scoring.history import read_history
 from digits.sources.source import open_source
 from digits.verify.lock import read_lock

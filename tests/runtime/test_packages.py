@@ -1,4 +1,4 @@
-"""digits.common.packages: what Python would import, compared with a lock, in folders made for it."""
+"""digits.runtime.packages: what Python would import, compared with a lock, in folders made for it."""
 
 import json
 import sys
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.cli import InputError
-from digits.common.packages import Fault, find_faults, find_packages, read_pins
+from digits.runtime.packages import Fault, find_faults, find_packages, read_pins
+from digits.runtime.program import InputError
 from tests.support.project import ROOT
 
 LOCK = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.cli import InputError, on_terminal, run
+from digits.runtime.program import InputError, on_terminal, run
 from tests.support.project import ROOT, start
 from tests.support.project import run as program
 from tests.support.refusal import one_line, refused_by
@@ -92,8 +92,8 @@ def test_a_defect_of_the_program_is_no_error_of_input() -> None:
 STOPPED = """
 import sys, time
 from pathlib import Path
-from digits.common.files import replacing
-from digits.common.cli import run
+from digits.runtime.files import replacing
+from digits.runtime.program import run
 
 def main():
     with replacing(Path(sys.argv[1])) as (file,):
@@ -127,7 +127,7 @@ def test_progress_is_for_people(monkeypatch: pytest.MonkeyPatch, *, terminal: bo
 
 def test_a_warning_that_has_become_an_error_is_named() -> None:
     warn = "run(lambda: warnings.warn('too\\nold', DeprecationWarning))"
-    code = f"import warnings\nfrom digits.common.cli import run\n{warn}"
+    code = f"import warnings\nfrom digits.runtime.program import run\n{warn}"
     result = program(sys.executable, "-c", code, cwd=ROOT, env={"PYTHONWARNINGS": "error"})
     assert refused_by(result) == (
         "ERROR: Python: expected warnings to be shown. Got the order to stop at one: too old. "

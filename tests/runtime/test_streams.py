@@ -15,7 +15,7 @@ from tests.support.project import ROOT, environment
 PROGRAM = """
 import sys
 from pathlib import Path
-from digits.common.cli import run
+from digits.runtime.program import run
 
 def main():
     for number in range(20000):
@@ -94,7 +94,7 @@ def test_a_file_never_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None
     program = """
 import os, sys
 from pathlib import Path
-from digits.common.cli import run
+from digits.runtime.program import run
 
 def main():
     with Path(sys.argv[1]).open("w") as file:

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 
 #: Bytes of the largest text that is read whole: parsed, it takes some thirty times as much.
 TEXT_BYTES = 4 * 2**20

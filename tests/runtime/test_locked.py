@@ -1,4 +1,4 @@
-"""digits.common.locked: a module runs with the packages of the lock or not at all, and the hint mends it."""
+"""digits.runtime.locked: a module runs with the packages of the lock or not at all, and the hint mends it."""
 
 import hashlib
 import re
@@ -69,7 +69,7 @@ class Place:
 
     def run(self, python: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the package as a module."""
-        words = [python or str(self.python), "-m", "digits.common.locked", "requirements.lock", "five"]
+        words = [python or str(self.python), "-m", "digits.runtime.locked", "requirements.lock", "five"]
         return self.shell(shlex.join(words), **variables)
 
     def hint(self, **variables: str) -> str:
@@ -130,7 +130,7 @@ def test_a_foreign_package_on_pythonpath(place: Place, tmp_path: Path, kind: str
     assert hint == "unset PYTHONPATH"
     assert place.run(PYTHONPATH=foreign).returncode == 1
     words = shlex.join(
-        [str(place.python), "-m", "digits.common.locked", str(place.folder / "requirements.lock"), "five"]
+        [str(place.python), "-m", "digits.runtime.locked", str(place.folder / "requirements.lock"), "five"]
     )
     result = place.shell(f"{hint}; cd '{ROOT}'; {words}", PYTHONPATH=foreign)
     assert (result.returncode, result.stdout) == (0, "five 1.0\n")
@@ -161,7 +161,7 @@ def test_without_pip_all_is_set_up_again(place: Place) -> None:
 
 
 def test_the_arguments_are_those_of_the_module() -> None:
-    words = (sys.executable, "-m", "digits.common.locked", "requirements.lock", "stages.load", "--params")
+    words = (sys.executable, "-m", "digits.runtime.locked", "requirements.lock", "stages.load", "--params")
     result = run(*words, cwd=ROOT)
     assert result.returncode == 2
     assert "python -m stages.load: error: argument --params: expected one argument" in result.stderr

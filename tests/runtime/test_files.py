@@ -13,8 +13,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from digits.common.cli import InputError
-from digits.common.files import clear_rooms, file_hash, read_csv, replacing, write_csv, write_json
+from digits.runtime.files import clear_rooms, file_hash, read_csv, replacing, write_csv, write_json
+from digits.runtime.program import InputError
 from tests.support.arrays import snapshot
 from tests.support.project import AT_ROOT, ROOT, environment, run_ok
 
@@ -255,7 +255,7 @@ def test_an_error_of_another_file_keeps_its_name(folder: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from digits.common.files import replacing
+from digits.runtime.files import replacing
 with replacing(Path(sys.argv[1])) as (file,):
     file.write_text("half")
     print("writing", flush=True)

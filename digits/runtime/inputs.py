@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 
 #: Up to this many bytes a file is known by its content, so that the same content written again is no change.
 SMALL = 2**20

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from digits.common import machine
-from digits.common.cli import InputError
+from digits.runtime import machine
+from digits.runtime.program import InputError
 from tests.support.project import AT_ROOT, ROOT, environment, run
 from tests.support.refusal import one_line
 
@@ -37,7 +37,7 @@ def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_cores_are_those_that_the_process_may_use() -> None:
     code = """
 import os
-from digits.common import machine
+from digits.runtime import machine
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 print(machine.cores())
 """

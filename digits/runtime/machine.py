@@ -4,7 +4,7 @@ import os
 import platform
 from pathlib import Path
 
-from digits.common.cli import InputError
+from digits.runtime.program import InputError
 
 CPUINFO = Path("/proc/cpuinfo")
 
