@@ -27,7 +27,7 @@ repro: $(VENV)/runtime.stamp $(if $(REMOTE),$(VENV)/s3.stamp) ## Run the pipelin
 	$(if $(REMOTE),@$(RUN) python -m digits.verify.share fetch --remote "$$REMOTE")
 	@$(RUN) dvc repro || { status=$$?; python -m digits.verify.doctor; exit $$status; }
 	@$(RUN) python -m digits.verify.doctor --after
-	@$(RUN) python -m digits.apps.summary metrics
+	@$(RUN) python -m digits summary metrics
 
 push: $(VENV)/s3.stamp $(filter repro,$(MAKECMDGOALS)) ## Send what has run here to a store that others read: make repro push REMOTE=NAME
 	@$(RUN) python -m digits.verify.share push --remote "$$REMOTE"
@@ -40,16 +40,16 @@ doctor: $(VENV)/runtime.stamp ## Mend what a kill, a full disk or a damaged file
 	@$(RUN) python -m digits.verify.doctor
 
 demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
-	@$(RUN) python -m digits.apps.demo --model data/model.keras --dataset data/raw/dataset.json --params params.yaml --port $(PORT)
+	@$(RUN) python -m digits demo --model data/model.keras --dataset data/raw/dataset.json --params params.yaml --port $(PORT)
 PORT ?= 8000
 
 report: repro $(VENV)/dev.stamp ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail
-	@$(RUN) python -m digits.apps.report --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
+	@$(RUN) python -m digits report --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
 	--dataset data/raw/dataset.json --data data/prepared --platform data/platform.json --out report.html $(if $(AGAINST),--against "$$AGAINST")
 
 gate: $(VENV)/runtime.stamp ## Fail if the model is worse than that of AGAINST=COMMIT: make gate AGAINST=origin/main
 	@$(RUN) python -m digits.verify --only freshness
-	@$(RUN) python -m digits.apps.gate --params params.yaml --lock dvc.lock --metrics metrics --seeds bench/results/seeds.json --against "$$AGAINST"
+	@$(RUN) python -m digits gate --params params.yaml --lock dvc.lock --metrics metrics --seeds bench/results/seeds.json --against "$$AGAINST"
 
 test: $(VENV)/dev.stamp ## Check format, lint, types, and run every test
 	@$(RUN) ruff format --check .
@@ -129,10 +129,10 @@ tables: $(VENV)/runtime.stamp ## Write the tables of the READMEs and of docs/ fr
 	@$(RUN) python -m bench.tables
 
 card: $(VENV)/dev.stamp ## Write the model card, docs/model-card.md, from the committed results
-	@$(RUN) python -m digits.apps.card $(CARD) --out docs/model-card.md
+	@$(RUN) python -m digits card $(CARD) --out docs/model-card.md
 
 export: repro $(VENV)/dev.stamp ## Write the model as SavedModel and ONNX file, with its card, into export/
-	@$(RUN) python -m digits.apps.export $(CARD) --dataset data/raw/dataset.json --data data/prepared --out export
+	@$(RUN) python -m digits export $(CARD) --dataset data/raw/dataset.json --data data/prepared --out export
 CARD := --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras --seeds bench/results/seeds.json
 
 sbom: $(VENV)/dev.stamp ## Write sbom.cdx.json, all packages of the lock file, and the licences, docs/dependencies.md

@@ -37,7 +37,7 @@ def train(workers: int, data: Path, folder: Path) -> dict[str, Any]:
     Raises:
         InputError: it failed.
     """
-    launcher = [sys.executable, "-m", "digits.apps.workers", str(workers), "--"]
+    launcher = [sys.executable, "-m", "digits", "workers", str(workers), "--"]
     before, start = _loopback_bytes(), time.perf_counter()
     run_model_stages(("train",), f"{workers} workers", data, folder, launcher)
     seconds = time.perf_counter() - start

@@ -20,10 +20,15 @@ def interrupted(folder: Path, package: str, *command: str) -> tuple[int, str]:
     return result.returncode, result.stderr
 
 
-@pytest.mark.parametrize("module", ["stages.load", "stages.train", "stages.evaluate", "digits.apps.predict"])
+@pytest.mark.parametrize("module", ["stages.load", "stages.train", "stages.evaluate"])
 @pytest.mark.parametrize("package", ["argparse", "numpy", "pydantic"])
 def test_an_interrupt_during_imports_is_quiet(tmp_path: Path, module: str, package: str) -> None:
     assert interrupted(tmp_path, package, "-m", module) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize(("package", "status"), [("argparse", -signal.SIGINT), ("numpy", 128 + signal.SIGINT)])
+def test_an_interrupt_during_the_imports_of_a_verb_is_quiet(tmp_path: Path, package: str, status: int) -> None:
+    assert interrupted(tmp_path, package, "-m", "digits", "predict") == (status, "")
 
 
 def test_an_import_from_elsewhere_changes_nothing(tmp_path: Path) -> None:

@@ -28,6 +28,6 @@ def test_two_workers_train_the_committed_model(tmp_path: Path) -> None:
     run_ok(*stage, "stages.load", "--params", "params.yaml", "--out", "data/raw", cwd=tmp_path)
     prepare = ("stages.preprocess", "--params", "params.yaml", "--raw", "data/raw", "--out", "data/prepared")
     run_ok(*stage, *prepare, cwd=tmp_path)
-    run_ok(sys.executable, "-m", "digits.apps.workers", "2", cwd=tmp_path)
+    run_ok(sys.executable, "-m", "digits", "workers", "2", cwd=tmp_path)
     for out in read_lock(ROOT / "dvc.lock").stages["train"].outs:
         assert file_hash(tmp_path / out.path, "md5") == out.md5, out.path

@@ -93,7 +93,7 @@ def measure(model: Path, dataset: Path, *, requests: int, parallel: int, slow: i
 def started(model: Path, dataset: Path) -> Iterator[Program]:
     """A demo on any free port, which ends with the block."""
     files = ["--model", str(model), "--dataset", str(dataset)]
-    command = [sys.executable, "-m", "digits.apps.demo", *files, "--port", "0"]
+    command = [sys.executable, "-m", "digits", "demo", *files, "--port", "0"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a background job's demo would ignore it
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,6 +1,6 @@
 """The model card: what the model is for, how it was made, how good it is. Its figures come from the pipeline's files.
 
-python -m digits.apps.card --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
+python -m digits card --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
     --seeds bench/results/seeds.json --out docs/model-card.md
 
 Its form is Hugging Face's (https://github.com/huggingface/hub-docs/blob/main/modelcard.md): data for programs in front,
@@ -18,11 +18,12 @@ import yaml
 from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
 from digits.apps.convert import TOLERANCE
+from digits.apps.options import add_files, command
 from digits.common.params import study_params
 from digits.data.dataset import read_dataset
 from digits.runtime.bounds import parse_json, read_text
 from digits.runtime.files import read_csv, replacing
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.verify.lock import REDO, File, Lock, read_lock, require_recorded, require_same_params
 
 #: The licence of code and model, by its SPDX identifier in lower case, as Hugging Face writes it. LICENSE has its text.
@@ -247,30 +248,19 @@ def read_spread(sources: CardFiles) -> dict[str, Any] | None:
     raise InputError(str(sources.seeds), expected="a study over seeds", received=received, hint="Run `make seeds`.")
 
 
-def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a card's sources."""
-    parser.add_argument("--params", type=Path, required=True, help="params.yaml")
-    parser.add_argument("--lock", type=Path, required=True, help="dvc.lock")
-    parser.add_argument("--metrics", type=Path, required=True, help="folder that `evaluate` wrote")
-    parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
-    parser.add_argument("--seeds", type=Path, required=True, help="the study over seeds, .json")
-
-
 def given_sources(args: argparse.Namespace) -> CardFiles:
-    """The options that `add_sources` added, as they were given."""
+    """Return the files that the options named."""
     return CardFiles(*(getattr(args, name) for name in CardFiles._fields))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m digits.apps.card", description=__doc__)
-    add_sources(parser)
-    parser.add_argument("--out", type=Path, required=True, help="the card to write, .md")
+    parser = command("card", __doc__)
+    add_files(parser, *CardFiles._fields)
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/model-card.md"), help="the card to write (default: %(default)s)"
+    )
     args = parser.parse_args()
     sources = given_sources(args)
     text = write_card(sources, read_record(sources))
     with replacing(args.out) as (file,):
         file.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    run(main)

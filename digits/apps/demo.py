@@ -1,6 +1,5 @@
 """A page on this machine where a digit is drawn and the trained model says what it reads. Ctrl-C ends it."""
 
-import argparse
 import asyncio
 import base64
 import hashlib
@@ -19,10 +18,11 @@ from PIL import Image
 
 from digits.apps.handwriting import prepare
 from digits.apps.ink.explain import draw_steps
-from digits.apps.predict import Prediction, class_names
+from digits.apps.options import add_files, command
+from digits.apps.predict import Prediction, add_names, class_names
 from digits.apps.reading import Classifier, Reader, open_reader
 from digits.apps.server import SECONDS, json_response, listen, serve
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 
 PAGE = Path(__file__).with_name("demo.html")
 
@@ -138,13 +138,12 @@ def _hash(content: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m digits.apps.demo", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
+    parser = command("demo", __doc__)
+    add_files(parser, "model", "dataset")
+    add_names(parser)
     parser.add_argument(
-        "--dataset", type=Path, required=True, help="dataset.json, with the training images that `load` wrote beside it"
+        "--port", type=int, default=8000, help="of the page, on this machine (default: %(default)s); 0: any free one"
     )
-    parser.add_argument("--params", type=Path, help="params.yaml, for other names of the classes than the data set has")
-    parser.add_argument("--port", type=int, required=True, help="of the page, on this machine; 0 takes any free one")
     args = parser.parse_args()
     with listen(args.port) as listener:
         port = listener.getsockname()[1]
@@ -152,7 +151,3 @@ def main() -> None:
         sys.stdout.write(f"Draw a digit at http://127.0.0.1:{port} (Ctrl-C ends it)\n")
         sys.stdout.flush()
         asyncio.run(serve(demo.application(), listener))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,13 +1,12 @@
 """Take the model away: as Keras file, SavedModel and ONNX file, with its model card, in one folder.
 
-python -m digits.apps.export --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
+python -m digits export --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
     --seeds bench/results/seeds.json --dataset data/raw/dataset.json --data data/prepared --out export
 
 Each format is read back from disk and must give the Keras model's probabilities on every test image. Otherwise nothing
 is written.
 """
 
-import argparse
 import math
 import secrets
 import shutil
@@ -19,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from digits.apps import convert
-from digits.apps.card import CardFiles, add_sources, given_sources, read_record, write_card
+from digits.apps.card import CardFiles, given_sources, read_record, write_card
+from digits.apps.options import add_files, command
 from digits.data.dataset import read_dataset
 from digits.data.splits import Split, open_split
 from digits.model import determinism
 from digits.runtime.files import file_hash
 from digits.runtime.params import read_params
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.scoring.params import EvaluateParams
 from digits.verify.lock import require_recorded
 
@@ -180,20 +180,12 @@ def _versions() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m digits.apps.export", description=__doc__)
-    add_sources(parser)
-    parser.add_argument(
-        "--dataset", type=Path, required=True, help="the description of the data set that `load` wrote, .json"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the splits that `preprocess` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser = command("export", __doc__)
+    add_files(parser, *CardFiles._fields, "dataset", "data")
+    parser.add_argument("--out", type=Path, default=Path("export"), help="the folder to write (default: %(default)s)")
     args = parser.parse_args()
     for name, check in export(given_sources(args), args.dataset, args.data, args.out).items():
         sys.stdout.write(
             f"{args.out / name}: largest difference {check.difference:.2g} (allowed {convert.TOLERANCE:g}), "
             f"{check.changed} images read as another class\n"
         )
-
-
-if __name__ == "__main__":
-    run(main)

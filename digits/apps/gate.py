@@ -1,23 +1,23 @@
 """Stop a change that makes the model worse: compare this run with that of the branch that it shall be merged into.
 
-python -m digits.apps.gate --params params.yaml --lock dvc.lock --metrics metrics --seeds bench/results/seeds.json \
+python -m digits gate --params params.yaml --lock dvc.lock --metrics metrics --seeds bench/results/seeds.json \
     --against origin/main
 
 It fails if the test predictions are significantly worse, image by image, or if the test accuracy is below the spread
 over seeds that the other branch has committed, so that no change moves its own bar.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from digits.apps.findings import verdict
+from digits.apps.options import add_files, command
 from digits.apps.runs import Earlier, Run, RunFiles, committed_text, earlier_run, this_run
 from digits.common.cli import printable
 from digits.common.params import study_params
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.verify.git import GitError, git_text
 from digits.verify.lock import require_recorded, require_same_params
 from digits.verify.tolerance import Spread, read_spread
@@ -114,13 +114,8 @@ def gate(sources: RunFiles, seeds: Path, against: str) -> Judgement:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m digits.apps.gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--params", type=Path, required=True, help="params.yaml")
-    parser.add_argument("--lock", type=Path, required=True, help="dvc.lock")
-    parser.add_argument("--metrics", type=Path, required=True, help="folder that `evaluate` wrote")
-    parser.add_argument("--seeds", type=Path, required=True, help="the study over seeds, .json")
+    parser = command("gate", __doc__)
+    add_files(parser, "params", "lock", "metrics", "seeds")
     parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit that must not be better")
     args = parser.parse_args()
     found = gate(RunFiles(args.params, args.lock, args.metrics), args.seeds, args.against)
@@ -130,7 +125,3 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit("\n".join(f"ERROR: {problem}" for problem in found.problems))
     sys.stdout.write("gate: ok\n")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 from digits.apps.handwriting import prepare
 from digits.apps.ink.explain import Step, draw_steps
+from digits.apps.options import add_files, command
 from digits.apps.reading import Reader, Reading, open_reader
 from digits.common.cli import printable
 from digits.data.dataset import read_dataset
 from digits.runtime.bounds import open_file
 from digits.runtime.files import replacing
 from digits.runtime.params import read_params
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.scoring.params import EvaluateParams
 
 #: Bytes of the largest file: more than a photograph has.
@@ -30,8 +31,15 @@ MAX_BYTES = 32 * 2**20
 PASSED_OVER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 
 
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the file that may name the classes."""
+    default = Path("params.yaml") if Path("params.yaml").exists() else None
+    help_ = "params.yaml, for other names of the classes than the data set has (default: that of this folder)"
+    parser.add_argument("--params", type=Path, default=default, metavar="PATH", help=help_)
+
+
 def class_names(params: Path | None) -> Sequence[str] | None:
-    """What params.yaml calls the classes, or None: as the data set does.
+    """Return what params.yaml calls the classes, or None: as the data set does.
 
     Raises:
         InputError: the file is missing, or a value is out of range.
@@ -134,18 +142,12 @@ def explain(path: Path, steps: Sequence[Step]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m digits.apps.predict", description=__doc__)
+    parser = command("predict", __doc__)
     parser.add_argument(
         "images", nargs="+", metavar="image", help="a picture, a folder of them, or - for standard input"
     )
-    parser.add_argument("--model", type=Path, default="data/model.keras", help="the model, by default %(default)s")
-    parser.add_argument(
-        "--dataset",
-        type=Path,
-        default="data/raw/dataset.json",
-        help="what `load` wrote, with the training images beside it, by default %(default)s",
-    )
-    parser.add_argument("--params", type=Path, help="params.yaml, for other names of the classes than the data set has")
+    add_files(parser, "model", "dataset")
+    add_names(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
     parser.add_argument(
         "--explain",
@@ -172,7 +174,3 @@ def main() -> None:
         sys.stdout.flush()
     if failed:
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    run(main)

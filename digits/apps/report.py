@@ -4,7 +4,6 @@ A page is written only if everything in it belongs to one run: the files are tho
 predictions, computed again, are those that the metrics were computed from.
 """
 
-import argparse
 import importlib.util
 import math
 import sys
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from digits.apps import calibration, findings
+from digits.apps.options import add_files, command
 from digits.apps.runs import Earlier, Run, RunFiles, earlier_run, this_run, uncommitted
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
@@ -24,7 +24,7 @@ from digits.model.warp import views
 from digits.runtime.bounds import parse_json, read_text
 from digits.runtime.files import file_hash, replacing
 from digits.runtime.params import read_params
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss
 from digits.scoring.params import EvaluateParams
 from digits.scoring.predictions import predict
@@ -237,18 +237,12 @@ def require_packages() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m digits.apps.report", description=__doc__)
-    parser.add_argument("--params", type=Path, required=True, help="params.yaml")
-    parser.add_argument("--lock", type=Path, required=True, help="dvc.lock")
-    parser.add_argument("--metrics", type=Path, required=True, help="folder that `evaluate` wrote")
-    parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
-    parser.add_argument(
-        "--dataset", type=Path, required=True, help="the description of the data set that `load` wrote, .json"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the splits that `preprocess` wrote")
-    parser.add_argument("--platform", type=Path, required=True, help="the record of the machine that `train` wrote")
+    parser = command("report", __doc__)
+    add_files(parser, "params", "lock", "metrics", "model", "dataset", "data", "platform")
     parser.add_argument("--against", metavar="COMMIT", help="the commit to compare with (default: the last run)")
-    parser.add_argument("--out", type=Path, required=True, help="the page to write, .html")
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), help="the page to write (default: %(default)s)"
+    )
     args = parser.parse_args()
     require_packages()
     sources = RunFiles(args.params, args.lock, args.metrics)
@@ -264,7 +258,3 @@ def main() -> None:
     with replacing(args.out) as (file,):
         file.write_text(page, encoding="utf-8")
     sys.stdout.write(f"{args.out}: {findings.verdict(report.run, report.earlier).headline}\n")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,13 +1,13 @@
 """Print the results of the last run in a few lines."""
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from digits.apps.options import add_files, command
 from digits.runtime.bounds import finite, parse_json, read_text
 from digits.runtime.files import read_csv
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 
 Row = Mapping[str, str]
 
@@ -60,10 +60,6 @@ def _first_images(rows: Sequence[Row]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m digits.apps.summary", description=__doc__)
-    parser.add_argument("metrics", type=Path, help="folder that `evaluate` wrote")
+    parser = command("summary", __doc__)
+    add_files(parser, "metrics")
     sys.stdout.write(summarize(parser.parse_args().metrics) + "\n")
-
-
-if __name__ == "__main__":
-    run(main)

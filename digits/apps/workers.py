@@ -1,12 +1,11 @@
 """Train on several workers of this machine, to the same bytes as in one process.
 
-python -m digits.apps.workers 2
-python -m digits.apps.workers 2 -- python -m stages.train --params params.yaml ...
+python -m digits workers 2
+python -m digits workers 2 -- python -m stages.train --params params.yaml ...
 
 Without a command it is that of the stage `train` in dvc.yaml. A cluster needs nothing of this: see docs/workers.md.
 """
 
-import argparse
 import ctypes
 import json
 import os
@@ -24,9 +23,10 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from digits.apps.options import command
 from digits.model.cluster import NAME
 from digits.runtime.bounds import YAML_BYTES, read_text, require_small_yaml
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 
 #: The most workers: there are no more parts of a batch.
 MOST = 64
@@ -132,9 +132,7 @@ def end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m digits.apps.workers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command("workers", __doc__)
     parser.add_argument("workers", type=int, help="how many; at most as many as `train.shards` in params.yaml")
     parser.add_argument("command", nargs="*", help="what each of them runs, after `--`")
     args = parser.parse_args()
@@ -144,7 +142,3 @@ def main() -> None:
     status = train_together(args.command or train_command(Path("dvc.yaml")), args.workers)
     if status:
         sys.exit(status)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,6 +1,6 @@
 """The machines, or processes, that train one model together: as the variable TF_CONFIG names them.
 
-Kubernetes operators and the trainers of clouds set it, and so does `python -m digits.apps.workers`, for this machine.
+Kubernetes operators and the trainers of clouds set it, and so does `python -m digits workers`, for this machine.
 """
 
 from collections.abc import Mapping

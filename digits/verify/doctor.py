@@ -160,6 +160,31 @@ def check(project: Project) -> None:
         )
 
 
+def examine(root: Path, *, after: bool = False, forget: bool = False) -> None:
+    """Mend the project in the folder `root`, or check what the last `dvc repro` recorded, unless DVC is at work there.
+
+    Args:
+        root: the folder.
+        after: whether to check, not to mend.
+        forget: whether to read files too that have not changed since the last time.
+
+    Raises:
+        InputError: this is no project of DVC, or DVC recorded something else than a stage has read.
+    """
+    try:
+        project = Project(root, forget=forget)
+        with project.alone() as at_work:
+            if at_work:
+                _say(f"nothing was looked at, for this is at work here: {at_work}")
+            elif after:
+                check(project)
+            else:
+                mend(project)
+    except DvcException as error:
+        hint = "Correct it: `dvc status` says more."
+        raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m digits.verify.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -167,18 +192,7 @@ def main() -> None:
     parser.add_argument("--after", action="store_true", help="check what the last `dvc repro` recorded")
     parser.add_argument("--all", action="store_true", help="read files too that have not changed since the last time")
     args = parser.parse_args()
-    try:
-        project = Project(Path.cwd(), forget=args.all)
-        with project.alone() as at_work:
-            if at_work:
-                _say(f"nothing was looked at, for this is at work here: {at_work}")
-            elif args.after:
-                check(project)
-            else:
-                mend(project)
-    except DvcException as error:
-        hint = "Correct it: `dvc status` says more."
-        raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
+    examine(Path.cwd(), after=args.after, forget=args.all)
 
 
 def _say(line: str | None) -> None:

@@ -206,30 +206,45 @@ def main() -> None:
         "--patience", type=float, default=DEADLINE, help="seconds to wait for its first answer (default: %(default)s)"
     )
     args = parser.parse_args()
+    exchange(args.command, Path.cwd(), args.remote, args.patience)
+
+
+def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE) -> None:
+    """Push to a store or fetch from it, and print what was done.
+
+    Args:
+        direction: push or fetch.
+        root: the folder of the project.
+        remote: a remote of DVC, or an address.
+        patience: seconds to wait for the store's first answer.
+
+    Raises:
+        InputError: DVC is at work in the project or cannot read it, or nothing can be written to the store.
+    """
     try:
-        project = Project(Path.cwd())
-        with project.alone() as at_work, Repo(str(project.root)) as repo:
+        project = Project(root)
+        with project.alone() as at_work, Repo(str(root)) as repo:
             if at_work:
                 hint = "Wait for it, and run this again."
                 raise InputError("the project", expected="nothing at work", received=at_work, hint=hint)
-            _share(args, project, repo)
+            _exchange(direction, project, repo, remote, patience)
     except DvcException as error:
         hint = "Correct it: `dvc status` says more."
         raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
 
 
-def _share(args: argparse.Namespace, project: Project, repo: Repo) -> None:
-    store = Store.open(repo, args.remote, args.patience if args.command == "fetch" else None)
+def _exchange(direction: str, project: Project, repo: Repo, remote: str, patience: float) -> None:
+    store = Store.open(repo, remote, patience if direction == "fetch" else None)
     try:
-        store.ask(args.patience)
-        for line in push(project, store) if args.command == "push" else fetch(project, repo, store):
+        store.ask(patience)
+        for line in push(project, store) if direction == "push" else fetch(project, repo, store):
             _say(line)
     except StoreError as error:
-        if args.command == "push":
+        if direction == "push":
             hint = "Check address, keys and this clock (docs/sharing.md), and run this again: what was sent is kept."
-            what = f"store {args.remote}"
+            what = f"store {remote}"
             raise InputError(what, expected="to write there", received=str(error), hint=hint) from None
-        _say(f"{args.remote} cannot be read, so that what the cache lacks is made here: {error}")
+        _say(f"{remote} cannot be read, so that what the cache lacks is made here: {error}")
 
 
 def _say(line: str) -> None:

@@ -379,7 +379,7 @@ def test_bad_input_is_refused_and_the_old_card_stays(case: str, folder: Path) ->
 
 def command(out: str, folder: Path, sources: card.CardFiles = SOURCES) -> tuple[int, str]:
     """Run the command; give back its exit status and what it wrote on standard error."""
-    result = run(sys.executable, "-m", "digits.apps.card", *options(sources), "--out", out, cwd=folder, env=AT_ROOT)
+    result = run(sys.executable, "-m", "digits", "card", *options(sources), "--out", out, cwd=folder, env=AT_ROOT)
     return result.returncode, result.stderr
 
 

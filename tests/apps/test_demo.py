@@ -48,7 +48,7 @@ Process = subprocess.Popen[str]
 def demonstration(model: Path, dataset: Path) -> Iterator[tuple[str, Process]]:
     """The program as it is started by hand, on any free port: its address, and its process."""
     options = ("--model", str(model), "--dataset", str(dataset), "--port", "0")
-    program = (sys.executable, "-m", "digits.apps.demo", *options)
+    program = (sys.executable, "-m", "digits", "demo", *options)
     with start(*program, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
@@ -387,7 +387,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         options = ("--model", str(tmp_path / "none"), "--dataset", str(tmp_path / "none"), "--port", str(port))
-        program = (sys.executable, "-m", "digits.apps.demo", *options)
+        program = (sys.executable, "-m", "digits", "demo", *options)
         result = run(*program, cwd=ROOT)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
@@ -404,7 +404,7 @@ def test_a_port_that_cannot_be(port: int) -> None:
 
 def test_without_a_model_it_says_how_to_get_one(tmp_path: Path, loaded: Path) -> None:
     options = ("--model", str(tmp_path / "none.keras"), "--dataset", str(loaded), "--port", "0")
-    program = (sys.executable, "-m", "digits.apps.demo", *options)
+    program = (sys.executable, "-m", "digits", "demo", *options)
     result = run(*program, cwd=ROOT)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
@@ -415,7 +415,7 @@ def test_make_demo_starts_it() -> None:
     commands = run_ok("make", "--no-print-directory", "--dry-run", "demo", "PORT=9000", cwd=ROOT)
     assert "dvc repro" in commands
     assert commands.rstrip().endswith(
-        "python -m digits.apps.demo --model data/model.keras --dataset data/raw/dataset.json "
+        "python -m digits demo --model data/model.keras --dataset data/raw/dataset.json "
         "--params params.yaml --port 9000"
     )
 

@@ -75,7 +75,7 @@ def exported(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def command(out: Path) -> list[str]:
     data = ("--dataset", str(DATASET), "--data", str(DATA))
-    return [sys.executable, "-m", "digits.apps.export", *options(SOURCES), *data, "--out", str(out)]
+    return [sys.executable, "-m", "digits", "export", *options(SOURCES), *data, "--out", str(out)]
 
 
 @pytest.fixture(scope="module")

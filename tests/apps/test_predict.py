@@ -229,7 +229,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 
 def program(model: Path, dataset: Path, *arguments: str) -> tuple[str, ...]:
     """The command that reads pictures with this model."""
-    return (sys.executable, "-m", "digits.apps.predict", "--model", str(model), "--dataset", str(dataset), *arguments)
+    return (sys.executable, "-m", "digits", "predict", "--model", str(model), "--dataset", str(dataset), *arguments)
 
 
 def test_what_cannot_be_read_is_named_and_the_others_go_on(
@@ -344,14 +344,12 @@ def test_another_model_is_refused(make: Callable[[Path], None], received: str, t
 
 
 def test_names_come_from_the_parameters(trained: Path, loaded: Path, tmp_path: Path) -> None:
-    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    params = recipe_params(tmp_path)
-    set_params(params, {"class_names": names})
     draw(7, side=100, width=10).save(tmp_path / "seven.png")
     command = program(trained, loaded, "seven.png")
     assert run_ok(*command, cwd=tmp_path, env=AT_ROOT).startswith("seven.png: 7, probability ")
-    named = run_ok(*command, "--params", "params.yaml", cwd=tmp_path, env=AT_ROOT)
-    assert named.startswith("seven.png: seven, probability ")
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    set_params(recipe_params(tmp_path), {"class_names": names})  # params.yaml of this folder
+    assert run_ok(*command, cwd=tmp_path, env=AT_ROOT).startswith("seven.png: seven, probability ")
 
 
 def test_the_steps_are_drawn(

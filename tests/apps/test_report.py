@@ -360,7 +360,7 @@ def test_elements_are_closed_and_identifiers_are_unique(html: str) -> None:
 
 
 def test_two_runs_of_the_program_give_equal_bytes_and_no_date(second: Path, html: str, tmp_path: Path) -> None:
-    command = (sys.executable, "-m", "digits.apps.report", *arguments(second), "--out", "deep/report.html")
+    command = (sys.executable, "-m", "digits", "report", *arguments(second), "--out", "deep/report.html")
     style = tmp_path / "matplotlibrc"
     style.write_text("lines.linewidth: 9\nsvg.fonttype: path\n")  # a user's taste does not reach the page
     output = run_ok(*command, cwd=tmp_path, env=AT_ROOT | {"MATPLOTLIBRC": str(style), "PYTHONHASHSEED": "7"})

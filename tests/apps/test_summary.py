@@ -91,7 +91,9 @@ def test_a_missing_file_is_named_with_the_next_step(metrics: Path, name: str) ->
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    assert "none/scores.json: expected what `evaluate` wrote. Got no such" in refusal(summary.main, tmp_path / "none")
+    assert "none/scores.json: expected what `evaluate` wrote. Got no such" in refusal(
+        summary.main, "--metrics", tmp_path / "none"
+    )
 
 
 Change = Callable[[str], str]
@@ -116,7 +118,7 @@ Change = Callable[[str], str]
 def test_a_damaged_file_is_refused(metrics: Path, name: str, change: Change, match: str) -> None:
     path = metrics / name
     path.write_text(change(path.read_text()))
-    line = refusal(summary.main, metrics)
+    line = refusal(summary.main, "--metrics", metrics)
     assert re.search(
         rf"metrics: expected what `evaluate` wrote\. Got damaged files \({match}.*\)\. Run `make rep", line
     )
@@ -125,12 +127,12 @@ def test_a_damaged_file_is_refused(metrics: Path, name: str, change: Change, mat
 def test_a_row_that_is_too_short_is_refused(metrics: Path) -> None:
     path = metrics / "first_ten.csv"
     path.write_text(path.read_text()[:-12])
-    line = refusal(summary.main, metrics)
+    line = refusal(summary.main, "--metrics", metrics)
     assert re.search(r"first_ten\.csv: expected a CSV file\. Got a damaged file \(\d values in line 11", line)
 
 
 def test_the_command_line_prints_or_refuses_in_one_line(metrics: Path) -> None:
-    command = (sys.executable, "-m", "digits.apps.summary", "metrics")
+    command = (sys.executable, "-m", "digits", "summary")
     result = run(*command, cwd=metrics.parent, env=AT_ROOT)
     assert (result.returncode, result.stdout, result.stderr) == (0, EXPECTED.format(metrics="metrics") + "\n", "")
     shutil.rmtree(metrics)

@@ -35,7 +35,7 @@ os.kill(os.getpid(), signal.Signals[word])
 def launch(folder: Path, *words: str) -> tuple[int, str, str]:
     """Status, standard output and error of the launcher with a worker for each word."""
     (folder / "program.py").write_text(PROGRAM)
-    command = ("-m", "digits.apps.workers", str(len(words)), "--", "python", "program.py", *words)
+    command = ("-m", "digits", "workers", str(len(words)), "--", "python", "program.py", *words)
     result = run(sys.executable, *command, cwd=folder, env=AT_ROOT)
     return result.returncode, result.stdout, result.stderr
 
@@ -61,7 +61,7 @@ def test_the_first_failure_ends_all(tmp_path: Path, words: tuple[str, ...], stat
 
 def test_a_killed_launcher_leaves_no_worker(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    command = [sys.executable, "-m", "digits.apps.workers", "1", "--", "python", "program.py", "wait"]
+    command = [sys.executable, "-m", "digits", "workers", "1", "--", "python", "program.py", "wait"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(**AT_ROOT), stdout=subprocess.PIPE) as launcher:
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == b"0 1\n"
@@ -112,7 +112,7 @@ def test_another_number_of_workers_is_refused(count: str) -> None:
 
 
 def test_a_command_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    result = run(sys.executable, "-m", "digits.apps.workers", "2", "--", "no-such-program", cwd=tmp_path, env=AT_ROOT)
+    result = run(sys.executable, "-m", "digits", "workers", "2", "--", "no-such-program", cwd=tmp_path, env=AT_ROOT)
     assert result.returncode == 1
     assert result.stderr.startswith("ERROR: no-such-program: expected to read or write it. Got No such file")
     assert json.dumps(result.stdout) == '""'

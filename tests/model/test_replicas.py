@@ -43,7 +43,7 @@ def network_of_its_own() -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_workers_give_the_bytes_of_one_process(count: int, alone: Trained, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "digits.apps.workers", str(count), "--"]
+    launcher = [sys.executable, "-m", "digits", "workers", str(count), "--"]
     command = [*network_of_its_own(), *launcher, "python", *PROGRAM, str(tmp_path), *alone]
     run_ok(*command, cwd=tmp_path, env=AT_ROOT)
     assert several.read([*alone], tmp_path / "0") == alone

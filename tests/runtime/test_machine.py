@@ -95,7 +95,7 @@ def test_only_x86_64_needs_avx(cpuinfo: Path, monkeypatch: pytest.MonkeyPatch, *
         machine.require_avx()
 
 
-EVERY_ROOM = ["stages.load", "stages.train", "digits.apps.predict", "digits.verify.parameters"]
+EVERY_ROOM = ["stages.load", "stages.train", "digits predict", "digits.verify.parameters"]
 
 
 @pytest.mark.skipif(not machine.is_x86_64(), reason="this processor is not of x86-64")

@@ -1,0 +1,35 @@
+"""Run what has changed of the pipeline, and print the result.
+
+`dvc repro`, with a look at the whole of params.yaml and the doctor before it, and the doctor after it.
+"""
+
+import sys
+from pathlib import Path
+
+from digits.apps.options import add_files, command
+from digits.apps.summary import summarize
+from digits.verify import doctor
+from digits.verify.parameters import require_params
+
+
+def main() -> None:
+    parser = command("repro", __doc__)
+    add_files(parser, "params", "metrics")
+    parser.add_argument("--remote", help="take what others have run from this remote of DVC: docs/sharing.md")
+    args, options = parser.parse_known_args()
+    root = Path.cwd()
+    require_params(args.params)
+    doctor.examine(root)
+    if args.remote:
+        from digits.verify import share
+
+        share.exchange("fetch", root, args.remote)
+    from dvc.cli import main as dvc  # in this process: the start of another one takes longer than all else
+
+    sys.stdout.flush()
+    status = dvc(["repro", *options])
+    sys.stdout.flush()
+    doctor.examine(root, after=not status)
+    if status:
+        sys.exit(status)
+    sys.stdout.write(summarize(args.metrics) + "\n")
