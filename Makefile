@@ -13,6 +13,7 @@ export USER ?= $(shell id -u 2>/dev/null)
 export AGAINST REMOTE SCHEDULER
 
 .DEFAULT_GOAL := help
+export HOME ?= $(or $(shell getent passwd "$$(id -u)" 2>/dev/null | cut -d: -f6),$(CURDIR)/$(VENV))
 .PHONY: arm64 help parquet setup repro push audit queue worker doctor test check figures verify seeds processors convnet convnet-whole convnet-sweep bench tables card \
 	export lock clean demo gate report sweep typical-seed faults sbom pictures workers large $(VENV)/runtime.stamp $(VENV)/dev.stamp $(VENV)/s3.stamp $(VENV)/cluster.stamp
 
