@@ -26,7 +26,7 @@ been audited yet.
 
 """
 
-#: The groups in pyproject.toml that have a lock file of their own, by what they are for.
+#: The groups in pyproject.toml that are installed one by one, by what they are for.
 OPTIONAL = {"parquet": "Parquet", "s3": "a shared store", "cluster": "sweeps on a cluster"}
 
 
