@@ -1,6 +1,8 @@
-"""The licences of the direct dependencies, as a table in docs/dependencies.md: `make sbom`."""
+"""The licences of the direct dependencies, as a table in docs/dependencies.md: `make study NAME=dependencies`."""
 
 import argparse
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from email.message import Message
@@ -16,8 +18,8 @@ from digits.runtime.program import InputError, run
 
 TEXT = """# Dependencies
 
-`make sbom` writes this page, and `sbom.cdx.json`: every package of `requirements.lock`, with its version and hashes, in
-the form of CycloneDX. `make setup` refuses a package with another hash.
+`make study NAME=dependencies` writes this page, and `sbom.cdx.json`: every package of `requirements.lock`, with its
+version and hashes, in the form of CycloneDX. `make setup` refuses a package with another hash.
 
 Known vulnerabilities: `pipx run pip-audit --strict --require-hashes --disable-pip -r requirements.lock`. It asks PyPI,
 or with `-s osv` another database. Without `--strict`, a package that the database could not be asked about is skipped,
@@ -26,7 +28,18 @@ been audited yet.
 
 """
 
-#: The groups in pyproject.toml that have a lock file of their own, by what they are for.
+#: The arguments of the program that lists every package of the lock.
+SBOM = (
+    "requirements",
+    "--pyproject",
+    "pyproject.toml",
+    "--output-reproducible",
+    "-o",
+    "sbom.cdx.json",
+    "requirements.lock",
+)
+
+#: The groups in pyproject.toml that are installed one by one, by what they are for.
 OPTIONAL = {"parquet": "Parquet", "s3": "a shared store", "cluster": "sweeps on a cluster"}
 
 
@@ -70,12 +83,13 @@ def page(pyproject: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.dependencies", description=__doc__)
-    parser.add_argument("--pyproject", type=Path, required=True, help="names them")
+    parser.add_argument("--pyproject", type=Path, default=Path("pyproject.toml"), help="names them")
     parser.add_argument("--out", type=Path, required=True, help="the document to write")
     args = parser.parse_args()
     text = page(args.pyproject)
     with replacing(args.out) as (file,):
         file.write_text(text, encoding="utf-8")
+    subprocess.run([sys.executable, "-W", "ignore::UserWarning", "-m", "cyclonedx_py", *SBOM], check=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which committed figures are stale, and the one command that renews each: `make check`, and `make figures`.
+"""Which committed figures are stale, and the one command that renews each: `make check`, and `make study NAME=stale`.
 
 A figure is stale when it was made with other parameters or data than those that are here, when the run was made with
 other code or packages, when a document does not show what the committed results say, or when a claim no longer holds.
@@ -47,23 +47,29 @@ def figures() -> list[Figure]:
     """All of them, in an order in which they can be renewed: results before the documents that show them."""
     return [
         Figure("metrics/ and dvc.lock", "make repro", _run),
-        Figure("bench/results/seeds.json", "make seeds", lambda: _study("seeds.json")),
-        Figure("bench/results/sweep.json", "make sweep", lambda: _sweep("sweep.json")),
-        Figure("bench/results/convnet.json", "make convnet", _of_mnist(_convnet)),
-        Figure("bench/results/convnet_whole.json", "make convnet-whole", _of_mnist(_whole)),
-        Figure("bench/results/convnet_sweep.json", "make convnet-sweep", lambda: _sweep("convnet_sweep.json")),
-        Figure("bench/results/processors.json", "make processors", _processors),
-        Figure("bench/results/workers.json", "make workers", lambda: _study("workers.json", "dense", scored=False)),
+        Figure("bench/results/seeds.json", "make study NAME=seeds", lambda: _study("seeds.json")),
+        Figure("bench/results/sweep.json", "make study NAME=sweep", lambda: _sweep("sweep.json")),
+        Figure("bench/results/convnet.json", "make study NAME=convnet", _of_mnist(_convnet)),
+        Figure("bench/results/convnet_whole.json", "make study NAME=convnet-whole", _of_mnist(_whole)),
+        Figure(
+            "bench/results/convnet_sweep.json", "make study NAME=convnet-sweep", lambda: _sweep("convnet_sweep.json")
+        ),
+        Figure("bench/results/processors.json", "make study NAME=processors", _processors),
+        Figure(
+            "bench/results/workers.json",
+            "make study NAME=workers",
+            lambda: _study("workers.json", "dense", scored=False),
+        ),
         *(Figure(str(path), "make bench", _of_mnist(partial(_speed, path))) for path in _speeds()),
-        Figure("bench/results/large.json", "make large", _of_mnist(lambda: _study("large.json", "dense"))),
+        Figure("bench/results/large.json", "make study NAME=large", _of_mnist(lambda: _study("large.json", "dense"))),
         Figure(
             "bench/results/pictures.json",
-            "make pictures",
+            "make study NAME=pictures",
             _of_mnist(lambda: _study("pictures.json", scored=False)),
         ),
-        Figure("params.yaml, train.seed: a typical run", "make typical-seed", _seed),
-        *(Figure(name, "make tables", lambda name=name: _document(name)) for name in DOCUMENTS),  # type: ignore[misc]
-        Figure("docs/model-card.md", "make card", _card),
+        Figure("params.yaml, train.seed: a typical run", "make study NAME=typical-seed", _seed),
+        *(Figure(name, "make study NAME=tables", lambda name=name: _document(name)) for name in DOCUMENTS),  # type: ignore[misc]
+        Figure("docs/model-card.md", ".venv/bin/python -m digits card", _card),
     ]
 
 
@@ -217,7 +223,7 @@ def main() -> None:
     if lines:
         lines.append(
             f"ERROR: committed figures: expected all as the project is. Got {len(lines)} stale. "
-            "Run `make figures`, which runs these commands in this order."
+            "Run `make study NAME=stale`, which runs these commands in this order."
         )
         sys.exit("\n".join(lines))
     sys.stdout.write(f"check: ok, {len(figures())} figures are as the project is\n")

@@ -117,7 +117,7 @@ def _client(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError:
-        hint = "Run `pip install --require-hashes -r requirements-cluster.lock`, or leave out --scheduler."
+        hint = "Run `make setup WITH=cluster`, which installs it, or leave out --scheduler."
         raise InputError("--scheduler", expected="the package distributed", received="none", hint=hint) from None
     hint = "Start a scheduler and workers: docs/experiments.md."
     try:

@@ -1,4 +1,4 @@
-"""The tables in the documents, written from committed files so that no figure can drift: `make tables`."""
+"""The tables in the documents, written from committed files so that no figure can drift: `make study NAME=tables`."""
 
 import argparse
 import itertools
@@ -310,7 +310,7 @@ def study_of_seeds(root: Path, words: dict[str, str]) -> str:
 
 
 def faults(root: Path, words: dict[str, str]) -> str:
-    """What `make faults` counted, for each kind of fault, and the demo under load if it was tried."""
+    """What `make study NAME=faults` counted, for each kind of fault, and the demo under load if it was tried."""
     study = _read(root / "bench" / "results" / "faults.json")
     rows = []
     for name, found in study["faults"].items():

@@ -110,7 +110,7 @@ def read_study(path: Path, valid_for: dict[str, Any]) -> dict[str, Any]:
     """
     study = dict(json.loads(path.read_text(encoding="utf-8")))
     if not is_valid(study, valid_for):
-        expected, hint = "a study of the parameters and data that are here", "Run `make convnet` first."
+        expected, hint = "a study of the parameters and data that are here", "Run `make study NAME=convnet` first."
         raise InputError(str(path), expected=expected, received="one of others", hint=hint)
     return study
 

@@ -6,7 +6,7 @@ import sys
 
 from digits.runtime.program import run
 
-#: What a person may ask for, each a module of `digits/apps` with a function `main`.
+#: What a person may ask for.
 VERBS = {
     "repro": "run what has changed of the pipeline, and print the result",
     "summary": "print the results of the last run",
@@ -17,11 +17,24 @@ VERBS = {
     "card": "write the model card",
     "export": "write the model as SavedModel and ONNX file, with its card",
     "workers": "train on several workers of this machine, to the same bytes",
+    "verify": "check that dvc.lock is fresh, and that a clean clone gives the committed bytes",
+    "doctor": "mend what a kill, a full disk or a damaged file left behind",
+    "push": "send what has run here to a store that others read",
+    "fetch": "take what others have run from a store",
+    "audit": "run again a sample of the runs in a store, and name those that do not reproduce",
+}
+#: The functions of verbs that are not `main` in the module of `digits/apps` with their name.
+FUNCTIONS = {
+    "verify": "digits.verify.__main__:main",
+    "doctor": "digits.verify.doctor:main",
+    "push": "digits.verify.share:main_push",
+    "fetch": "digits.verify.share:main_fetch",
+    "audit": "digits.verify.audit:main",
 }
 
 
 def main() -> None:
-    verbs = "\n".join(f"  {verb:9} {help_}" for verb, help_ in VERBS.items())
+    verbs = "\n".join(f"  {verb:8} {purpose}" for verb, purpose in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="python -m digits",
         description=f"{__doc__}\n\n{verbs}\n\npython -m digits VERB --help says more of one.",
@@ -31,7 +44,8 @@ def main() -> None:
     parser.add_argument("verb", metavar="VERB", choices=VERBS, help="one of the words above")
     verb = parser.parse_args(sys.argv[1:2]).verb
     sys.argv[:2] = [f"python -m digits {verb}"]
-    importlib.import_module(f"digits.apps.{verb}").main()
+    module, _, function = FUNCTIONS.get(verb, f"digits.apps.{verb}:main").partition(":")
+    getattr(importlib.import_module(module), function)()
 
 
 if __name__ == "__main__":

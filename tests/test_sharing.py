@@ -36,7 +36,7 @@ def test_every_command_of_the_page(
     once, keys, daily, release, elsewhere, audit = blocks()
     first, origin = tmp_path / "first", tmp_path / "digits.git"
     shutil.copytree(small_project(tmp_path_factory, digits), first, symlinks=True)
-    for name in ("Makefile", "requirements-s3.lock", "requirements-cluster.lock", "requirements-dev.lock"):
+    for name in ("Makefile", "requirements-dev.lock"):
         shutil.copy(ROOT / name, first)
     graph = (first / "dvc.yaml").read_text(encoding="utf-8")
     assert "artifacts:\n  digits:\n    path: data/model.keras\n" in graph

@@ -1,4 +1,4 @@
-"""Faults of every kind, each in a copy of a small project, counted by what came of them: `make faults`.
+"""Faults of every kind, each in a copy of a small project, counted by what came of them: `make study NAME=faults`.
 
 A fault ends in the right bytes (right), in an error message and then, once it is over, in the right bytes (line), in a
 project that `make repro` does not run (stuck), or in something else (wrong). Some are repeated without the doctor and

@@ -1,4 +1,4 @@
-"""Measure how pictures are read, by kind: right, unsure, and sure but wrong. make pictures
+"""Measure how pictures are read, by kind: right, unsure, and sure but wrong. make study NAME=pictures
 
 Each kind is measured twice: on the digits and the chance that the program was developed on, and on others, kept aside.
 Each kind has digits of its own: the few that the model misreads would else count in all kinds, or in none.

@@ -245,7 +245,9 @@ def read_spread(sources: CardFiles) -> dict[str, Any] | None:
         return study
     except (LookupError, TypeError, ValueError) as error:
         received = f"a damaged file ({type(error).__name__}: {error})"
-    raise InputError(str(sources.seeds), expected="a study over seeds", received=received, hint="Run `make seeds`.")
+    raise InputError(
+        str(sources.seeds), expected="a study over seeds", received=received, hint="Run `make study NAME=seeds`."
+    )
 
 
 def given_sources(args: argparse.Namespace) -> CardFiles:

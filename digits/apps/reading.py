@@ -19,7 +19,7 @@ from digits.model import determinism
 PICTURES = 16
 
 #: A reading is unsure if its probability is lower than this, or if the training image most like the digit is of another
-#: class or not as similar as this. What the two come to is measured by `make pictures`: docs/pictures.md.
+#: class or not as similar as this. What the two come to is measured by `make study NAME=pictures`: docs/pictures.md.
 LEAST_PROBABILITY = 0.9
 LEAST_SIMILARITY = 0.87
 

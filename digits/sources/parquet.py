@@ -61,7 +61,7 @@ def _require_library(tree: Tree) -> None:
             tree.name,
             expected="the package pyarrow, to read Parquet",
             received="none",
-            hint="Run `make parquet`, which installs it.",
+            hint="Run `make setup WITH=parquet`, which installs it.",
         ) from None
 
 

@@ -2,7 +2,7 @@
 
 Whoever may write into a store can name any model there as the result of any run. Only running it tells.
 
-python -m digits.verify.audit --remote team --sample 3
+python -m digits audit --remote team --sample 3
 """
 
 import argparse
@@ -18,7 +18,7 @@ from dvc.repo import Repo
 
 from digits.common.cli import printable
 from digits.common.params import flatten, set_params
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.verify.cache import names, read_entry
 from digits.verify.rerun import Clone
 from digits.verify.share import Entry, Plan, locked_runs
@@ -138,7 +138,7 @@ def _new(folder: str, name: str) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m digits.verify.audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m digits audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
     parser.add_argument("--sample", type=int, default=1, help="how many to run (default: %(default)s)")
@@ -166,7 +166,7 @@ def _audit(store: Store, args: Any) -> None:
         if problem:
             bad += 1
             again = f"--remote {args.remote} --record {record.name} --remove"
-            step = f"Run `python -m digits.verify.audit {again}` with a key that may write."
+            step = f"Run `python -m digits audit {again}` with a key that may write."
             if args.remove:
                 store.remove_record(record.folder, record.name)
                 step = "It was removed."
@@ -179,7 +179,3 @@ def _audit(store: Store, args: Any) -> None:
     if not good:
         hint = "Audit the commit whose runs are there: `git checkout COMMIT`."
         raise InputError(f"store {args.remote}", expected="a record of this commit", received="none", hint=hint)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -20,7 +20,7 @@ from dvc.lock import LockBase, LockError, make_lock
 from digits.common.cli import printable
 from digits.runtime.files import clear_rooms
 from digits.runtime.inputs import RECORDS
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.verify.cache import Cache, Memory
 from digits.verify.ignored import restore_lists
 from digits.verify.lock import Lock, read_lock
@@ -187,7 +187,7 @@ def examine(root: Path, *, after: bool = False, forget: bool = False) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m digits.verify.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m digits doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--after", action="store_true", help="check what the last `dvc repro` recorded")
     parser.add_argument("--all", action="store_true", help="read files too that have not changed since the last time")
@@ -198,7 +198,3 @@ def main() -> None:
 def _say(line: str | None) -> None:
     if line:
         sys.stdout.write(f"doctor: {printable(line)}\n")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,26 +1,52 @@
-"""Set up the virtual environment, or mend it. environment.sh calls this if it does not say of itself that all is well.
+"""Set up the virtual environment .venv, or mend it, with the packages of the stages and of groups of pyproject.toml.
 
-python3 -E -m digits.verify.environment --venv .venv --lock requirements.lock --stamp .venv/runtime.stamp
+python3 -I digits/verify/environment.py [--ask] [dev | s3 | cluster | parquet] ...
 
-It needs nothing but Python. What can be known before gigabytes are installed is checked before.
+It needs nothing but Python; older ones can read it, and are told which is needed. pip installs uv, and uv the rest, or
+pip where uv fails: both only files whose hashes stand in the locks. With `--ask`, the exit status is 0 if all is well
+and 3 if not. Every `make` asks, so what takes long is imported late.
 """
 
-import argparse
-import ast
-import importlib
 import os
-import shutil
-import subprocess
+import re
 import sys
 from pathlib import Path
 
-from digits.runtime.program import InputError, run
-from digits.verify.git import GitError, git
+if not (3, 11) <= sys.version_info[:2] < (3, 14):
+    received = "{}.{}".format(*sys.version_info)
+    sys.exit(f"ERROR: Python {received}: TensorFlow has packages for Python 3.11 to 3.13. Run make PYTHON=python3.12.")
 
-#: Of the user's configuration of pip, only where packages come from and how. The rest may put them elsewhere (target,
-#: prefix, user, root), install others (no-binary, platform) or none (dry-run).
-SOURCES = {"index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "keyring-provider", "cache-dir"}
-PIP_SETTINGS = SOURCES | {"proxy", "cert", "client-cert", "timeout", "default-timeout", "retries", "no-cache-dir"}
+CPUINFO = Path("/proc/cpuinfo")
+VENV = Path(".venv")
+PYTHON, UV = VENV / "bin" / "python", VENV / "bin" / "uv"
+HASHED = ("install", "--quiet", "--no-deps", "--require-hashes")
+PIP = (PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", *HASHED, "-r")
+SITE = Path(VENV, "lib", "python{}.{}".format(*sys.version_info), "site-packages")
+#: Where the environment was made, and the packages of the locks that are not for this machine. None: it is not whole.
+STAMP = VENV / "whole"
+
+#: Of pip's settings, those of the registry and the network, and what uv calls them. Others would install elsewhere.
+SETTINGS = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "no-index": "",  # of uv, an option
+    "trusted-host": "UV_INSECURE_HOST",
+    "keyring-provider": "UV_KEYRING_PROVIDER",
+    "proxy": "HTTPS_PROXY",
+    "cert": "SSL_CERT_FILE",
+    "client-cert": "SSL_CLIENT_CERT",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+    "retries": "UV_HTTP_RETRIES",
+    "no-cache-dir": "UV_NO_CACHE",
+    "cache-dir": "",  # of pip alone
+}
+#: The same of uv's.
+OF_UV = re.compile(
+    "UV_(DEFAULT_INDEX|INDEX.*|EXTRA_INDEX_URL|FIND_LINKS|INSECURE_HOST|KEYRING_PROVIDER|CACHE_DIR|NO_CACHE|LINK_MODE"
+    "|HTTP_.*|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|CONCURRENT_.*|CONFIG_FILE|NO_CONFIG)"
+)
 
 #: Parts of Python that some installations lack, and that are needed here.
 MODULES = {
@@ -31,157 +57,257 @@ MODULES = {
     "_ctypes": "for DVC and NumPy",
 }
 
-ANOTHER_PYTHON = "Name another Python: make PYTHON=python3.12."
+
+def read_pins(lock: str) -> dict[str, str]:
+    """Read a lock: 'name==version' of each package, and its lines."""
+    try:
+        text = Path(lock).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        sys.exit(f"ERROR: {lock}: it cannot be read. Run `git checkout -- {lock}`.")
+    return {match[1]: match[0] for match in re.finditer(r"^(\w\S*==\S+).*\n(?:[ #].*\n)*", text, re.MULTILINE)}
+
+
+def choose(*groups: str) -> dict[str, str]:
+    """Read from the locks what these groups need, and the stages."""
+    runtime = read_pins("requirements.lock")
+    if not groups:
+        return runtime
+    lock = read_pins("requirements-dev.lock")
+    if "dev" in groups:
+        return {**runtime, **lock}
+    # Below each package, uv has written what asks for it: other packages, or a group of pyproject.toml.
+    askers = {pin: set(re.findall(r"^ +#(?: +via)? +(\S.*)$", lines, re.MULTILINE)) for pin, lines in lock.items()}
+    every, chosen = set().union(*askers.values()), {f"digits (pyproject.toml:{group})" for group in groups}
+    if unknown := chosen - every:
+        sys.exit(f"ERROR: {unknown.pop()}: there is no such group of packages. Known are dev, s3, cluster and parquet.")
+    known = 0
+    while len(chosen) > known:
+        known = len(chosen)
+        chosen |= {pin.partition("==")[0] for pin in lock if askers[pin] & chosen}
+    return {**runtime, **{pin: lines for pin, lines in lock.items() if pin.partition("==")[0] in chosen}}
+
+
+def list_installed() -> set[str]:
+    """List the packages in the environment: 'name==version', with the name as the locks spell it."""
+    parts = (path.name[: -len(".dist-info")].partition("-") for path in SITE.glob("*.dist-info"))
+    return {f"{re.sub('[-_.]+', '-', name).lower()}=={version}" for name, _, version in parts}
+
+
+def read_stamp() -> list[str]:
+    """Read the place, and the packages that are not for this machine."""
+    return STAMP.read_text(encoding="utf-8").split("\n") if STAMP.exists() else [""]
+
+
+def describe(lines: str) -> str:
+    """Take the package, its version and its marker from its lines in a lock."""
+    return lines.partition("\n")[0].rstrip(" \\")
+
+
+def list_missing(wanted: dict[str, str]) -> list[str]:
+    """List the packages that are not here, but for those that were found to be for other machines."""
+    here, others = list_installed(), read_stamp()
+    return [pin for pin, lines in wanted.items() if pin not in here and describe(lines) not in others]
+
+
+def list_needed(wanted: dict[str, str]) -> list[str]:
+    """List the packages that are not here, but for those that have a marker."""
+    return [pin for pin in list_missing(wanted) if " ; " not in describe(wanted[pin])]
+
+
+def find_defect() -> str:
+    """Say why the environment has to be made from nothing, if it has to."""
+    place = read_stamp()[0]
+    if not PYTHON.exists():
+        return "its interpreter is gone"
+    if os.path.realpath(VENV) != os.path.realpath(Path(sys.executable).parents[1]):
+        return "its interpreter cannot be used"  # else the Makefile would have started that one
+    if not (SITE / "pip").exists():
+        return "it has no pip"
+    if not place:
+        return "it was not made by this Makefile, or not finished"
+    return "" if place == os.path.realpath(VENV) else f"it was made in {place}"
+
+
+def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run a program. Give back its exit status and its output."""
+    import subprocess
+
+    words, both = [str(word) for word in command], subprocess.STDOUT
+    try:
+        result = subprocess.run(words, stdout=subprocess.PIPE, stderr=both, env=variables, check=False)
+    except OSError as error:
+        return 126, str(error)
+    output = result.stdout.decode(errors="replace")
+    if result.returncode and re.search("No space left on device|Disk quota exceeded", output):
+        sys.exit(f"ERROR: {Path.cwd()}: the disk is full. Make room, and run make again.")
+    return result.returncode, output
+
+
+def shorten(output: str) -> str:
+    """Say in one line what a program's output says, without its warnings."""
+    lines = [line.split() for line in output.splitlines() if not line.lower().startswith("warning")]
+    said = " ".join(word for line in lines for word in line) or "it failed without a word"
+    return (said if len(said) < 300 else f"{said[:300]}...").rstrip(".")
+
+
+def require_machine() -> None:
+    """Refuse what would fail after gigabytes are installed."""
+    import platform
+
+    flags = re.search(r"^flags\s*:(.*)$", CPUINFO.read_text() if CPUINFO.exists() else "", re.MULTILINE)
+    if flags and platform.machine() in ("x86_64", "AMD64") and "avx" not in flags[1].split():
+        step = "If it is virtual, give it the flags of its host's (QEMU: -cpu host); else use another machine."
+        sys.exit(f"ERROR: the processor: it has no AVX, which the packages of TensorFlow use. {step}")
+    for name, purpose in MODULES.items():
+        try:
+            __import__(name)
+        except ImportError:
+            step = "Name another Python: make PYTHON=python3.12."
+            if name == "ensurepip":
+                step = "On Debian and Ubuntu: sudo apt-get install python3-venv. Elsewhere: make PYTHON=python3.12."
+            sys.exit(f"ERROR: {sys.executable}: it lacks the module {name}, {purpose}. {step}")
+    if os.pathsep in str(Path.cwd()):
+        sys.exit(f"ERROR: {Path.cwd()}: a path with a colon can have no virtual environment. Rename the folder.")
 
 
 def require_git() -> None:
-    """Refuse a folder that DVC would refuse after everything is installed.
+    """Refuse a folder that DVC would refuse after all is installed."""
+    import shutil
 
-    Raises:
-        InputError: Git is not installed, or this is no repository, or Git does not open it.
+    if shutil.which("git") is None:
+        sys.exit("ERROR: git: it is not installed. Install it (Debian and Ubuntu: sudo apt-get install git).")
+    status, said = run("git", "rev-parse", "--git-dir", variables={**os.environ, "LC_ALL": "C"})
+    if status and "not a git repository" in said:
+        sys.exit("ERROR: git: this is no repository. Clone it with Git, or run `git init` here: DVC needs one.")
+    if status:
+        sys.exit(f"ERROR: git: {shorten(said)}. `git status` says what to do.")
+
+
+def make() -> None:
+    """Make the virtual environment from nothing, with the Python below this one, which may be the environment's."""
+    import shutil
+
+    if VENV.is_symlink() or VENV.is_file():
+        VENV.unlink()
+    elif VENV.exists():
+        if not (VENV / "pyvenv.cfg").exists() and any(VENV.iterdir()):
+            sys.exit(f"ERROR: {VENV}: this folder is no virtual environment. Move it away.")
+        shutil.rmtree(VENV)
+    base = getattr(sys, "_base_executable", sys.executable)
+    for command in (
+        (base, "-I", "-m", "venv", "--without-pip", VENV),
+        (PYTHON, "-I", "-m", "ensurepip", "--default-pip"),  # `venv` would do it, and not say why it fails
+    ):
+        status, said = run(*command)
+        if status:
+            shutil.rmtree(VENV, ignore_errors=True)
+            step = "Name another Python: make PYTHON=python3.12."
+            sys.exit(f"ERROR: {base}: it makes no virtual environment: {shorten(said)}. {step}")
+    with (VENV / "pyvenv.cfg").open("a", encoding="utf-8") as file:  # for uv: programs without a path that has a `$`
+        file.write("relocatable = true\n")
+    STAMP.write_text(os.path.realpath(VENV), encoding="utf-8")
+
+
+def read_sources() -> tuple[dict[str, str], dict[str, str]]:
+    """Find out where packages come from and how: the environment for pip, and that for uv.
+
+    It is what the user's configuration of pip says, in files and variables, and of uv, in variables.
     """
-    try:
-        git(Path(), "rev-parse", "--git-dir")
-    except GitError as error:
-        if shutil.which("git") is None:
-            hint = "Install it (Debian and Ubuntu: sudo apt-get install git)."
-        elif "not a git repository" in str(error):
-            hint = "Clone the repository with Git, or run `git init` here: DVC needs it."
-        else:
-            hint = "`git status` says what to do."
-        raise InputError("git", expected="a repository here", received=error.words, hint=hint) from None
+    import ast
 
-
-def require_modules() -> None:
-    """Refuse a Python with which the packages would be installed, and then fail.
-
-    Raises:
-        InputError: a part of it is missing.
-    """
-    for name, purpose in MODULES.items():
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            debian = "On Debian and Ubuntu: sudo apt-get install python3-venv. Elsewhere: make PYTHON=python3.12."
-            hint = debian if name == "ensurepip" else ANOTHER_PYTHON
-            what = f"the module {name}, {purpose}"
-            raise InputError(sys.executable, expected=what, received="none", hint=hint) from None
-
-
-def defect(venv: Path) -> str:
-    """Why a virtual environment cannot be used as it is; nothing if it can."""
-    if not (venv / "bin" / "python").exists():
-        return "its interpreter is gone"
-    # As every command of the Makefile does: in one that was copied or moved, `activate` leads to the old place.
-    shell = '. "$0/bin/activate" && exec python -I -c "import sys, pip; print(*sys.version_info[:2], sys.prefix)"'
-    answer = subprocess.run(["sh", "-c", shell, venv], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        return last_line(answer.stderr)
-    major, minor, prefix = answer.stdout.strip().split(" ", 2)
-    if (int(major), int(minor)) != sys.version_info[:2]:  # environment.sh takes its Python for this, if that will do
-        return f"it is of Python {major}.{minor}"
-    return "" if os.path.realpath(prefix) == os.path.realpath(venv) else f"it leads to {prefix}"
-
-
-def make(venv: Path) -> None:
-    """Make the virtual environment, unless there is one that works.
-
-    Raises:
-        InputError: something else is in its place, or Python cannot make one.
-    """
-    if os.path.lexists(venv):
-        if venv.is_dir() and not (venv / "pyvenv.cfg").exists() and any(venv.iterdir()):
-            raise InputError(
-                str(venv), expected="a virtual environment", received="another folder", hint="Move it away."
-            )
-        problem = defect(venv)
-        if not problem:
-            return
-        sys.stdout.write(f"Setting up {venv} again (some minutes): {problem}\n")
-        remove(venv)
-    else:
-        sys.stdout.write(f"Setting up {venv} (a few minutes, once)\n")
-    sys.stdout.flush()
-    command = [sys.executable, "-E", "-m", "venv", str(venv)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if result.returncode:
-        remove(venv)
-        said = " ".join(result.stdout.split()) or f"exit status {result.returncode}"
-        what = "it to make a virtual environment"
-        raise InputError(sys.executable, expected=what, received=said, hint=ANOTHER_PYTHON)
-
-
-def remove(venv: Path) -> None:
-    """Remove a virtual environment, or the link to one."""
-    if venv.is_symlink() or not venv.is_dir():
-        venv.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(venv)
-
-
-def pip_variables(python: Path) -> dict[str, str]:
-    """The environment for pip: of the user's configuration, files and variables, only PIP_SETTINGS.
-
-    Raises:
-        InputError: pip cannot read its configuration.
-    """
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_PYTHON", "PYTHON"))}
-    command = [str(python), "-I", "-m", "pip", "config", "list"]
-    every_file = {"PIP_USER": "0", "PIP_GLOBAL": "0", "PIP_SITE": "0"}  # `user = true` would limit the list, too
-    result = subprocess.run(command, env=ours | every_file, capture_output=True, text=True, check=False)
-    if result.returncode:
-        what, hint = "a configuration that it can read", "Run `pip config debug`."
-        raise InputError("pip", expected=what, received=last_line(result.stderr), hint=hint)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "PYTHON"))}
+    # What limits the list or leads to another Python must not count here, either.
+    others = {name: value for name, value in os.environ.items() if name.startswith("PIP_") and name != "PIP_PYTHON"}
+    every_file = {"PIP_USER": "0", "PIP_GLOBAL": "0", "PIP_SITE": "0"}
+    status, said = run(PYTHON, "-I", "-m", "pip", "config", "list", variables={**clean, **others, **every_file})
+    if status:
+        sys.exit(f"ERROR: pip: it cannot read its configuration: {shorten(said)}. Run `pip config debug`.")
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}  # the later ones win
-    for line in result.stdout.splitlines():
-        section, _, setting = line.partition(".")
-        name, _, value = setting.partition("=")
-        if section in sections and name in PIP_SETTINGS and ast.literal_eval(value):  # pip ignores an empty one
-            sections[section][f"PIP_{name.replace('-', '_').upper()}"] = ast.literal_eval(value)
-    ours = {name: value for name, value in ours.items() if not name.startswith("PIP_")}
-    for settings in sections.values():
-        ours |= settings
-    return ours | {"PIP_CONFIG_FILE": os.devnull}
+    for section, name, value in re.findall(r"^(global|install|:env:)\.([\w-]+)=(.+)$", said, re.MULTILINE):
+        if name in SETTINGS and ast.literal_eval(value):  # pip ignores an empty one
+            sections[section][name] = ast.literal_eval(value)
+    found = {**sections["global"], **sections["install"], **sections[":env:"]}
+    theirs = {name: value for name, value in os.environ.items() if OF_UV.fullmatch(name)}
+    index = theirs.get("UV_DEFAULT_INDEX", theirs.get("UV_INDEX_URL"))
+    if index and "index-url" not in found:  # for pip, which installs uv
+        found["index-url"] = index
+    of_pip = {f"PIP_{name.replace('-', '_').upper()}": value for name, value in found.items()}
+    of_uv = {SETTINGS[name]: " ".join(value.split()) for name, value in found.items() if SETTINGS[name]}
+    if "find-links" in found:
+        of_uv["UV_FIND_LINKS"] = ",".join(found["find-links"].split())
+    if "proxy" in found:
+        of_uv.update(dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy"), found["proxy"]))
+    if found.get("keyring-provider") != "subprocess":  # the others are pip's alone
+        of_uv.pop("UV_KEYRING_PROVIDER", None)
+    if "UV_INDEX_URL" in theirs:
+        of_uv.pop("UV_DEFAULT_INDEX", None)
+    # As pip: the hash decides, not the index that is asked first.
+    strategy = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    return {**clean, **of_pip, "PIP_CONFIG_FILE": os.devnull}, {**clean, **strategy, **of_uv, **theirs}
 
 
-def install(venv: Path, lock: Path, stamp: Path) -> None:
-    """Install the packages of a lock file, and let the environment write down that it has them.
+def install_with_uv(wanted: Path, of_pip: dict[str, str], of_uv: dict[str, str]) -> str:
+    """Install packages with uv, and uv itself if it is not there. Say why it failed, if it did."""
+    for pin, lines in read_pins("requirements-dev.lock").items():
+        if pin.startswith("uv==") and pin not in list_installed():
+            wanted_uv = VENV / "uv.txt"
+            wanted_uv.write_text(lines, encoding="utf-8")
+            status, said = run(*PIP, wanted_uv, variables=of_pip)
+            if status:
+                return f"it cannot be installed: {shorten(said)}"
+    options: list[object] = ["--python", PYTHON.absolute()]
+    if of_pip.get("PIP_NO_INDEX", "0").lower() not in ("0", "false", "no", "off"):
+        options.append("--no-index")
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        options.append("--compile-bytecode")  # else Python would compile TensorFlow at each start, not at the first
+    status, said = run(UV, "pip", *HASHED, *options, "-r", wanted, variables=of_uv)
+    return shorten(said) if status else ""
 
-    Raises:
-        InputError: pip failed, or a package is not there all the same.
-    """
-    python, what = venv / "bin" / "python", f"every package of {lock}"
-    options = ("--quiet", "--disable-pip-version-check", "--require-hashes")
-    command = [str(python), "-I", "-m", "pip", "install", *options, "-r", str(lock)]
-    if subprocess.run(command, env=pip_variables(python), check=False).returncode:
-        hint = "Mend that, and run make again: what was downloaded is kept."
-        raise InputError("pip", expected=what, received="the error above", hint=hint)
-    command = [str(python), "-I", str(Path(__file__).with_name("installed.py")), str(lock), str(stamp), "--write"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        hint = "Run `make clean setup`."
-        raise InputError(str(venv), expected=what, received=last_line(result.stderr), hint=hint)
 
+def install(wanted: dict[str, str]) -> None:
+    """Install packages, and write down that the environment is whole."""
+    import subprocess
 
-def last_line(text: str) -> str:
-    """The last line of what a program said."""
-    return (text.splitlines() or ["an error without a word"])[-1]
+    of_pip, of_uv = read_sources()
+    lines, stamp, before = VENV / "wanted.txt", read_stamp(), list_installed()
+    lines.write_text("".join(wanted.values()), encoding="utf-8")
+    STAMP.unlink()
+    try:
+        problem = install_with_uv(lines, of_pip, of_uv)
+        if problem or list_needed(wanted):
+            problem = problem or f"it left out {', '.join(list_needed(wanted))}"
+            print(f"uv: {problem}. Going on with pip, which takes some minutes.", flush=True)  # noqa: T201
+            if subprocess.run([str(word) for word in (*PIP, lines)], env=of_pip, check=False).returncode:
+                sys.exit("ERROR: pip: see its error above. Mend that, and run make again: what was downloaded is kept.")
+            if list_needed(wanted):
+                sys.exit(f"ERROR: {VENV}: pip left out {', '.join(list_needed(wanted))}. Run `make clean setup`.")
+        before = list_installed()
+        stamp += [describe(lines) for pin, lines in wanted.items() if pin not in before]
+    finally:
+        if list_installed() == before:  # else something is there in part
+            STAMP.write_text("\n".join(stamp), encoding="utf-8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m digits.verify.environment", description=__doc__)
-    parser.add_argument("--venv", type=Path, required=True, help="the folder of the virtual environment")
-    parser.add_argument("--lock", type=Path, required=True, help="the lock file")
-    parser.add_argument("--stamp", type=Path, required=True, help="the file in the virtual environment to write")
-    args = parser.parse_args()
-    if sys.prefix != sys.base_prefix:  # in an activated environment, which may be the one to be made again
-        base = str(getattr(sys, "_base_executable", sys.executable))
-        os.execv(base, [base, "-E", "-m", "digits.verify.environment", *sys.argv[1:]])  # noqa: S606 # no shell is needed
+    os.chdir(Path(__file__).resolve().parents[2])
+    wanted = choose(*(word for word in sys.argv[1:] if word != "--ask"))
+    if "--ask" in sys.argv:
+        whole = read_stamp()[0] == os.path.realpath(VENV) and not list_missing(wanted)
+        sys.exit(0 if whole else 3)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    require_machine()
     require_git()
-    require_modules()
-    make(args.venv)
-    install(args.venv, args.lock, args.stamp)
+    defect = find_defect() if os.path.lexists(VENV) else "it is not there"
+    if defect:
+        print(f"Setting up {VENV} (some minutes at most): {defect}", flush=True)  # noqa: T201
+        make()
+    absent = list_missing(wanted)
+    if absent:
+        install({pin: wanted[pin] for pin in absent})
 
 
 if __name__ == "__main__":
-    run(main)
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

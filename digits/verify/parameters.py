@@ -1,14 +1,10 @@
-"""Check params.yaml as a whole before anything runs: each stage checks its own section, and DVC skips stages.
+"""Check params.yaml as a whole before anything runs: each stage checks its own section, and DVC skips stages."""
 
-python -m digits.verify.parameters params.yaml
-"""
-
-import argparse
 from pathlib import Path
 
 from digits.model.networks import read_network
 from digits.runtime.params import SECTIONS, read_document, read_params
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.scoring.params import EvaluateParams
 from digits.sources.source import require_readable
 
@@ -29,13 +25,3 @@ def require_params(path: Path) -> None:
         if section not in document:
             hint = f"Add the section '{section}:' with its parameters."
             raise InputError(f"section '{section}' in {path}", expected="a mapping", received="nothing", hint=hint)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m digits.verify.parameters", description=__doc__)
-    parser.add_argument("params", type=Path, help="params.yaml")
-    require_params(parser.parse_args().params)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -3,8 +3,8 @@
 The emulator, qemu-user, gives a program another processor's instructions, feature bits and cache sizes. It knows no
 x86-64 processor with an L1 data cache of 48 KiB, which Intel has since Ice Lake and AMD since Zen 5; for these, a
 copy of it is made whose cache tables hold that size. For arm64 it runs an arm64 Python with the packages of the lock
-file, which `make arm64` unpacks. A machine that is arm64 itself, without an x86-64 Python, runs the stages natively
-alone.
+file, which `make .venv/arm64/python` unpacks. A machine that is arm64 itself, without an x86-64 Python, runs the
+stages natively alone.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def emulator(architecture: str = "x86-64") -> str | None:
 
 
 def arm64_python(root: Path) -> Path:
-    """Where `make arm64` puts the arm64 Python of a project."""
+    """Where `make .venv/arm64/python` puts the arm64 Python of a project."""
     return root / ".venv" / "arm64" / "python"
 
 
@@ -103,7 +103,7 @@ def missing(root: Path) -> str:
     if not all(emulator(architecture) for architecture in architectures):
         return "Install qemu-user."
     if "arm64" in architectures and not _arm64_is_of_the_lock(root):
-        return "Run `make arm64`."
+        return "Run `make .venv/arm64/python`."
     return ""
 
 

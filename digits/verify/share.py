@@ -3,7 +3,7 @@
 fetch, before `dvc repro`: the cache gets what the store has for this code, these parameters and this data.
 push, after it: the store gets the runs that the cache has whole, and what is damaged there is replaced.
 
-python -m digits.verify.share fetch --remote team
+python -m digits fetch --remote team
 """
 
 import argparse
@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from digits.common.cli import printable
 from digits.runtime.files import replacing
-from digits.runtime.program import InputError, run
+from digits.runtime.program import InputError
 from digits.verify.cache import Cache, digests, names, read_entry, recorded
 from digits.verify.doctor import Project
 from digits.verify.freshness import Hashes
@@ -196,17 +196,26 @@ def _send_record(store: Store, path: Path) -> State:
     return "damaged" if bad else "good" if path.name in there else "missing"
 
 
-def main() -> None:
+def main_push() -> None:
+    """Push what has run here."""
+    _main("push")
+
+
+def main_fetch() -> None:
+    """Fetch what others have run."""
+    _main("fetch")
+
+
+def _main(direction: str) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m digits.verify.share", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m digits {direction}", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("fetch", "push"))
     parser.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
     parser.add_argument(
         "--patience", type=float, default=DEADLINE, help="seconds to wait for its first answer (default: %(default)s)"
     )
     args = parser.parse_args()
-    exchange(args.command, Path.cwd(), args.remote, args.patience)
+    exchange(direction, Path.cwd(), args.remote, args.patience)
 
 
 def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE) -> None:
@@ -250,7 +259,3 @@ def _exchange(direction: str, project: Project, repo: Repo, remote: str, patienc
 def _say(line: str) -> None:
     sys.stdout.write(f"store: {printable(line)}\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    run(main)

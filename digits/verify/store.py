@@ -86,7 +86,7 @@ class Store:
         try:
             remote = repo.cloud.get_remote(name)
         except RemoteMissingDepsError as error:
-            hint = "Run `pip install --require-hashes -r requirements-s3.lock` for s3://."
+            hint = "Run `make setup WITH=s3`, which installs those for s3://."
             raise InputError(f"remote {name}", expected="its packages", received=str(error), hint=hint) from None
         except DvcException as error:
             hint = "Correct it with `dvc remote modify`."

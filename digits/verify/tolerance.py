@@ -105,7 +105,7 @@ def check_accuracy(committed: float, rerun: float, seeds: Path, clone: Path) -> 
             str(seeds),
             expected=f"a spread measured for these parameters, with the committed {committed:.4f} inside",
             received=f"{mean:.4f} +- {band:.4f} ({source})",
-            hint="Measure again: `make seeds`.",
+            hint="Measure again: `make study NAME=seeds`.",
         )
     if not abs(rerun - committed) <= band:
         raise InputError(
@@ -140,9 +140,13 @@ def read_spread(text: str | None, seeds: Path) -> Spread:
         values = [float(run["test_accuracy"]) for run in json.loads(text or "")["runs"]]
     except (ValueError, KeyError, TypeError):
         received = "no such file" if text is None else "a file without them"
-        raise InputError(str(seeds), expected=expected, received=received, hint="Measure: `make seeds`.") from None
+        raise InputError(
+            str(seeds), expected=expected, received=received, hint="Measure: `make study NAME=seeds`."
+        ) from None
     if len(values) < FEWEST_RUNS:
-        raise InputError(str(seeds), expected=expected, received=str(len(values)), hint="Measure more: `make seeds`.")
+        raise InputError(
+            str(seeds), expected=expected, received=str(len(values)), hint="Measure more: `make study NAME=seeds`."
+        )
     source = f"{DEVIATIONS} standard deviations over {len(values)} seeds"
     return Spread(statistics.fmean(values), DEVIATIONS * statistics.stdev(values), source)
 

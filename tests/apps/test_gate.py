@@ -188,10 +188,8 @@ def test_a_damaged_study_is_refused(project: Path) -> None:
     (project / "seeds.json").write_text("{}")
     commit(project, "damaged")
     run_ok("git", "branch", "--force", "main", cwd=project)
-    line = (
-        "seeds.json: expected the test accuracies of 5 seeds or more. Got a file without them. Measure: `make seeds`."
-    )
-    assert refusal(main, *ARGUMENTS, "main") == f"ERROR: {line}"
+    line = "seeds.json: expected the test accuracies of 5 seeds or more. Got a file without them."
+    assert refusal(main, *ARGUMENTS, "main") == f"ERROR: {line} Measure: `make study NAME=seeds`."
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The licences of the direct dependencies, as the installed packages name them."""
 
+import tomllib
 from email.message import Message
 
 import pytest
@@ -48,6 +49,6 @@ def test_the_committed_page_names_them_all() -> None:
     assert (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8") == page(ROOT / "pyproject.toml")
 
 
-def test_every_lock_belongs_to_a_group() -> None:
-    groups = {path.stem.removeprefix("requirements-") for path in ROOT.glob("requirements-*.lock")}
-    assert groups == {*OPTIONAL, "dev"}
+def test_every_group_is_on_the_page() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["dependency-groups"].keys() == {*OPTIONAL, "dev"}

@@ -49,27 +49,27 @@ SEEDS, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, 
 #: What renews each figure.
 COMMANDS = {
     RUN: "make repro",
-    SEEDS: "make seeds",
-    SWEEP: "make sweep",
-    CONVNET: "make convnet",
-    WHOLE: "make convnet-whole",
-    CONVNET_SWEEP: "make convnet-sweep",
-    PROCESSORS: "make processors",
-    WORKERS: "make workers",
+    SEEDS: "make study NAME=seeds",
+    SWEEP: "make study NAME=sweep",
+    CONVNET: "make study NAME=convnet",
+    WHOLE: "make study NAME=convnet-whole",
+    CONVNET_SWEEP: "make study NAME=convnet-sweep",
+    PROCESSORS: "make study NAME=processors",
+    WORKERS: "make study NAME=workers",
     SPEED: "make bench",
-    LARGE: "make large",
-    PICTURES: "make pictures",
-    SEED: "make typical-seed",
-    "README.md": "make tables",
-    "README.vi.md": "make tables",
-    "docs/convnet.md": "make tables",
-    "docs/experiments.md": "make tables",
-    "docs/reliability.md": "make tables",
-    "docs/pictures.md": "make tables",
-    "docs/reproducibility.md": "make tables",
-    "docs/scaling.md": "make tables",
-    "docs/speed.md": "make tables",
-    CARD: "make card",
+    LARGE: "make study NAME=large",
+    PICTURES: "make study NAME=pictures",
+    SEED: "make study NAME=typical-seed",
+    "README.md": "make study NAME=tables",
+    "README.vi.md": "make study NAME=tables",
+    "docs/convnet.md": "make study NAME=tables",
+    "docs/experiments.md": "make study NAME=tables",
+    "docs/reliability.md": "make study NAME=tables",
+    "docs/pictures.md": "make study NAME=tables",
+    "docs/reproducibility.md": "make study NAME=tables",
+    "docs/scaling.md": "make study NAME=tables",
+    "docs/speed.md": "make study NAME=tables",
+    CARD: ".venv/bin/python -m digits card",
 }
 
 NO_HASH, NO_SHA = {"data/model.keras": "0" * 64}, {"sha256": "0" * 64}
@@ -565,7 +565,7 @@ def test_the_check_names_each_figure_and_one_command(project: Path) -> None:
         assert line.count("`make ") == line.count("Run `") == 1  # no hint of another program beside it
     assert one_line(last) == (
         "ERROR: committed figures: expected all as the project is. Got 8 stale. "
-        "Run `make figures`, which runs these commands in this order."
+        "Run `make study NAME=stale`, which runs these commands in this order."
     )
 
 
@@ -658,7 +658,7 @@ def test_a_typical_seed_is_taken_before_the_tables(
     assert set(stale()) == {SEED}
     monkeypatch.setenv("MAKE_DOES_NOTHING", "typical-seed")
     with pytest.raises(
-        InputError, match=r"^make typical-seed: expected params\.yaml, train\.seed.* renewed \(of the study"
+        InputError, match=r"^make study NAME=typical-seed: expected params\.yaml, train\.seed.* renewed \(of the study"
     ):
         renew()
     monkeypatch.setenv("MAKE_DOES_NOTHING", "none")
@@ -682,7 +682,7 @@ def test_a_command_that_fails_ends_the_renewal(
     edit_json(SEEDS, lambda study: study["params"]["train"].update(shards=9))(project)
     edit_json(SPEED, lambda found: found["params"]["dense"].update(units=2))(project)
     with pytest.raises(
-        InputError, match=r"^make seeds: expected .*seeds\.json renewed .* Got exit status 3\. See what"
+        InputError, match=r"^make study NAME=seeds: expected .*seeds\.json renewed .* Got exit status 3\. See what"
     ):
         renew()
     assert make() == ["seeds"]

@@ -85,7 +85,7 @@ def test_a_study_of_something_else_is_refused(tmp_path: Path, name: str) -> None
     path = tmp_path / "convnet.json"
     path.write_text(json.dumps(STUDY | valid_for))
     assert read_study(path, valid_for)["machine"] == MACHINE
-    with pytest.raises(InputError, match=r"Got one of others\. Run `make convnet` first"):
+    with pytest.raises(InputError, match=r"Got one of others\. Run `make study NAME=convnet` first"):
         read_study(path, valid_for | {name: {}})
 
 

@@ -111,5 +111,5 @@ def test_a_damaged_file_is_refused_or_does_no_harm(tmp_path: Path, digits: Array
 def test_without_the_library_the_step_is_named(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "a.parquet", image=cells(digits), label=few(digits)["y_train"])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(InputError, match=r"expected the package pyarrow, .* Got none\. Run `make parquet`"):
+    with pytest.raises(InputError, match=r"expected the package pyarrow, .* Got none\. Run `make setup WITH=parquet`"):
         load(source, tmp_path / "out", test_size=20)

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from digits.verify.audit import main as audit_main
 from digits.verify.cache import names
-from digits.verify.share import main as share_main
+from digits.verify.share import main_fetch, main_push
 from tests.support.project import environment, run_ok, stages_run
 from tests.support.s3 import S3
 from tests.support.verifying import Result, rebuild, run_main, write_toy
@@ -55,7 +55,7 @@ def set_shift(project: Path, value: float) -> None:
 def fetch(project: Path, s3: S3, *options: str, remote: str = "team") -> str:
     """What `share fetch` says; it must succeed."""
     s3.look_again()
-    result = run_main(share_main, project, "fetch", "--remote", remote, *(options or PATIENCE), env=s3.env)
+    result = run_main(main_fetch, project, "--remote", remote, *(options or PATIENCE), env=s3.env)
     assert (result.status, result.errors) == (0, ""), result
     return result.output
 
@@ -63,7 +63,7 @@ def fetch(project: Path, s3: S3, *options: str, remote: str = "team") -> str:
 def push(project: Path, s3: S3) -> str:
     """What `share push` says; it must succeed."""
     s3.look_again()
-    result = run_main(share_main, project, "push", "--remote", "team", env=s3.env)
+    result = run_main(main_push, project, "--remote", "team", env=s3.env)
     assert (result.status, result.errors) == (0, ""), result
     return result.output
 

@@ -64,8 +64,8 @@ def test_a_record_that_lies_is_named_and_removed(project: Path, s3: S3) -> None:
     (line,) = result.errors.splitlines()
     assert line.startswith(f"ERROR: record {lie.name}: model.npy: expected md5 ")
     command = line.split("`")[1].split()
-    assert command[:3] == ["python", "-m", "digits.verify.audit"]
-    assert audit(project, s3, *command[5:]).errors.endswith(" It was removed.\n")
+    assert command[:4] == ["python", "-m", "digits", "audit"]
+    assert audit(project, s3, *command[6:]).errors.endswith(" It was removed.\n")
     assert lie not in records(s3)
     assert len(records(s3)) == 6
 

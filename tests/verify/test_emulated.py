@@ -25,7 +25,7 @@ determinism.configure = configure_and_change
 """
 
 #: The check before a training looks at products of so many rows as the sample's test set has, not of a thousand, which
-#: takes as long under an emulator as all the rest. `make processors` looks at the thousand.
+#: takes as long under an emulator as all the rest. `make study NAME=processors` looks at the thousand.
 FEW_ROWS = WITH_TENSORFLOW.format(f"from digits.model import fit; fit.VALIDATION_ROWS = {SMALL['convnet']['test']}")
 
 #: In a control, rows and columns of products are not filled up.

@@ -1,406 +1,491 @@
-"""The virtual environment that `make` sets up: broken in every way, it heals, or one line says what to do.
+"""The virtual environment that `make` sets up: broken in every way it heals, or one line says what to do.
 
-The project is this one's Makefile with lock files of one tiny package each, which pip finds in a folder: nothing is
-downloaded. The environments are real ones, of `python -m venv`.
+The project is this one's Makefile with locks of tiny packages, which lie in a folder, as does the real uv: nothing is
+downloaded. In the slow tests the environments are real ones, in a folder whose name misleads a shell.
 """
 
+import ast
 import base64
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from digits.runtime.program import InputError
 from digits.verify import environment as setup
-from digits.verify.installed import pins
-from tests.support.project import ROOT, environment, run, run_ok
-from tests.support.refusal import one_line
+from tests.support.project import ROOT, environment, run_ok
 
-NEEDED = ("Makefile", "digits/__init__.py", "digits/common", "digits/verify")
+PROGRAM = "digits/verify/environment.py"
+BASE = str(Path(sys.base_prefix) / "bin" / "python3")
+GROUPS = {"s3", "cluster", "parquet", "dev"}
 
 #: A program that says which environment it runs in, as `dvc` would.
-SAYS_WHERE = "import sys\n\ndef main():\n    print(sys.prefix)\n"
+SAYS_WHERE = b"import sys\n\ndef main():\n    print(sys.prefix)\n"
+FOREIGN = "elsewhere==1.0 ; sys_platform == 'nowhere' \\\n    --hash=sha256:" + 64 * "0" + "\n"
 
 
-def wheel(folder: Path, name: str, version: str = "1.0") -> str:
-    """Write a wheel with a module and a program of its name. Gives back its line of a lock file."""
+def wheel(folder: Path, name: str, version: str = "1.0", program: Path | None = None) -> str:
+    """Write a wheel with a module and a program of its name. Gives back its line of a lock."""
     info = f"{name}-{version}.dist-info"
     files = {
-        f"{name}.py": SAYS_WHERE,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    digests = {path: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()) for path, text in files.items()}
+    if program:
+        files[f"{name}-{version}.data/scripts/{name}"] = program.read_bytes()
+    else:
+        files[f"{name}.py"] = SAYS_WHERE
+        files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {name}:main\n".encode()
+    digests = {path: base64.urlsafe_b64encode(hashlib.sha256(data).digest()) for path, data in files.items()}
     lines = [f"{path},sha256={digest.decode().rstrip('=')}," for path, digest in digests.items()]
     path = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for member, text in (files | {f"{info}/RECORD": "\n".join([*lines, f"{info}/RECORD,,"])}).items():
-            archive.writestr(member, text)
+        for member, data in (files | {f"{info}/RECORD": "\n".join([*lines, f"{info}/RECORD,,"]).encode()}).items():
+            about = zipfile.ZipInfo(member)
+            about.external_attr = (0o100755 if "/scripts/" in member else 0o100644) << 16
+            archive.writestr(about, data)
     return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-def variables(project: Path, **extra: str) -> dict[str, str]:
-    """The environment of a user whose registry is the project's folder of wheels, and who is in no virtual one."""
-    ours = {name: value for name, value in environment().items() if not name.startswith(("PIP_", "PYTHON", "VIRTUAL"))}
-    programs = f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin"
-    registry = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project / "wheels")}
-    return ours | {"PATH": programs, "PIP_CONFIG_FILE": "/dev/null"} | registry | extra
-
-
-def make(project: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """What `make` does in the project."""
-    return subprocess.run(
-        ["make", *arguments], cwd=project, env=variables(project, **extra), capture_output=True, text=True, check=False
-    )
-
-
-def set_up(project: Path, target: str = "setup", **extra: str) -> str:
-    """What `make setup` says, which must succeed and leave a good environment."""
-    result = make(project, target, **extra)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stderr == ""
-    assert where(project) == str(project / ".venv")
-    return result.stdout
-
-
-def where(project: Path) -> str:
-    """The environment that the program runs in, started as the Makefile starts `dvc`."""
-    return run_ok("sh", "-c", ". .venv/bin/activate && tiny", cwd=project, env={"PATH": "/usr/bin:/bin"}).strip()
-
-
-def refused(project: Path, **extra: str) -> str:
-    """The line that `make setup` fails with, before anything is installed."""
-    result = make(project, "setup", **extra)
-    assert result.returncode != 0
-    assert result.stdout == ""
-    line, *rest = result.stderr.splitlines()
-    assert all(text.startswith("make: *** ") for text in rest), result.stderr
-    assert not (project / ".venv").exists()
-    return one_line(line)
+def write_locks(project: Path, runtime: str, *more: str) -> None:
+    (project / "requirements.lock").write_text(runtime + FOREIGN, encoding="utf-8")
+    (project / "requirements-dev.lock").write_text(runtime + FOREIGN + "".join(more), encoding="utf-8")
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Path:
-    """A project without an environment."""
-    project = tmp_path / "project"
-    (project / "wheels").mkdir(parents=True)
-    for name in NEEDED:
-        target = project / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, target)
-    other = "elsewhere==1.0 ; sys_platform == 'nowhere' \\\n    --hash=sha256:" + 64 * "0" + "\n"
-    for name in ("requirements.lock", "requirements-s3.lock", "requirements-cluster.lock"):
-        (project / name).write_text(wheel(project / "wheels", "tiny") + other, encoding="utf-8")
-    (project / "requirements-dev.lock").write_text(wheel(project / "wheels", "small"), encoding="utf-8")
-    run_ok("git", "init", "--quiet", cwd=project)
-    return project
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the project of the tests that break an environment lies; each test leaves a good one."""
-    return tmp_path_factory.mktemp("built")
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project without an environment, in which this test runs. Its files have lost their executable bits."""
+    path = tmp_path / "project"
+    (path / PROGRAM).parent.mkdir(parents=True)
+    for name in ("Makefile", PROGRAM):
+        shutil.copyfile(ROOT / name, path / name)
+    run_ok("git", "init", "--quiet", cwd=path)
+    zeros = f" \\\n    --hash=sha256:{64 * '0'}\n"
+    small, below = "# via digits (pyproject.toml:s3)\n", "# via\n    #   other\n    #   small\n"
+    tool = f"tool==1.0{zeros}    # via digits (pyproject.toml:dev)\n"
+    write_locks(path, f"tiny==1.0{zeros}", f"below==2.0{zeros}    {below}small==1.0{zeros}    {small}", tool)
+    monkeypatch.chdir(path)
+    return path
 
 
 @pytest.fixture
-def good(built: Path, bare: Path) -> Path:
-    """A project with an environment, made by the first test that asks."""
-    project = built / "project"
-    if not project.exists():
-        shutil.move(bare, project)
-        assert set_up(project) == "Setting up .venv (a few minutes, once)\n"
-    elif question(project):
-        set_up(project)
-    return project
+def venv(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What looks like a good environment, of which this Python says that it is its own."""
+    monkeypatch.setattr(sys, "executable", str(project / ".venv" / "bin" / "python"))
+    for name in (".venv/bin", str(setup.SITE / "pip"), str(setup.SITE / "Tiny-1.0.dist-info")):
+        (project / name).mkdir(parents=True)
+    setup.PYTHON.symlink_to(BASE)
+    setup.STAMP.write_text(f"{project / '.venv'}\nelsewhere==1.0 ; sys_platform == 'nowhere'", encoding="utf-8")
+    return project / ".venv"
 
 
-def question(project: Path) -> int:
-    """The status of what every `make` asks first: 0 if all is well."""
-    python, stamp = (project / ".venv" / name for name in ("bin/python", "runtime.stamp"))
-    command = (str(python), "-I", "digits/verify/installed.py", "requirements.lock", str(stamp))
-    return run(*command, cwd=project).returncode
+# What each `make` asks
 
 
-def test_a_good_environment_is_left_alone(good: Path) -> None:
-    python = (good / ".venv" / "bin" / "python").lstat()
-    (good / "requirements.lock").touch()  # as `git checkout` does
-    (good / "wheels").rename(good / "away")
-    assert set_up(good) == ""  # nothing was installed
-    (good / "away").rename(good / "wheels")
-    assert (good / ".venv" / "bin" / "python").lstat() == python
+def ask(*arguments: str) -> int:
+    """The status of the question."""
+    command = [setup.PYTHON, "-I", "-S", PROGRAM, "--ask", *(arguments or ["setup"])]
+    return subprocess.run([str(word) for word in command], capture_output=True, check=False).returncode
 
 
-def test_the_development_tools_have_their_own_stamp(good: Path) -> None:
-    assert set_up(good, ".venv/dev.stamp") == ""
-    assert (good / ".venv" / "bin" / "small").exists()
+def test_a_good_environment_is_good(venv: Path) -> None:
+    assert venv.exists()
+    assert setup.find_defect() == ""
+    assert (ask(), ask("dev"), ask("s3")) == (0, 3, 3)
 
 
-Damage = Callable[[Path], None]
+def test_only_what_a_target_needs_is_asked_for(venv: Path) -> None:
+    assert {pin.partition("==")[0] for pin in setup.choose("s3")} == {"tiny", "elsewhere", "small", "below"}
+    assert {pin.partition("==")[0] for pin in setup.choose("dev")} == {"tiny", "elsewhere", "small", "below", "tool"}
+    for name in ("small", "below"):
+        (venv.parent / setup.SITE / f"{name}-{'1.0' if name == 'small' else '2.0'}.dist-info").mkdir()
+    assert ask("s3") == 0
 
 
-def without_pip(venv: Path) -> None:
-    """As when `ensurepip` failed, or somebody interrupted it."""
-    shutil.rmtree(next(venv.glob("lib/python3*/site-packages/pip")))
+def without_package() -> None:
+    """And the stamp stays."""
+    shutil.rmtree(setup.SITE / "Tiny-1.0.dist-info")
 
 
-def without_interpreter(venv: Path) -> None:
-    """As when the Python that it was made with is gone."""
-    for link in venv.glob("bin/python*"):
-        link.unlink()
-        link.symlink_to("/nonexistent/python")
+def of_another_lock() -> None:
+    lock = Path("requirements.lock")
+    lock.write_text(lock.read_text(encoding="utf-8").replace("tiny==1.0", "tiny==2.0"), encoding="utf-8")
 
 
-def of_another_version(venv: Path) -> None:
+def of_another_marker() -> None:
+    """A package that was for other machines is for this one now."""
+    lock = Path("requirements.lock")
+    lock.write_text(lock.read_text(encoding="utf-8").replace("'nowhere'", "'linux'"), encoding="utf-8")
+
+
+def of_another_version() -> None:
     """As when the system's Python was upgraded: packages lie where the new one does not look."""
-    (lib,) = venv.glob("lib/python3*")
-    lib.rename(lib.with_name("python3.2"))
+    setup.SITE.parent.rename(".venv/lib/python3.2")
 
 
-def of_a_dangling_link(venv: Path) -> None:
-    shutil.rmtree(venv)
-    venv.symlink_to("/nonexistent")
+@pytest.mark.parametrize("damage", [without_package, of_another_lock, of_another_marker, of_another_version])
+def test_every_make_asks_and_finds_it(venv: Path, damage: Callable[[], None]) -> None:
+    assert venv.exists()
+    assert ask() == 0
+    damage()
+    assert ask() == 3
 
 
-@pytest.fixture
-def venv(good: Path) -> Iterator[Path]:
-    """The environment of the good project, to be damaged; it is put back."""
-    path, kept = good / ".venv", good / "kept"
-    shutil.copytree(path, kept, symlinks=True)
-    yield path
-    setup.remove(path)
-    kept.rename(path)
+def without_pip() -> None:
+    """As when `ensurepip` failed, or somebody interrupted it."""
+    (setup.SITE / "pip").rmdir()
+
+
+def without_interpreter() -> None:
+    setup.PYTHON.unlink()
+    setup.PYTHON.symlink_to("/nonexistent/python")
+
+
+def of_a_dangling_link() -> None:
+    shutil.rmtree(".venv")
+    setup.VENV.symlink_to("/nonexistent")
+
+
+def broken_off() -> None:
+    setup.STAMP.unlink()
+
+
+def moved() -> None:
+    setup.STAMP.write_text("/old/.venv", encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (without_pip, "No module named 'pip'"),
+        (without_pip, "it has no pip"),
+        (of_another_version, "it has no pip"),
         (without_interpreter, "its interpreter is gone"),
-        (of_another_version, "No module named 'pip'"),
         (of_a_dangling_link, "its interpreter is gone"),
+        (broken_off, "it was not made by this Makefile, or not finished"),
+        (moved, "it was made in /old/.venv"),
     ],
 )
-def test_what_is_broken_is_found(venv: Path, damage: Damage, says: str) -> None:
-    assert setup.defect(venv) == ""
-    damage(venv)
-    assert says in setup.defect(venv)
-
-
-def test_one_of_another_folder_is_found(good: Path, bare: Path) -> None:
-    shutil.copytree(good / ".venv", bare / ".venv", symlinks=True)
-    assert setup.defect(bare / ".venv") == f"it leads to {good / '.venv'}"
-    assert question(bare) == 1
-
-
-def without_a_package(venv: Path) -> None:
-    """And the stamp stays."""
-    for path in venv.glob("lib/python3*/site-packages/tiny*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def of_an_earlier_makefile(venv: Path) -> None:
-    """Whose stamp said nothing."""
-    (venv / "runtime.stamp").write_text("")
-
-
-@pytest.mark.parametrize("damage", [without_a_package, of_an_earlier_makefile, of_another_version])
-def test_every_make_asks_and_finds_it(good: Path, venv: Path, damage: Damage) -> None:
-    assert question(good) == 0
-    damage(venv)
-    assert question(good) == 1
-
-
-@pytest.mark.slow
-def test_a_copied_or_moved_checkout_is_no_good(good: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(good, copy, symlinks=True)
-    assert where(copy) == str(good / ".venv")  # the negative control: it would use the old folder's environment
-    assert "Setting up .venv again (some minutes): it leads to /" in set_up(copy)
-    assert question(good) == 0  # the old one is as it was
-    moved = copy.rename(tmp_path / "moved")
-    assert setup.defect(moved / ".venv")
-    assert question(moved) == 1
-
-
-@pytest.mark.slow
-def test_an_activated_environment_can_be_made_again(good: Path) -> None:
-    """Then `python3` is the environment's own, which goes away."""
-    without_pip(good / ".venv")
-    of_an_earlier_makefile(good / ".venv")
-    programs = f"{good / '.venv' / 'bin'}:{variables(good)['PATH']}"
-    assert "again" in set_up(good, PATH=programs, VIRTUAL_ENV=str(good / ".venv"))
-
-
-def test_a_changed_lock_file_is_installed(good: Path) -> None:
-    lock = good / "requirements.lock"
-    before = lock.read_text(encoding="utf-8")
-    lock.write_text(wheel(good / "wheels", "tiny", "2.0"), encoding="utf-8")
-    assert set_up(good) == ""
-    assert list(good.glob(".venv/lib/*/site-packages/tiny-2.0.dist-info"))
-    lock.write_text(before, encoding="utf-8")
-    assert set_up(good) == ""
-    assert list(good.glob(".venv/lib/*/site-packages/tiny-1.0.dist-info"))
-
-
-HOSTILE = {
-    "PIP_TARGET": "elsewhere",
-    "PIP_PREFIX": "elsewhere",
-    "PIP_ROOT": "elsewhere",
-    "PIP_USER": "1",
-    "PIP_DRY_RUN": "1",
-    "PIP_NO_BINARY": ":all:",
-    "PYTHONUSERBASE": "elsewhere",
-}
-
-
-def test_of_pips_settings_only_the_registry_counts(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the environment, and from a file, where the section of `install` wins; and all else stays."""
-    config = good.parent / "pip.conf"
-    config.write_text(
-        "[global]\nindex-url = https://a\ntarget = elsewhere\nuser = true\ntimeout = 7\n"
-        "[install]\nindex-url = https://b\nextra-index-url =\n  https://c\n  https://d\nuser = true\n"
-        "[list]\nformat = json\n"
-    )
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    ours = HOSTILE | {"PIP_CONFIG_FILE": str(config), "PIP_TRUSTED_HOST": "e", "PIP_TIMEOUT": "", "HTTPS_PROXY": "f"}
-    for name, value in ours.items():
-        monkeypatch.setenv(name, value)
-    found = setup.pip_variables(good / ".venv" / "bin" / "python")
-    registry = {name: value for name, value in found.items() if name.startswith("PIP_")}
-    for name in ("PIP_CERT", "PIP_FIND_LINKS"):
-        registry.pop(name, None)  # from the machine's own file
-    assert registry.pop("PIP_EXTRA_INDEX_URL").split()[-2:] == ["https://c", "https://d"]
-    wanted = {"PIP_INDEX_URL": "https://b", "PIP_TIMEOUT": "7", "PIP_TRUSTED_HOST": "e", "PIP_CONFIG_FILE": os.devnull}
-    assert registry == wanted
-    assert found["HTTPS_PROXY"] == "f"
-    assert not [name for name in found if name.startswith("PYTHON")]
-
-
-def unpack(project: Path) -> None:
-    """The package in a folder that is on PYTHONPATH, as ROS has its own."""
-    with zipfile.ZipFile(project / "wheels" / "tiny-1.0-py3-none-any.whl") as archive:
-        archive.extractall(project / "elsewhere")
-
-
-def test_no_setting_of_pip_leads_elsewhere(good: Path) -> None:
-    without_a_package(good / ".venv")
-    assert set_up(good, **HOSTILE) == ""
-    assert not (good / "elsewhere").exists()
-
-
-def test_a_package_on_pythonpath_is_not_enough(good: Path) -> None:
-    without_a_package(good / ".venv")
-    unpack(good)
-    assert set_up(good, PYTHONPATH=str(good / "elsewhere")) == ""
-    shutil.rmtree(good / "elsewhere")
-    assert where(good) == str(good / ".venv")
-
-
-@pytest.mark.parametrize("name", ["PIP_TARGET", "PYTHONPATH"])
-def test_a_plain_pip_goes_elsewhere(good: Path, name: str) -> None:
-    """The negative control."""
-    without_a_package(good / ".venv")
-    if name == "PYTHONPATH":
-        unpack(good)
-    command = [".venv/bin/python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements.lock"]
-    subprocess.run(command, cwd=good, env=variables(good, **{name: "elsewhere"}), check=True, capture_output=True)
-    assert (good / "elsewhere" / "tiny.py").exists()
-    assert question(good) == 1
-    shutil.rmtree(good / "elsewhere")
-
-
-def test_a_package_that_is_nowhere_is_an_error(good: Path) -> None:
-    without_a_package(good / ".venv")
-    result = make(good, "setup", PIP_FIND_LINKS="")
-    assert result.returncode != 0
-    assert "ERROR: pip: expected every package of requirements.lock. Got the error above." in result.stderr
-    assert question(good) == 1
+def test_what_is_broken_is_found(venv: Path, damage: Callable[[], None], says: str) -> None:
+    assert venv.exists()
+    damage()
+    assert setup.find_defect() == says
 
 
 # Before anything is installed
 
 
-def test_without_a_repository_it_is_said_first(bare: Path) -> None:
-    shutil.rmtree(bare / ".git")
-    line = refused(bare, GIT_CEILING_DIRECTORIES=str(bare.parent))
-    assert "Got not a git repository" in line
-    assert line.endswith("Clone the repository with Git, or run `git init` here: DVC needs it.")
+def refused(project: Path, *arguments: str, **variables: str) -> str:
+    """The line that `make setup` fails with, before anything is installed."""
+    result = make(project, "setup", *arguments, **variables)
+    assert result.returncode != 0
+    assert result.stdout == ""
+    assert not (project / ".venv").exists()
+    return one_line(re.sub(r"\nmake: .*", "", result.stderr).rstrip("\n"))
 
 
-def only(folder: Path, *programs: str) -> str:
-    """A PATH with some programs alone."""
-    folder.mkdir()
-    for name in programs:
-        found = shutil.which(name, path="/usr/bin:/bin")
-        assert found
-        (folder / name).symlink_to(found)
-    return str(folder)
+def one_line(text: object) -> str:
+    """Check that a text is one line in the form of an error, and give it back."""
+    assert re.fullmatch(r"ERROR: [^\s].*?: .+\. [A-Z`].*\.", str(text)), text
+    return str(text)
 
 
-def test_without_git_it_is_said_first(bare: Path, tmp_path: Path) -> None:
-    path = only(tmp_path / "bin", "make", "sh")
-    line = refused(bare, PATH=path, PYTHON=str(Path(sys.base_prefix) / "bin" / "python3"))
-    assert "git: expected a repository here. Got it is not installed. Install it" in line
+def make(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What `make` does for a user whose registry is a folder of wheels, and who is in no virtual environment."""
+    foreign = ("PIP_", "UV_", "PYTHON", "VIRTUAL")
+    env = {name: value for name, value in environment().items() if not name.startswith(foreign)}
+    env |= {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project.parent / "wheels")}
+    env |= {"PATH": f"{Path(BASE).parent}:/usr/bin:/bin", "UV_CACHE_DIR": str(project.parent / "cache")} | variables
+    return subprocess.run(["make", *arguments], cwd=project, env=env, capture_output=True, text=True, check=False)
+
+
+def test_without_a_repository_it_is_said_first(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    line = refused(project, GIT_CEILING_DIRECTORIES=str(project.parent))
+    assert line == "ERROR: git: this is no repository. Clone it with Git, or run `git init` here: DVC needs one."
+
+
+def test_without_git_it_is_said_first(project: Path) -> None:
+    (project.parent / "bin").mkdir()
+    for name in ("make", "sh"):
+        (project.parent / "bin" / name).symlink_to(str(shutil.which(name)))
+    assert "git: it is not installed" in refused(project, PATH=str(project.parent / "bin"), PYTHON=BASE)
+
+
+def test_a_path_with_a_colon_is_said_first(project: Path) -> None:
+    line = refused(project.rename(project.parent / "a:b"))
+    assert line.endswith("/a:b: a path with a colon can have no virtual environment. Rename the folder.")
 
 
 @pytest.mark.parametrize("module", setup.MODULES)
-def test_a_python_without_a_part_is_refused_first(bare: Path, tmp_path: Path, module: str) -> None:
-    python = tmp_path / "python"
-    base = Path(sys.base_prefix) / "bin" / "python3"
-    program = f"import runpy, sys; sys.modules[{module!r}] = None; sys.argv[:2] = sys.argv[1:2]; "
-    program += "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
-    python.write_text(f'#!/bin/sh\n[ "$2" != -m ] && exec {base} "$@"\nshift 2\nexec {base} -c "{program}" "$@"\n')
-    python.chmod(0o755)
-    assert f": expected the module {module}, " in refused(bare, PYTHON=str(python))
+def test_a_python_without_a_part_is_refused(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit) as stop:
+        setup.require_machine()
+    assert f": it lacks the module {module}, " in one_line(stop.value)
 
 
-def test_a_python_that_is_too_old_is_refused_first(bare: Path, tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.1\nexit 1\n')
-    python.chmod(0o755)
-    assert "Got Python 3.9.1. Run make PYTHON=python3.12." in refused(bare, PYTHON=str(python))
-    assert "Run make PYTHON=python3.12." in refused(bare, PYTHON="/nonexistent/python")
+def test_a_processor_without_avx_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    setup.CPUINFO.write_text("flags\t\t: sse2 avx avx2\n", encoding="utf-8")
+    setup.require_machine()
+    setup.CPUINFO.write_text("flags\t\t: sse2\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        setup.require_machine()
+    assert "it has no AVX" in one_line(stop.value)
 
 
-def test_what_python_will_do_is_what_the_project_says() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["requires-python"] == ">=3.11,<3.14"
-    script = (ROOT / "digits" / "verify" / "environment.sh").read_text(encoding="utf-8")
-    assert "(3, 11) <= sys.version_info < (3, 14)" in script
-    assert "Python 3.11 to 3.13" in script
+def test_a_python_that_is_too_old_is_refused(project: Path) -> None:
+    text = (ROOT / PROGRAM).read_text(encoding="utf-8")
+    ast.parse(text, feature_version=(3, 6))
+    program = f"import sys; sys.version_info = (3, 9, 1, 'final', 0); exec({text!r})"
+    said = subprocess.run([BASE, "-c", program], capture_output=True, text=True, check=False).stderr
+    assert "Python 3.9: TensorFlow has packages for Python 3.11 to 3.13. Run make PYTHON=" in one_line(said.rstrip())
+    assert "there is no such program" in refused(project, PYTHON="/nonexistent/python")
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["project"]["requires-python"] == ">=3.11,<3.14"
 
 
-def test_a_folder_that_is_no_environment_is_not_removed(bare: Path) -> None:
-    (bare / ".venv").mkdir()
-    (bare / ".venv" / "theirs").touch()
-    with pytest.raises(InputError, match=r"expected a virtual environment\. Got another folder\. Move it away\."):
-        setup.make(bare / ".venv")
-    assert (bare / ".venv" / "theirs").exists()
+def test_a_folder_that_is_no_environment_is_not_removed(project: Path) -> None:
+    (project / ".venv").mkdir()
+    (project / ".venv" / "theirs").touch()
+    with pytest.raises(SystemExit) as stop:
+        setup.make()
+    assert one_line(stop.value) == "ERROR: .venv: this folder is no virtual environment. Move it away."
+    assert (project / ".venv" / "theirs").exists()
 
 
-def test_a_python_that_makes_no_environment_leaves_none(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(InputError, match=r"expected it to make a virtual environment\. Got exit status 1"):
-        setup.make(bare / ".venv")
-    assert not (bare / ".venv").exists()
+def test_a_python_that_makes_no_environment_leaves_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_base_executable", shutil.which("false"))
+    with pytest.raises(SystemExit) as stop:
+        setup.make()
+    assert "it makes no virtual environment: it failed without a word" in one_line(stop.value)
+    assert not (project / ".venv").exists()
 
 
-def test_the_lock_files_are_read_whole() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock"):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        assert len(pins(text)) == text.count("==") - sum(
-            line.count("==") - 1 for line in text.splitlines() if "==" in line
-        )
-        assert ("pywin32", "312", True) in pins(text) or "pywin32" not in text
+def test_a_full_disk_is_named() -> None:
+    with pytest.raises(SystemExit) as stop:
+        setup.run("sh", "-c", "echo '[Errno 28] No space left on device' >&2; exit 1")
+    assert one_line(stop.value).endswith(": the disk is full. Make room, and run make again.")
+
+
+# The registry, and the locks
+
+
+def test_of_the_settings_only_the_registry_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the environment, and from a file, where the section of `install` wins; and all else stays."""
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://a\ntarget = elsewhere\nuser = true\ntimeout = 7\nproxy = http://p\n"
+        "[install]\nindex-url = https://b\nextra-index-url =\n  https://c\n  https://d\nuser = true\n"
+        "[list]\nformat = json\n"
+    )
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    theirs = {"PIP_CONFIG_FILE": str(config), "PIP_TRUSTED_HOST": "e", "PIP_TIMEOUT": "", "PIP_CERT": "/c.pem"}
+    theirs |= {"PIP_FIND_LINKS": "/w1 /w2", "PIP_TARGET": "x", "PIP_DRY_RUN": "1", "UV_SYSTEM_PYTHON": "1"}
+    for name, value in (theirs | {"UV_TARGET": "x", "UV_CACHE_DIR": "/cache", "HTTPS_PROXY": "f"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
+    of_pip, of_uv = setup.read_sources()
+    assert not {name for name in of_pip | of_uv if name.startswith("PYTHON")}
+    assert not {"PIP_TARGET", "PIP_USER", "PIP_DRY_RUN"} & of_pip.keys()
+    assert (of_pip["PIP_INDEX_URL"], of_pip["PIP_CONFIG_FILE"]) == ("https://b", os.devnull)
+    assert {name: value for name, value in of_uv.items() if name.startswith("UV_") and name != "UV_INDEX"} == {
+        "UV_DEFAULT_INDEX": "https://b",
+        "UV_FIND_LINKS": "/w1,/w2",
+        "UV_INSECURE_HOST": "e",
+        "UV_HTTP_TIMEOUT": "7",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_CACHE_DIR": "/cache",
+    }
+    assert of_uv["UV_INDEX"].split()[-2:] == ["https://c", "https://d"]
+    assert (of_uv["SSL_CERT_FILE"], of_uv["HTTPS_PROXY"], of_pip["HTTPS_PROXY"]) == ("/c.pem", "http://p", "f")
+
+
+def test_uvs_registry_is_pips_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For pip installs uv."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("UV_INDEX_URL", "https://u")
+    monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
+    of_pip, of_uv = setup.read_sources()
+    assert of_pip["PIP_INDEX_URL"] == of_uv["UV_INDEX_URL"] == "https://u"
+    assert "UV_DEFAULT_INDEX" not in of_uv
+
+
+def test_the_locks_are_read_whole_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    runtime, every = setup.read_pins("requirements.lock"), setup.read_pins("requirements-dev.lock")
+    assert runtime.keys() < every.keys()
+    assert "".join(every.values()) == Path("requirements-dev.lock").read_text(encoding="utf-8")
+    assert [pin for pin in every if pin.startswith("uv==")]
+    assert all("--hash=sha256:" in lines and "://" not in lines for lines in every.values())
+    for target, package in (("s3", "dvc-s3"), ("cluster", "distributed"), ("parquet", "pyarrow")):
+        more = {pin.partition("==")[0] for pin in setup.choose(target).keys() - runtime.keys()}
+        assert package in more
+        assert not {"pytest", "uv"} & more
+
+
+def test_a_tool_of_development_never_changes_what_the_stages_depend_on() -> None:
+    lines = run_ok("make", "--dry-run", "lock", cwd=ROOT).splitlines()
+    runtime, every = (line for line in lines if "uv pip compile" in line)
+    assert runtime.endswith("--no-annotate pyproject.toml -o requirements.lock")
+    assert "--group" not in runtime
+    assert set(re.findall(r"--group (\S+)", every)) == GROUPS
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    assert groups.keys() == GROUPS
+    assert every.endswith(" -c requirements.lock -o requirements-dev.lock")
+
+
+def test_no_script_is_started_by_its_executable_bit() -> None:
+    recipes = (ROOT / "Makefile").read_text(encoding="utf-8") + (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    assert re.findall(r"(\S+) (?:\S*/)?\w+\.sh (?=\S*(?:\$|\"))", recipes) == ["bash", "bash"]
+
+
+# Real environments
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in a folder whose name a shell would change, beside its wheels; the first of `good` sets it up."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "wheels").mkdir()
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
+    assert uv
+    wheel(folder / "wheels", "uv", program=Path(uv))
+    return folder / "a $HOME `b`'c"
+
+
+def digest(project: Path, name: str, version: str = "1.0") -> str:
+    """The line of a wheel in a lock."""
+    data = (project.parent / "wheels" / f"{name}-{version}-py3-none-any.whl").read_bytes()
+    return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(data).hexdigest()}\n"
+
+
+@pytest.fixture
+def good(made: Path, project: Path) -> Path:
+    """A project with an environment of its own that is good."""
+    if not made.exists():
+        shutil.move(project, made)
+    wheels = made.parent / "wheels"
+    small = wheel(wheels, "small") + "    # via digits (pyproject.toml:s3)\n"
+    write_locks(made, wheel(wheels, "tiny"), small, digest(made, "uv"))
+    (made / "where.mk").write_text("include Makefile\nwhere: setup\n\t@$(RUN) tiny\n", encoding="utf-8")
+    set_up(made)
+    os.chdir(made)
+    return made
+
+
+def set_up(project: Path, target: str = "setup", **variables: str) -> str:
+    """What `make` says, which must succeed and leave a good environment."""
+    result = make(project, target, **variables)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout + result.stderr
+    assert "uv: " not in result.stdout
+    where = make(project, "-f", "where.mk", "where")
+    assert where.stdout == f"{project / '.venv'}\n", where.stdout + where.stderr
+    return result.stdout
+
+
+def have(project: Path, name: str) -> bool:
+    """Whether a package is in the environment."""
+    return bool(list((project / setup.SITE).glob(f"{name}-*.dist-info")))
+
+
+def remove(project: Path, name: str) -> None:
+    for path in (project / setup.SITE).glob(f"{name}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.slow
+def test_a_good_environment_is_left_alone(good: Path) -> None:
+    python = (good / ".venv" / "bin" / "python").lstat()
+    (good / "requirements.lock").touch()  # as `git checkout` does
+    assert set_up(good, PIP_FIND_LINKS="") == ""
+    assert (good / ".venv" / "bin" / "python").lstat() == python
+
+
+@pytest.mark.slow
+def test_a_changed_lock_is_installed(good: Path) -> None:
+    write_locks(good, wheel(good.parent / "wheels", "tiny", "2.0"), digest(good, "uv"))
+    assert set_up(good) == ""
+    assert (good / setup.SITE / "tiny-2.0.dist-info").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("uv", ["with uv", "with pip"])
+def test_a_group_comes_with_its_hash_or_not_at_all(good: Path, uv: str) -> None:
+    remove(good, "small")
+    if uv == "with pip":
+        remove(good, "uv")
+        (good / ".venv" / "bin" / "uv").unlink(missing_ok=True)
+    lock = good / "requirements-dev.lock"
+    text = lock.read_text(encoding="utf-8")
+    bad = digest(good, "uv").partition("sha256:")[2] if uv == "with pip" else "none"
+    of_small = digest(good, "small").partition("sha256:")[2]
+    lock.write_text(text.replace(bad, 64 * "0" + "\n").replace(of_small, 64 * "1" + "\n"), encoding="utf-8")
+    result = make(good, "s3")
+    assert result.returncode != 0
+    assert "ERROR: pip: see its error above." in result.stderr
+    assert "Going on with pip" in result.stdout
+    assert len(result.stdout.splitlines()) == 1
+    assert not have(good, "small")
+    lock.write_text(text.replace(bad, 64 * "0" + "\n"), encoding="utf-8")
+    result = make(good, "s3")
+    assert result.returncode == 0, result.stderr
+    assert ("uv: it cannot be installed: " in result.stdout) is (uv == "with pip")
+    assert have(good, "small")
+    assert have(good, "tool") is False
+
+
+@pytest.mark.slow
+def test_no_setting_leads_elsewhere(good: Path) -> None:
+    """Nor does a package on PYTHONPATH count."""
+    remove(good, "tiny")
+    (good / "elsewhere").mkdir(exist_ok=True)
+    with zipfile.ZipFile(good.parent / "wheels" / "tiny-1.0-py3-none-any.whl") as archive:
+        archive.extractall(good / "elsewhere")
+    hostile = dict.fromkeys(
+        ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "UV_TARGET", "UV_PREFIX", "PYTHONPATH"), "elsewhere"
+    )
+    hostile |= {"PIP_USER": "1", "PIP_DRY_RUN": "1", "PIP_NO_BINARY": ":all:", "UV_NO_BINARY": "1"}
+    hostile |= {"UV_SYSTEM_PYTHON": "1", "UV_PYTHON": "python3.99", "UV_NO_VERIFY_HASHES": "1"}
+    assert set_up(good, **hostile) == ""
+
+
+@pytest.mark.slow
+def test_a_copied_checkout_gets_its_own(good: Path, tmp_path: Path) -> None:
+    """And so does a moved one."""
+    (tmp_path / "wheels").symlink_to(good.parent / "wheels")
+    copy = tmp_path / "copy"
+    shutil.copytree(good, copy, symlinks=True)
+    script = '. .venv/bin/activate && printf %s "$VIRTUAL_ENV"'
+    assert run_ok("sh", "-c", script, cwd=copy) != str(copy / ".venv")  # the negative control: it leads elsewhere
+    assert f"it was made in {good / '.venv'}" in set_up(copy)
+    assert make(good, "setup").stdout == ""
+
+
+@pytest.mark.slow
+def test_an_activated_environment_is_made_again_if_an_installation_was_killed(good: Path) -> None:
+    """Then `python3` is the environment's own, which goes away."""
+    (good / setup.STAMP).unlink()
+    programs = f"{good / '.venv' / 'bin'}:{Path(BASE).parent}:/usr/bin:/bin"
+    assert "it was not made by this Makefile, or not finished" in set_up(
+        good, PATH=programs, VIRTUAL_ENV=str(good / ".venv")
+    )
+
+
+@pytest.mark.slow
+def test_a_failure_before_anything_is_installed_leaves_it_as_it_was(good: Path) -> None:
+    """As a pull that changes the lock, and then no network."""
+    before = (good / "requirements.lock").read_text(encoding="utf-8")
+    write_locks(good, before.replace("tiny==1.0", "tiny==3.0").replace(FOREIGN, ""), digest(good, "uv"))
+    assert make(good, "setup").returncode != 0
+    (good / "requirements.lock").write_text(before, encoding="utf-8")
+    assert set_up(good) == ""

@@ -196,12 +196,12 @@ def test_an_absent_emulator_is_to_be_installed(unpacked: Path, monkeypatch: pyte
 
 def test_an_absent_arm64_python_is_to_be_made(unpacked: Path) -> None:
     processors.arm64_python(unpacked).unlink()
-    assert processors.missing(unpacked) == "Run `make arm64`."
+    assert processors.missing(unpacked) == "Run `make .venv/arm64/python`."
 
 
 def test_an_arm64_python_of_another_lock_is_to_be_made(unpacked: Path) -> None:
     (unpacked / "requirements.lock").write_text("tensorflow==2.22.0\n", encoding="utf-8")
-    assert processors.missing(unpacked) == "Run `make arm64`."
+    assert processors.missing(unpacked) == "Run `make .venv/arm64/python`."
 
 
 def test_an_arm64_machine_emulates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

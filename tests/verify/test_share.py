@@ -19,7 +19,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from digits.verify.cache import names, read_entry
-from digits.verify.share import main as share_main
+from digits.verify.share import main_fetch, main_push
 from digits.verify.store import DEADLINE, Store, StoreError
 from tests.support.arrays import flip
 from tests.support.project import run_ok
@@ -231,13 +231,13 @@ def test_a_store_that_cannot_be_read_costs_one_line(
     if kind == "keys":
         env["AWS_ACCESS_KEY_ID"] = "another"
     shutil.rmtree(first / ".dvc" / "cache")
-    result = run_main(share_main, first, "fetch", "--remote", remote, "--patience", "2", env=env)
+    result = run_main(main_fetch, first, "--remote", remote, "--patience", "2", env=env)
     assert (result.status, result.errors) == (0, ""), result
     if kind != "bucket":  # where nothing is to be had
         line = result.output.removesuffix("\n")
         assert line.isprintable()
         assert line.startswith(f"store: {remote} cannot be read, so that what the cache lacks is made here: ")
-    result = run_main(share_main, first, "push", "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
+    result = run_main(main_push, first, "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
     assert result.status == 1 or not objects(s3)
 
 
@@ -267,7 +267,7 @@ def test_requests_that_slept_are_sent_again(first: Path, second: Path, s3: S3) -
 
 def test_a_wrong_clock_is_one_line(first: Path, s3: S3) -> None:
     with signed_late(1000):
-        result = run_main(share_main, first, "push", "--remote", "team", env=s3.env)
+        result = run_main(main_push, first, "--remote", "team", env=s3.env)
     assert (result.status, result.output) == (1, "")
     line = one_line(result.errors.removesuffix("\n"))
     assert line.startswith(
@@ -295,7 +295,7 @@ def test_the_answer_is_awaited_so_long_and_no_longer(first: Path, silent: str) -
 @pytest.mark.parametrize("key", ["access_key_id", "session_token"])
 def test_keys_that_git_would_hold_are_refused(first: Path, s3: S3, key: str) -> None:
     run_ok("dvc", "remote", "modify", "team", key, "abc", cwd=first)
-    result = run_main(share_main, first, "fetch", "--remote", "team", env=s3.env)
+    result = run_main(main_fetch, first, "--remote", "team", env=s3.env)
     line = one_line(result.errors.removesuffix("\n"))
     assert f"{key} of remote team: expected no key in .dvc/config. Got one. Run `" in line
     for command in line.split("`")[1::2]:
@@ -307,12 +307,12 @@ def test_keys_in_the_local_configuration(first: Path, s3: S3) -> None:
     for key, value in (("access_key_id", "team"), ("secret_access_key", "secret")):
         run_ok("dvc", "remote", "modify", "--local", "team", key, value, cwd=first)
     run_ok("git", "diff", "--exit-code", cwd=first)
-    result = run_main(share_main, first, "push", "--remote", "team", env=s3.without_keys)
+    result = run_main(main_push, first, "--remote", "team", env=s3.without_keys)
     assert result.output == "store: 4 objects and 4 records of runs added\n"
 
 
 @pytest.mark.parametrize("remote", ["nobody", ""])
 def test_a_remote_that_is_not_there(first: Path, s3: S3, remote: str) -> None:
-    result = run_main(share_main, first, "fetch", "--remote", remote, env=s3.env)
+    result = run_main(main_fetch, first, "--remote", remote, env=s3.env)
     assert result.status == 1
     assert "--remote: expected a remote of DVC: team. Got n" in one_line(result.errors.removesuffix("\n"))

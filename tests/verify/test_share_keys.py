@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from digits.verify.share import main as share_main
+from digits.verify.share import main_fetch, main_push
 from tests.support.moto import serve_moto
 from tests.support.project import run_ok
 from tests.support.refusal import one_line
@@ -10,8 +10,9 @@ from tests.support.team import PATIENCE, clone, executed, results, set_shift, wr
 from tests.support.verifying import Result, run_main
 
 
-def share(project: Path, env: dict[str, str], *words: str) -> Result:
-    return run_main(share_main, project, *words, "--remote", "team", env=env)
+def share(project: Path, env: dict[str, str], direction: str, *words: str) -> Result:
+    main = main_push if direction == "push" else main_fetch
+    return run_main(main, project, *words, "--remote", "team", env=env)
 
 
 def test_a_key_that_may_only_read_writes_nothing(tmp_path: Path) -> None:
