@@ -78,7 +78,8 @@ def choose(*groups: str) -> dict[str, str]:
     # Below each package, uv has written what asks for it: other packages, or a group of pyproject.toml.
     askers = {pin: set(re.findall(r"^ +#(?: +via)? +(\S.*)$", lines, re.MULTILINE)) for pin, lines in lock.items()}
     every, chosen = set().union(*askers.values()), {f"digits (pyproject.toml:{group})" for group in groups}
-    if unknown := chosen - every:
+    unknown = chosen - every
+    if unknown:
         sys.exit(f"ERROR: {unknown.pop()}: there is no such group of packages. Known are dev, s3, cluster and parquet.")
     known = 0
     while len(chosen) > known:

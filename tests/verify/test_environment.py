@@ -91,7 +91,7 @@ def venv(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def ask(*arguments: str) -> int:
     """The status of the question."""
-    command = [setup.PYTHON, "-I", "-S", PROGRAM, "--ask", *(arguments or ["setup"])]
+    command = [setup.PYTHON, "-I", "-S", PROGRAM, "--ask", *arguments]
     return subprocess.run([str(word) for word in command], capture_output=True, check=False).returncode
 
 
@@ -430,14 +430,14 @@ def test_a_group_comes_with_its_hash_or_not_at_all(good: Path, uv: str) -> None:
     bad = digest(good, "uv").partition("sha256:")[2] if uv == "with pip" else "none"
     of_small = digest(good, "small").partition("sha256:")[2]
     lock.write_text(text.replace(bad, 64 * "0" + "\n").replace(of_small, 64 * "1" + "\n"), encoding="utf-8")
-    result = make(good, "s3")
+    result = make(good, "setup", "WITH=s3")
     assert result.returncode != 0
     assert "ERROR: pip: see its error above." in result.stderr
     assert "Going on with pip" in result.stdout
     assert len(result.stdout.splitlines()) == 1
     assert not have(good, "small")
     lock.write_text(text.replace(bad, 64 * "0" + "\n"), encoding="utf-8")
-    result = make(good, "s3")
+    result = make(good, "setup", "WITH=s3")
     assert result.returncode == 0, result.stderr
     assert ("uv: it cannot be installed: " in result.stdout) is (uv == "with pip")
     assert have(good, "small")
