@@ -61,6 +61,7 @@ def figures() -> list[Figure]:
             lambda: _study("workers.json", "dense", scored=False),
         ),
         *(Figure(str(path), "make bench", _of_mnist(partial(_speed, path))) for path in _speeds()),
+        Figure("bench/results/waits.json", "make study NAME=waits", _of_mnist(lambda: _study("waits.json", "dense"))),
         Figure("bench/results/large.json", "make study NAME=large", _of_mnist(lambda: _study("large.json", "dense"))),
         Figure(
             "bench/results/pictures.json",

@@ -52,6 +52,12 @@ WORDS = {
     "emulated with cache": "{name} (emulated, with an L1 data cache of {l1_kib} KiB)",
     "speed chart": "![Bars: a cold run and training beside their baselines. Where a cold run spends its time. Cost of "
     "an image as the data grows.](../bench/results/speed/{kind}.png)",
+    "waits": "what a person does | here | a plain command | ratio",
+    "wait set-up": "`make setup`, caches empty; `pip install` of the same lock",
+    "wait first repro": "`make repro` in a fresh clone, caches empty; `pip install` and the recipe as one script",
+    "wait nothing": "`make repro` with nothing to do; `dvc repro`",
+    "wait predict": "`python -m digits predict five.png`; `import tensorflow`",
+    "wait test": "`make test` in a fresh clone, with its packages installed",
     "speed": "median of {n} interleaved rounds | this pipeline | baseline | ratio | target",
     "cold": "cold `dvc repro`, four stages; baseline: the recipe as one script",
     "cold against naive": "the same; baseline: a plain four-stage DVC pipeline",
@@ -238,6 +244,27 @@ UNITS = {"parameter": " s", "peak_memory": " MB"}
 def speed(root: Path, words: dict[str, str]) -> str:
     """What `make bench` measured on each kind of machine: seconds, ratio and target."""
     return "\n\n".join(_speed_of(path, words) for path in kinds.kept(root / "bench" / "results"))
+
+
+#: Each wait, with the plain commands beside it.
+WAITS = {
+    "set-up": ("pip",),
+    "first repro": ("pip", "script"),
+    "nothing": ("dvc repro",),
+    "predict": ("import tensorflow",),
+    "test": (),
+}
+
+
+def waits(root: Path, words: dict[str, str]) -> str:
+    """Render what people wait for, beside plain commands."""
+    measured = _read(root / "bench" / "results" / "waits.json")
+    times, ratios = measured["seconds"], measured["ratios"]
+    rows = []
+    for name, plain in WAITS.items():
+        beside = [f"{sum(times[part] for part in plain):.1f} s", f"{ratios[name]:.2f}"] if plain else ["", ""]
+        rows.append([words[f"wait {name}"], f"{times[name]:.1f} s", *beside])
+    return f"{table(words['waits'], rows)}\n\n{words['machine'].format(**measured['machine'])}"
 
 
 def _speed_of(path: Path, words: dict[str, str]) -> str:
@@ -441,7 +468,7 @@ DOCUMENTS: dict[str, tuple[Table, ...]] = {
     "docs/pictures.md": (pictures,),
     "docs/reproducibility.md": (study_of_seeds, processors, whole, workers),
     "docs/scaling.md": (scaling_images, scaling_workers),
-    "docs/speed.md": (speed, large),
+    "docs/speed.md": (waits, speed, large),
 }
 
 

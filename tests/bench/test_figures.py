@@ -28,7 +28,7 @@ from tests.support.results import RESULTS, write_documents, write_results
 from tests.support.verifying import small_project
 
 RUN, SEED, CARD = "metrics/ and dvc.lock", "params.yaml, train.seed: a typical run", "docs/model-card.md"
-SEEDS, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, PICTURES = (
+SEEDS, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, WAITS, LARGE, PICTURES = (
     str(RESULTS / f"{name}.json")
     for name in (
         *(
@@ -40,6 +40,7 @@ SEEDS, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, 
             "processors",
             "workers",
             "speed/test-1-2-cores",
+            "waits",
             "large",
             "pictures",
         ),
@@ -57,6 +58,7 @@ COMMANDS = {
     PROCESSORS: "make study NAME=processors",
     WORKERS: "make study NAME=workers",
     SPEED: "make bench",
+    WAITS: "make study NAME=waits",
     LARGE: "make study NAME=large",
     PICTURES: "make study NAME=pictures",
     SEED: "make study NAME=typical-seed",
@@ -86,12 +88,13 @@ USES = {
     PROCESSORS: {"docs/reproducibility.md"},
     WORKERS: {"docs/reproducibility.md", "docs/scaling.md"},
     SPEED: {"docs/scaling.md", "docs/speed.md"},
+    WAITS: {"docs/speed.md"},
     LARGE: {"docs/speed.md"},
     PICTURES: {"docs/pictures.md"},
 }
 
 #: The results that record the arrays that they were made with.
-WITH_DATA = (SEEDS, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, WORKERS, SPEED, LARGE, PICTURES)
+WITH_DATA = (SEEDS, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, WORKERS, SPEED, WAITS, LARGE, PICTURES)
 
 Edit = Callable[[Path], object]
 
@@ -214,13 +217,13 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
     [
         (
             edit_params(dense__units=64),
-            {RUN, SEEDS, PICTURES, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
+            {RUN, SEEDS, PICTURES, PROCESSORS, WORKERS, SPEED, WAITS, LARGE, CARD},
         ),  # which the sweep varies
-        (edit_params(dense__epochs=2), {RUN, SEEDS, PICTURES, SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, CARD}),
+        (edit_params(dense__epochs=2), {RUN, SEEDS, PICTURES, SWEEP, PROCESSORS, WORKERS, SPEED, WAITS, LARGE, CARD}),
         (edit_params(train__seed=3), {RUN, SEED, CARD}),
         (
             edit_params(train__shards=1),
-            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, LARGE, CARD},
+            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, WAITS, LARGE, CARD},
         ),
         (edit_params(train__model="convnet"), {RUN, SEEDS, PICTURES, CARD}),
         (edit_params(convnet__filters=8), {CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS}),
@@ -233,7 +236,7 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
         ),
         (edit_params(class_names=list("abcdefghij")), {RUN, CARD}),
         (edit_params(evaluate__worst=20), {RUN, CARD}),
-        (edit_params(evaluate__views=3), {RUN, SEEDS, PROCESSORS, SPEED, LARGE, CARD}),  # which are scored
+        (edit_params(evaluate__views=3), {RUN, SEEDS, PROCESSORS, SPEED, WAITS, LARGE, CARD}),  # which are scored
     ],
 )
 def test_a_changed_parameter(project: Path, edit: Edit, expected: Collection[str]) -> None:
@@ -558,7 +561,7 @@ def test_the_check_names_each_figure_and_one_command(project: Path) -> None:
     status, output, (*lines, last) = check()
     assert status == 1
     assert output == ""
-    for line, name in zip(lines, (RUN, SEEDS, PROCESSORS, WORKERS, SPEED, LARGE, PICTURES, CARD), strict=True):
+    for line, name in zip(lines, (RUN, SEEDS, PROCESSORS, WORKERS, SPEED, WAITS, LARGE, PICTURES, CARD), strict=True):
         assert line.startswith(f"{name}: stale: ")
         assert line.endswith(f". Run `{COMMANDS[name]}`.")
         assert ".. " not in line
@@ -736,7 +739,7 @@ def check_as_a_user(folder: Path) -> set[str]:
 def unused_units() -> int:
     """A width of the dense network that nothing committed was made with."""
     used = [read_document(ROOT / "params.yaml")["dense"]["units"]]
-    for name in (SEEDS, *speeds(), PROCESSORS, WORKERS, LARGE):
+    for name in (SEEDS, *speeds(), PROCESSORS, WORKERS, WAITS, LARGE):
         result = json.loads((ROOT / name).read_text(encoding="utf-8"))
         params = (result.get("dense") or result)["params"]
         used.append(params.get("dense", {}).get("units"))

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench import waits
 from bench.convnet import EXAMPLE, contestants
 from bench.figures import CARD
 from bench.kinds import TARGETS
@@ -72,6 +73,7 @@ def write_results(project: Path) -> Path:
         folder / "speed" / f"{MACHINE['kind']}.json",
         {"machine": MACHINE, "params": dense, **data, "targets": TARGETS} | speed_results(),
     )
+    write_json(folder / "waits.json", {"machine": MACHINE, "params": dense, **data} | _waits())
     write_json(folder / "workers.json", {"machine": MACHINE, "params": trained, **data, "runs": _workers()})
     write_json(folder / "large.json", {"params": dense, **data} | _large())
     write_json(folder / "faults.json", FAULTS | {"machine": MACHINE})
@@ -148,6 +150,13 @@ def _large() -> dict[str, Any]:
         | size
         | {"stages": stages, "sha256": {"data/model.keras": "a0" * 32}}
     )
+
+
+def _waits() -> dict[str, Any]:
+    """Every wait of two seconds, and every plain command of one."""
+    ours = ("set-up", "first repro", "nothing", "predict", "test")
+    seconds = dict.fromkeys(ours, 2.0) | dict.fromkeys(("pip", "script", "dvc repro", "import tensorflow"), 1.0)
+    return {"seconds": seconds, "ratios": waits.ratios(seconds), "rounds": {}}
 
 
 def _workers() -> list[dict[str, Any]]:
