@@ -195,15 +195,18 @@ def make() -> None:
             sys.exit(f"ERROR: {VENV}: this folder is no virtual environment. Move it away.")
         shutil.rmtree(VENV)
     base = getattr(sys, "_base_executable", sys.executable)
-    for command in (
-        (base, "-I", "-m", "venv", "--without-pip", VENV),
-        (PYTHON, "-I", "-m", "ensurepip", "--default-pip"),  # `venv` would do it, and not say why it fails
-    ):
-        status, said = run(*command)
-        if status:
-            shutil.rmtree(VENV, ignore_errors=True)
-            step = "Name another Python: make PYTHON=python3.12."
-            sys.exit(f"ERROR: {base}: it makes no virtual environment: {shorten(said)}. {step}")
+    try:
+        for command in (
+            (base, "-I", "-m", "venv", "--without-pip", VENV),
+            (PYTHON, "-I", "-m", "ensurepip", "--default-pip"),  # `venv` would do it, and not say why it fails
+        ):
+            status, said = run(*command)
+            if status:
+                step = "Name another Python: make PYTHON=python3.12."
+                sys.exit(f"ERROR: {base}: it makes no virtual environment: {shorten(said)}. {step}")
+    except SystemExit:
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise
     with (VENV / "pyvenv.cfg").open("a", encoding="utf-8") as file:  # for uv: programs without a path that has a `$`
         file.write("relocatable = true\n")
     STAMP.write_text(os.path.realpath(VENV), encoding="utf-8")
@@ -312,3 +315,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as problem:
+        sys.exit(f"ERROR: {VENV}: it cannot be set up: {problem}. Mend that, and run make again.")
