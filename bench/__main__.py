@@ -86,6 +86,7 @@ STUDIES = {
         "what people wait for, beside plain commands (ten minutes, machine idle)",
         f"bench.waits --rounds 5 --out {RESULTS}/waits.json",
     ),
+    "card": Study("write the model card", "digits card"),
     "tables": Study("write the tables of the READMEs and of docs/ from the committed results", "bench.tables"),
     "dependencies": Study(
         "write sbom.cdx.json, and the licences of all packages", "bench.dependencies --out docs/dependencies.md"

@@ -70,7 +70,7 @@ def figures() -> list[Figure]:
         ),
         Figure("params.yaml, train.seed: a typical run", "make study NAME=typical-seed", _seed),
         *(Figure(name, "make study NAME=tables", lambda name=name: _document(name)) for name in DOCUMENTS),  # type: ignore[misc]
-        Figure("docs/model-card.md", ".venv/bin/python -m digits card", _card),
+        Figure("docs/model-card.md", "make study NAME=card", _card),
     ]
 
 

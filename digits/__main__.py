@@ -1,10 +1,10 @@
 """Run the pipeline and use what it made: python -m digits VERB."""
 
-import argparse
+import difflib
 import importlib
 import sys
 
-from digits.runtime.program import run
+from digits.runtime.program import InputError, run
 
 #: What a person may ask for.
 VERBS = {
@@ -34,15 +34,15 @@ FUNCTIONS = {
 
 
 def main() -> None:
-    verbs = "\n".join(f"  {verb:8} {purpose}" for verb, purpose in VERBS.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m digits",
-        description=f"{__doc__}\n\n{verbs}\n\npython -m digits VERB --help says more of one.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [-h] VERB ...",
-    )
-    parser.add_argument("verb", metavar="VERB", choices=VERBS, help="one of the words above")
-    verb = parser.parse_args(sys.argv[1:2]).verb
+    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb in ("-h", "--help"):
+        verbs = "\n".join(f"  {verb:8} {purpose}" for verb, purpose in VERBS.items())
+        sys.stdout.write(f"usage: python -m digits VERB ...\n\n{verbs}\n\npython -m digits VERB --help says more.\n")
+        return
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"Did you mean `python -m digits {near[0]}`?" if near else "Run `python -m digits --help`."
+        raise InputError(verb, expected="a verb", received="an unknown one", hint=hint)
     sys.argv[:2] = [f"python -m digits {verb}"]
     module, _, function = FUNCTIONS.get(verb, f"digits.apps.{verb}:main").partition(":")
     getattr(importlib.import_module(module), function)()

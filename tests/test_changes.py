@@ -73,6 +73,7 @@ CHANGES: dict[str, Callable[[Path, Arrays], object]] = {
 }
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_changes_while_load_runs_is_refused(project: Path, gate: Gate, digits: Arrays, name: str) -> None:
     lock = (project / "dvc.lock").read_bytes()
@@ -84,6 +85,7 @@ def test_what_changes_while_load_runs_is_refused(project: Path, gate: Gate, digi
     assert not list((project / "data" / "raw").glob("*.npy"))
 
 
+@pytest.mark.slow
 def test_what_load_does_not_read_may_change(project: Path, gate: Gate) -> None:
     def change() -> None:
         set_params(project / "params.yaml", {"train.seed": 5, "evaluate.worst": 5})

@@ -3,7 +3,6 @@
 import copy
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -27,9 +26,12 @@ def test_a_headless_service_a_job_and_a_policy() -> None:
     assert objects()["Service"]["spec"]["clusterIP"] == "None"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", ["Service", "Job", "NetworkPolicy"])
 def test_each_object_keeps_the_schema(kind: str, version: str) -> None:
+    import kubernetes_validate  # takes seconds
+
     good = objects()[kind]
     kubernetes_validate.validate(good, version, strict=True)
     bad = copy.deepcopy(good)

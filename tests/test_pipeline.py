@@ -104,6 +104,7 @@ def test_a_stage_that_succeeds_has_imported_no_wording_of_errors(site: Path, sta
     assert [name for name in modules if name.startswith("digits.common")] == []
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("name", ["fit.py", "warp.py", "networks.py", "determinism.py"])
 def test_an_edit_of_one_module_of_the_model_trains(copy: Path, name: str) -> None:
     append(copy / "digits" / "model" / name)
@@ -168,6 +169,7 @@ def test_a_network_that_is_not_trained_makes_nothing_stale(copy: Path, params: P
     assert stale(copy) == ["train"]
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize(
     ("name", "value", "stages"),
     [
@@ -235,6 +237,7 @@ def test_too_many_names_fail_and_going_back_restores(copy: Path, params: Path) -
     assert run_ok("git", "status", "--porcelain", cwd=copy) == ""
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", ["dropped", "added"])
 def test_a_parameter_dropped_or_added_is_refused(copy: Path, params: Path, edit: Edit, kind: str) -> None:
     edit(params, "  units: 512\n", "" if kind == "dropped" else "  units: 512\n  dropout: 0.5\n")
@@ -244,6 +247,7 @@ def test_a_parameter_dropped_or_added_is_refused(copy: Path, params: Path, edit:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_keeps_what_was_made(copy: Path, params: Path) -> None:
     set_params(params, {"dense.learning_rate": -1.0})
     result = run("dvc", "repro", cwd=copy)
@@ -263,6 +267,7 @@ def test_another_data_file_runs_everything(copy: Path, digits: Arrays) -> None:
     assert stages_run(run_ok("dvc", "repro", cwd=copy)) == STAGES
 
 
+@pytest.mark.slow
 def test_a_pinned_address_is_a_source_that_dvc_watches(
     copy: Path, params: Path, server: Server, small_npz: Path, digits: Arrays
 ) -> None:

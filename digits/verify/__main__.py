@@ -24,7 +24,7 @@ STEPS = ("freshness", "rerun")
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m digits.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m digits verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=STEPS, help="do this step alone (default: both)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make the clone in this new folder and leave it there")

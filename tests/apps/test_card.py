@@ -363,6 +363,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_and_the_old_card_stays(case: str, folder: Path) -> None:
     damage, message = BAD[case]

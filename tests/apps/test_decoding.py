@@ -25,6 +25,7 @@ def test_every_format(kind: str) -> None:
     assert np.abs(digit.astype(int) - to_digit(drawing)).mean() < 1.5
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_orientation_of_a_camera_is_respected(orientation: int) -> None:
     turn = Image.Transpose
@@ -119,6 +120,7 @@ def outcome(content: bytes) -> str:
     return "" if all(digit.shape == (28, 28) for digit in digits) else "another form"
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", decoding.FORMATS)
 def test_damaged_files_are_read_or_refused_in_one_line(kind: str) -> None:
     whole = file(draw(3, side=30, width=3).convert("RGB"), kind)

@@ -271,6 +271,7 @@ def test_ctrl_c_ends_it_quietly_after_a_load(under_load: dict[str, Any]) -> None
     assert (under_load["exit"], under_load["output"]) == (130, "")
 
 
+@pytest.mark.slow
 def test_none_of_sixteen_in_parallel_is_lost(address: str) -> None:
     port = urlsplit(address).port or 0
     requests = load.right_requests(port) * 10
@@ -366,6 +367,7 @@ def test_the_page_names_the_classes() -> None:
     assert "&lt;b&gt;\\&quot;ant\\&quot;&lt;/b&gt;" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_it_quietly(trained: Path, loaded: Path, signal: signal.Signals) -> None:
     with demonstration(trained, loaded) as (url, process):
@@ -402,6 +404,7 @@ def test_a_port_that_cannot_be(port: int) -> None:
         listen(port)
 
 
+@pytest.mark.slow
 def test_without_a_model_it_says_how_to_get_one(tmp_path: Path, loaded: Path) -> None:
     options = ("--model", str(tmp_path / "none.keras"), "--dataset", str(loaded), "--port", "0")
     program = (sys.executable, "-m", "digits", "demo", *options)

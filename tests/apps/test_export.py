@@ -99,12 +99,14 @@ def hidden(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith(".export")]
 
 
+@pytest.mark.slow
 def test_the_folder_has_the_three_formats_and_the_card(exported: Path, built: Path) -> None:
     assert sorted(path.name for path in exported.iterdir()) == sorted(NAMES)
     assert (exported / "model.keras").read_bytes() == (built / SOURCES.model).read_bytes()
     assert not hidden(exported.parent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 10000])
 def test_plain_tensorflow_predicts_the_same_in_any_batches(
     batch_size: int, exported: Path, features: NDArray[np.float32], reference: NDArray[np.float32], tensorflow: Any
@@ -117,6 +119,7 @@ def test_plain_tensorflow_predicts_the_same_in_any_batches(
     np.testing.assert_allclose(found, reference[:batch_size], rtol=0, atol=convert.TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 10000])
 def test_onnx_runtime_predicts_the_same_in_any_batches(
     batch_size: int, exported: Path, features: NDArray[np.float32], reference: NDArray[np.float32]
@@ -151,6 +154,7 @@ def test_the_card_shows_what_was_measured(exported: Path) -> None:
     assert "| hidden (Dense) | n, 16 | 12,560 |" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("block", "without"), [(0, []), (1, ["keras"]), (2, ["keras", "tensorflow"])])
 def test_the_code_of_the_card_runs(
     block: int, without: list[str], exported: Path, reference: NDArray[np.float32]
@@ -189,6 +193,7 @@ def convnet() -> "keras.Sequential":
     )
 
 
+@pytest.mark.slow
 def test_a_convnet_can_be_taken_away_too(
     built: Path, features: NDArray[np.float32], tmp_path: Path, digits: Arrays, tensorflow: Any
 ) -> None:
@@ -224,6 +229,7 @@ def perturbed(save: Callable[..., None]) -> Callable[..., None]:
     return save_another
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "name"), [("save_saved_model", "saved_model"), ("save_onnx", "model.onnx")])
 def test_a_format_with_another_weight_is_refused(
     function: str, name: str, project: Path, monkeypatch: pytest.MonkeyPatch

@@ -41,6 +41,7 @@ def extent(digit: NDArray[np.uint8]) -> tuple[int, int]:
     return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("digit", range(10))
 def test_the_form_is_that_of_mnist(digit: int) -> None:
     field = to_digit(draw(digit, side=280, width=20))
@@ -64,6 +65,7 @@ def test_mnists_own_digits_are_put_where_mnist_has_them(
     assert least <= np.mean(same) <= most
 
 
+@pytest.mark.slow
 def test_mnists_own_digits_stay_as_they_are(digits: Arrays) -> None:
     images = digits["x_test"][:50]
     assert np.mean([np.array_equal(prepared(Image.fromarray(image)), image) for image in images]) >= 0.98
@@ -75,6 +77,7 @@ def test_mnists_own_digits_stay_as_they_are(digits: Arrays) -> None:
 MODES = ("L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F")
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_gives_the_same_digit(mode: str) -> None:
     drawing = draw(3, side=SIDE, width=WIDTH)
@@ -121,6 +124,7 @@ def transparent(drawn: tuple[int, int, int], hidden: tuple[int, int, int]) -> Im
     return picture
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("drawn", [(0, 0, 0), (255, 255, 255), (200, 30, 30)])
 @pytest.mark.parametrize("hidden", [(0, 0, 0), (255, 255, 255)])
 @pytest.mark.parametrize("tight", [False, True])
@@ -155,6 +159,7 @@ def test_a_palette_with_a_transparent_colour(kind: str) -> None:
     assert not to_digit(decode("a", file(picture, kind))).any()
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("place", [(0, 0), (400, 20), (459, 199), (200, 0)])
 @pytest.mark.parametrize("paper", [255, 128])
 def test_the_place_in_a_wider_picture_does_not_matter(place: tuple[int, int], paper: int) -> None:
@@ -164,6 +169,7 @@ def test_the_place_in_a_wider_picture_does_not_matter(place: tuple[int, int], pa
     assert difference(picture) < SAME  # it was shrunk once more
 
 
+@pytest.mark.slow
 def test_a_digit_may_touch_the_edge_of_the_picture() -> None:
     for digit in range(10):
         drawing = draw(digit, side=SIDE, width=WIDTH)
@@ -172,6 +178,7 @@ def test_a_digit_may_touch_the_edge_of_the_picture() -> None:
         assert difference(drawing.crop(box), digit) < SAME
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("side", [40, 280, 2000])
 def test_the_size_does_not_matter(side: int) -> None:
     assert difference(draw(3, side=side, width=round(side * WIDTH / SIDE))) < SAME
@@ -201,6 +208,7 @@ def photograph(digit: int, *, light: float = 60, noise: float = 6, seed: int = 0
     return Image.open(io.BytesIO(file(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), "JPEG", quality=85)))
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("digit", range(10))
 def test_paper_in_uneven_light(digit: int) -> None:
     assert difference(photograph(digit), digit) < SAME
@@ -213,6 +221,7 @@ def shadowed(digit: int) -> Image.Image:
     return Image.fromarray((levels * (0.55 + 0.45 * edge)).astype(np.uint8))
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("digit", range(10))
 def test_the_edge_of_a_shadow(digit: int) -> None:
     assert difference(shadowed(digit), digit) < SAME
@@ -223,6 +232,7 @@ def test_shadows_are_why_the_background_is_local(monkeypatch: pytest.MonkeyPatch
     assert difference(shadowed(3)) > SAME
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("digit", range(10))
 def test_a_noisy_camera(digit: int) -> None:
     assert difference(photograph(digit, noise=15), digit) < SAME

@@ -18,7 +18,7 @@ from digits.runtime.program import InputError
 from tests.support.pictures import file
 from tests.support.project import ROOT
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
 
 Digits = list[tuple[str, NDArray[np.uint8]]]
 

@@ -93,6 +93,7 @@ def photographed(image: Digits) -> Image.Image:
 PICTURES = (Image.fromarray, enlarged, inverted, coloured, in_a_corner, cut_out, on_nothing, photographed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", PICTURES)
 def test_mnists_digits_are_read_as_before(classifier: Classifier, images: Digits, picture: Picture) -> None:
     digits = np.stack([prepared(picture(image)) for image in images])
@@ -110,6 +111,7 @@ def test_only_shrinking_the_picture_would_not_do(classifier: Classifier, images:
     assert agreement(classifier, np.stack(shrunk), images) < 0.4
 
 
+@pytest.mark.slow
 def test_centring_by_the_box_would_not_do(
     classifier: Classifier, images: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +120,7 @@ def test_centring_by_the_box_would_not_do(
     assert agreement(classifier, digits, images) < 0.9
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("width", [4, 10, 20, 30])
 def test_digits_drawn_with_a_pen(classifier: Classifier, width: int) -> None:
     """The default model reads all of them. The quick one of these tests takes the 8 of the thinnest pen for a 3."""
@@ -126,6 +129,7 @@ def test_digits_drawn_with_a_pen(classifier: Classifier, width: int) -> None:
     assert right >= (9 if width == 4 else 10)
 
 
+@pytest.mark.slow
 def test_printed_digits_are_mostly_read(classifier: Classifier) -> None:
     """A network that has only seen handwriting. Pillow's own font, and those that come with matplotlib."""
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
@@ -232,6 +236,7 @@ def program(model: Path, dataset: Path, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "digits", "predict", "--model", str(model), "--dataset", str(dataset), *arguments)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_named_and_the_others_go_on(
     folder: Path, trained: Path, loaded: Path, classifier: Classifier, images: Digits
 ) -> None:
@@ -343,6 +348,7 @@ def test_another_model_is_refused(make: Callable[[Path], None], received: str, t
         open_classifier(tmp_path / "m.keras", features=784)
 
 
+@pytest.mark.slow
 def test_names_come_from_the_parameters(trained: Path, loaded: Path, tmp_path: Path) -> None:
     draw(7, side=100, width=10).save(tmp_path / "seven.png")
     command = program(trained, loaded, "seven.png")

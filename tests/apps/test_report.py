@@ -35,7 +35,7 @@ from tests.support.pipeline import run_pipeline
 from tests.support.project import AT_ROOT, ROOT, Arrays, commit, make_project, run_ok
 from tests.support.refusal import refusal
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
 
 NAMES = (
     "params.yaml",
@@ -108,6 +108,7 @@ def text_of(page: str) -> str:
 # What it shows
 
 
+@pytest.mark.slow
 def test_a_second_run_beside_the_committed_one(second: Path, html: str) -> None:
     page = text_of(html)
     now, before = (json.loads(text)["test"]["accuracy"] for text in (read(second), committed(second)))
@@ -359,6 +360,7 @@ def test_elements_are_closed_and_identifiers_are_unique(html: str) -> None:
     assert len(outline.referred) > 10
 
 
+@pytest.mark.slow
 def test_two_runs_of_the_program_give_equal_bytes_and_no_date(second: Path, html: str, tmp_path: Path) -> None:
     command = (sys.executable, "-m", "digits", "report", *arguments(second), "--out", "deep/report.html")
     style = tmp_path / "matplotlibrc"
@@ -469,6 +471,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.fast(4)
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_and_the_old_page_stays(case: str, copy: Path) -> None:
     damage, message = BAD[case]
@@ -521,6 +524,7 @@ STALE: dict[str, tuple[Callable[[Path], object], str, str]] = {
 }
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("case", STALE)
 def test_metrics_of_another_model_are_refused(case: str, copy: Path) -> None:
     damage, name, message = STALE[case]
@@ -768,6 +772,7 @@ def many_classes(report: Report, count: int) -> Report:
     return report._replace(predictions=predictions, run=run, params=params, names=names)
 
 
+@pytest.mark.slow
 def test_a_model_without_mistakes_has_a_page_too(browser: webdriver.Chrome, page: Path, report: Report) -> None:
     sure = np.where(np.eye(10, dtype=bool)[report.predictions.labels], np.float32(0), np.float32(-100))
     perfect = report._replace(predictions=report.predictions._replace(log_probabilities=sure.astype(np.float32)))

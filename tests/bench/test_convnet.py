@@ -27,6 +27,7 @@ def test_contestants_are_described_with_their_runs() -> None:
         assert one["seconds"] == pytest.approx({"mean": 30.5, "std": 0.707107, "n": 2, "min": 30.0, "max": 31.0})
 
 
+@pytest.mark.slow
 def test_accuracy_is_drawn_against_seconds(tmp_path: Path) -> None:
     runs = [{"seed": seed, "test_accuracy": 0.99 + seed / 100, "seconds": 30.0 + seed} for seed in range(2)]
     long = {"convnet.epochs": 90, "evaluate.views": 11}

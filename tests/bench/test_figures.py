@@ -71,7 +71,7 @@ COMMANDS = {
     "docs/reproducibility.md": "make study NAME=tables",
     "docs/scaling.md": "make study NAME=tables",
     "docs/speed.md": "make study NAME=tables",
-    CARD: ".venv/bin/python -m digits card",
+    CARD: "make study NAME=card",
 }
 
 NO_HASH, NO_SHA = {"data/model.keras": "0" * 64}, {"sha256": "0" * 64}
@@ -212,6 +212,7 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
     assert check() == (0, f"check: ok, {len(COMMANDS)} figures are as the project is\n", [])
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
@@ -223,7 +224,21 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
         (edit_params(train__seed=3), {RUN, SEED, CARD}),
         (
             edit_params(train__shards=1),
-            {RUN, SEEDS, PICTURES, SWEEP, CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS, WORKERS, SPEED, WAITS, LARGE, CARD},
+            {
+                RUN,
+                SEEDS,
+                PICTURES,
+                SWEEP,
+                CONVNET,
+                WHOLE,
+                CONVNET_SWEEP,
+                PROCESSORS,
+                WORKERS,
+                SPEED,
+                WAITS,
+                LARGE,
+                CARD,
+            },
         ),
         (edit_params(train__model="convnet"), {RUN, SEEDS, PICTURES, CARD}),
         (edit_params(convnet__filters=8), {CONVNET, WHOLE, CONVNET_SWEEP, PROCESSORS}),
@@ -244,6 +259,7 @@ def test_a_changed_parameter(project: Path, edit: Edit, expected: Collection[str
     assert set(stale()) == set(expected)
 
 
+@pytest.mark.slow
 def test_a_changed_parameter_is_named_with_both_values(project: Path) -> None:
     edit_params(dense__units=64)(project)
     found = stale()
@@ -253,6 +269,7 @@ def test_a_changed_parameter_is_named_with_both_values(project: Path) -> None:
     assert found[CARD] == "parameter 'dense.units' in params.yaml: expected 16, as in dvc.lock. Got 64"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "name", "reason"),
     [
@@ -283,6 +300,7 @@ def test_the_first_parameter_that_differs_is_named(project: Path, edit: Edit, na
     assert why(name).startswith(f"it was made with {reason}")
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
@@ -299,6 +317,7 @@ def test_changed_code_and_data(project: Path, edit: Edit, expected: Collection[s
     assert set(stale()) == set(expected)
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
@@ -341,6 +360,7 @@ def test_a_changed_result(project: Path, edit: Edit, expected: Collection[str]) 
     assert set(stale()) == set(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "array"),
     [
@@ -353,17 +373,20 @@ def test_a_result_of_other_data(project: Path, name: str, array: str) -> None:
     assert stale() == {name: "it was made with other data"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"train_images.npy": None}, {"more.npy": OTHER_MD5}])
 def test_a_result_of_fewer_or_more_arrays_is_of_other_data(project: Path, change: dict[str, str | None]) -> None:
     edit_json(SPEED, lambda study: study["data"].update(change))(project)
     assert why(SPEED) == "it was made with other data"
 
 
+@pytest.mark.slow
 def test_the_order_in_which_the_arrays_are_recorded_is_free(project: Path) -> None:
     edit_json(SPEED, lambda study: study.update(data=dict(reversed(study["data"].items()))))(project)
     assert stale() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("array", ARRAYS)
 def test_a_run_on_other_data_makes_the_results_stale(project: Path, array: str) -> None:
     """The data set in the same place, under the same name, may be another one."""
@@ -373,6 +396,7 @@ def test_a_run_on_other_data_makes_the_results_stale(project: Path, array: str) 
     assert set(found) == {RUN, *WITH_DATA}
 
 
+@pytest.mark.slow
 def test_other_images_kept_back_are_no_other_data(project: Path) -> None:
     """`preprocess` writes labels under the names that they have in the data set."""
     kept = "path: data/prepared/train_labels.npy\n      hash: md5\n      md5: "
@@ -390,6 +414,7 @@ def half(name: str) -> Edit:
     return edit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", USES)
 @pytest.mark.parametrize(
     ("damage", "error"),
@@ -408,6 +433,7 @@ def test_a_missing_or_damaged_result(project: Path, name: str, damage: Callable[
     assert set(found) == {name} | USES[name]
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("name", USES)
 @pytest.mark.parametrize("content", ["null", "1", '"text"', "[1]", '{"other": 1}'])
 def test_a_result_that_is_something_else(project: Path, name: str, content: str) -> None:
@@ -415,6 +441,7 @@ def test_a_result_that_is_something_else(project: Path, name: str, content: str)
     assert why(name).startswith("it is missing or damaged (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "part"), [*((name, "params") for name in WITH_DATA), *((name, "data") for name in WITH_DATA)]
 )
@@ -423,6 +450,7 @@ def test_a_result_that_does_not_say_what_it_is_of(project: Path, name: str, part
     assert why(name) == f"it is missing or damaged (KeyError: '{part}')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_DATA)
 def test_no_damage_ends_the_check(project: Path, name: str) -> None:
     """Whatever stands in the place of each part of a result, it is said in one line of a figure that uses it."""
@@ -439,6 +467,7 @@ def test_no_damage_ends_the_check(project: Path, name: str) -> None:
             assert "".join(reasons).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -454,6 +483,7 @@ def test_another_file_that_is_missing(project: Path, name: str, expected: Collec
     assert set(stale()) == set(expected)
 
 
+@pytest.mark.slow
 def test_a_damaged_lock_is_said_in_one_line_a_figure(project: Path) -> None:
     overwrite("dvc.lock", "stages: [\n\t\x1b[31m")(project)
     status, output, (*lines, last) = check()
@@ -470,6 +500,7 @@ def edit_seed(seed: int, offset: float) -> Edit:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "nearest"),
     [
@@ -487,17 +518,20 @@ def test_a_seed_that_is_not_the_nearest_to_the_mean(project: Path, edit: Edit, n
     assert re.fullmatch(rf"of the study over seeds, {nearest} is the nearest to the mean", why(SEED))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "offset"), [(1, 0.3), (3, 0.0001), (4, -0.0001)])
 def test_a_seed_that_is_still_the_nearest(project: Path, seed: int, offset: float) -> None:
     edit_seed(seed, offset)(project)
     assert stale() == {}
 
 
+@pytest.mark.slow
 def test_the_order_of_the_runs_in_the_study_is_free(project: Path) -> None:
     edit_json(SEEDS, lambda study: study["runs"].reverse())(project)
     assert stale() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["test", "train"])
 def test_a_run_that_is_not_that_of_the_seed(project: Path, split: str) -> None:
     """The seed is the right one, but the study does not hold this run."""
@@ -507,6 +541,7 @@ def test_a_run_that_is_not_that_of_the_seed(project: Path, split: str) -> None:
     assert found[SEED] == "the run in metrics/ is another one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("contestant", "kind", "mean", "holds"),
     [
@@ -528,6 +563,7 @@ def test_the_claim_about_the_convnet(project: Path, contestant: str, kind: str, 
     assert why(CONVNET) == ("" if holds else "params.yaml claims that it is better than Keras's example in less time")
 
 
+@pytest.mark.slow
 def test_a_claim_is_not_made_of_a_study_with_other_epochs(project: Path) -> None:
     edit_json(CONVNET, lambda study: study["contestants"].pop("7"))(project)
     assert why(CONVNET) == "it is missing or damaged (KeyError: '7')"
@@ -535,6 +571,7 @@ def test_a_claim_is_not_made_of_a_study_with_other_epochs(project: Path) -> None
     assert why(CONVNET) == "it was made with convnet.epochs = 7, and params.yaml has 20"
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
@@ -551,6 +588,7 @@ def test_a_document_that_was_edited(project: Path, name: str, old: str, new: str
     assert set(stale()) == set(expected)
 
 
+@pytest.mark.slow
 def test_a_project_that_dvc_cannot_read_is_a_stale_run(project: Path) -> None:
     edit_text("dvc.yaml", "    - class_names\n", "    - klass_names\n")(project)
     assert stale()[RUN].startswith("DVC cannot read the project: Parameters 'klass_names' are missing")
@@ -567,13 +605,14 @@ def test_the_check_names_each_figure_and_one_command(project: Path) -> None:
         assert ".. " not in line
         assert line.count("`make ") == line.count("Run `") == 1  # no hint of another program beside it
     assert one_line(last) == (
-        "ERROR: committed figures: expected all as the project is. Got 8 stale. "
+        "ERROR: committed figures: expected all as the project is. Got 9 stale. "
         "Run `make study NAME=stale`, which runs these commands in this order."
     )
 
 
 #: A `make` that writes down what it is called with, and copies each file of its target from a project that is fresh.
 MAKE = """#!/bin/sh
+[ "$1" != study ] || set -- "${2#NAME=}"
 echo "$*" >> "$MAKE_LOG"
 [ "$1" = "$MAKE_FAILS" ] && exit 3
 case "$1" in
@@ -607,6 +646,7 @@ def renew() -> None:
         figures.renew()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_nothing_stale_runs_nothing(make: Callable[[], list[str]]) -> None:
     renew()
@@ -619,12 +659,13 @@ def test_only_the_stale_are_renewed_in_order(project: Path, make: Callable[[], l
     edit_text(CARD, "## Description", "## Summary")(project)
     renew()
     assert make() == ["seeds", "bench", "card"]
-    assert capfd.readouterr().out == f"{SEEDS}: make seeds\n{SPEED}: make bench\n{CARD}: make card\n"
+    assert capfd.readouterr().out == f"{SEEDS}: make study NAME=seeds\n{SPEED}: make bench\n{CARD}: make study NAME=card\n"
     assert stale() == {}
     renew()
     assert len(make()) == 3
 
 
+@pytest.mark.slow
 def test_what_follows_from_a_renewed_figure_is_renewed(project: Path, make: Callable[[], list[str]]) -> None:
     """The documents show the old study: only after its renewal they are stale. One command writes all tables."""
     edit_json(SEEDS, lambda study: study["test_accuracy"].update(mean=0.5))(project)
@@ -635,6 +676,7 @@ def test_what_follows_from_a_renewed_figure_is_renewed(project: Path, make: Call
     assert stale() == {}
 
 
+@pytest.mark.slow
 def test_a_changed_parameter_is_followed_by_a_run(project: Path, make: Callable[[], list[str]]) -> None:
     edit_params(dense__units=64)(project)
     renew()
@@ -642,6 +684,7 @@ def test_a_changed_parameter_is_followed_by_a_run(project: Path, make: Callable[
     assert stale() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [remove, half])
 @pytest.mark.parametrize("name", USES)
 def test_a_missing_or_damaged_result_is_renewed(
@@ -649,10 +692,11 @@ def test_a_missing_or_damaged_result_is_renewed(
 ) -> None:
     damage(name)(project)
     renew()
-    assert make() == [COMMANDS[name].removeprefix("make ")]
+    assert make() == [COMMANDS[name].removeprefix("make ").removeprefix("study NAME=")]
     assert stale() == {}
 
 
+@pytest.mark.slow
 def test_a_typical_seed_is_taken_before_the_tables(
     project: Path, make: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -670,6 +714,7 @@ def test_a_typical_seed_is_taken_before_the_tables(
     assert stale() == {}
 
 
+@pytest.mark.slow
 def test_a_result_of_other_data_is_renewed(project: Path, make: Callable[[], list[str]]) -> None:
     for name in (SPEED, SWEEP):
         edit_json(name, lambda study: study["data"].update({"test_labels.npy": OTHER_MD5}))(project)
@@ -678,6 +723,7 @@ def test_a_result_of_other_data_is_renewed(project: Path, make: Callable[[], lis
     assert stale() == {}
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_ends_the_renewal(
     project: Path, make: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -691,6 +737,7 @@ def test_a_command_that_fails_ends_the_renewal(
     assert make() == ["seeds"]
 
 
+@pytest.mark.slow
 def test_a_figure_that_stays_stale_ends_the_renewal(
     project: Path, make: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -699,7 +746,7 @@ def test_a_figure_that_stays_stale_ends_the_renewal(
     with dvc_in_this_process():
         line = refusal(figures.main)
     assert line.startswith(
-        f"ERROR: make card: expected {CARD} renewed (it does not show this run). Got it does not show"
+        f"ERROR: make study NAME=card: expected {CARD} renewed (it does not show this run). Got it does not show"
     )
     assert make() == ["card"]
 

@@ -100,6 +100,7 @@ def test_the_results_are_the_same_and_in_order(data: Data, cluster: str) -> None
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_its_point_to_another(data: Data, cluster: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     steps = [(number, str(trace)) for number in range(5)]
@@ -107,6 +108,7 @@ def test_a_killed_worker_loses_its_point_to_another(data: Data, cluster: str, tm
     assert trace.exists()
 
 
+@pytest.mark.slow
 def test_a_point_that_kills_every_worker_ends_the_study(data: Data, cluster: str) -> None:
     with pytest.raises(InputError, match=r"the workers: expected to stay alive\. Got KilledWorker"):
         compute(die, [()], data, Where(scheduler=cluster), "deaths")
@@ -151,6 +153,7 @@ def test_no_worker_is_one_line(data: Data, project: Path, monkeypatch: pytest.Mo
         compute(square, [(1,)], data, Where(scheduler=empty.scheduler_address), "squares")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_no_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["--set", "dense.units=8", "--seeds", "2", "--validation", "100", "--out", "x.json", "--jobs", "0"]
@@ -159,6 +162,7 @@ def test_no_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         sweep.main()
 
 
+@pytest.mark.slow
 def test_the_worker_is_a_program_of_the_package() -> None:
     from importlib.util import find_spec
 

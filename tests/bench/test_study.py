@@ -43,6 +43,7 @@ def test_the_hashes_are_those_of_the_arrays(project: Path) -> None:
     assert len(set(data_hashes().values())) == len(ARRAYS)
 
 
+@pytest.mark.slow
 def test_the_hashes_are_of_the_arrays_with_images_kept_back(project: Path) -> None:
     """Other stages write files of the same names, here with fewer labels."""
     set_params(project / "params.yaml", {"preprocess.validation_size": 50})
@@ -99,6 +100,7 @@ STUDIES: dict[str, tuple[Any, list[str], dict[str, Callable[..., Any]]]] = {
 }
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_records_what_the_check_compares(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str

@@ -81,6 +81,7 @@ def test_one_run_is_refused() -> None:
         rank([({}, GOOD), ({}, [0.9])])
 
 
+@pytest.mark.slow
 def test_among_equal_points_a_difference_is_rarely_found() -> None:
     """Without the correction it often is."""
     generator = np.random.default_rng(0)
@@ -185,6 +186,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -208,6 +210,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_the_test_set_is_gone_before_training(
     monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path, digits: Arrays
 ) -> None:

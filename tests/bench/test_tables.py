@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import tables
+from bench.__main__ import STUDIES
 from bench.tables import DOCUMENTS, RESULTS, WORDS, fill, filled
 from digits.common.params import set_params, study_params
 from digits.runtime.program import InputError
@@ -41,6 +42,7 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
 
 
+@pytest.mark.slow
 def test_the_table_of_both_networks(project: Path) -> None:
     dense, convnet = rows(tables.results(project, ENGLISH))
     assert re.fullmatch(r"\d\d\.\d\d %", dense[1])
@@ -244,6 +246,7 @@ def test_times_have_two_digits(seconds: float, text: str) -> None:
     assert tables._duration(seconds) == text
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_tables_are_replaced_in_their_places(project: Path, tmp_path: Path, name: str) -> None:
     text = filled(name, project)
@@ -337,12 +340,13 @@ def test_make_targets_exist(page: Path) -> None:
     for block in code_blocks(text):
         named += re.findall(r"^(?:\$ )?make ([a-z0-9-]+)", block, re.MULTILINE)
     assert set(named) <= make_targets()
+    assert set(re.findall(r"make study NAME=([a-z0-9-]+)", text)) <= {*STUDIES}
 
 
 def test_the_targets_that_pages_name_are_found_at_all() -> None:
-    assert {"repro", "convnet-sweep"} <= make_targets()
+    assert {"repro", "test-all"} <= make_targets()
     assert "no-such" not in make_targets()
-    assert any("`make " in page.read_text(encoding="utf-8") for page in PAGES)
+    assert any("`make study NAME=" in page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def commands(text: str) -> list[str]:
@@ -378,7 +382,7 @@ def test_both_readmes_have_the_same_commands() -> None:
 def test_a_readme_names_every_room_and_stage(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     rooms = [path.parent.name for path in (ROOT / "digits").glob("*/__init__.py")]
-    assert len(rooms) == 7
+    assert len(rooms) == 8
     for room in rooms:
         assert re.search(rf"\b{room}/ ", text), room
     for stage in (ROOT / "stages").glob("[a-z]*.py"):

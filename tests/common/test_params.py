@@ -150,6 +150,7 @@ def test_the_table_of_limits_names_every_parameter(document: Document) -> None:
     assert {limits for limits in LIMITS if limits[1] not in SHARED} == names
 
 
+@pytest.mark.fast(25)
 @pytest.mark.parametrize(("section", "name", "value"), ALLOWED)
 def test_a_value_at_its_limit_is_allowed(
     read: Callable[..., Params], document: Document, section: str, name: str, value: object
@@ -157,6 +158,7 @@ def test_a_value_at_its_limit_is_allowed(
     assert getattr(read(with_value(document, section, name, value), section), name) == value
 
 
+@pytest.mark.fast(25)
 @pytest.mark.parametrize(("section", "name", "value", "words"), BEYOND)
 def test_a_value_beyond_its_limit_is_refused(
     read: Callable[..., Params], document: Document, *, section: str, name: str, value: object, words: str
@@ -167,6 +169,7 @@ def test_a_value_beyond_its_limit_is_refused(
         read(as_yaml(with_value(document, section, name, value)), section)
 
 
+@pytest.mark.fast(50)
 @pytest.mark.parametrize(("section", "name"), LIMITS)
 @pytest.mark.parametrize("value", [True, "5", "", 0.5, [1], {"a": 1}, None])
 def test_a_value_of_another_type_is_refused(
@@ -191,6 +194,7 @@ def test_an_integer_must_be_written_as_one(read: Callable[..., Params], text: st
         read(text.replace("epochs: 5", f"epochs: {value}"), "dense")
 
 
+@pytest.mark.fast(8)
 @pytest.mark.parametrize(("section", "name"), LIMITS)
 def test_a_missing_parameter_is_refused(
     read: Callable[..., Params], document: Document, section: str, name: str
@@ -263,6 +267,7 @@ def test_an_unknown_name_is_refused(read: Callable[..., Params], text: str, old:
         read(text.replace(old, new), "dense")
 
 
+@pytest.mark.fast(8)
 @pytest.mark.parametrize("section", SCHEMAS)
 @pytest.mark.parametrize(
     ("added", "match"),
@@ -466,6 +471,7 @@ def test_other_spellings_mean_what_they_mean_to_dvc(tmp_path: Path, read: Callab
     assert (type(value), value) == (type(dvc), dvc)
 
 
+@pytest.mark.slow
 def test_any_change_of_the_text_is_refused_or_read_as_by_dvc(
     tmp_path: Path, read: Callable[..., Params], text: str
 ) -> None:
@@ -545,6 +551,7 @@ def run_stage(folder: Path, stage: str, document: Document) -> tuple[subprocess.
     return result, packages
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize(
     ("stage", "section", "name", "value"),
     [
@@ -565,6 +572,7 @@ def test_a_wrong_parameter_is_refused_before_tensorflow(
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
 def test_a_missing_input_is_refused_before_tensorflow(tmp_path: Path, document: Document, stage: str) -> None:
     result, packages = run_stage(tmp_path, stage, document)
@@ -590,6 +598,7 @@ def test_a_wrong_number_of_names_is_refused_before_tensorflow(tmp_path: Path, do
     assert not packages & {"tensorflow", "keras"}
 
 
+@pytest.mark.slow
 def test_load_and_preprocess_need_no_tensorflow(tmp_path: Path, document: Document, digits: Arrays) -> None:
     (tmp_path / "data").mkdir()
     np.savez(tmp_path / "data" / "mnist.npz", **digits)  # type: ignore[arg-type]
@@ -666,6 +675,7 @@ def test_several_values_are_set_at_once(params: Path) -> None:
     assert list(load_yaml(params)) == list(before)
 
 
+@pytest.mark.fast(15)
 @pytest.mark.parametrize(
     "value",
     [

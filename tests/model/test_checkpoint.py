@@ -76,6 +76,7 @@ def whole(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {name: trained(name) for name in several.NETWORKS}
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize(("name", "epochs"), [("dense", 2), ("dense", EPOCHS), ("convnet", 1)])
 def test_it_goes_on_to_the_same_bytes(
     name: str, epochs: int, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -87,6 +88,7 @@ def test_it_goes_on_to_the_same_bytes(
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgotten", ["numbers of the epochs", "optimizer"])
 def test_with_a_part_forgotten_the_bytes_are_others(
     forgotten: str, whole: dict[str, Whole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -167,6 +169,7 @@ def test_that_of_another_training_is_not_used(
     assert refused(checkpoint_at(path), state[:1], capsys) == "it belongs to another network"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obstacle", ["damaged", "a folder"])
 def test_a_training_goes_on_without_it(
     obstacle: str, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -51,6 +51,7 @@ print(json.dumps([
     assert options["arithmetic_optimization"] is False
 
 
+@pytest.mark.slow
 def test_tensorflow_says_nothing_on_start_up() -> None:
     result = python("from digits.model import determinism; determinism.configure(seed=0)")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -97,6 +98,7 @@ def test_tensorflow_that_dies_is_named() -> None:
     assert "\nERROR: TensorFlow: expected it to be imported. Got the end of this process" in result.stderr
 
 
+@pytest.mark.slow
 def test_configuring_after_tensorflow_is_refused() -> None:
     result = python(
         "import tensorflow\nfrom digits.runtime.program import run\nfrom digits.model import determinism\n"
@@ -108,6 +110,7 @@ def test_configuring_after_tensorflow_is_refused() -> None:
     assert "Restart Python (in a notebook, the kernel); do this before `import tensorflow`" in one_line(line)
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     code = """
 from digits.model import determinism
@@ -120,6 +123,7 @@ run(lambda: determinism.configure(seed=0, device="gpu"))
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_there_may_give_other_bits() -> None:
     code = """
 import os
@@ -132,6 +136,7 @@ print(determinism.configure(seed=0, device="gpu"))
     assert python(code).stdout == "['the device is gpu']\n"
 
 
+@pytest.mark.slow
 def test_a_cpu_has_no_reason_to_give_other_bits() -> None:
     code = "from digits.model import determinism\nprint(determinism.configure(seed=0))"
     assert python(code).stdout == "[]\n"

@@ -51,6 +51,7 @@ def weights(model: Any) -> bytes:
     return b"".join(array.tobytes() for array in model.get_weights())
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd"])
 def test_training_learns(batch: Data, optimizer: str) -> None:
     rate = 0.1 if optimizer == "sgd" else 0.001
@@ -61,6 +62,7 @@ def test_training_learns(batch: Data, optimizer: str) -> None:
     assert history["accuracy"][-1] > 0.6
 
 
+@pytest.mark.slow
 def test_the_convnet_learns(batch: Data) -> None:
     model = convnet().build((28, 28), 10)
     history = train(batch, model, optimizer="adam", learning_rate=0.003, epochs=6, batch_size=32)
@@ -204,6 +206,7 @@ class Bare:
         return self.data
 
 
+@pytest.mark.slow
 @linux_only
 @pytest.mark.parametrize("kind", ["batches", "in_order"])
 def test_an_iterator_holds_no_second_copy_of_the_features(
@@ -233,6 +236,7 @@ def stored(folder: Path, features: Any) -> Any:
     return Stored(NpyFile(folder / "features.npy", dtype="float32", shape=(None, 784)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [dense, convnet])
 def test_features_on_disk_train_to_the_same_bits(network: Any, batch: Data, tmp_path: Path) -> None:
     """With a validation split that is on disk too, and a last batch that is shorter."""
@@ -253,6 +257,7 @@ def test_features_on_disk_train_to_the_same_bits(network: Any, batch: Data, tmp_
     assert trained((stored(tmp_path, held[0][::-1]), held[1]), more) != expected
 
 
+@pytest.mark.slow
 def test_a_file_that_is_cut_short_in_training_is_named(batch: Data, tmp_path: Path) -> None:
     features = stored(tmp_path, batch[0])
     with (tmp_path / "features.npy").open("r+b") as file:
@@ -295,6 +300,7 @@ def test_no_thread_tunes_a_dataset(tf: Any) -> None:
     assert tf.data.Dataset.range(10).options().autotune.enabled is not False  # TensorFlow's own choice
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize(("count", "batch_size", "shards"), [(600, 128, 4), (5, 4, 4), (3, 8, 16), (1, 1, 1)])
 def test_every_image_counts_once_an_epoch(tf: Any, batch: Data, count: int, batch_size: int, shards: int) -> None:
     from digits.model.batches import batches
@@ -363,6 +369,7 @@ def test_the_rate_rises_and_falls_in_straight_lines(tf: Any, steps: int, warmup:
     assert [float(schedule(tf.constant(step))) for step in range(steps)] == pytest.approx(rates)
 
 
+@pytest.mark.slow
 def test_the_rate_of_each_step_reaches_the_optimizer(batch: Data) -> None:
     """SGD with all images at once: a rise over two steps is one step at a quarter of the peak and one at three."""
     start, rising, stepwise = small(), small(), small()
@@ -404,6 +411,7 @@ def test_an_image_is_warped_differently_in_every_epoch(batch: Data) -> None:
     assert third.isdisjoint(first | second)
 
 
+@pytest.mark.slow
 def test_the_warp_of_the_recipe_reaches_the_training(batch: Data) -> None:
     start, plain, warped = small(), small(), small()
     for model, warp in ((plain, None), (warped, Warp(28, 28, 1, 0.1))):

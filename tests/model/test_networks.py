@@ -163,7 +163,19 @@ def test_every_network_has_a_section_of_its_own() -> None:
 #: Studies of one network each, and the documents that show them.
 STUDIES = {
     f"bench/{name}.py"
-    for name in ("convnet", "faults/generate", "figures", "large", "scaling", "speed", "tables", "whole", "workers")
+    for name in (
+        "__main__",
+        "convnet",
+        "faults/generate",
+        "figures",
+        "large",
+        "scaling",
+        "speed",
+        "tables",
+        "waits",
+        "whole",
+        "workers",
+    )
 }
 
 

@@ -28,6 +28,7 @@ print(matplotlib.__name__)
     assert python(code).split() == ["False", "True", "True", "matplotlib"]
 
 
+@pytest.mark.slow
 def test_a_plain_import_of_keras_imports_matplotlib() -> None:
     pytest.importorskip("matplotlib")
     assert python("import sys, keras, gc; print('matplotlib' in sys.modules, gc.get_freeze_count())") == "True 0"
@@ -61,6 +62,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library has the setting")
 def test_memory_that_is_kept_is_not_cleared_again() -> None:
     def faults(*arguments: str) -> int:

@@ -98,6 +98,7 @@ def test_only_x86_64_needs_avx(cpuinfo: Path, monkeypatch: pytest.MonkeyPatch, *
 EVERY_ROOM = ["stages.load", "stages.train", "digits predict", "digits.verify.parameters"]
 
 
+@pytest.mark.fast(2)
 @pytest.mark.skipif(not machine.is_x86_64(), reason="this processor is not of x86-64")
 @pytest.mark.parametrize("program", EVERY_ROOM)
 def test_without_avx_every_program_says_it(tmp_path: Path, program: str) -> None:

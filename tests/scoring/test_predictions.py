@@ -39,6 +39,7 @@ def test_every_image_is_predicted_in_order(model: Any, split: Split, batch_size:
     np.testing.assert_array_equal(found.labels, split.labels)
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("network", [dense, convnet])
 def test_the_batch_size_changes_no_bit(network: Any, split: Split) -> None:
     model = network().build((28, 28), 10)

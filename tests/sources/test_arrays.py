@@ -197,6 +197,7 @@ def test_a_pickle_in_place_of_a_npz_is_never_opened(tmp_path: Path) -> None:
     assert mark.exists()
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_damage_anywhere_is_refused_or_does_no_harm(tmp_path: Path, compression: int) -> None:
     """Bits turned over in every part of an archive: it is refused, or gives the same arrays."""

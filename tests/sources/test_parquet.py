@@ -95,6 +95,7 @@ def test_large_groups_of_rows_are_refused(tmp_path: Path, digits: Arrays, monkey
         load(source, tmp_path / "out", test_size=20)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused_or_does_no_harm(tmp_path: Path, digits: Arrays) -> None:
     file = io.BytesIO()
     pq.write_table(pa.table({"image": cells(digits), "label": few(digits)["y_train"]}), file)

@@ -206,6 +206,7 @@ def test_bad_input_is_refused_and_the_old_metrics_stay(case: str, scored: Path) 
     require_as_before(scored)
 
 
+@pytest.mark.slow
 def test_the_program_exits_with_1(scored: Path) -> None:
     damage_model(scored)
     command = (sys.executable, "-m", "stages.evaluate", *options(scored))

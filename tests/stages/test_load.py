@@ -198,6 +198,7 @@ def write_transpose(folder: Path, source: Path, value: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_line_turns_images_and_says_so(tmp_path: Path, digits: Arrays, small_npz: Path) -> None:
     right = run_load(tmp_path / "right", small_npz)
     lying = {name: digits[name].swapaxes(1, 2) for name in ("x_train", "x_test")}
@@ -326,6 +327,7 @@ def test_few_labels_are_printed_whole(tmp_path: Path, digits: Arrays, length: in
     assert lines[3] == "test_labels   uint8 [1]: 0"
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize(
     ("source", "match"),
     [
@@ -358,6 +360,7 @@ def test_the_command_line_wants_its_paths(tmp_path: Path) -> None:
 # Memory
 
 
+@pytest.mark.slow
 @linux_only
 def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) -> None:
     ours, naive = [], []

@@ -234,6 +234,7 @@ def test_the_command_line_writes_or_refuses_in_one_line(raw: Path) -> None:
 # Memory
 
 
+@pytest.mark.slow
 @linux_only
 def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) -> None:
     ours, naive = [], []

@@ -168,6 +168,7 @@ def test_an_unknown_section_is_refused(prepared: Path, name: str, hint: str) -> 
     assert outputs(prepared) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize("model", ["dense", "convnet"])
 def test_the_network_of_the_section_is_trained(prepared: Path, model: str) -> None:
@@ -194,6 +195,7 @@ def test_a_validation_split_is_measured(prepared: Path) -> None:
     assert set(row) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize(("change", "same"), [({}, True), ({"train.seed": 8}, False), ({"dense.units": 15}, False)])
 def test_parameters_decide_the_model(prepared: Path, change: dict[str, Any], same: bool) -> None:

@@ -4,6 +4,7 @@ The command runs in this process, as it would in its own: the start of DVC takes
 """
 
 import contextlib
+import fcntl
 import io
 import os
 import re
@@ -90,10 +91,13 @@ def build_small(path: Path, digits: Arrays) -> Path:
 
 
 def small_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """The project of `build_small`, built once in a test session. To be copied, not changed."""
-    path = factory.getbasetemp() / "small-project"
-    if not path.exists():
-        build_small(path.with_name("small-project-unfinished"), digits).rename(path)
+    """The project of `build_small`, built once for all processes of the tests. To be copied, not changed."""
+    base = factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small-project"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            build_small(path.with_name("small-project-unfinished"), digits).rename(path)
     return path
 
 

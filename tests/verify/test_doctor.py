@@ -14,13 +14,15 @@ import psutil
 import pytest
 import yaml
 
+from digits.apps import repro
 from digits.runtime.inputs import RECORDS, fingerprint, sample
 from digits.verify import cache
+from digits.verify import doctor as doctor_module
 from digits.verify.locks import is_whole
 from tests.support.arrays import flip
 from tests.support.project import ROOT, run, run_ok, stages_run
 from tests.support.refusal import one_line
-from tests.support.verifying import doctor, fails, passes, write_toy
+from tests.support.verifying import doctor, fails, passes, run_main, write_toy
 
 STAGES = ["load", "train", "evaluate"]
 RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
@@ -118,6 +120,7 @@ def test_a_damaged_memory_is_none(toy: Path, content: bytes) -> None:
 # Objects and outputs
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
 def test_damage_in_each_object_and_output(toy: Path, kind: str) -> None:
     """Both at once: nothing is left to take the right bytes from, so that they are made again."""
@@ -144,6 +147,7 @@ def test_the_control_serves_damaged_bytes(toy: Path) -> None:
     assert "expected md5 " in fails(toy, "--only", "freshness")
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", ["flip", "cut", "gone"])
 def test_a_damaged_object_whose_output_is_good(toy: Path, kind: str) -> None:
     """It is taken from the work tree: nothing runs."""
@@ -166,6 +170,7 @@ def test_a_damaged_output_whose_object_is_good(toy: Path) -> None:
     assert results(toy) == before
 
 
+@pytest.mark.slow
 def test_the_hint_of_verify_works_word_for_word(toy: Path) -> None:
     """It names `make repro`, which calls the doctor and then `dvc repro`."""
     before = results(toy)
@@ -178,6 +183,7 @@ def test_the_hint_of_verify_works_word_for_word(toy: Path) -> None:
     assert results(toy) == before
 
 
+@pytest.mark.slow
 def test_an_object_that_only_another_run_needs(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
     """Going back to an earlier run never restores a damaged object."""
     before = results(toy)
@@ -207,6 +213,7 @@ def test_an_input_whose_date_was_set_back(toy: Path) -> None:
 # Records of runs
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
 def test_damage_in_each_record(toy: Path, kind: str) -> None:
     before, names = results(toy), {path.name for path in records(toy)}
@@ -227,6 +234,7 @@ def test_a_record_at_the_place_of_another(toy: Path) -> None:
     assert not first.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["without outputs", "gone"])
 def test_the_control_is_stuck_at_a_bad_record(toy: Path, kind: str) -> None:
     """DVC can neither read a record without its outputs, nor a folder without its record; nor does it replace them."""
@@ -266,6 +274,7 @@ def test_each_cut_is_mended_or_one_that_dvc_reads(toy: Path) -> None:
         COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(content))
 
 
+@pytest.mark.slow
 def test_an_uncommitted_record_is_not_lost(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
     """It is in the cache of runs: nothing runs again."""
     edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
@@ -328,6 +337,7 @@ def test_a_damaged_list_is_removed(toy: Path, folder: str, content: str) -> None
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_the_control_is_stuck_at_an_empty_list(toy: Path) -> None:
     (toy / ".dvc" / "tmp" / "rwlock").write_text("")
     assert run("dvc", "repro", cwd=toy).returncode != 0
@@ -342,6 +352,7 @@ def test_a_damaged_list_while_dvc_is_at_work(toy: Path, at_work: int) -> None:
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_a_number_that_another_process_has_now(toy: Path) -> None:
     """That of the tests themselves."""
     path = holding(toy, os.getpid())
@@ -367,6 +378,7 @@ def test_who_is_at_work_is_left_alone(toy: Path, at_work: int) -> None:
     assert (path.read_text(), results(toy)) == (before, damaged)
 
 
+@pytest.mark.slow
 def test_a_number_that_nobody_has_is_left_to_dvc(toy: Path) -> None:
     free = next(number for number in range(2**22 - 1, 1, -1) if not psutil.pid_exists(number))
     path = holding(toy, free)
@@ -399,6 +411,7 @@ def test_left_overs_are_cleared(toy: Path) -> None:
     assert (toy / "notes.tmp").exists()
 
 
+@pytest.mark.slow
 def test_a_record_that_was_never_finished_leaves_no_empty_folder(toy: Path) -> None:
     """DVC stops at a folder of records that holds none: 'join() argument must be str'."""
     before, unfinished = results(toy), records(toy)
@@ -424,6 +437,7 @@ def test_in_a_shared_cache_only_old_left_overs_are_cleared(
     assert left.exists() == stays
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("source", ["cache", "git"])
 def test_what_a_failed_stage_took_away_is_put_back(toy: Path, source: str) -> None:
     before = (toy / "scores.json").read_bytes()
@@ -437,6 +451,7 @@ def test_what_a_failed_stage_took_away_is_put_back(toy: Path, source: str) -> No
     assert run_ok("git", "status", "--porcelain", cwd=toy) == " M evaluate.py\n"
 
 
+@pytest.mark.slow
 def test_a_result_that_is_not_committed_is_put_back(toy: Path) -> None:
     text = (toy / "evaluate.py").read_text()
     (toy / "evaluate.py").write_text(text.replace("0.9", "0.8"))
@@ -464,6 +479,7 @@ def test_a_stage_that_read_what_is_recorded(toy: Path) -> None:
     assert says(toy, "--after") == ""
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("seen", [{"files": {"train.py": "other"}}, {"files": {"raw/a.npy": "other"}}])
 def test_a_stage_that_read_something_else(toy: Path, seen: dict[str, object]) -> None:
     """A file, and one in a folder. The record of the run goes too, or DVC would take the result from there."""
@@ -492,6 +508,7 @@ def swapped(toy: Path, edit: Callable[[Path, str, str], None]) -> dict[str, byte
     return right
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("after", [False, True])
 def test_a_result_that_its_stage_did_not_write(toy: Path, swapped: dict[str, bytes], after: bool) -> None:
     said = refuses(toy, "--after") if after else says(toy)
@@ -501,6 +518,7 @@ def test_a_result_that_its_stage_did_not_write(toy: Path, swapped: dict[str, byt
     assert results(toy) == swapped
 
 
+@pytest.mark.slow
 def test_the_control_takes_another_result_for_good(toy: Path, swapped: dict[str, bytes]) -> None:
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
     assert results(toy) != swapped
@@ -558,9 +576,16 @@ def test_a_folder_without_a_project(tmp_path: Path) -> None:
     assert "Run it in the top folder of the project." in refuses(tmp_path)
 
 
-def test_make_repro_calls_it_before_and_after() -> None:
-    recipe = run_ok("make", "--dry-run", "repro", cwd=ROOT)
-    calls = [line.partition("&& ")[2] for line in recipe.splitlines() if line.startswith("PATH=")]
-    program = "python -m digits doctor"
-    failed = f"dvc repro || {{ status=$?; {program}; exit $status; }}"
-    assert calls[1:-1] == [program, failed, f"{program} --after"]
+def test_repro_calls_it_before_and_after(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a `dvc repro` that failed, it mends; after one that did not, it checks what was recorded."""
+    calls: list[object] = []
+    monkeypatch.setattr(repro, "require_params", lambda params: calls.append(params.name))
+    monkeypatch.setattr(repro, "summarize", lambda _: "the summary")
+    monkeypatch.setattr(doctor_module, "examine", lambda _, after=False: calls.append("check" if after else "mend"))
+    for status, expected in ((0, "check"), (3, "mend")):
+        monkeypatch.setattr("dvc.cli.main", lambda words, status=status: (calls.append(words), status)[1])
+        result = run_main(repro.main, toy, "--force")
+        assert result.status == status
+        assert ("the summary" in result.output) is (status == 0)
+        assert calls == ["params.yaml", "mend", ["repro", "--force"], expected]
+        calls.clear()

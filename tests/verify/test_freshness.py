@@ -76,6 +76,7 @@ def test_a_name_cannot_control_the_terminal(toy: Path) -> None:
     assert r"and so not in the re-run: a\x1b[31m\n.txt" in passes(toy, *FRESHNESS)
 
 
+@pytest.mark.fast(4)
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -110,6 +111,7 @@ def test_a_stale_parameter(fresh: Path, edit: Edit, old: str, new: str, message:
     assert_match(message, fails(fresh, *FRESHNESS))
 
 
+@pytest.mark.fast(4)
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -287,6 +289,7 @@ def test_outside_of_a_repository(tmp_path: Path) -> None:
     assert_match("DVC: expected a project that it can read. Got you are not inside", fails(tmp_path, *FRESHNESS))
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize(
     ("edited", "repair"),
     [

@@ -58,6 +58,7 @@ def last_commit(path: Path) -> list[str]:
     return run_ok("git", "show", "--format=", "--name-only", "HEAD", cwd=path).split()
 
 
+@pytest.mark.slow
 def test_a_hook_of_commit_a(toy: Path, tmp_path: Path) -> None:
     """The hook gets GIT_INDEX_FILE, and the commit is what that file holds when the hook is over."""
     as_hook(toy, program(tmp_path, "-m", "digits.verify", "--only", "rerun", "--seeds", "seeds.json"))
@@ -78,6 +79,7 @@ def test_the_control_destroys_the_commit(toy: Path, tmp_path: Path) -> None:
     assert last_commit(toy) != ["seeds.json"]
 
 
+@pytest.mark.slow
 def test_a_hook_in_a_linked_worktree(toy: Path, tmp_path: Path) -> None:
     """There the hook gets GIT_DIR too."""
     as_hook(toy, cloning(tmp_path))
@@ -91,6 +93,7 @@ def test_a_hook_in_a_linked_worktree(toy: Path, tmp_path: Path) -> None:
     run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "another", cwd=linked)  # of the branch of this worktree
 
 
+@pytest.mark.slow
 def test_each_commit_of_a_rebase(toy: Path, tmp_path: Path) -> None:
     script = cloning(tmp_path)
     before = run_ok("git", "rev-parse", "HEAD", cwd=toy)

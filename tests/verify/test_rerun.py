@@ -69,6 +69,7 @@ def test_a_training_by_the_clock_is_caught(built: Path, tmp_path: Path, edit: Ed
     assert "stage 'preprocess'" not in errors
 
 
+@pytest.mark.slow
 def test_the_command_itself(toy: Path) -> None:
     (toy / "load.py").write_text("# stale\n", encoding="utf-8")
     result = run("python", "-m", "digits.verify", cwd=toy, env={"PYTHONPATH": str(ROOT)})
@@ -110,6 +111,7 @@ def test_another_machine_within_the_band(good_toy: Path) -> None:
     assert "equal within tolerance" in said
 
 
+@pytest.mark.slow
 def test_another_machine_outside_of_the_band_and_with_other_data(good_toy: Path) -> None:
     errors = fails(good_toy, *RERUN, env={"LOAD": "1", "SHIFT": "0.07", "BECAUSE": "no-AVX2"})
     assert_match("stage 'load', output raw: expected md5", errors)
@@ -117,6 +119,7 @@ def test_another_machine_outside_of_the_band_and_with_other_data(good_toy: Path)
     assert len(errors.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_stage_that_always_runs(toy: Path, edit: Edit) -> None:
     edit(toy / "dvc.yaml", "    outs: [model.npy]\n", "    outs: [model.npy]\n    always_changed: true\n")
     rebuild(toy)
@@ -154,6 +157,7 @@ def test_what_is_not_committed_is_missed(toy: Path, edit: Edit) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_pinned_address_whose_server_gives_another_etag(toy: Path, edit: Edit) -> None:
     """DVC records the ETag; the stage checks the content."""
 
@@ -189,6 +193,7 @@ def test_a_stage_that_fails(toy: Path, edit: Edit) -> None:
     assert_match("in a clean clone of commit .* expected success of stage 'train'. Got no such luck; failed to", errors)
 
 
+@pytest.mark.slow
 def test_a_shallow_clone_with_a_detached_head(good_toy: Path, tmp_path: Path) -> None:
     """What CI checks out by default."""
     run_ok("git", "clone", "--quiet", "--depth", "1", f"file://{good_toy}", "shallow", cwd=tmp_path)
@@ -207,6 +212,7 @@ def test_without_a_lock_in_the_commit(toy: Path) -> None:
     assert_match("commit .*: expected dvc.lock. Got none. Commit dvc.lock with metrics.", fails(toy, *RERUN))
 
 
+@pytest.mark.slow
 def test_a_project_in_a_larger_repository(tmp_path: Path) -> None:
     """The whole is cloned, and run where the project lies; what others change beside it is of no concern."""
     run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=tmp_path)
@@ -228,6 +234,7 @@ def test_a_commit_without_the_folder_of_dvc(toy: Path) -> None:
     assert_match("commit .*: expected .dvc/config. Got none. Commit the folder .dvc.", fails(toy, *RERUN))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a disk be made small")
 @pytest.mark.parametrize(("kib", "at"), [(600, "git clone: expected success"), (3000, "`dvc repro` in a clean clone")])
 def test_a_temporary_folder_that_is_too_small(toy: Path, edit: Edit, tmp_path: Path, kib: int, at: str) -> None:

@@ -182,6 +182,7 @@ def test_a_record_leads_to_no_other_path(first: Path, s3: S3) -> None:
     assert read_entry(text, path.parent.name, names(entry)[1]) is None
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("path", ["../outside", "/outside", "inside/../../outside"])
 def test_a_folder_holds_no_file_that_lies_outside(tmp_path: Path, path: str) -> None:
     store = local_store(tmp_path)

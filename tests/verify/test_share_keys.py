@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from digits.verify.share import main_fetch, main_push
 from tests.support.moto import serve_moto
 from tests.support.project import run_ok
@@ -15,6 +17,7 @@ def share(project: Path, env: dict[str, str], direction: str, *words: str) -> Re
     return run_main(main, project, *words, "--remote", "team", env=env)
 
 
+@pytest.mark.slow
 def test_a_key_that_may_only_read_writes_nothing(tmp_path: Path) -> None:
     """It fetches what the main branch pushed; what it runs stays here, and its push is refused with one line."""
     with serve_moto(tmp_path) as keys:

@@ -21,6 +21,7 @@ def of_things(*shape: int, ink: str | None = "light") -> Dataset:
     return sample_dataset().model_copy(update={"image_shape": shape, "form": None, "ink": ink})
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("shape", [(8, 8), (28, 28), (40, 24), (128, 128), (16, 16, 3)])
 @pytest.mark.parametrize("centred_by", ["mass", "box"])
 def test_a_digit_fits_into_images_of_any_shape(shape: tuple[int, ...], centred_by: Literal["mass", "box"]) -> None:
