@@ -116,7 +116,7 @@ def test_parameters_edited_in_mid_training_are_refused(project: Path, gate: Gate
 
 def test_the_control_records_what_load_has_not_read(project: Path, gate: Gate, digits: Arrays) -> None:
     """Without the watch the new source is recorded with the old arrays, and all seems well."""
-    locked = project / "digits" / "common" / "locked.py"
+    locked = project / "digits" / "runtime" / "locked.py"
     text = locked.read_text(encoding="utf-8")
     locked.write_text(text.replace("    with inputs.watch() as seen:", "    seen = inputs.Inputs()\n    if True:"))
     status, output = change_in(project, gate, "load", MIDST["load"], lambda: other_source(project, digits))

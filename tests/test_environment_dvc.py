@@ -46,6 +46,7 @@ def test_a_graph_in_another_form_is_rewritten(graph: Path) -> None:
     assert len(changed_lines(graph)) > 50
 
 
+@pytest.mark.slow
 def test_an_experiment_changes_nothing_but_the_value(graph: Path) -> None:
     """It cannot run, as there is no code; the parameters are changed all the same."""
     assert run("dvc", "exp", "run", "-S", "dense.units=16", cwd=graph).returncode != 0

@@ -26,7 +26,7 @@ def test_an_interrupt_during_imports_is_quiet(tmp_path: Path, module: str, packa
     assert interrupted(tmp_path, package, "-m", module) == (-signal.SIGINT, "")
 
 
-@pytest.mark.parametrize(("package", "status"), [("argparse", -signal.SIGINT), ("numpy", 128 + signal.SIGINT)])
+@pytest.mark.parametrize(("package", "status"), [("difflib", -signal.SIGINT), ("numpy", 128 + signal.SIGINT)])
 def test_an_interrupt_during_the_imports_of_a_verb_is_quiet(tmp_path: Path, package: str, status: int) -> None:
     assert interrupted(tmp_path, package, "-m", "digits", "predict") == (status, "")
 

@@ -286,6 +286,7 @@ def test_none_of_sixteen_in_parallel_is_lost(address: str) -> None:
 BEGINNINGS = {"silent": "", "half a head": "GET / HTTP/1.1\r\nHost:", "unread": "GET / HTTP/1.1\r\nHost: {}\r\n\r\n"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BEGINNINGS)
 def test_more_connections_than_places_only_wait(address: str, kind: str) -> None:
     start = time.monotonic()
@@ -297,6 +298,7 @@ def test_more_connections_than_places_only_wait(address: str, kind: str) -> None
         assert SECONDS / 2 < time.monotonic() - start < 3 * SECONDS
 
 
+@pytest.mark.slow
 @linux_only
 def test_without_a_free_file_descriptor_all_wait(served: tuple[str, Process]) -> None:
     address, process = served
@@ -319,6 +321,7 @@ def test_a_connection_carries_one_request(address: str) -> None:
         assert answers.read().count(b"HTTP/1.1 200 OK") == 1
 
 
+@pytest.mark.slow
 def test_a_drawing_that_comes_too_slowly_is_refused(address: str) -> None:
     status, body = exchange(address, post(address, len(DRAWING)) + DRAWING[:50])
     assert (status, json.loads(body)) == (408, {"error": f"expected the drawing within {SECONDS} seconds"})

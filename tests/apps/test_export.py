@@ -26,7 +26,7 @@ from tests.support.project import AT_ROOT, ROOT, Arrays, make_project, run, run_
 if TYPE_CHECKING:
     import keras
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
 
 DATASET, DATA = Path("data/raw/dataset.json"), Path("data/prepared")
 
@@ -133,6 +133,7 @@ def test_onnx_runtime_predicts_the_same_in_any_batches(
     np.testing.assert_allclose(found, reference[:batch_size], rtol=0, atol=convert.TOLERANCE)
 
 
+@pytest.mark.slow
 def test_the_onnx_file_names_its_source(exported: Path) -> None:
     import onnxruntime
 

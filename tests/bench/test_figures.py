@@ -659,7 +659,9 @@ def test_only_the_stale_are_renewed_in_order(project: Path, make: Callable[[], l
     edit_text(CARD, "## Description", "## Summary")(project)
     renew()
     assert make() == ["seeds", "bench", "card"]
-    assert capfd.readouterr().out == f"{SEEDS}: make study NAME=seeds\n{SPEED}: make bench\n{CARD}: make study NAME=card\n"
+    assert (
+        capfd.readouterr().out == f"{SEEDS}: make study NAME=seeds\n{SPEED}: make bench\n{CARD}: make study NAME=card\n"
+    )
     assert stale() == {}
     renew()
     assert len(make()) == 3

@@ -144,6 +144,7 @@ def test_no_scheduler_is_one_line(data: Data, monkeypatch: pytest.MonkeyPatch) -
         compute(square, [(1,)], data, Where(scheduler="nonsense://a"), "squares")
 
 
+@pytest.mark.slow
 def test_no_worker_is_one_line(data: Data, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(points, "FIRST_WORKER", 1)
     with (

@@ -102,6 +102,7 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(batch: Data) -> None:
     assert trained(1) == trained(1) != trained(2)
 
 
+@pytest.mark.slow
 def test_the_order_of_adding_the_shards_counts(batch: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     from digits.model import arithmetic, replicas
 
@@ -346,6 +347,7 @@ def test_fillers_count_neither_in_loss_nor_in_accuracy(batch: Data) -> None:
     assert history["accuracy"] == history["val_accuracy"] == [0]
 
 
+@pytest.mark.slow
 def test_a_validation_split_has_its_own_history(batch: Data) -> None:
     split = (batch[0][500:], batch[1][500:])
     history = train((batch[0][:500], batch[1][:500]), small(), split, epochs=2, batch_size=64, shards=2)

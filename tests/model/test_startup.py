@@ -14,6 +14,7 @@ def python(code: str) -> str:
     return result.stdout.strip()
 
 
+@pytest.mark.slow
 def test_keras_skips_matplotlib_and_python_is_as_before() -> None:
     pytest.importorskip("matplotlib")
     code = """

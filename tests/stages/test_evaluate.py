@@ -87,6 +87,7 @@ def test_the_scores_agree_with_keras(folder: Path) -> None:
     np.testing.assert_allclose([float(row["probability"]) for row in first], probabilities.max(axis=1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_scores_are_of_as_many_views_as_the_parameters_say(folder: Path) -> None:
     found = {
         views: json.loads((evaluate(folder, f"metrics{views}", evaluate__views=views) / "scores.json").read_text())

@@ -183,6 +183,7 @@ def test_the_network_of_the_section_is_trained(prepared: Path, model: str) -> No
     assert [row["epoch"] for row in read_csv(prepared / "history.csv")] == ["1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorflow")
 def test_a_validation_split_is_measured(prepared: Path) -> None:
     for kind in ("features", "labels"):

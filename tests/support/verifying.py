@@ -76,17 +76,29 @@ def write_toy(path: Path, *, subfolder: bool = False) -> Path:
     return path
 
 
-def rebuild(path: Path) -> None:
+def rebuild(path: Path, env: Mapping[str, str] | None = None) -> None:
     """Run the pipeline at `path` and commit everything."""
-    run_ok("dvc", "repro", "--quiet", cwd=path)
+    run_ok("dvc", "repro", "--quiet", cwd=path, env=env)
     commit(path, "run")
+
+
+#: Python imports this at its start. At its end, a stage writes the names of all modules that it has imported.
+SITE = """
+import atexit, os, pathlib, sys
+if name := os.environ.get("DVC_STAGE"):
+    atexit.register(lambda: pathlib.Path(__file__).with_name(name).write_text("\\n".join(sys.modules)))
+"""
+#: Where, in the project of `build_small`.
+IMPORTED = ".dvc/tmp/imported"
 
 
 def build_small(path: Path, digits: Arrays) -> Path:
     """Make, run and commit the project of `make_project` at `path`, smaller still."""
     make_project(path, digits)
-    set_params(path / "params.yaml", {"dense.epochs": 1, "dense.units": 16, "train.seed": 0})
-    rebuild(path)
+    set_params(path / "params.yaml", {"dense.epochs": 1, "convnet.epochs": 3, "dense.units": 16, "train.seed": 0})
+    (path / IMPORTED).mkdir(parents=True)
+    (path / IMPORTED / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    rebuild(path, {"PYTHONPATH": str(path / IMPORTED)})
     return path
 
 
