@@ -35,6 +35,10 @@ RESULTS = Path("bench") / "results"
 CARD = CardFiles(PARAMS, Path("dvc.lock"), Path("metrics"), Path("data/model.keras"), RESULTS / "seeds.json")
 
 
+#: A cold run takes about as long as the plain script if the ratio of their times is within these.
+ALIKE = (0.8, 1.2)
+
+
 class Figure(NamedTuple):
     """Something committed that other committed things decide."""
 
@@ -139,9 +143,12 @@ def _speed(path: Path) -> str:
     name = f"speed/{path.name}"
     if found := _study(name, "dense"):
         return found
-    times = _read(name)["times"]
-    less = times["fit"]["wall"]["max"] < times["script fit"]["wall"]["min"]
-    return "" if less else "the READMEs claim that training takes less time than `model.fit`"
+    measured = _read(name)
+    times = measured["times"]
+    if times["fit"]["wall"]["max"] >= times["script fit"]["wall"]["min"]:
+        return "the READMEs claim that training takes less time than `model.fit`"
+    alike = ALIKE[0] <= measured["ratios"]["cold"] <= ALIKE[1]
+    return "" if alike else "the READMEs claim that a cold run takes about as long as the plain script"
 
 
 def _convnet() -> str:

@@ -174,19 +174,21 @@ def test_a_parameter_makes_its_stage_stale(
 def test_both_networks_stay_cached(copy: Path, params: Path) -> None:
     """The convnet is one parameter away; who has trained both changes between them without training."""
     dense = (copy / "dvc.lock").read_text()
-    set_params(params, {"train.model": "convnet"})
+    set_params(params, {"train.model": "convnet", "convnet.epochs": 3})
     assert stages_run(run_ok("dvc", "repro", cwd=copy)) == ["train", "evaluate"]
     history = json.loads((copy / "metrics" / "history.json").read_text())
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
     convnet, model = (copy / "dvc.lock").read_text(), (copy / "data" / "model.keras").read_bytes()
-    set_params(params, {"train.model": "dense"})
+    set_params(params, {"train.model": "dense", "convnet.epochs": 7})
     output = run_ok("dvc", "repro", cwd=copy)
     assert stages_run(output) == []
     assert "Stage 'train' is cached" in output
     assert (copy / "dvc.lock").read_text() == dense
     assert (copy / "data" / "model.keras").read_bytes() != model
     assert run_ok("git", "status", "--porcelain", cwd=copy) == ""
-    set_params(params, {"train.model": "convnet", "dense.units": 8})  # of the network that is not trained
+    set_params(
+        params, {"train.model": "convnet", "convnet.epochs": 3, "dense.units": 8}
+    )  # of the network that is not trained
     assert stages_run(run_ok("dvc", "repro", cwd=copy)) == []
     assert (copy / "dvc.lock").read_text() == convnet
     assert (copy / "data" / "model.keras").read_bytes() == model
