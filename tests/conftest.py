@@ -36,13 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what needs SLOW_FIXTURES, and the cases of a test beyond those that its mark `fast` leaves."""
     seen: Counter[str] = Counter()
     for item in items:
-        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        name, marker = item.nodeid.partition("[")[0], item.get_closest_marker("fast")
+        seen[name] += 1
+        slow = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if seen[name] > marker.args[0] if marker else slow:
             item.add_marker(pytest.mark.slow)
-        if marker := item.get_closest_marker("fast"):
-            name = item.nodeid.partition("[")[0]
-            seen[name] += 1
-            if seen[name] > marker.args[0]:
-                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

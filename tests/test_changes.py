@@ -114,6 +114,7 @@ def test_parameters_edited_in_mid_training_are_refused(project: Path, gate: Gate
     assert stages_run(run_ok("dvc", "repro", cwd=project)) == []  # DVC has kept what it knew
 
 
+@pytest.mark.slow
 def test_the_control_records_what_load_has_not_read(project: Path, gate: Gate, digits: Arrays) -> None:
     """Without the watch the new source is recorded with the old arrays, and all seems well."""
     locked = project / "digits" / "runtime" / "locked.py"
@@ -137,6 +138,7 @@ def test_a_change_between_the_end_and_dvcs_look(project: Path, gate: Gate, digit
     assert doctor(project, "--after").status == 0
 
 
+@pytest.mark.slow
 def test_a_change_after_dvcs_look_is_the_next_runs(project: Path, digits: Arrays) -> None:
     append(project / "stages" / "load.py")
     run_ok("dvc", "repro", "--single-item", "load", cwd=project)

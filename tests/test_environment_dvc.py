@@ -28,6 +28,7 @@ def changed_lines(path: Path) -> list[str]:
     return [line for line in lines if line[0] in "+-" and not line.startswith(("+++", "---"))]
 
 
+@pytest.mark.slow
 def test_dvc_freeze_changes_nothing_but_its_line(graph: Path) -> None:
     run_ok("dvc", "freeze", "evaluate", cwd=graph)
     assert changed_lines(graph) == ["+    frozen: true"]
@@ -35,6 +36,7 @@ def test_dvc_freeze_changes_nothing_but_its_line(graph: Path) -> None:
     assert changed_lines(graph) == []
 
 
+@pytest.mark.slow
 def test_a_graph_in_another_form_is_rewritten(graph: Path) -> None:
     """The control: two spaces before each item of a list, as many people write it."""
     text = (graph / "dvc.yaml").read_text(encoding="utf-8")

@@ -41,6 +41,7 @@ NAMELESS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a user lose the name")
 def test_a_user_without_a_name(tmp_path: Path) -> None:
     """As `docker run --user 1000`: DVC asks for a name, and `make` gives one."""

@@ -87,7 +87,6 @@ def test_every_mode_gives_the_same_digit(mode: str) -> None:
     assert difference(picture, digit=8) > 5
 
 
-@pytest.mark.slow
 def test_one_bit_and_sixteen_bits() -> None:
     drawing = draw(3, side=SIDE, width=WIDTH)
     assert difference(drawing.convert("1", dither=Image.Dither.NONE)) < 5  # its edges are rough

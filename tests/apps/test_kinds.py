@@ -18,7 +18,7 @@ from digits.runtime.program import InputError
 from tests.support.pictures import file
 from tests.support.project import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorflow")]
+pytestmark = pytest.mark.usefixtures("tensorflow")
 
 Digits = list[tuple[str, NDArray[np.uint8]]]
 
@@ -51,6 +51,7 @@ def right(reader: Reader, digits: Digits, kind: str) -> int:
     return sum("".join(one.predicted for one in read(reader, image)) == label for label, image in pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SEEN)
 def test_a_digit_in_every_kind_of_picture(reader: Reader, digits: Digits, kind: str) -> None:
     """The quick model of these tests may miss one that is turned, in pencil or in 8 x 8 pixels."""
@@ -71,6 +72,7 @@ WITHOUT: dict[str, tuple[str, object, str, Callable[..., object]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", WITHOUT)
 def test_what_each_step_is_for(reader: Reader, digits: Digits, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, module, name, instead = WITHOUT[step]
@@ -88,6 +90,7 @@ def test_the_lines_of_a_table_are_no_digit(reader: Reader, digits: Digits) -> No
         assert [one.predicted for one in read(reader, picture(page))] == [label]
 
 
+@pytest.mark.slow
 def test_several_digits_are_read_from_left_to_right(reader: Reader, digits: Digits) -> None:
     page = paper(np.random.default_rng(0), 220, 760)
     for place, (_, digit) in enumerate(digits):
@@ -97,6 +100,7 @@ def test_several_digits_are_read_from_left_to_right(reader: Reader, digits: Digi
     assert not any(one.unsure for one in found)
 
 
+@pytest.mark.slow
 def test_what_is_no_digit_is_refused_or_unsure(reader: Reader) -> None:
     for shape in ("dash", "plus", "x", "tick", "A", "E", "star", "wave", "face"):
         found = read(reader, drawn(SHAPES[shape], side=240, width=9))
@@ -105,6 +109,7 @@ def test_what_is_no_digit_is_refused_or_unsure(reader: Reader) -> None:
     assert np.mean([bool(found) and not any(one.unsure for one in found) for found in sure]) <= 0.1
 
 
+@pytest.mark.slow
 def test_without_the_training_images_more_pass(reader: Reader) -> None:
     alone = reader._replace(neighbours=None)
     pictures = list(no_digits(np.random.default_rng(4), 2))

@@ -212,7 +212,7 @@ def test_nothing_is_stale_where_all_figures_are_renewed() -> None:
     assert check() == (0, f"check: ok, {len(COMMANDS)} figures are as the project is\n", [])
 
 
-@pytest.mark.fast(1)
+@pytest.mark.fast(8)
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [

@@ -136,6 +136,7 @@ def test_a_worker_with_other_data_refuses(data: Data, cluster: str) -> None:
         compute(square, [(1,)], other, Where(scheduler=cluster), "squares")
 
 
+@pytest.mark.slow
 def test_no_scheduler_is_one_line(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(points, "DEADLINE", 1)
     with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: expected a Dask scheduler\. Got "):

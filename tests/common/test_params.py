@@ -169,7 +169,7 @@ def test_a_value_beyond_its_limit_is_refused(
         read(as_yaml(with_value(document, section, name, value)), section)
 
 
-@pytest.mark.fast(50)
+@pytest.mark.fast(25)
 @pytest.mark.parametrize(("section", "name"), LIMITS)
 @pytest.mark.parametrize("value", [True, "5", "", 0.5, [1], {"a": 1}, None])
 def test_a_value_of_another_type_is_refused(

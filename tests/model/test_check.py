@@ -167,7 +167,6 @@ def test_kernels_for_avx2_need_zeros_at_the_edges_and_are_caught() -> None:
     assert bare_columns[::2] == ["", ""]
 
 
-@pytest.mark.slow
 @on_x86_64
 def test_kernels_without_a_fused_operation_are_caught() -> None:
     for reason in found_with("AVX")[0]:

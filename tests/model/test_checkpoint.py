@@ -88,7 +88,7 @@ def test_it_goes_on_to_the_same_bytes(
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras"]
 
 
-@pytest.mark.slow
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("forgotten", ["numbers of the epochs", "optimizer"])
 def test_with_a_part_forgotten_the_bytes_are_others(
     forgotten: str, whole: dict[str, Whole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

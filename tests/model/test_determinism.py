@@ -27,7 +27,6 @@ def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_settings_win_over_environment_and_keras_file(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}')
     code = """
@@ -88,6 +87,7 @@ with determinism._quiet_standard_error():
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="qemu-user is not installed")
 @pytest.mark.skipif("avx" not in machine.cpu_flags(), reason="the processor is refused before")
 def test_tensorflow_that_dies_is_named() -> None:
@@ -111,7 +111,6 @@ def test_configuring_after_tensorflow_is_refused() -> None:
     assert "Restart Python (in a notebook, the kernel); do this before `import tensorflow`" in one_line(line)
 
 
-@pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     code = """
 from digits.model import determinism

@@ -51,7 +51,7 @@ def weights(model: Any) -> bytes:
     return b"".join(array.tobytes() for array in model.get_weights())
 
 
-@pytest.mark.fast(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd"])
 def test_training_learns(batch: Data, optimizer: str) -> None:
     rate = 0.1 if optimizer == "sgd" else 0.001
@@ -102,7 +102,6 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(batch: Data) -> None:
     assert trained(1) == trained(1) != trained(2)
 
 
-@pytest.mark.slow
 def test_the_order_of_adding_the_shards_counts(batch: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     from digits.model import arithmetic, replicas
 

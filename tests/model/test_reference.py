@@ -79,7 +79,7 @@ def prepare(digits: Arrays, name: str) -> Training:
     return Training(network, case.network.recipe(train, case.image_shape), training, validation)
 
 
-@pytest.mark.fast(2)
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("name", CASES)
 def test_the_training_in_numpy_has_the_same_bits(tensorflow: Any, digits: Arrays, name: str) -> None:
     from digits.model.fit import fit, log_probabilities
@@ -103,6 +103,7 @@ def test_the_training_in_numpy_has_the_same_bits(tensorflow: Any, digits: Arrays
     assert_same_bits(found, reference.log_probabilities(reference.forward(layers, features)))
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("network", [dense(units=17), convnet(filters=3)])
 def test_a_mean_over_views_has_the_bits_of_the_definition(network: Any) -> None:
     from digits.model.fit import log_probabilities
@@ -138,7 +139,6 @@ OTHERS: dict[str, tuple[str, object]] = {
 }
 
 
-@pytest.mark.fast(3)
 @pytest.mark.parametrize("other", OTHERS)
 def test_another_definition_has_other_bits(digits: Arrays, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
     def trained() -> tuple[bytes, list[tuple[float, float]]]:

@@ -72,7 +72,6 @@ def test_an_absent_worker_is_missed_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.slow
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     """Not in a network of its own, where another program could not have it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

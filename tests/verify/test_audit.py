@@ -70,6 +70,7 @@ def test_a_record_that_lies_is_named_and_removed(project: Path, s3: S3) -> None:
     assert len(records(s3)) == 6
 
 
+@pytest.mark.slow
 def test_a_record_that_cannot_run_is_named_beside_a_lie(project: Path, s3: S3) -> None:
     lie = poison(s3, "cmd: python train.py")
     honest = record_of(s3, "cmd: python train.py", "shift: 1.5")

@@ -121,7 +121,7 @@ def test_a_damaged_memory_is_none(toy: Path, content: bytes) -> None:
 # Objects and outputs
 
 
-@pytest.mark.fast(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
 def test_damage_in_each_object_and_output(toy: Path, kind: str) -> None:
     """Both at once: nothing is left to take the right bytes from, so that they are made again."""
@@ -162,6 +162,7 @@ def test_a_damaged_object_whose_output_is_good(toy: Path, kind: str) -> None:
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_output_whose_object_is_good(toy: Path) -> None:
     before = results(toy)
     damage(toy / "model.npy", "flip")
@@ -214,7 +215,7 @@ def test_an_input_whose_date_was_set_back(toy: Path) -> None:
 # Records of runs
 
 
-@pytest.mark.fast(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
 def test_damage_in_each_record(toy: Path, kind: str) -> None:
     before, names = results(toy), {path.name for path in records(toy)}
@@ -235,7 +236,7 @@ def test_a_record_at_the_place_of_another(toy: Path) -> None:
     assert not first.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", ["without outputs", "gone"])
 def test_the_control_is_stuck_at_a_bad_record(toy: Path, kind: str) -> None:
     """DVC can neither read a record without its outputs, nor a folder without its record; nor does it replace them."""
@@ -338,7 +339,6 @@ def test_a_damaged_list_is_removed(toy: Path, folder: str, content: str) -> None
     assert not path.exists()
 
 
-@pytest.mark.slow
 def test_the_control_is_stuck_at_an_empty_list(toy: Path) -> None:
     (toy / ".dvc" / "tmp" / "rwlock").write_text("")
     assert run("dvc", "repro", cwd=toy).returncode != 0
@@ -520,7 +520,6 @@ def test_a_result_that_its_stage_did_not_write(toy: Path, swapped: dict[str, byt
     assert results(toy) == swapped
 
 
-@pytest.mark.slow
 def test_the_control_takes_another_result_for_good(toy: Path, swapped: dict[str, bytes]) -> None:
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
     assert results(toy) != swapped

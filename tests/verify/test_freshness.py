@@ -71,6 +71,7 @@ def test_uncommitted_changes_are_named(fresh: Path, edit: Edit) -> None:
     assert "not in the last commit, and so not in the re-run: params.yaml, notes.txt" in passes(fresh, *FRESHNESS)
 
 
+@pytest.mark.slow
 def test_a_name_cannot_control_the_terminal(toy: Path) -> None:
     (toy / "a\x1b[31m\n.txt").touch()
     assert r"and so not in the re-run: a\x1b[31m\n.txt" in passes(toy, *FRESHNESS)

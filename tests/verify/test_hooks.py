@@ -69,7 +69,6 @@ def test_a_hook_of_commit_a(toy: Path, tmp_path: Path) -> None:
     assert "equal byte for byte" in (tmp_path / "said").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_the_control_destroys_the_commit(toy: Path, tmp_path: Path) -> None:
     """A clone that keeps Git's variables writes its own index where the commit's is."""
     clone = f"import subprocess; subprocess.run(['git', 'clone', '-q', '{toy}', '{tmp_path}/clone'], check=True)"

@@ -258,6 +258,7 @@ def signed_late(times: int) -> Iterator[None]:
     assert seen
 
 
+@pytest.mark.fast(1)
 def test_requests_that_slept_are_sent_again(first: Path, second: Path, s3: S3) -> None:
     with signed_late(1):
         assert push(first, s3) == "store: 4 objects and 4 records of runs added\n"
