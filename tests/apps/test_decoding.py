@@ -18,6 +18,7 @@ from tests.support.pictures import SIDE, WIDTH, difference, file, to_digit, to_d
 from tests.support.strokes import draw
 
 
+@pytest.mark.fast(4)
 @pytest.mark.parametrize("kind", decoding.FORMATS)
 def test_every_format(kind: str) -> None:
     drawing = draw(3, side=SIDE, width=WIDTH).convert("RGB")

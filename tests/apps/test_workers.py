@@ -44,6 +44,7 @@ def test_all_that_succeed_are_a_success(tmp_path: Path) -> None:
     assert launch(tmp_path, "0", "0", "0") == (0, "0 3\n", "")
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [

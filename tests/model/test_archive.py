@@ -73,6 +73,21 @@ def test_keras_opens_the_saved_file(network: Any, tmp_path: Path, features: NDAr
     assert max(identities) <= len(identities)  # counted from 1, no address in memory
 
 
+def test_settings_that_older_kerases_refuse_are_left_out(tmp_path: Path) -> None:
+    from digits.model import archive
+
+    model = small()
+    model.save(tmp_path / "theirs.keras")
+    saved(model, tmp_path / "ours.keras")
+    found = []
+    for name in ("theirs", "ours"):
+        with zipfile.ZipFile(tmp_path / f"{name}.keras") as file:
+            config = file.read("config.json").decode()
+        found.append([setting for setting, _ in archive.RECENT_DEFAULTS if f'"{setting}"' in config])
+    assert found[0]
+    assert found[1] == []
+
+
 def test_a_saved_model_loads_with_equal_weights(tmp_path: Path) -> None:
     from digits.model import archive
 

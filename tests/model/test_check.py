@@ -96,6 +96,7 @@ def products_of_a_training(tf: Any, monkeypatch: pytest.MonkeyPatch, section: An
     return seen
 
 
+@pytest.mark.fast(1)
 @pytest.mark.parametrize("network", [dense, convnet])
 def test_every_product_of_a_training_is_checked(tensorflow: Any, monkeypatch: pytest.MonkeyPatch, network: Any) -> None:
     from digits.model.arithmetic import COLUMNS, ROWS, rounded_up
@@ -167,6 +168,7 @@ def test_kernels_for_avx2_need_zeros_at_the_edges_and_are_caught() -> None:
     assert bare_columns[::2] == ["", ""]
 
 
+@pytest.mark.slow
 @on_x86_64
 def test_kernels_without_a_fused_operation_are_caught() -> None:
     for reason in found_with("AVX")[0]:

@@ -102,6 +102,7 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(batch: Data) -> None:
     assert trained(1) == trained(1) != trained(2)
 
 
+@pytest.mark.slow
 def test_the_order_of_adding_the_shards_counts(batch: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     from digits.model import arithmetic, replicas
 

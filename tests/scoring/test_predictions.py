@@ -30,6 +30,7 @@ def model() -> Any:
     return dense().build((28, 28), 10)
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("batch_size", [1, 33, 50, 100, 1000])
 def test_every_image_is_predicted_in_order(model: Any, split: Split, batch_size: int) -> None:
     (found,) = predict(model, [split], batch_size)

@@ -199,6 +199,7 @@ def require_as_before(folder: Path) -> None:
     assert (folder / "metrics" / "scores.json").read_text() == "the metrics of before"
 
 
+@pytest.mark.fast(5)
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_and_the_old_metrics_stay(case: str, scored: Path) -> None:
     damage, message = BAD[case]
