@@ -78,6 +78,10 @@ STUDIES = {
         f"--model data/model.keras --dataset data/raw/dataset.json --out {RESULTS}/faults.json",
         on_run=True,
     ),
+    "mutation": Study(
+        "do the tests find the faults of a list: mended ones put back, and mutants? (an hour)",
+        "bench.mutation --faults bench/mutation.json --out mutation-results.json",
+    ),
     "speed": Study(
         "speed and memory beside two baselines (twenty minutes, machine idle)",
         f"bench.speed --rounds 3 --out {RESULTS}/speed",

@@ -38,6 +38,7 @@ def seconds(command: str, folder: Path, **variables: str) -> float:
         InputError: it failed.
     """
     outside = {name: value for name, value in git.environment().items() if not name.startswith("MAKE")}
+    os.sync()  # what was written before is not this command's to wait for
     begin = time.perf_counter()
     result = subprocess.run(
         ["sh", "-c", command], cwd=folder, env=outside | variables, capture_output=True, text=True, check=False

@@ -460,6 +460,25 @@ def test_no_setting_leads_elsewhere(good: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["PIP_TARGET", "PYTHONPATH"])
+def test_a_plain_pip_goes_elsewhere(good: Path, name: str) -> None:
+    """The negative control: what `make` does not let through."""
+    wheels = good.parent / "wheels"
+    remove(good, "tiny")
+    (good / "elsewhere").mkdir(exist_ok=True)
+    if name == "PYTHONPATH":
+        with zipfile.ZipFile(wheels / "tiny-1.0-py3-none-any.whl") as archive:
+            archive.extractall(good / "elsewhere")
+    command = [setup.PYTHON, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(wheels), "tiny==1.0"]
+    variables = os.environ | {name: str(good / "elsewhere")}
+    subprocess.run([str(word) for word in command], env=variables, check=True, capture_output=True)
+    assert list((good / "elsewhere").glob("tiny*"))
+    assert not have(good, "tiny")
+    shutil.rmtree(good / "elsewhere")
+    set_up(good)
+
+
+@pytest.mark.slow
 def test_a_copied_checkout_gets_its_own(good: Path, tmp_path: Path) -> None:
     """And so does a moved one."""
     (tmp_path / "wheels").symlink_to(good.parent / "wheels")
