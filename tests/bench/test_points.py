@@ -171,3 +171,18 @@ def test_the_worker_is_a_program_of_the_package() -> None:
     assert find_spec("distributed.cli.dask_worker")
     assert find_spec("distributed.cli.dask_scheduler")
     assert shutil.which("dask")
+
+
+def test_a_worker_looks_at_its_code_before_each_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody may edit it while the worker lives."""
+
+    def make(folder: Path) -> Path:
+        (folder / "prepared").mkdir()
+        return folder
+
+    monkeypatch.setattr(points, "_HERE", {})
+    shared: Any = (lambda _: "computed", make, {"a.py": "1"}, {})
+    monkeypatch.setattr(points, "code", lambda: {"a.py": "1"})
+    assert points._on_worker(shared, ()) == ("computed", "")
+    monkeypatch.setattr(points, "code", lambda: {"a.py": "2"})
+    assert points._on_worker(shared, ())[1].startswith("a.py on a worker: expected this code. Got another file.")

@@ -1,6 +1,7 @@
 """The classes of a data set: numbered from its labels, and named."""
 
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -151,3 +152,12 @@ def test_every_class_has_one_name(names: list[str]) -> None:
     )
     with pytest.raises(InputError, match=re.escape(line)):
         name_classes(names, numbered(3))
+
+
+def test_the_check_of_labels_takes_little_memory() -> None:
+    labels = np.zeros(2**20, np.uint8)
+    tracemalloc.start()
+    require_labels("labels", labels, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * labels.nbytes  # a byte for each label, not eight

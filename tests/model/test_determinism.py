@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from digits.model import determinism
+from digits.model import determinism, startup
 from digits.runtime import machine
+from digits.runtime.program import InputError
 from tests.support.hostile import HOSTILE
 from tests.support.project import ROOT, environment, run
 from tests.support.refusal import one_line
@@ -148,3 +149,13 @@ def test_the_record_of_a_platform_holds_the_reasons() -> None:
     assert record["may_differ_in_bits_because"] == ["a product is another"]
     assert record["cpu_flags"] == machine.cpu_flags()
     assert record["cores"] == machine.cores()
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_configuring_looks_at_the_memory_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise InputError("memory", expected="more", received="little", hint="Run `ulimit -v unlimited`.")
+
+    monkeypatch.setattr(startup, "require_address_space", refuse)
+    with pytest.raises(InputError, match="Got little"):
+        determinism.configure(seed=0)

@@ -98,6 +98,14 @@ def test_the_form_is_that_of_the_images_as_they_are_stored(tmp_path: Path, train
     assert measure_form(few[0]) != MNIST_FORM
 
 
+def test_images_without_an_even_background_have_no_form(tmp_path: Path, train: Images, test: Images) -> None:
+    """Strokes among noise are none that could be measured, even where the middle of each image is a digit."""
+    rng = np.random.default_rng(0)
+    framed = [np.where(images > 0, images, rng.integers(0, 256, images.shape)) for images in (train, test)]
+    found = Stored(tmp_path, *(images.astype(np.uint8) for images in framed))
+    assert (found.facts["ink"], found.form) == (None, None)
+
+
 def test_few_levels_are_stretched(tmp_path: Path, train: Images, test: Images) -> None:
     few = [(images // 16).astype(np.uint8) for images in (train, test)]  # 0 to 15
     found = Stored(tmp_path, *few)

@@ -70,6 +70,22 @@ def test_git_that_is_not_installed(repository: Path, monkeypatch: pytest.MonkeyP
         git(repository, "status")
 
 
+def test_a_users_attributes_reach_no_clone(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "attributes").write_text("* text eol=crlf\n", encoding="utf-8")
+    (tmp_path / "config").write_text(f"[core]\n\tattributesFile = {tmp_path / 'attributes'}\n", encoding="utf-8")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    git(tmp_path, "clone", "--quiet", str(repository), "ours")
+    assert (tmp_path / "ours" / "a.txt").read_bytes() == b"a\n"
+    run_ok("git", "clone", "--quiet", str(repository), "theirs", cwd=tmp_path, env=dict(os.environ))
+    assert (tmp_path / "theirs" / "a.txt").read_bytes() == b"a\r\n"  # the negative control
+
+
+def test_a_path_with_a_line_break_is_whole(repository: Path) -> None:
+    broken = repository.rename(repository.with_name("two\nlines"))
+    (broken / "in\nside").mkdir()
+    assert top_folder(broken / "in\nside") == (broken, "in\nside/")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_the_folder_of_another_user(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

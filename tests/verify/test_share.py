@@ -74,9 +74,12 @@ def test_the_same_commit_executes_nothing(first: Path, second: Path, s3: S3) -> 
 
 def test_what_was_fetched_is_not_sent_again(first: Path, second: Path, s3: S3) -> None:
     """An audit removes a record: nobody who has fetched it brings it back, only who ran it."""
+    set_shift(first, 1.5)
+    assert executed(first) == ["train", "evaluate"]
     push(first, s3)
-    fetch(second, s3)
-    gone = record_of(s3, "cmd: python train.py", "shift: 0.0")
+    set_shift(second, 1.5)
+    assert "stage 'train': 1 objects fetched" in fetch(second, s3)
+    gone = record_of(s3, "cmd: python train.py", "shift: 1.5")
     gone.unlink()
     assert push(second, s3) == "store: 0 objects and 0 records of runs added\n"
     assert not gone.exists()
