@@ -78,7 +78,8 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewe
 	--generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the virtual environment and what Git and DVC do not keep
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dvc_plots report.html data/.model.keras.checkpoint
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dvc_plots report.html export sbom.cdx.json mutation-results.json \
+	data/.model.keras.checkpoint
 
 # An arm64 Python with the packages of the lock, for qemu-aarch64.
 $(VENV)/arm64/python: requirements.lock digits/verify/arm64.sh | setup

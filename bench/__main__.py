@@ -125,10 +125,13 @@ def main() -> None:
     if name is None:
         parser.print_help()
         return
-    study = STUDIES[name]
-    if study.on_run:
-        subprocess.run([sys.executable, "-m", "digits", "repro"], check=True)
-    sys.exit(subprocess.run([sys.executable, "-m", *words_of(study, sys.argv[2:])], check=False).returncode)
+    study, given = STUDIES[name], sys.argv[2:]
+    commands = [words_of(study, given)]
+    if study.on_run and not {"-h", "--help"} & {*given}:
+        commands.insert(0, ["digits", "repro"])
+    for words in commands:
+        if status := subprocess.run([sys.executable, "-m", *words], check=False).returncode:
+            sys.exit(status)
 
 
 if __name__ == "__main__":

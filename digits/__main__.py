@@ -45,7 +45,12 @@ def main() -> None:
         raise InputError(verb, expected="a verb", received="an unknown one", hint=hint)
     sys.argv[:2] = [f"python -m digits {verb}"]
     module, _, function = FUNCTIONS.get(verb, f"digits.apps.{verb}:main").partition(":")
-    getattr(importlib.import_module(module), function)()
+    try:
+        getattr(importlib.import_module(module), function)()
+    except ModuleNotFoundError as error:
+        outside = sys.prefix == sys.base_prefix
+        hint = "Run `source .venv/bin/activate` first." if outside else "Run `make setup WITH=dev`."
+        raise InputError(f"package {error.name}", expected="it to be installed", received="none", hint=hint) from None
 
 
 if __name__ == "__main__":

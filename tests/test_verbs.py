@@ -41,6 +41,13 @@ def test_an_unknown_verb_is_refused_with_the_nearest() -> None:
     assert refusal(main, "x").endswith("Run `python -m digits --help`.")
 
 
+def test_a_package_that_is_missing_is_named_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "digits.apps.card", None)  # as if one of its imports were not there
+    assert refusal(main, "card").endswith("Got none. Run `make setup WITH=dev`.")
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert refusal(main, "card").endswith("Got none. Run `source .venv/bin/activate` first.")
+
+
 @pytest.mark.usefixtures("tensorflow")
 def test_a_project_is_run_and_reported(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, digits: Arrays

@@ -12,10 +12,9 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
 from digits.apps.convert import TOLERANCE
 from digits.apps.options import add_files, command
@@ -25,6 +24,9 @@ from digits.runtime.bounds import parse_json, read_text
 from digits.runtime.files import read_csv, replacing
 from digits.runtime.program import InputError
 from digits.verify.lock import REDO, File, Lock, read_lock, require_recorded, require_same_params
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 #: The licence of code and model, by its SPDX identifier in lower case, as Hugging Face writes it. LICENSE has its text.
 LICENSE = "mit"
@@ -202,7 +204,9 @@ def write_card(sources: CardFiles, record: Record, export: Mapping[str, Any] | N
     )
 
 
-def _template() -> Template:
+def _template() -> "Template":
+    from jinja2 import Environment, StrictUndefined, select_autoescape
+
     environment = Environment(
         undefined=StrictUndefined,
         autoescape=select_autoescape(default_for_string=False),  # Markdown, not HTML

@@ -1,4 +1,4 @@
-"""Word the errors that a user sees. No stage depends on this room: it is imported only once something has failed."""
+"""Word the errors that a user sees. No stage depends on this room: a stage imports it only once it has failed."""
 
 import re
 from typing import TYPE_CHECKING

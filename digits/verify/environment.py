@@ -48,6 +48,9 @@ OF_UV = re.compile(
     "|HTTP_.*|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|CONCURRENT_.*|CONFIG_FILE|NO_CONFIG)"
 )
 
+#: How a lock says that a group of this project asks for a package, before the name of the group.
+OWN = "digits (pyproject.toml:"
+
 #: Parts of Python that some installations lack, and that are needed here.
 MODULES = {
     "ensurepip": "to put pip into a virtual environment",
@@ -77,10 +80,12 @@ def choose(*groups: str) -> dict[str, str]:
         return {**runtime, **lock}
     # Below each package, uv has written what asks for it: other packages, or a group of pyproject.toml.
     askers = {pin: set(re.findall(r"^ +#(?: +via)? +(\S.*)$", lines, re.MULTILINE)) for pin, lines in lock.items()}
-    every, chosen = set().union(*askers.values()), {f"digits (pyproject.toml:{group})" for group in groups}
+    every, chosen = set().union(*askers.values()), {f"{OWN}{group})" for group in groups}
     unknown = chosen - every
     if unknown:
-        sys.exit(f"ERROR: {unknown.pop()}: there is no such group of packages. Known are dev, s3, cluster and parquet.")
+        sys.exit(
+            f"ERROR: {unknown.pop()[len(OWN) : -1]}: no group has this name. Known are dev, s3, cluster and parquet."
+        )
     known = 0
     while len(chosen) > known:
         known = len(chosen)

@@ -24,7 +24,7 @@ NOT_INSTALLED = "it is not installed"
 #: What the system says of a disk without space, and the next step if it is that of the clone.
 FULL_DISK = ("No space left on device", "Disk quota exceeded")
 MORE_SPACE = (
-    "Name a folder on a larger disk: `TMPDIR=/var/tmp make verify`, or `python -m digits.verify --keep DIR`, which "
+    "Name a folder on a larger disk: `TMPDIR=/var/tmp make verify`, or `python -m digits verify --keep DIR`, which "
     "leaves the clone there."
 )
 

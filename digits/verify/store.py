@@ -85,7 +85,7 @@ class Store:
             os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")
         try:
             remote = repo.cloud.get_remote(name)
-        except RemoteMissingDepsError as error:
+        except (RemoteMissingDepsError, ImportError) as error:  # DVC raises either
             hint = "Run `make setup WITH=s3`, which installs those for s3://."
             raise InputError(f"remote {name}", expected="its packages", received=str(error), hint=hint) from None
         except DvcException as error:

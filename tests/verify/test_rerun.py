@@ -250,4 +250,4 @@ def test_a_temporary_folder_that_is_too_small(toy: Path, edit: Edit, tmp_path: P
     line = one_line(result.stderr.rstrip("\n"))
     assert at in line
     assert "No space left on device" in line
-    assert "Name a folder on a larger disk: `TMPDIR=/var/tmp make verify`, or `python -m digits.verify --keep" in line
+    assert "Name a folder on a larger disk: `TMPDIR=/var/tmp make verify`, or `python -m digits verify --keep" in line

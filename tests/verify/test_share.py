@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -321,3 +322,14 @@ def test_a_remote_that_is_not_there(first: Path, s3: S3, remote: str) -> None:
     result = run_main(main_fetch, first, "--remote", remote, env=s3.env)
     assert result.status == 1
     assert "--remote: expected a remote of DVC: team. Got n" in one_line(result.errors.removesuffix("\n"))
+
+
+def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC raises an ImportError where it knows the package."""
+    run_ok("git", "init", "--quiet", cwd=tmp_path)
+    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "dvc_s3", None)
+    result = run_main(main_push, tmp_path, "--remote", "s3://team/digits")
+    assert result.status == 1
+    assert result.errors.endswith("Run `make setup WITH=s3`, which installs those for s3://.\n")
