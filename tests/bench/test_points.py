@@ -180,9 +180,12 @@ def test_a_worker_looks_at_its_code_before_each_point(monkeypatch: pytest.Monkey
         (folder / "prepared").mkdir()
         return folder
 
-    monkeypatch.setattr(points, "_HERE", {})
+    here: dict[str, Any] = {}
+    monkeypatch.setattr(points, "_HERE", here)
     shared: Any = (lambda _: "computed", make, {"a.py": "1"}, {})
     monkeypatch.setattr(points, "code", lambda: {"a.py": "1"})
     assert points._on_worker(shared, ()) == ("computed", "")
+    ((room, _),) = here.values()
+    room.cleanup()
     monkeypatch.setattr(points, "code", lambda: {"a.py": "2"})
     assert points._on_worker(shared, ())[1].startswith("a.py on a worker: expected this code. Got another file.")
