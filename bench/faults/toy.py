@@ -60,7 +60,9 @@ def write(path: Path, *, watched: bool = True) -> None:
     """
     (path / "data").mkdir(parents=True)
     (path / "stages").mkdir()
-    shutil.copytree(ROOT / "digits" / "common", path / "digits" / "common", ignore=shutil.ignore_patterns("*cache*"))
+    for room in ("common", "runtime"):
+        ignored = shutil.ignore_patterns("*cache*")
+        shutil.copytree(ROOT / "digits" / room, path / "digits" / room, ignore=ignored)
     shutil.copy(ROOT / "digits" / "__init__.py", path / "digits" / "__init__.py")
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
