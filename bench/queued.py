@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,24 @@ def run_queue(root: Path, jobs: int) -> list[tuple[str, str]]:
         if not ours:
             hint = "Put some there: `dvc exp run --queue -S dense.units=128,256`."
             raise InputError("the queue", expected="experiments", received="none", hint=hint)
-        # Not captured: the workers would keep the pipe open.
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        command = [sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs)]
-        subprocess.run(command, cwd=root, check=True, **quiet)  # type: ignore[call-overload]
+        _start(root, jobs)
         with tqdm(total=len(ours), desc="queue", disable=not on_terminal()) as bar:
-            for done in _progress(queue, set(ours)):
+            for done in _progress(queue, set(ours), lambda: _start(root, jobs)):
                 bar.update(done - bar.n)
         failed = [entry["rev"] for entry in queue.status() if entry["rev"] in ours and entry["status"] == "Failed"]
     return [(ours[rev], _last_error(root, ours[rev])) for rev in failed]
 
 
-def _progress(queue: Any, ours: set[str]) -> Iterator[int]:
-    """How many are done, again and again until all are."""
-    seen = time.monotonic()
+def _start(root: Path, jobs: int) -> None:
+    """Start workers. Their output is not captured: they would keep the pipe open."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs)]
+    subprocess.run(command, cwd=root, check=True, **quiet)  # type: ignore[call-overload]
+
+
+def _progress(queue: Any, ours: set[str], start: Callable[[], None]) -> Iterator[int]:
+    """Yield how many are done, again and again until all are; `start` starts workers where none is left."""
+    seen, again = time.monotonic(), True
     while True:
         left = sum(entry["rev"] in ours and entry["status"] in WAITING for entry in queue.status())
         yield len(ours) - left
@@ -66,7 +70,10 @@ def _progress(queue: Any, ours: set[str]) -> Iterator[int]:
             return
         if any(queue.worker_status().values()):
             seen = time.monotonic()
-        if time.monotonic() - seen > ALONE:
+        if time.monotonic() - seen > ALONE and again:  # DVC starts none while those of an earlier queue still end
+            start()
+            seen, again = time.monotonic(), False
+        elif time.monotonic() - seen > ALONE:
             hint = "Run `dvc queue status`, and this again."
             raise InputError("the queue", expected=f"a worker for {left} experiments", received="none", hint=hint)
         time.sleep(PAUSE)
