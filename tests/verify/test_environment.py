@@ -469,8 +469,8 @@ def test_a_plain_pip_goes_elsewhere(good: Path, name: str) -> None:
     if name == "PYTHONPATH":
         with zipfile.ZipFile(wheels / "tiny-1.0-py3-none-any.whl") as archive:
             archive.extractall(good / "elsewhere")
-    command = [setup.PYTHON, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(wheels), "tiny==1.0"]
-    variables = os.environ | {name: str(good / "elsewhere")}
+    command = [setup.PYTHON, "-m", "pip", "install", "--quiet", "tiny==1.0"]
+    variables = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), name: str(good / "elsewhere")}
     subprocess.run([str(word) for word in command], env=variables, check=True, capture_output=True)
     assert list((good / "elsewhere").glob("tiny*"))
     assert not have(good, "tiny")
