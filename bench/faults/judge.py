@@ -1,5 +1,6 @@
 """What becomes of an input: it is read rightly, refused in one clear line, or treated wrongly."""
 
+import gc
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ def attempt(read: Reader, folder: Path) -> tuple[str, str]:
     Returns:
         One of OUTCOMES, and what was wrong.
     """
+    gc.collect()  # else what was garbage before is given back meanwhile, and hides what the reader takes
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from now on
     before = memory("VmRSS")
     try:
