@@ -21,9 +21,9 @@ MEGABYTES = 500
 SECONDS = 5.0
 WAITING = 30.0
 
-#: The longest message, and its form: what is at fault, what is allowed, what was found, the next step.
+#: The longest message, and its form: what is at fault, what is wrong with it, the next step.
 LONGEST = 1500
-FORM = re.compile(r"\S.*: expected .+\. Got .+\. [A-Z].*[.?]")
+FORM = re.compile(r"\S.*: .+\. [A-Z].*[.?]")
 
 Reader = Callable[[Path], None]
 

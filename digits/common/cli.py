@@ -15,7 +15,10 @@ WARNINGS = "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
 
 def problem(error: "InputError") -> str:
     """Return what is wrong, without the next step."""
-    what, expected, received = map(shortened, (error.what, error.expected, error.received.removesuffix(".")))
+    parts = (error.what, error.sentence, error.expected, error.received)
+    what, sentence, expected, received = (shortened(part.removesuffix(".")) for part in parts)
+    if sentence:
+        return f"{what}: {sentence}"
     return f"{what}: expected {expected}. Got {received}"
 
 

@@ -13,22 +13,23 @@ from digits.runtime import streams
 
 
 class InputError(Exception):
-    """Something given from outside is wrong. Its text is the one line that the user reads.
+    """Something given from outside is wrong. Its text is the one line that the user reads: `THING: sentence. Next step.`
 
     Args:
         what: the thing at fault, by the name that the user knows (a path, a parameter).
+        sentence: what is wrong, without a full stop. Leave it out where two values are compared.
         expected: what is allowed.
-        received: what was found.
+        received: what was found instead.
         hint: the next step.
     """
 
-    def __init__(self, what: str, *, expected: str, received: str, hint: str) -> None:
+    def __init__(self, what: str, sentence: str = "", *, expected: str = "", received: str = "", hint: str) -> None:
         super().__init__(what)
-        self.what, self.expected, self.received, self.hint = what, expected, received, hint
+        self.what, self.sentence, self.expected, self.received, self.hint = what, sentence, expected, received, hint
 
     @property
     def problem(self) -> str:
-        """What is wrong, without the next step."""
+        """Return what is wrong, without the next step."""
         from digits.common import cli
 
         return cli.problem(self)

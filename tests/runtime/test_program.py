@@ -34,6 +34,7 @@ WRONG = InputError("a.npz", expected="a .npz archive", received="nothing", hint=
 
 def test_error_has_one_form() -> None:
     assert str(WRONG) == "a.npz: expected a .npz archive. Got nothing. Save it again."
+    assert str(InputError("a.npz", "it is empty", hint="Save it again.")) == "a.npz: it is empty. Save it again."
 
 
 @pytest.mark.parametrize(
