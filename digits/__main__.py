@@ -25,7 +25,6 @@ VERBS = {
 }
 #: The functions of verbs that are not `main` in the module of `digits/apps` with their name.
 FUNCTIONS = {
-    "verify": "digits.verify.__main__:main",
     "doctor": "digits.verify.doctor:main",
     "push": "digits.verify.share:main_push",
     "fetch": "digits.verify.share:main_fetch",

@@ -65,7 +65,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def lock(folder: Path) -> None:
     found = read_lock(folder / "dvc.lock")
-    found.params(), found.inputs(), found.test_set(), facts(found)
+    found.params(), found.inputs(), found.named("a"), facts(found)
     for path in found.files():
         names = found.upstream(path)
         require(len(set(names)) == len(names), f"{names}")

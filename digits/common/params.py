@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from digits.runtime.params import SECTIONS, SHARED, Params, read_document
 from digits.runtime.program import InputError
@@ -85,24 +84,6 @@ def study_params(path: Path, model: str | None = None, *, scored: bool = True) -
     return found | ({"evaluate": {"views": document["evaluate"].get("views")}} if scored else {})
 
 
-def unreadable(error: Exception, path: Path) -> InputError:
-    """Return the refusal of a file that cannot be read as YAML, or that does not exist."""
-    if isinstance(error, FileNotFoundError):
-        expected, received, hint = "a YAML file of parameters", "no such file", "Restore it from Git."
-    elif isinstance(error, OSError):
-        raise error
-    else:
-        expected, received, hint = "YAML", f"an error: {_problem(error)}", "Correct the syntax."
-    return InputError(str(path), expected=expected, received=received, hint=hint)
-
-
-def no_mapping(document: Any, path: Path) -> InputError:
-    """Return the refusal of a file that holds something else than sections."""
-    return InputError(
-        str(path), expected="a mapping of sections", received=shown(document), hint="Restore it from Git."
-    )
-
-
 def no_section(document: Mapping[str, Any], section: str, names: Sequence[str], path: Path) -> InputError:
     """Return the refusal of a file without a section that is needed."""
     near = difflib.get_close_matches(section, [str(name) for name in document if name not in SECTIONS], n=1)
@@ -166,9 +147,3 @@ def allowed(schema: type[Params], name: str) -> str:
     low = f"[{rule['minimum']:g}" if "minimum" in rule else f"({rule.get('exclusiveMinimum', float('-inf')):g}"
     high = f"{rule['maximum']}]" if "maximum" in rule else f"{rule.get('exclusiveMaximum', 'inf')})"
     return f"{kind} in {low}, {high}"
-
-
-def _problem(error: Exception) -> str:
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"

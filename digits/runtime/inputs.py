@@ -125,7 +125,7 @@ def require_unchanged() -> None:
             name,
             expected="no change while it is used",
             received="one, so nothing was written",
-            hint="Run `make repro` again.",
+            hint="Run it again.",
         )
 
 

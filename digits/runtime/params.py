@@ -1,17 +1,13 @@
 """Read params.yaml into frozen, typed sections with every value checked. `digits.common` explains what is wrong."""
 
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from digits.runtime.bounds import YAML_BYTES, read_text, require_small_yaml
+from digits.runtime.document import read_mapping
 from digits.runtime.inputs import see_params
-from digits.runtime.program import InputError
 
 #: The section of each stage, and the values that stages share. Every other section belongs to a network.
 SECTIONS = ("load", "preprocess", "train", "evaluate")
@@ -62,23 +58,7 @@ def read_document(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or holds a value outside the sections that no stage knows.
     """
-    try:
-        text = read_text(path, YAML_BYTES)
-        with suppress(YAMLError):
-            require_small_yaml(text)
-        # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here. DVC takes
-        # its parser in C, to the same values where both read it; the one in Python says better what is wrong.
-        document = YAML(typ="safe", pure=True).load(text)
-    except (PermissionError, IsADirectoryError, InputError):
-        raise
-    except Exception as error:  # the reader raises many kinds: KeyError for `!!bool 5`
-        from digits.common.params import unreadable
-
-        raise unreadable(error, path) from None
-    if not isinstance(document, dict):
-        from digits.common.params import no_mapping
-
-        raise no_mapping(document, path)
+    document = read_mapping(path)
     values = [name for name, value in document.items() if not isinstance(value, dict)]
     _refuse_unknown(values, (*SECTIONS, *SHARED), prefix="", path=path)
     return document

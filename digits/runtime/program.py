@@ -13,7 +13,7 @@ from digits.runtime import streams
 
 
 class InputError(Exception):
-    """Something given from outside is wrong. Its text is the one line that the user reads: `THING: sentence. Next step.`
+    """Something given from outside is wrong. Its text is one line for the user: `THING: sentence. Next step.`
 
     Args:
         what: the thing at fault, by the name that the user knows (a path, a parameter).

@@ -23,17 +23,9 @@ STEPS = ("freshness", "rerun")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m digits verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=STEPS, help="do this step alone (default: both)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make the clone in this new folder and leave it there")
-    parser.add_argument(
-        "--seeds",
-        type=Path,
-        default=Path("bench/results/seeds.json"),
-        help="spread over seeds, for machines that cannot give equal bytes (default: %(default)s)",
-    )
     args = parser.parse_args()
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     root = Path.cwd()
@@ -44,7 +36,7 @@ def main() -> None:
             with _folder(args.keep) as folder:
                 clone = Clone(root, folder)
                 _say("rerun", f"running every stage of commit {clone.commit} in a clean clone")
-                _show("rerun", rerun(clone, args.seeds))
+                _show("rerun", rerun(clone))
                 _show("rerun", repeat(clone))
     except DvcException as error:
         raise InputError(

@@ -2,7 +2,7 @@
 
 Whoever may write into a store can name any model there as the result of any run. Only running it tells.
 
-python -m digits audit --remote team --sample 3
+audit --remote team --sample 3
 """
 
 import argparse
@@ -137,9 +137,7 @@ def _new(folder: str, name: str) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m digits audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
     parser.add_argument("--sample", type=int, default=1, help="how many to run (default: %(default)s)")
     parser.add_argument("--record", metavar="NAME", help="this record, and no other")
@@ -152,7 +150,7 @@ def main() -> None:
             store = Store.open(repo, args.remote)
             _audit(store, args)
     except StoreError as error:
-        hint = "Check address, keys and this clock (docs/sharing.md)."
+        hint = "Check its address, the keys and this machine's clock."
         raise InputError(f"store {args.remote}", expected="an answer", received=str(error), hint=hint) from None
     except DvcException as error:
         hint = "Correct it: `dvc status` says more."
@@ -166,7 +164,7 @@ def _audit(store: Store, args: Any) -> None:
         if problem:
             bad += 1
             again = f"--remote {args.remote} --record {record.name} --remove"
-            step = f"Run `python -m digits audit {again}` with a key that may write."
+            step = f"Run `{Path(sys.argv[0]).name} {again}` with a key that may write."
             if args.remove:
                 store.remove_record(record.folder, record.name)
                 step = "It was removed."

@@ -33,7 +33,7 @@ UNFINISHED = re.compile(r".*\.[\w-]{22}\.tmp")
 #: Seconds after which a file in a cache that others share is taken for a left-over: nothing takes so long to write.
 LONG = 3600
 
-AGAIN = "Run `make repro` again."
+AGAIN = "Run it again."
 
 
 class Project:
@@ -186,9 +186,7 @@ def examine(root: Path, *, after: bool = False, forget: bool = False) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m digits doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--after", action="store_true", help="check what the last `dvc repro` recorded")
     parser.add_argument("--all", action="store_true", help="read files too that have not changed since the last time")
     args = parser.parse_args()

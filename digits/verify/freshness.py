@@ -18,9 +18,7 @@ from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from packaging.markers import Marker
 
-from digits.model.networks import NETWORKS
 from digits.runtime.locked import require_packages
-from digits.runtime.params import require_sections
 from digits.runtime.program import InputError
 from digits.verify.git import changed_files
 from digits.verify.lock import Change, Lock, Stage, causes, changes, read_lock, refuse_conflict
@@ -45,8 +43,6 @@ def check(root: Path) -> Report:
         refuse_conflict(root / name)
     recorded = recorded_lock(root)
     packages = list(_packages(root / "requirements.lock"))
-    if (root / "params.yaml").is_file():
-        require_sections(root / "params.yaml", NETWORKS)
     with Repo(str(root)) as repo:
         repo.index.check_graph()
         everything = repo.index.stages
@@ -139,7 +135,7 @@ def _wrong_stages(pipeline: list[PipelineStage], recorded: Lock) -> Iterator[Inp
                 f"stage '{name}'",
                 expected="a record in dvc.lock",
                 received="none",
-                hint="Run `dvc repro`, then commit dvc.lock and metrics.",
+                hint="Run `dvc repro`, then commit its results.",
             )
     for name in recorded.stages:
         if name not in names:
@@ -163,7 +159,7 @@ def _disagreements(everything: Iterable[Any]) -> Iterator[InputError]:
                     f"stage '{stage.addressing}', dependency {dep.def_path} in dvc.lock",
                     expected=f"md5 {out.hash_info.value}, which stage '{out.stage.addressing}' wrote",
                     received=f"md5 {dep.hash_info.value}",
-                    hint="Run `dvc repro`, then commit dvc.lock and metrics.",
+                    hint="Run `dvc repro`, then commit its results.",
                 )
 
 
@@ -228,12 +224,12 @@ def _grouped(found: Iterable[Change]) -> Iterable[tuple[Change, list[str]]]:
 def _explain(change: Change, names: list[str]) -> InputError:
     fact, recorded, found = change
     where = f"stage{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}, {fact.kind} {fact.name}".rstrip()
-    commit = "then commit dvc.lock and metrics."
+    commit = "then commit its results."
     redo = f"Run `dvc repro`, {commit}"
     if found is None or (fact.kind == "parameter" and recorded and json.loads(recorded) == json.loads(found)):
         redo = f"DVC does not notice: run `dvc repro --force --single-item {' '.join(names)}`, {commit}"
     elif fact.kind == "output":
-        redo = f"Run `make repro`, {commit}"
+        redo = f"Run `dvc repro`, {commit}"
     return InputError(
         where,
         expected="a record in dvc.lock" if recorded is None else f"{recorded}, as in dvc.lock",

@@ -24,8 +24,7 @@ NOT_INSTALLED = "it is not installed"
 #: What the system says of a disk without space, and the next step if it is that of the clone.
 FULL_DISK = ("No space left on device", "Disk quota exceeded")
 MORE_SPACE = (
-    "Name a folder on a larger disk: `TMPDIR=/var/tmp make verify`, or `python -m digits verify --keep DIR`, which "
-    "leaves the clone there."
+    "Name a folder on a larger disk with `TMPDIR=/var/tmp`, or with `--keep DIR`, which leaves the clone there."
 )
 
 #: The next step, by what stands in Git's words (in English, since LC_ALL is C).
@@ -119,7 +118,7 @@ def git_text(folder: Path, *arguments: str) -> str:
 
 
 def top_folder(folder: Path) -> tuple[Path, str]:
-    """The top folder of the repository that `folder` lies in, and the way from there: '', or 'models/digits/'.
+    """The top folder of the repository that `folder` lies in, and the way from there: '', or 'models/mine/'.
 
     Raises:
         GitError: this is no repository.

@@ -10,14 +10,11 @@ from ruamel.yaml import YAML
 
 from digits.common.params import flatten, shown
 from digits.runtime.bounds import read_text, require_small_yaml
+from digits.runtime.document import read_mapping
 from digits.runtime.files import file_hash
-from digits.runtime.params import read_document
 from digits.runtime.program import InputError
 
 REDO = "Run `dvc repro`."
-
-#: What `preprocess` calls the test set.
-TEST_SET = ("test_features.npy", "test_labels.npy")
 
 
 class File(BaseModel):
@@ -61,9 +58,9 @@ class Lock(BaseModel):
         written = {file.path for stage in self.stages.values() for file in stage.outs}
         return {path: file.md5 for path, file in self.files().items() if path not in written}
 
-    def test_set(self) -> dict[str, str | None]:
-        """The hashes of the files that the model was tested on."""
-        return {path: file.md5 for path, file in self.files().items() if Path(path).name in TEST_SET}
+    def named(self, *names: str) -> dict[str, str | None]:
+        """Return the hashes of the files with these names, in whatever folder."""
+        return {path: file.md5 for path, file in self.files().items() if Path(path).name in names}
 
     def only(self, names: list[str]) -> "Lock":
         """The same with some of the stages."""
@@ -129,7 +126,7 @@ def refuse_conflict(path: Path) -> None:
             path.name,
             expected="a finished merge",
             received="a file with conflict markers",
-            hint="Follow docs/merge-conflicts.md.",
+            hint="Keep one side, and run `dvc repro`.",
         )
 
 
@@ -140,7 +137,7 @@ def require_same_params(lock: Lock, params: Path) -> None:
         InputError: a value is another, or missing, or a section has one that the run did not have.
     """
     recorded = lock.params()
-    document = flatten(read_document(params))
+    document = flatten(read_mapping(params))
     # A section that no stage of this run depends on, as that of another network, is not compared.
     sections = {name.partition(".")[0] for name in recorded}
     now = {name: value for name, value in document.items() if name.partition(".")[0] in sections}

@@ -102,7 +102,7 @@ def mend_rwlock(path: Path, root: Path) -> tuple[str | None, str | None]:
         return None, None
     except ValueError:
         if found := dvc_at_work(root):
-            hint = f"Wait until process {found} is done, and run `make repro` again."
+            hint = f"Wait until process {found} is done, and run it again."
             raise InputError(str(path), expected="DVC's list", received="a damaged one", hint=hint) from None
         path.unlink()
         return f"{path} was damaged: removed", None

@@ -17,12 +17,14 @@ from dvc_data.hashfile.hash import hash_file
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
+from digits.common.params import flatten
 from digits.runtime.program import InputError
 from digits.verify.compare import first_difference
+from digits.verify.config import ToleranceConfig, read_config
 from digits.verify.freshness import Report, is_pinned
 from digits.verify.git import FULL_DISK, MORE_SPACE, AbsentError, changed_files, environment, git, git_text, top_folder
 from digits.verify.lock import Change, Lock, causes, changes, read_lock
-from digits.verify.tolerance import Tolerance, check_accuracy, tolerance
+from digits.verify.tolerance import Tolerance, check_metric, tolerance
 
 _EXECUTED = re.compile(r"^(?:Running stage '(.+)':|Stage '(.+)' is cached - skipping run)", re.MULTILINE)
 
@@ -101,15 +103,11 @@ class Clone:
         return file
 
 
-def rerun(clone: Clone, seeds: Path) -> Report:
-    """Execute every stage of the clone's graph, and compare results with the committed ones.
-
-    Args:
-        clone: a clone in which nothing was executed yet.
-        seeds: the spread of test accuracy over seeds, by its path in the repository.
-    """
+def rerun(clone: Clone) -> Report:
+    """Run every stage in a new clone, and compare the results with the committed ones."""
+    config = read_config(clone.path).tolerance
     executed = clone.repro("--force", "--no-run-cache")
-    allowed = tolerance(clone.lock, clone.path)
+    allowed = tolerance(clone.lock, clone.path, config)
     problems = list(_not_executed(clone, executed))
     found = changes(clone.lock, clone.current_lock())
     found.sort(key=lambda change: executed.index(change.fact.stage) if change.fact.stage in executed else -1)
@@ -120,23 +118,25 @@ def rerun(clone: Clone, seeds: Path) -> Report:
     found = [change for change in found if change not in pinned]
     problems += [_explain(change, found, clone) for change in causes(found) if not allowed.covers(change.fact)]
     equal = "byte for byte, dvc.lock and all results that Git holds"
-    if allowed.reasons and found:
-        notes += _accept(clone, allowed, seeds, problems)
+    if allowed.reasons and found and config:
+        notes += _accept(clone, allowed, config, problems)
         equal = "within tolerance"
     elif allowed.reasons:
         notes.append(f"{allowed}. They came out equal all the same")
     return Report(problems, notes, f"commit {clone.commit}, {len(executed)} stages executed: equal {equal}")
 
 
-def _accept(clone: Clone, allowed: Tolerance, seeds: Path, problems: list[InputError]) -> list[str]:
-    """Compare accuracies where bytes may differ. Adds to `problems`; returns what to tell the user."""
-    notes = [f"WARNING: {allowed}. Test accuracy is compared instead of bytes"]
-    accuracies = list(_accuracies(clone, allowed))
-    if not accuracies:
-        problems.append(_no_accuracy(allowed))
-    for committed, new in accuracies:
+def _accept(clone: Clone, allowed: Tolerance, config: ToleranceConfig, problems: list[InputError]) -> list[str]:
+    """Compare the metric where bytes may differ. Adds to `problems`; returns what to tell the user."""
+    notes = [f"WARNING: {allowed}. {config.metric} is compared instead of bytes"]
+    values = list(_metrics(clone, allowed, config.metric))
+    if not values:
+        what = f"outputs of {', '.join(sorted(allowed.stages))}"
+        sentence = f"no JSON in Git has {config.metric}, to compare instead of bytes"
+        problems.append(InputError(what, sentence, hint="Keep the metrics in Git (cache: false)."))
+    for committed, new in values:
         try:
-            notes.append(check_accuracy(committed, new, seeds, clone.path))
+            notes.append(check_metric(committed, new, config, clone.path))
         except InputError as error:
             problems.append(error)
     return notes
@@ -248,28 +248,19 @@ def _leftovers(clone: Clone, found: list[Change]) -> Iterator[InputError]:
         yield InputError(name, expected=f"what commit {clone.commit} holds", received=received, hint=hint)
 
 
-def _accuracies(clone: Clone, allowed: Tolerance) -> Iterator[tuple[float, float]]:
-    """Committed and new test accuracy, of every JSON that Git holds and a tolerated stage wrote."""
+def _metrics(clone: Clone, allowed: Tolerance, name: str) -> Iterator[tuple[float, float]]:
+    """Read the committed and the new value of a metric from every JSON that Git holds and a tolerated stage wrote."""
     for stage in sorted(allowed.stages):
         for out in clone.lock.stages[stage].outs:
             committed = clone.committed(out.path) if out.path.endswith(".json") else None
             if committed:
-                old, new = (_accuracy(path) for path in (committed, clone.path / out.path))
+                old, new = (_metric(path, name) for path in (committed, clone.path / out.path))
                 if old is not None and new is not None:
                     yield old, new
 
 
-def _accuracy(scores: Path) -> float | None:
+def _metric(scores: Path, name: str) -> float | None:
     try:
-        return float(json.loads(scores.read_text(encoding="utf-8"))["test"]["accuracy"])
+        return float(flatten(json.loads(scores.read_text(encoding="utf-8")))[name])
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _no_accuracy(allowed: Tolerance) -> InputError:
-    return InputError(
-        f"outputs of {', '.join(sorted(allowed.stages))}",
-        expected="a JSON in Git with test.accuracy, to compare instead of bytes",
-        received="none",
-        hint="Keep the metrics in Git (cache: false).",
-    )

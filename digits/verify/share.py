@@ -3,7 +3,7 @@
 fetch, before `dvc repro`: the cache gets what the store has for this code, these parameters and this data.
 push, after it: the store gets the runs that the cache has whole, and what is damaged there is replaced.
 
-python -m digits fetch --remote team
+fetch --remote team
 """
 
 import argparse
@@ -207,9 +207,7 @@ def main_fetch() -> None:
 
 
 def _main(direction: str) -> None:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m digits {direction}", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
     parser.add_argument(
         "--patience", type=float, default=DEADLINE, help="seconds to wait for its first answer (default: %(default)s)"
@@ -250,7 +248,7 @@ def _exchange(direction: str, project: Project, repo: Repo, remote: str, patienc
             _say(line)
     except StoreError as error:
         if direction == "push":
-            hint = "Check address, keys and this clock (docs/sharing.md), and run this again: what was sent is kept."
+            hint = "Check its address, the keys and this machine's clock, and run this again: what was sent is kept."
             what = f"store {remote}"
             raise InputError(what, expected="to write there", received=str(error), hint=hint) from None
         _say(f"{remote} cannot be read, so that what the cache lacks is made here: {error}")

@@ -25,6 +25,7 @@ from dvc_objects.fs.errors import RemoteMissingDepsError
 from digits.runtime.files import file_hash, replacing
 from digits.runtime.program import InputError
 from digits.verify.cache import PROTECTED
+from digits.verify.config import read_config
 
 State = Literal["good", "damaged", "missing"]
 
@@ -78,7 +79,7 @@ class Store:
             name = "store"
         if name not in remotes:
             known = ", ".join(sorted(remotes)) or "none, for there are none yet"
-            hint = "Run `dvc remote list`; docs/sharing.md says how to add one."
+            hint = "Run `dvc remote list`, or add one: `dvc remote add NAME ADDRESS`."
             raise InputError("--remote", expected=f"a remote of DVC: {known}", received=name or "nothing", hint=hint)
         if patience and remotes[name]["url"].startswith("s3://"):
             remotes[name] = {"connect_timeout": patience, "read_timeout": 3 * patience} | remotes[name]
@@ -86,13 +87,13 @@ class Store:
         try:
             remote = repo.cloud.get_remote(name)
         except (RemoteMissingDepsError, ImportError) as error:  # DVC raises either
-            hint = "Run `make setup WITH=s3`, which installs those for s3://."
+            hint = read_config(Path(repo.root_dir)).install.format(remotes[name]["url"].partition(":")[0])
             raise InputError(f"remote {name}", expected="its packages", received=str(error), hint=hint) from None
         except DvcException as error:
             hint = "Correct it with `dvc remote modify`."
             raise InputError(f"remote {name}", expected="an address", received=str(error), hint=hint) from None
         if remote.worktree or remote.fs.version_aware:
-            hint = "Add another: docs/sharing.md."
+            hint = "Add another: `dvc remote add NAME ADDRESS`."
             raise InputError(f"remote {name}", expected="objects by their hash", received="versions", hint=hint)
         if remote.fs.protocol == "s3":
             _sign_again()

@@ -1,17 +1,17 @@
 """What may differ on a machine that cannot give the committed bytes, and by how much.
 
 There is no tolerance on a machine with no known deviation: there the bytes must be equal. Elsewhere (no
-AVX2, another architecture, a GPU) the model, and what is made from it, may differ in bits; its test accuracy may not
-differ by more than training from other seeds makes it differ.
+AVX2, another architecture, a GPU) the model, and what is made from it, may differ in bits; its metric may not
+differ by more than training from other seeds makes it differ. `[tool.dvcproof.tolerance]` names the files.
 """
 
 import json
-import shlex
 import statistics
 from pathlib import Path
 from typing import NamedTuple
 
 from digits.runtime.program import InputError
+from digits.verify.config import ToleranceConfig
 from digits.verify.lock import Fact, Lock, Stage
 
 #: Half the width of the band, in standard deviations over seeds. Two trainings from different seeds differ by sqrt(2)
@@ -39,18 +39,17 @@ class Tolerance(NamedTuple):
 NONE = Tolerance([], frozenset())
 
 
-def tolerance(lock: Lock, clone: Path) -> Tolerance:
+def tolerance(lock: Lock, clone: Path, config: ToleranceConfig | None) -> Tolerance:
     """Read why the machine may give other bits from the record that a stage wrote while it ran in `clone`.
 
-    It is the file after --platform in the stage's command. The stage and all that follow from it may differ.
+    It is the stage whose command names the record. The stage and all that follow from it may differ.
 
     Raises:
         InputError: a stage should have written the record but there is none, or it cannot be read.
     """
     for name, stage in lock.stages.items():
-        words = shlex.split(str(stage.cmd))
-        if "--platform" in words[:-1]:
-            reasons = _reasons(clone / words[words.index("--platform") + 1], name)
+        if config and config.record in str(stage.cmd).split():
+            reasons = _reasons(clone / config.record, name)
             return Tolerance(reasons, frozenset(_following(name, lock))) if reasons else NONE
     return NONE
 
@@ -84,69 +83,66 @@ def _uses(stage: Stage, made: list[Path]) -> bool:
     return any(path.is_relative_to(out) or out.is_relative_to(path) for path in paths for out in made)
 
 
-def check_accuracy(committed: float, rerun: float, seeds: Path, clone: Path) -> str:
-    """Compare the test accuracy of a re-run with the committed one.
+def check_metric(committed: float, rerun: float, config: ToleranceConfig, clone: Path) -> str:
+    """Compare the metric of a re-run with the committed one.
 
     Args:
-        committed: accuracy in [0, 1].
-        rerun: accuracy in [0, 1].
-        seeds: JSON in `clone` with 'runs', each with the 'test_accuracy' of a training from another seed.
+        committed: its value in the commit.
+        rerun: its value in the re-run.
+        config: names the metric, and the study over seeds in `clone`.
         clone: the repository's folder.
 
     Returns:
         A line that says how far apart they are.
 
     Raises:
-        InputError: they are further apart than the band allows, or the band cannot be derived from `seeds`.
+        InputError: they are further apart than the band allows, or the band cannot be derived from the study.
     """
-    mean, band, source = read_spread(_text(seeds, clone), seeds)
+    mean, band, source = read_spread(_text(config.runs, clone), config.runs, config.key)
     if not abs(committed - mean) <= band:  # also for NaN
         raise InputError(
-            str(seeds),
+            str(config.runs),
             expected=f"a spread measured for these parameters, with the committed {committed:.4f} inside",
             received=f"{mean:.4f} +- {band:.4f} ({source})",
-            hint="Measure again: `make study NAME=seeds`.",
+            hint="Measure it again.",
         )
     if not abs(rerun - committed) <= band:
         raise InputError(
-            "test accuracy of the re-run",
+            f"{config.metric} of the re-run",
             expected=f"{committed:.4f} +- {band:.4f} ({source})",
             received=f"{rerun:.4f}",
             hint="This is more than rounding explains: compare data, code and packages.",
         )
-    return f"test accuracy {rerun:.4f} against {committed:.4f}, within +- {band:.4f} ({source})"
+    return f"{config.metric} {rerun:.4f} against {committed:.4f}, within +- {band:.4f} ({source})"
 
 
 class Spread(NamedTuple):
-    """The test accuracy over seeds."""
+    """A metric over seeds."""
 
     mean: float
     band: float  # half the width of what is to be expected
     source: str  # what the band is
 
 
-def read_spread(text: str | None, seeds: Path) -> Spread:
+def read_spread(text: str | None, seeds: Path, key: str = "test_accuracy") -> Spread:
     """Read a study over seeds.
 
     Args:
         text: of the file, None if there is none.
         seeds: its name.
+        key: the metric in each of its `runs`.
 
     Raises:
         InputError: it is no such study, or one of too few seeds.
     """
-    expected = f"the test accuracies of {FEWEST_RUNS} seeds or more"
+    expected = f"{key} of {FEWEST_RUNS} seeds or more"
     try:
-        values = [float(run["test_accuracy"]) for run in json.loads(text or "")["runs"]]
+        values = [float(run[key]) for run in json.loads(text or "")["runs"]]
     except (ValueError, KeyError, TypeError):
         received = "no such file" if text is None else "a file without them"
-        raise InputError(
-            str(seeds), expected=expected, received=received, hint="Measure: `make study NAME=seeds`."
-        ) from None
+        raise InputError(str(seeds), expected=expected, received=received, hint="Measure it first.") from None
     if len(values) < FEWEST_RUNS:
-        raise InputError(
-            str(seeds), expected=expected, received=str(len(values)), hint="Measure more: `make study NAME=seeds`."
-        )
+        raise InputError(str(seeds), expected=expected, received=str(len(values)), hint="Measure more seeds.")
     source = f"{DEVIATIONS} standard deviations over {len(values)} seeds"
     return Spread(statistics.fmean(values), DEVIATIONS * statistics.stdev(values), source)
 

@@ -302,7 +302,8 @@ def test_a_run_is_read_from_its_text_files(second: Path) -> None:
     assert len(run.labels) == 200
     assert len(run.epochs) == 6
     assert run.lock.params()["dense.units"] == 32
-    assert {"data/prepared/test_features.npy", "data/prepared/test_labels.npy"} <= set(run.lock.test_set())
+    names = ("data/prepared/test_features.npy", "data/prepared/test_labels.npy")
+    assert set(names) <= set(run.lock.named(*findings.TEST_SET))
 
 
 def test_worst_mistakes_are_the_images_of_the_test_set(report: Report, digits: Arrays) -> None:

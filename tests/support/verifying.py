@@ -60,6 +60,12 @@ if "STRAY" in os.environ:
     open("stray.txt", "w").write("hello")
 """,
     ".gitignore": "platform.json\n",
+    "pyproject.toml": """[tool.dvcproof.tolerance]
+record = "platform.json"
+metric = "test.accuracy"
+runs = "seeds.json"
+key = "test_accuracy"
+""",
     "seeds.json": '{"runs": [' + ", ".join(f'{{"test_accuracy": {0.88 + step / 100}}}' for step in range(5)) + "]}",
 }
 

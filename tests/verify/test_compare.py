@@ -12,8 +12,9 @@ import pytest
 
 from digits.runtime.program import InputError
 from digits.verify.compare import first_difference
+from digits.verify.config import ToleranceConfig
 from digits.verify.lock import Lock
-from digits.verify.tolerance import check_accuracy, tolerance
+from digits.verify.tolerance import check_metric, tolerance
 
 
 def npy(array: object) -> bytes:
@@ -116,15 +117,15 @@ LOCK = Lock.model_validate({"stages": STAGES})
 
 def test_a_stage_that_says_so_may_differ_and_all_that_follow(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text('{"may_differ_in_bits_because": ["no AVX2"]}', encoding="utf-8")
-    found = tolerance(LOCK, tmp_path)
+    found = tolerance(LOCK, tmp_path, CONFIG)
     assert found.reasons == ["no AVX2"]
     assert found.stages == {"train", "evaluate", "report"}
 
 
 def test_nothing_may_differ_without_a_reason(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text('{"may_differ_in_bits_because": []}', encoding="utf-8")
-    assert not tolerance(LOCK, tmp_path).stages
-    assert not tolerance(LOCK.only(["load"]), tmp_path).stages
+    assert not tolerance(LOCK, tmp_path, CONFIG).stages
+    assert not tolerance(LOCK.only(["load"]), tmp_path, CONFIG).stages
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}", "[]"])
@@ -132,13 +133,16 @@ def test_a_platform_record_without_reasons(tmp_path: Path, text: str | None) -> 
     if text is not None:
         (tmp_path / "p.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"stage 'train', p.json: expected a JSON record .* Got (a file|no such file)"):
-        tolerance(LOCK, tmp_path)
+        tolerance(LOCK, tmp_path, CONFIG)
 
 
-def seeds(folder: Path, *accuracies: float) -> Path:
+CONFIG = ToleranceConfig(record="p.json", metric="test.accuracy", runs=Path("seeds.json"), key="test_accuracy")
+
+
+def seeds(folder: Path, *accuracies: float) -> ToleranceConfig:
     runs = [{"seed": seed, "test_accuracy": accuracy} for seed, accuracy in enumerate(accuracies)]
     (folder / "seeds.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
-    return Path("seeds.json")
+    return CONFIG
 
 
 SPREAD = (0.978, 0.979, 0.980, 0.981, 0.982)  # mean 0.98, standard deviation 0.00158, band 0.00632
@@ -146,29 +150,29 @@ SPREAD = (0.978, 0.979, 0.980, 0.981, 0.982)  # mean 0.98, standard deviation 0.
 
 @pytest.mark.parametrize("rerun", [0.98, 0.98 - 0.0063, 0.98 + 0.0063])
 def test_an_accuracy_within_the_band(tmp_path: Path, rerun: float) -> None:
-    line = check_accuracy(0.98, rerun, seeds(tmp_path, *SPREAD), tmp_path)
+    line = check_metric(0.98, rerun, seeds(tmp_path, *SPREAD), tmp_path)
     assert "within +- 0.0063 (4 standard deviations over 5 seeds)" in line
 
 
 @pytest.mark.parametrize("rerun", [0.98 - 0.0064, 0.98 + 0.0064, 0.1, math.nan])
 def test_an_accuracy_outside_of_the_band(tmp_path: Path, rerun: float) -> None:
-    with pytest.raises(InputError, match=r"test accuracy of the re-run: expected 0.9800 \+- 0.0063 .* Got (0|nan)"):
-        check_accuracy(0.98, rerun, seeds(tmp_path, *SPREAD), tmp_path)
+    with pytest.raises(InputError, match=r"test.accuracy of the re-run: expected 0.9800 \+- 0.0063 .* Got (0|nan)"):
+        check_metric(0.98, rerun, seeds(tmp_path, *SPREAD), tmp_path)
 
 
 def test_a_spread_of_other_parameters(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a spread measured for these .*, with the committed 0\.9000"):
-        check_accuracy(0.9, 0.9, seeds(tmp_path, *SPREAD), tmp_path)
+        check_metric(0.9, 0.9, seeds(tmp_path, *SPREAD), tmp_path)
 
 
 def test_too_few_seeds(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected the test accuracies of 5 seeds or more\. Got 4"):
-        check_accuracy(0.98, 0.98, seeds(tmp_path, *SPREAD[1:]), tmp_path)
+    with pytest.raises(InputError, match=r"expected test_accuracy of 5 seeds or more\. Got 4"):
+        check_metric(0.98, 0.98, seeds(tmp_path, *SPREAD[1:]), tmp_path)
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}", '{"runs": [1]}'])
 def test_a_spread_that_cannot_be_read(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "seeds.json").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"seeds.json: expected the test accuracies .* Got (a file|no such)"):
-        check_accuracy(0.98, 0.98, Path("seeds.json"), tmp_path)
+    with pytest.raises(InputError, match=r"seeds.json: expected test_accuracy .* Got (a file|no such)"):
+        check_metric(0.98, 0.98, CONFIG, tmp_path)

@@ -102,7 +102,7 @@ def test_a_name_cannot_control_the_terminal(toy: Path) -> None:
         (
             "class_names:",
             "class_names: [",
-            r"params\.yaml: expected YAML\. Got an error: .* in line \d+\. Correct the syntax\.",
+            r"params\.yaml: it is not YAML: .* in line \d+\. Correct the syntax\.",
         ),
         ("data/mnist.npz\n", "data/other.npz\n", "stage 'load', dependency data/other.npz: expected a file or folder"),
     ],

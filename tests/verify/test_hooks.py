@@ -61,7 +61,7 @@ def last_commit(path: Path) -> list[str]:
 @pytest.mark.slow
 def test_a_hook_of_commit_a(toy: Path, tmp_path: Path) -> None:
     """The hook gets GIT_INDEX_FILE, and the commit is what that file holds when the hook is over."""
-    as_hook(toy, program(tmp_path, "-m", "digits.verify", "--only", "rerun", "--seeds", "seeds.json"))
+    as_hook(toy, program(tmp_path, "-m", "digits.verify", "--only", "rerun"))
     (toy / "seeds.json").write_text("{}\n", encoding="utf-8")
     run_ok("git", "commit", "--quiet", "-a", "-m", "edit", cwd=toy)
     assert last_commit(toy) == ["seeds.json"]
@@ -118,13 +118,13 @@ def test_the_branch_of_the_worktree_is_cloned(toy: Path, tmp_path: Path) -> None
     run_ok("git", "worktree", "add", "--quiet", "--detach", str(linked), cwd=toy)
     (linked / "dvc.lock").unlink()
     commit(linked, "no lock")
-    assert "expected dvc.lock. Got none" in fails(linked, "--only", "rerun", "--seeds", "seeds.json")
+    assert "expected dvc.lock. Got none" in fails(linked, "--only", "rerun")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_the_folder_of_another_user(toy: Path, tmp_path: Path) -> None:
     for path in (toy, toy / ".git"):
         os.chown(path, 12345, 12345)
-    errors = fails(toy, "--only", "rerun", "--seeds", "seeds.json", env={"HOME": str(tmp_path)})
+    errors = fails(toy, "--only", "rerun", env={"HOME": str(tmp_path)})
     assert "Got detected dubious ownership in repository at" in errors
     assert "Run `git config --global --add safe.directory " in errors

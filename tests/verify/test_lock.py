@@ -107,7 +107,7 @@ def test_every_parameter_by_its_whole_name(lock: Lock) -> None:
 def test_inputs_are_what_no_stage_wrote(lock: Lock) -> None:
     assert lock.inputs() == {"code": "c0de.dir", "https://localhost/digits.npz": None}
     assert lock.files().keys() - lock.inputs().keys() == {"raw/test_labels.npy", "model.keras", "scores.json"}
-    assert lock.test_set() == {"raw/test_labels.npy": "11"}
+    assert lock.named("test_labels.npy", "x") == {"raw/test_labels.npy": "11"}
 
 
 def test_the_stages_that_lead_to_a_file(lock: Lock) -> None:
