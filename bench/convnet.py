@@ -29,7 +29,8 @@ from bench.chart import draw_accuracy
 from bench.points import code
 from bench.speed import measured, this_machine
 from bench.study import MNIST, PARAMS, data_hashes, describe, parse_values, require_whole_mnist, run_model_stages
-from digits.common.params import set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import set_params
 from digits.model.networks import Convnet, read_network
 from digits.runtime.files import file_hash, replacing, write_json
 from digits.runtime.params import read_params

@@ -24,7 +24,8 @@ from bench.tables import DOCUMENTS, filled
 from bench.whole import accuracies, agrees
 from digits.apps.card import CardFiles, read_record, write_card
 from digits.common.cli import printable
-from digits.common.params import flatten, study_params
+from digits.common.study import study_params
+from digits.common.values import flatten
 from digits.runtime import machine
 from digits.runtime.params import read_document
 from digits.runtime.program import InputError, on_terminal, run

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from bench.parts import peak_bytes
 from bench.speed import ROOT, children_seconds, repeat, this_machine
 from bench.study import MNIST, PACKAGES, PARAMS, data_hashes, require_whole_mnist
-from digits.common.params import set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import set_params
 from digits.model import memory
 from digits.runtime.files import file_hash, replacing, write_json
 from digits.runtime.program import InputError, on_terminal, run

@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 from bench.kinds import compare, keep, targets
 from bench.study import MNIST, data_hashes, require_whole_mnist
-from digits.common.params import set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import set_params
 from digits.data.arrays import read_header
 from digits.runtime import machine
 from digits.runtime.program import InputError, on_terminal, run

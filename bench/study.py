@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from digits.common.params import parse_value
+from digits.common.values import parse_value
 from digits.runtime.params import read_document
 from digits.runtime.program import InputError
 from digits.verify.lock import read_lock

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.seeds import nearest_seed
 from bench.study import PARAMS
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime.program import run
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from bench.convnet import Run, Training, run_convnet
 from bench.speed import this_machine
 from bench.study import PARAMS, data_hashes, require_whole_mnist
-from digits.common.params import study_params
+from digits.common.study import study_params
 from digits.runtime.files import file_hash, write_json
 from digits.runtime.params import read_document
 from digits.runtime.program import InputError, run

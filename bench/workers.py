@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from bench.speed import this_machine
 from bench.study import PARAMS, data_hashes, parse_values, run_model_stages
-from digits.common.params import set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import set_params
 from digits.runtime.files import file_hash, replacing, write_json
 from digits.runtime.program import InputError, on_terminal, run
 

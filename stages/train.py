@@ -12,7 +12,8 @@ from digits.data.dataset import read_dataset
 from digits.data.splits import Split, open_split
 from digits.model import determinism
 from digits.model.cluster import read_cluster, require_enough_shards
-from digits.model.networks import Recipe, read_network
+from digits.model.networks import read_network
+from digits.model.recipe import Recipe
 from digits.runtime.files import file_hash, replacing, write_csv, write_json
 from digits.runtime.program import InputError, on_terminal, run
 

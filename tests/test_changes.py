@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime.inputs import RECORDS
 from tests.support.gate import Gate
 from tests.support.project import Arrays, run, run_ok, stages_run, start

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime.files import read_csv
 from tests.support.project import Arrays, commit, make_project, run_ok, stages_run
 

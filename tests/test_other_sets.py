@@ -20,7 +20,7 @@ from digits.apps.card import read_record, write_card
 from digits.apps.export import export
 from digits.apps.report import gather, render
 from digits.apps.runs import RunFiles
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.data.dataset import read_dataset
 from digits.runtime.files import read_csv
 from stages import load, preprocess, train

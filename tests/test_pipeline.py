@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from tests.support.project import ROOT, Arrays, run, run_ok, stages_run
 from tests.support.server import Server
 from tests.support.verifying import IMPORTED, small_project

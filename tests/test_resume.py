@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.verify.lock import read_lock
 from tests.support.arrays import flip
 from tests.support.project import Arrays, environment, run_ok, stages_run

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from bench.faults.judge import Reader, WrongError
 from digits.apps import predict, reading, report, runs, summary
 from digits.apps.handwriting import prepare
-from digits.common.params import study_params
+from digits.common.study import study_params
 from digits.data.dataset import Dataset, ImagesPerClass, read_dataset
 from digits.data.form import Form
 from digits.data.splits import open_split

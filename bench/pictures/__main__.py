@@ -20,7 +20,7 @@ from bench.pictures.limits import measure_limits
 from bench.pictures.others import habits, no_digits
 from bench.study import PARAMS, data_hashes, require_whole_mnist
 from digits.apps.reading import Reader, open_reader
-from digits.common.params import study_params
+from digits.common.study import study_params
 from digits.runtime.files import replacing, write_json
 from digits.runtime.program import run
 

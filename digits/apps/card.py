@@ -18,7 +18,7 @@ import yaml
 
 from digits.apps.convert import TOLERANCE
 from digits.apps.options import add_files, command
-from digits.common.params import study_params
+from digits.common.study import study_params
 from digits.data.dataset import read_dataset
 from digits.runtime.bounds import parse_json, read_text
 from digits.runtime.files import read_csv, replacing

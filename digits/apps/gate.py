@@ -16,7 +16,7 @@ from digits.apps.findings import verdict
 from digits.apps.options import add_files, command
 from digits.apps.runs import Earlier, Run, RunFiles, committed_text, earlier_run, this_run
 from digits.common.cli import printable
-from digits.common.params import study_params
+from digits.common.study import study_params
 from digits.runtime.program import InputError
 from digits.verify.git import GitError, git_text
 from digits.verify.lock import require_recorded, require_same_params

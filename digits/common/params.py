@@ -1,87 +1,15 @@
-"""Explain what is wrong in params.yaml, and change or summarize the file. No stage depends on this module."""
+"""Explain what is wrong in params.yaml. No stage depends on this module."""
 
 import difflib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 
-from digits.runtime.params import SECTIONS, SHARED, Params, read_document
+from digits.common.values import shown
+from digits.runtime.params import SECTIONS, SHARED, Params
 from digits.runtime.program import InputError
-
-
-def flatten(values: Any, prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
-    """Nested mappings as one, with names joined by dots: 'train.seed'.
-
-    Args:
-        values: a mapping; anything else is one value under the name `prefix`.
-        prefix: stands before each name.
-        lists: whether to take lists apart too, by position; else a list is one value.
-    """
-    inner = dict(enumerate(values)) if lists and isinstance(values, list) else values
-    result: dict[str, Any] = {}
-    for key, value in inner.items() if isinstance(inner, Mapping) else ():
-        result |= flatten(value, f"{prefix}.{key}" if prefix else str(key), lists=lists)
-    return result or {prefix: values}
-
-
-def set_params(path: Path, values: Mapping[str, Any]) -> None:
-    """Change parameters in the file, and keep its comments.
-
-    Args:
-        path: params.yaml.
-        values: new values by their whole names: {'train.seed': 8}.
-
-    Raises:
-        InputError: the file cannot be read, or there is no such parameter.
-    """
-    read_document(path)
-    yaml = YAML()  # keeps comments
-    yaml.preserve_quotes = True
-    yaml.width = sys.maxsize  # else it would break other long lines
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    for name, value in values.items():
-        section, _, key = name.rpartition(".")
-        place = document.get(section) if section else document
-        if not isinstance(place, dict) or key not in place or isinstance(place[key], dict):
-            raise InputError(
-                str(path), expected=f"the parameter '{name}'", received="none", hint="Restore the file from Git."
-            )
-        place[key] = value
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
-
-
-def parse_value(text: str) -> Any:
-    """A value as it would be written in params.yaml: '1e-3' is a number, as DVC reads it."""
-    return YAML(typ="safe").load(text)
-
-
-def study_params(path: Path, model: str | None = None, *, scored: bool = True) -> dict[str, Any]:
-    """The parameters that a study over seeds is valid for: what can change a score, but for the seed itself.
-
-    Args:
-        path: params.yaml.
-        model: a value of `train.model`; None for the one in the file.
-        scored: whether it runs `evaluate`.
-
-    Raises:
-        InputError: the file cannot be read, or a section is missing.
-    """
-    document = read_document(path)
-    train = document.get("train")
-    chosen = model or (train.get("model") if isinstance(train, dict) else None)
-    sections = ("load", "preprocess", str(chosen))
-    for name in ("train", "evaluate", *sections):
-        if not isinstance(document.get(name), dict):
-            hint = "Restore the file from Git."
-            raise InputError(str(path), expected=f"the section '{name}'", received=shown(document.get(name)), hint=hint)
-    common = {name: value for name, value in document["train"].items() if name != "seed"}
-    found = {name: document[name] for name in sections} | {"train": common | {"model": chosen}}
-    return found | ({"evaluate": {"views": document["evaluate"].get("views")}} if scored else {})
 
 
 def no_section(document: Mapping[str, Any], section: str, names: Sequence[str], path: Path) -> InputError:
@@ -118,18 +46,6 @@ def wrong_value(error: ValidationError, path: Path, section: str, schema: type[P
         received="nothing" if missing else str(first["ctx"]["error"]) if own else shown(first["input"]),
         hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
     )
-
-
-def shown(value: Any) -> str:
-    """A value of params.yaml for a message: its text if it is short, else its kind."""
-    for kind, name in ((dict, "a mapping"), (list, "a list"), (set, "a set")):
-        if isinstance(value, kind):
-            return name
-    try:
-        text = "nothing" if value is None else repr(value)
-    except ValueError:  # Python writes no number of more than some thousand digits
-        text = "a number of too many digits"
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def allowed(schema: type[Params], name: str) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from digits.model import arithmetic, convolution, layers
 from digits.model.chain import F, adam, chain, rmsprop
 from digits.model.fit import validation_rows
-from digits.model.networks import Recipe
+from digits.model.recipe import Recipe
 
 #: Rows and columns that are looked at on each side of each edge, and as many drawn from the middle.
 EDGE = 8

@@ -13,8 +13,8 @@ from digits.model.batches import Batch, Data, batches, filled, in_order, reading
 from digits.model.checkpoint import Checkpoint
 from digits.model.description import costs_of
 from digits.model.layers import copy_back, defined
-from digits.model.networks import Recipe
 from digits.model.optimizers import OPTIMIZERS
+from digits.model.recipe import Recipe
 from digits.model.replicas import Part, Replicas, compute
 from digits.model.warp import View, itself
 from digits.runtime.program import InputError

@@ -6,10 +6,11 @@ A third network is one more class here, its name in NETWORKS, and a section of t
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from digits.model.recipe import Recipe
 from digits.model.warp import Warp
 from digits.runtime.params import Params, read_params, require_sections
 from digits.runtime.program import InputError
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
 
 #: Weights of the largest layer: a model file of 1 GiB can be read, which is more than the recipes need.
 MOST_WEIGHTS = 2**28 - 2**24
-
-
-class Recipe(NamedTuple):
-    """The arguments for `fit`."""
-
-    optimizer: str  # a name that Keras knows
-    learning_rate: float  # constant, or the highest one if there is a warm-up
-    epochs: int
-    batch_size: int
-    shards: int  # parts that each batch is cut into
-    seed: int  # of the order of the images, and of the augmentation
-    warmup: float | None = None  # the fraction of the steps in which the rate rises, to fall then; None: constant
-    warp: Warp | None = None  # the augmentation
 
 
 class Network(Params):

@@ -17,7 +17,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from digits.common.cli import printable
-from digits.common.params import flatten, set_params
+from digits.common.values import flatten, set_params
 from digits.runtime.program import InputError
 from digits.verify.cache import names, read_entry
 from digits.verify.rerun import Clone

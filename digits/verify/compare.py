@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.params import flatten
+from digits.common.values import flatten
 
 
 def first_difference(name: str, recorded: Path, rerun: Path) -> str:

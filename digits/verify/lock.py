@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
-from digits.common.params import flatten, shown
+from digits.common.values import flatten, shown
 from digits.runtime.bounds import read_text, require_small_yaml
 from digits.runtime.document import read_mapping
 from digits.runtime.files import file_hash

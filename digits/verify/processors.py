@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from digits.common.params import set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import set_params
 from digits.runtime import machine
 from digits.runtime.files import file_hash, write_json
 from digits.runtime.program import InputError, run

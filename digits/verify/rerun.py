@@ -17,7 +17,7 @@ from dvc_data.hashfile.hash import hash_file
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
-from digits.common.params import flatten
+from digits.common.values import flatten
 from digits.runtime.program import InputError
 from digits.verify.compare import first_difference
 from digits.verify.config import ToleranceConfig, read_config

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from digits.apps import card
-from digits.common.params import flatten, set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import flatten, set_params
 from digits.runtime.files import file_hash, read_csv
 from digits.runtime.program import InputError
 from stages.load import load

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from digits.apps import convert
 from digits.apps.export import NAMES, convert_and_check, export, replacing_folder
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.data.arrays import NpyFile
 from digits.data.splits import Split, to_features
 from digits.model.networks import Dense

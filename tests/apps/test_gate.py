@@ -9,7 +9,8 @@ import pytest
 
 from digits.apps.gate import main
 from digits.apps.runs import ANOTHER
-from digits.common.params import set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import set_params
 from digits.runtime.files import file_hash, write_csv
 from tests.support.project import commit, recipe_params, run_ok
 from tests.support.refusal import one_line, refusal

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from digits.apps import predict
 from digits.apps.ink import form
 from digits.apps.reading import Classifier, Reader, Reading, open_classifier
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.data.splits import open_split, to_features
 from digits.runtime.program import InputError
 from digits.scoring.predictions import predict as evaluated

@@ -23,7 +23,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from digits.apps import charts, findings
 from digits.apps.report import Report, gather, main, render, require_packages
 from digits.apps.runs import Earlier, Epoch, Run, RunFiles, earlier_run, this_run, uncommitted
-from digits.common.params import flatten, set_params
+from digits.common.values import flatten, set_params
 from digits.model.networks import Dense
 from digits.runtime.files import file_hash, read_csv
 from digits.runtime.program import InputError

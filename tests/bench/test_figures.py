@@ -18,7 +18,7 @@ import pytest
 
 from bench import figures
 from bench.study import ARRAYS, data_hashes
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime import machine
 from digits.runtime.params import read_document
 from digits.runtime.program import InputError

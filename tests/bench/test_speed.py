@@ -10,7 +10,7 @@ from bench import speed
 from bench.chart import draw
 from bench.kinds import TARGETS
 from bench.parts import dense_arithmetic, peak_bytes, timed
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime.params import read_document
 from digits.runtime.program import InputError
 from tests.support.project import Arrays, commit, make_project, recipe_params, run_ok

@@ -14,7 +14,8 @@ from bench.convnet import EXAMPLE
 from bench.pictures import __main__ as pictures
 from bench.points import Where
 from bench.study import ARRAYS, data_hashes
-from digits.common.params import set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import set_params
 from digits.runtime import machine
 from digits.runtime.files import file_hash
 from digits.runtime.program import InputError

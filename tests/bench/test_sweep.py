@@ -30,7 +30,7 @@ from bench.sweep import (
     welch,
     write_params,
 )
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime.files import file_hash
 from digits.runtime.params import read_document
 from digits.runtime.program import InputError

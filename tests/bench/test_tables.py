@@ -15,7 +15,8 @@ import pytest
 from bench import tables
 from bench.__main__ import STUDIES
 from bench.tables import DOCUMENTS, RESULTS, WORDS, fill, filled
-from digits.common.params import set_params, study_params
+from digits.common.study import study_params
+from digits.common.values import set_params
 from digits.runtime.program import InputError
 from tests.support.project import ROOT, Arrays
 from tests.support.results import RESULTS as PATH

@@ -14,7 +14,9 @@ import pytest
 from dvc.utils.serialize import ParseError, load_yaml
 from pydantic import Field, ValidationError
 
-from digits.common.params import allowed, flatten, parse_value, set_params, study_params
+from digits.common.params import allowed
+from digits.common.study import study_params
+from digits.common.values import flatten, parse_value, set_params
 from digits.data.dataset import write_dataset
 from digits.model.networks import NETWORKS, Train
 from digits.runtime.params import SECTIONS, SHARED, Params, read_document, read_params, require_sections

@@ -19,7 +19,7 @@ import tensorflow as tf
 from digits.model import archive
 from digits.model.check import deviations
 from digits.model.fit import fit, log_probabilities
-from digits.model.networks import Recipe
+from digits.model.recipe import Recipe
 
 features, labels = tf.random.stateless_uniform((60, 16), [1, 2]), tf.range(60) % 3
 layers = [keras.layers.Reshape((4, 4, 1)), keras.layers.Conv2D(5, 2), keras.layers.Flatten()]

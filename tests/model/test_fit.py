@@ -9,7 +9,7 @@ import pytest
 from bench.parts import peak_bytes
 from digits.data.arrays import NpyFile
 from digits.data.splits import to_features
-from digits.model.networks import Recipe
+from digits.model.recipe import Recipe
 from digits.model.warp import Warp
 from digits.runtime.program import InputError
 from tests.support.memory import linux_only

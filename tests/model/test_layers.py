@@ -56,7 +56,7 @@ def test_a_kernel_is_kept_in_its_pieces() -> None:
 
 def test_a_frozen_layer_is_not_trained(tensorflow: Any) -> None:
     from digits.model.fit import fit
-    from digits.model.networks import Recipe
+    from digits.model.recipe import Recipe
 
     model = dense().build((3, 4), 2)
     model.layers[0].trainable = False

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import yaml
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.data.splits import to_features
-from digits.model.networks import NETWORKS, Convnet, Dense, Network, Recipe, Train, read_network
+from digits.model.networks import NETWORKS, Convnet, Dense, Network, Train, read_network
+from digits.model.recipe import Recipe
 from digits.model.warp import Warp
 from digits.runtime.program import InputError
 from tests.support.networks import TRAIN, convnet, dense

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from digits.data.splits import to_features
 from digits.model.chain import F
-from digits.model.networks import Recipe, Train
+from digits.model.networks import Train
+from digits.model.recipe import Recipe
 from digits.model.warp import VIEWS, Warp, views
 from tests.support import reference
 from tests.support.bits import assert_same_bits

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime.files import read_csv
 from digits.scoring.metrics import Predictions
 from stages import evaluate as stage

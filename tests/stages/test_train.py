@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
 from digits.model.networks import read_network

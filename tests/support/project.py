@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 
 ROOT = Path(__file__).resolve().parents[2]
 Arrays = dict[str, NDArray[np.generic]]

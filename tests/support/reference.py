@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.model.chain import F, Floats, adam, chain, flushed, rmsprop
-from digits.model.networks import Recipe
+from digits.model.recipe import Recipe
 from digits.model.warp import Warp
 
 #: The longest chain.

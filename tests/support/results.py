@@ -14,7 +14,7 @@ from bench.study import data_hashes, describe
 from bench.sweep import rank
 from bench.tables import DOCUMENTS, Table, filled
 from digits.apps.card import read_record, write_card
-from digits.common.params import study_params
+from digits.common.study import study_params
 from digits.runtime.files import write_json
 from digits.runtime.params import read_document
 from digits.verify.processors import STAGES, Processor, proof_params

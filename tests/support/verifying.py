@@ -19,7 +19,7 @@ from unittest import mock
 
 import pytest
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime import program
 from digits.verify.__main__ import main
 from digits.verify.doctor import main as doctor_main

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from digits.common.params import set_params
+from digits.common.values import set_params
 from digits.runtime.files import file_hash
 from digits.runtime.program import InputError
 from digits.verify.lock import (

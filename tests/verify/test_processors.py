@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from digits.common.params import flatten, set_params
+from digits.common.values import flatten, set_params
 from digits.runtime import machine
 from digits.runtime.program import InputError
 from digits.verify import processors
