@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from digits.model.networks import NETWORKS
-from digits.runtime.params import require_sections
-from digits.verify import __main__ as proof
+from digits.networks import NETWORKS
+from digits.params import require_sections
+from dvcproof import verify as proof
 
 
 def main() -> None:

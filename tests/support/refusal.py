@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
 
 #: What is at fault, what is wrong with it, the next step.
 FORM = re.compile(r"ERROR: [^\s].*: .+\. [A-Z].*[.?]")
