@@ -179,7 +179,7 @@ def test_a_perturbed_weight(fresh: Path) -> None:
     model.chmod(0o644)
     model.write_bytes(content)
     errors = fails(fresh, *FRESHNESS)
-    assert_match("stage 'train', output data/model.keras: expected md5 .* Run `make repro`, then commit", errors)
+    assert_match("stage 'train', output data/model.keras: expected md5 .* Run `dvc repro`, then commit", errors)
     assert len(errors.splitlines()) == 1
 
 
@@ -246,7 +246,7 @@ def test_no_lock(fresh: Path) -> None:
 def test_conflict_markers(fresh: Path) -> None:
     lock = fresh / "dvc.lock"
     lock.write_text("<<<<<<< HEAD\n" + lock.read_text(encoding="utf-8"), encoding="utf-8")
-    assert_match("dvc.lock: expected a finished merge. Got .* Follow docs/merge-conflicts.md", fails(fresh, *FRESHNESS))
+    assert_match("dvc.lock: expected a finished merge. Got .* Keep one side", fails(fresh, *FRESHNESS))
 
 
 def test_a_changed_file_in_a_folder(toy: Path) -> None:

@@ -23,7 +23,7 @@ from dvcproof.cache import names, read_entry
 from dvcproof.share import main_fetch, main_push
 from dvcproof.store import DEADLINE, Store, StoreError
 from tests.support.arrays import flip
-from tests.support.project import run_ok
+from tests.support.project import ROOT, run_ok
 from tests.support.refusal import one_line
 from tests.support.s3 import S3
 from tests.support.team import (
@@ -332,4 +332,6 @@ def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "dvc_s3", None)
     result = run_main(main_push, tmp_path, "--remote", "s3://team/digits")
     assert result.status == 1
-    assert result.errors.endswith("Run `make setup WITH=s3`, which installs those for s3://.\n")
+    assert result.errors.endswith("Install the packages of `dvc[s3]`.\n")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # which knows a command of this project for it
+    assert run_main(main_push, tmp_path, "--remote", "s3://team/digits").errors.endswith("Run `make setup WITH=s3`.\n")

@@ -113,7 +113,7 @@ def test_what_does_not_matter_is_no_change(place: Path, change: str) -> None:
 
 
 def test_parameters_that_no_longer_can_be_read(place: Path) -> None:
-    with pytest.raises(InputError, match="expected YAML"):
+    with pytest.raises(InputError, match="it is not YAML"):
         work(place, lambda place: (place / "params.yaml").write_text("load: ["))
     assert snapshot(place / "out") == {"result": b"earlier"}
 
@@ -148,6 +148,7 @@ def test_code_counts_if_it_is_imported(place: Path, monkeypatch: pytest.MonkeyPa
     """Some modules are imported late, so that an edit before the import counts too."""
     module = place / "package" / "late.py"
     module.parent.mkdir()
+    (module.parent / "__init__.py").touch()
     module.write_text("A = 1\n")
     loaded = ModuleType("late")
     loaded.__file__ = str(module)
@@ -168,6 +169,7 @@ def test_code_counts_if_it_is_imported(place: Path, monkeypatch: pytest.MonkeyPa
 def test_code_counts_by_whatever_link_it_is_imported(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = place / "package" / "module.py"
     module.parent.mkdir()
+    (module.parent / "__init__.py").touch()
     module.write_text("A = 1\n")
     (place / "link").symlink_to(module.parent)
     loaded = ModuleType("module")
