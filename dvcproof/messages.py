@@ -15,8 +15,8 @@ WARNINGS = "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
 
 def problem(error: "InputError") -> str:
     """Return what is wrong, without the next step."""
-    parts = (error.what, error.sentence, error.expected, error.received)
-    what, sentence, expected, received = (shortened(part.removesuffix(".")) for part in parts)
+    parts = (error.what, error.sentence.removesuffix("."), error.expected, error.received.removesuffix("."))
+    what, sentence, expected, received = map(shortened, parts)
     if sentence:
         return f"{what}: {sentence}"
     return f"{what}: expected {expected}. Got {received}"

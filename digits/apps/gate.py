@@ -16,6 +16,7 @@ from digits.apps.findings import verdict
 from digits.apps.options import add_files, command
 from digits.apps.runs import Earlier, Run, RunFiles, committed_text, earlier_run, this_run
 from digits.study import study_params
+from dvcproof.config import ToleranceConfig
 from dvcproof.git import GitError, git_text
 from dvcproof.lockfile import require_recorded, require_same_params
 from dvcproof.messages import printable
@@ -69,7 +70,7 @@ def spread_of(against: str, seeds: Path, sources: RunFiles) -> Spread | str:
         text = committed_text(sources.lock.parent, against, seeds)
     except GitError as error:
         return f"no spread over seeds to compare with: {error.words}"
-    spread = read_spread(text, seeds)
+    spread = read_spread(text, ToleranceConfig(runs=seeds, key="test_accuracy", measure="make study NAME=seeds"))
     if json.loads(text).get("params") != study_params(sources.params):
         return "the spread over seeds was measured with other parameters"
     return spread

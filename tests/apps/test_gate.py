@@ -189,8 +189,8 @@ def test_a_damaged_study_is_refused(project: Path) -> None:
     (project / "seeds.json").write_text("{}")
     commit(project, "damaged")
     run_ok("git", "branch", "--force", "main", cwd=project)
-    line = "seeds.json: expected the test accuracies of 5 seeds or more. Got a file without them."
-    assert refusal(main, *ARGUMENTS, "main") == f"ERROR: {line} Measure: `make study NAME=seeds`."
+    line = "seeds.json: expected test_accuracy of 5 seeds or more. Got a file without them."
+    assert refusal(main, *ARGUMENTS, "main") == f"ERROR: {line} Run `make study NAME=seeds`."
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ record = "platform.json"
 metric = "test.accuracy"
 runs = "seeds.json"
 key = "test_accuracy"
+measure = "make seeds"
 """,
     "seeds.json": '{"runs": [' + ", ".join(f'{{"test_accuracy": {0.88 + step / 100}}}' for step in range(5)) + "]}",
 }
