@@ -58,6 +58,7 @@ RULES = {
     "DP702": "a stage gives different outputs each time",
     "DP703": "a stage fails in a clean clone",
     "DP704": "a stage did not run",
+    "DP706": "a stage runs again although nothing has changed",
     "DP705": "a run changes a committed file, or leaves a file, that is no output",
 }
 

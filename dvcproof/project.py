@@ -19,6 +19,7 @@ from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from ruamel.yaml import YAML
 
+from dvcproof.findings import Finding, Level
 from dvcproof.git import AbsentError, git, git_text
 from dvcproof.runtime.program import InputError
 
@@ -86,6 +87,12 @@ class Stage:
     settings: dict[str, Any]
     raw: Any = field(default=None, repr=False, compare=False)
 
+    def finding(
+        self, rule: str, message: str, fix: str = "", *, level: Level = "error", path: str = "", evidence: str = ""
+    ) -> Finding:
+        """Return a finding about this stage, with its place in dvc.yaml."""
+        return Finding(rule, level, message, fix, self.address, path, self.file, self.line, evidence)
+
 
 class Project:
     """A project: its stages in the order in which they run, and the data of its .dvc files.
@@ -145,7 +152,7 @@ class Project:
     @cached_property
     def makers(self) -> dict[str, str]:
         """Who makes a path: the address of a stage, or the .dvc file."""
-        found = {item.place: str(item.raw.stage.addressing) for item in self.data if item.local}
+        found = {item.place: address_of(item.raw.stage) for item in self.data if item.local}
         return found | {out.place: stage.address for stage in self.stages for out in stage.outs if out.local}
 
     def maker(self, place: str) -> str | None:
@@ -200,7 +207,7 @@ class Project:
         params = {dep.fs_path: tuple(dep.params) for dep in raw.deps if isinstance(dep, ParamsDependency)}
         settings = (raw.meta or {}).get("dvcproof") if isinstance(raw.meta, dict) else None
         return Stage(
-            address=raw.addressing if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}",
+            address=address_of(raw),
             name=raw.name,
             file=raw.path_in_repo,
             line=self._line(raw),
@@ -228,6 +235,13 @@ class Project:
         local = raw.protocol == "local" and "://" not in raw.def_path
         place = os.path.normpath(raw.fs_path) if local else raw.def_path
         return Item(raw.def_path, place, local, bool(raw.use_cache), bool(raw.persist), raw)
+
+
+def address_of(raw: Any) -> str:
+    """Return the name of a stage or .dvc file as DVC gives it in the project's root."""
+    if not isinstance(raw, PipelineStage):
+        return str(raw.path_in_repo)
+    return str(raw.name) if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}"
 
 
 @contextmanager
