@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dvc.exceptions import DvcException
-
 from bench import kinds
 from bench.convnet import EXAMPLE
 from bench.processors import proof_params
@@ -26,8 +24,9 @@ from bench.whole import accuracies, agrees
 from digits.apps.card import CardFiles, read_record, write_card
 from digits.params import read_document
 from digits.study import study_params
-from dvcproof.freshness import check
+from dvcproof.check import check
 from dvcproof.messages import printable
+from dvcproof.project import Project
 from dvcproof.runtime import machine
 from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import flatten
@@ -99,11 +98,9 @@ def why(figure: Figure) -> str:
 
 
 def _run() -> str:
-    try:
-        report = check(Path.cwd())
-    except DvcException as error:
-        return f"DVC cannot read the project: {error}"
-    return report.problems[0].problem if report.problems else ""
+    with Project.open(Path.cwd()) as project:
+        errors = [one for one in check(project, linting=False).findings if one.level == "error"]
+    return errors[0].message if errors else ""
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -43,14 +43,16 @@ def check(
         InputError: DVC cannot read the project, or there is no such stage.
     """
     report = Report("check")
-    records, whole = read_records(project, report)
+    records = read_records(project, report)
+    if report.findings:
+        report.summary = "DVC cannot read the project"
+        return report
     chosen = choose(project, stages)
     clashes = list(contradictions(project, records, chosen))  # first: the comparison puts new hashes into DVC's objects
     for stage in chosen:
         record = records.get(stage.file, {}).get(stage.name)
         if record is None:
-            if stage.file in whole:
-                report.findings += unrecorded(stage)
+            report.findings += unrecorded(stage)
         else:
             report.findings += compare(project, stage, record)
     if not stages:
@@ -81,26 +83,20 @@ def choose(project: Project, names: Sequence[str]) -> list[Stage]:
     return [stage for stage in project.stages if {stage.address, stage.address.split("@")[0]} & {*names}]
 
 
-def read_records(project: Project, report: Report) -> tuple[dict[str, Records], set[str]]:
-    """Read every dvc.lock. One that cannot be read is a finding, and nothing is said of its stages.
-
-    Returns:
-        The records by dvc.yaml and stage; and the dvc.yaml whose dvc.lock could be read, or has none.
-    """
+def read_records(project: Project, report: Report) -> dict[str, Records]:
+    """Read every dvc.lock: the records by dvc.yaml and stage. One that cannot be read is a finding."""
     records: dict[str, Records] = {}
-    whole = {stage.file for stage in project.stages}
     for path in project.lock_files():
         name = os.path.relpath(path, project.root)
         graph = os.path.join(os.path.dirname(name), "dvc.yaml")  # noqa: PTH118, PTH120 (as DVC writes it)
         try:
             records[graph] = parse_lock_document(path.read_bytes())
         except (OSError, ValueError) as error:
-            whole.discard(graph)
             fix = "Restore it: `git checkout -- " + name + "`."
             if "conflict" in str(error):
                 fix = "Keep one side of the merge, and run `dvc repro`."
             report.findings.append(Finding("DP109", "error", f"{name}: {error}", fix, path=name, file=name))
-    return records, whole
+    return records
 
 
 def unrecorded(stage: Stage) -> Iterator[Finding]:
@@ -125,7 +121,11 @@ def orphans(project: Project, records: Mapping[str, Records]) -> Iterator[Findin
 
 def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterator[Finding]:
     """Compare the record of a stage with what DVC would write now."""
-    now = project.entry(stage)
+    try:
+        now = project.entry(stage)
+    except InputError as error:
+        yield stage.finding("DP109", error.problem.partition("DVC cannot read the project: ")[2], "Correct it.")
+        return
     if commands(now.get("cmd")) != commands(record.get("cmd")):
         evidence = both(record.get("cmd"), now.get("cmd"))
         yield stage.finding("DP103", "the command is not the recorded one", RUN, evidence=evidence)
@@ -248,7 +248,7 @@ def data(project: Project) -> Iterator[Finding]:
         if now and now.value != item.digest:
             name = os.path.relpath(item.raw.stage.path, project.root)
             fix = f"Run `dvc checkout {name}` for the recorded data, or `dvc commit {name}` for this."
-            message = f"{item.path} is not the data that {name} records"
+            message = f"{project.name(item.place)} is not the data that {name} records"
             yield Finding(
                 "DP110", "error", message, fix, path=item.path, file=name, evidence=both(item.digest, now.value)
             )

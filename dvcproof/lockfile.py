@@ -92,7 +92,7 @@ def parse_lock(text: str) -> Lock:
         ValueError: it is none.
     """
     try:
-        require_small_yaml(text)
+        refuse_aliases(text)
         return Lock.model_validate(YAML(typ="safe").load(text))  # DVC's own reader
     except ValidationError as error:
         first = error.errors()[0]
@@ -110,8 +110,7 @@ def parse_lock_document(content: bytes) -> dict[str, dict[str, Any]]:
     text = content.decode("utf-8")
     if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
         raise ValueError("a merge left conflict markers in it")
-    if re.search(r"^\s*(?:- |[^#\n]*: )[&*]\w", text, re.MULTILINE):  # which DVC never writes
-        require_small_yaml(text)
+    refuse_aliases(text)
     try:
         document = YAML(typ="safe").load(text) or {}
     except Exception as error:  # the reader raises many kinds
@@ -123,6 +122,16 @@ def parse_lock_document(content: bytes) -> dict[str, dict[str, Any]]:
         if not isinstance(stage, dict) or not all(_is_list_of_files(stage.get(kind)) for kind in ("deps", "outs")):
             raise ValueError(f"it is no dvc.lock: stage '{name}' has another form")
     return {str(name): stage for name, stage in stages.items()}
+
+
+def refuse_aliases(text: str) -> None:
+    """Refuse a YAML document that is small, and endless with its aliases written out. DVC never writes one.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if re.search(r"^\s*(?:- |[^#\n]*: )*[&*]\w", text, re.MULTILINE):
+        require_small_yaml(text)
 
 
 def _is_list_of_files(files: Any) -> bool:

@@ -177,13 +177,18 @@ class Project:
         return os.path.relpath(place, self.root) if inside else place
 
     def entry(self, stage: Stage) -> dict[str, Any]:
-        """Return what dvc.lock ought to record of a stage now. What is absent or remote keeps its record."""
-        for item in (*stage.raw.deps, *stage.raw.outs):
-            if isinstance(item, ParamsDependency):
-                item.hash_info = item.get_hash()
-            elif item.protocol == "local" and item.exists and item.hash_name:
-                item.meta, item.hash_info = self.hash(item)
-        return dict(to_single_stage_lockfile(stage.raw))
+        """Return what dvc.lock ought to record of a stage now. What is absent or remote keeps its record.
+
+        Raises:
+            InputError: a parameter is not there, or its file cannot be read.
+        """
+        with refusals(self.root):
+            for item in (*stage.raw.deps, *stage.raw.outs):
+                if isinstance(item, ParamsDependency):
+                    item.hash_info = item.get_hash()
+                elif item.protocol == "local" and item.exists and item.hash_name:
+                    item.meta, item.hash_info = self.hash(item)
+            return dict(to_single_stage_lockfile(stage.raw))
 
     def hash(self, raw: Any) -> tuple[Any, Any]:
         """Return size and hash of a file or folder that is here, from its content, never from DVC's database."""

@@ -149,7 +149,7 @@ def verify() -> Main:
     """The check of a project: that it is fresh, and the same when run again in a clean clone."""
 
     def main() -> int:
-        from dvcproof import verify as verification
+        from digits.apps import verify as verification
         from dvcproof.runtime import program
 
         sys.argv = ["verify"]

@@ -135,7 +135,7 @@ def test_damage_in_each_object_and_output(toy: Path, kind: str) -> None:
     assert results(toy) == before
     assert {path.name for path in objects(toy)} == names
     assert all(cache.md5(path) == path.parent.name + path.name for path in objects(toy))
-    passes(toy, "--only", "freshness")
+    passes(toy, "--only", "check")
     assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
 
 
@@ -145,7 +145,7 @@ def test_the_control_serves_damaged_bytes(toy: Path) -> None:
         damage(stored, "flip")
         damage(toy / name, "flip")
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
-    assert "expected md5 " in fails(toy, "--only", "freshness")
+    assert "expected md5 " in fails(toy, "--only", "check")
 
 
 @pytest.mark.fast(1)
@@ -178,10 +178,10 @@ def test_the_hint_of_verify_works_word_for_word(toy: Path) -> None:
     before = results(toy)
     for path in (*objects(toy), toy / "model.npy"):
         damage(path, "flip")
-    assert "Run `make repro`, then commit dvc.lock and metrics." in fails(toy, "--only", "freshness")
+    assert "Run `make repro`, then commit dvc.lock and metrics." in fails(toy, "--only", "check")
     says(toy)
     run_ok("dvc", "repro", cwd=toy)
-    passes(toy, "--only", "freshness")
+    passes(toy, "--only", "check")
     assert results(toy) == before
 
 
