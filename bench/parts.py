@@ -89,9 +89,7 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     dataset = read_dataset(data / "raw" / "dataset.json")
     training = open_split(data / "prepared", "train", dataset)
     imported = timed(lambda: determinism.configure(seed=settings.seed))
-    import tensorflow as tf
-
-    from exactkeras.batches import features_of
+    from exactkeras.batches import data_of
     from exactkeras.fit import fit as fit_network
 
     rate = multiplication_rate()
@@ -101,9 +99,7 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     history: dict[str, Any] = {}
 
     def train() -> None:
-        (features,) = features_of([training.features])
-        data = features, tf.constant(training.labels)
-        history.update(fit_network(model, data, None, recipe, verbose=0))
+        history.update(fit_network(model, data_of([training])[0], None, recipe, verbose=0))
 
     seconds = timed(train)
     images = len(training.labels)

@@ -1,6 +1,6 @@
-"""The networks that `train.model` may name. Each is its section of params.yaml: its shape, and how it is trained.
+"""The networks that `train.model` may name. The section of each in params.yaml has its shape and its training.
 
-A third network is one more class here, its name in NETWORKS, and a section of that name in params.yaml.
+For a third network, add a class here, its name to NETWORKS, and a section of that name to params.yaml.
 """
 
 import math
@@ -12,19 +12,19 @@ from pydantic import AfterValidator, Field
 
 from digits.params import Params, read_params, require_sections
 from dvcproof.runtime.program import InputError
+from exactkeras.augment import RandomAffine
 from exactkeras.recipe import Recipe
-from exactkeras.warp import Warp
 
 if TYPE_CHECKING:
     import keras
 
 
-#: Weights of the largest layer: a model file of 1 GiB can be read, which is more than the recipes need.
+#: The most weights of a layer, so that the model file is not larger than the 1 GiB that can be read.
 MOST_WEIGHTS = 2**28 - 2**24
 
 
 class Network(Params):
-    """What the sections of all networks share."""
+    """The fields that the sections of all networks share."""
 
     optimizer: Literal["rmsprop", "adam", "sgd"]
     learning_rate: float = Field(gt=0, le=10)
@@ -32,11 +32,9 @@ class Network(Params):
     batch_size: int = Field(ge=1, le=65536)
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
-        """A new network from features [n, values of an image] to the probabilities [n, classes].
+        """Build a network from features [n, values of an image] to probabilities [n, classes].
 
-        Args:
-            image_shape: height and width of an image, and 3 if it is RGB.
-            classes: number of classes.
+        An image has a height, a width, and 3 channels if it is RGB.
         """
         raise NotImplementedError
 
@@ -48,7 +46,7 @@ class Network(Params):
         """
 
     def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:  # noqa: ARG002 (augmentation needs it)
-        """How the network is trained on images of a form, with what all networks share."""
+        """Return the hyperparameters for images of a shape."""
         return Recipe(
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
@@ -65,7 +63,7 @@ class Dense(Network):
     units: int = Field(ge=1, le=65536)
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
-        """Refuse images of too many values for so many units; see `Network.require_image_shape`."""
+        """Refuse too many units for large images."""
         most = MOST_WEIGHTS // (math.prod(image_shape) + 1)
         if self.units > most:
             raise InputError(
@@ -76,7 +74,7 @@ class Dense(Network):
             )
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
-        """A new network; see `Network.build`."""
+        """Build a network."""
         import keras
 
         return keras.Sequential(
@@ -89,11 +87,12 @@ class Dense(Network):
         )
 
 
-class Convnet(Network):
-    """Four convolutions, of which two halve the image; no pooling and no normalization.
+#: Side of the smallest image whose four convolutions leave a pixel: 13 -> 7 -> 5 -> 3 -> 1.
+LEAST_SIDE = 13
 
-    Convolutions with stride halve an image in less time than pooling does.
-    """
+
+class Convnet(Network):
+    """Four convolutions, two of which halve the image by a stride, which takes less time than pooling."""
 
     filters: int = Field(ge=1, le=1024)  # of the first convolution; the others have two, three and four times as many
     warmup: float = Field(ge=0, le=1)
@@ -101,21 +100,17 @@ class Convnet(Network):
     distortion: float = Field(ge=0, le=0.5)
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
-        """Refuse images of which some layer leaves nothing; see `Network.require_image_shape`."""
-        side, lost = min(image_shape[:2]), ""
-        for name, halves in (("strokes", True), ("corners", False), ("parts", True), ("shapes", False)):
-            side = -(-side // 2) if halves else side - 2
-            lost = lost or (name if side < 1 else "")
-        if lost:
+        """Refuse images that are too small for the convolutions."""
+        if min(image_shape[:2]) < LEAST_SIDE:
             raise InputError(
                 "network 'convnet'",
                 expected=f"images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels",
-                received=f"{image_shape[0]} x {image_shape[1]} pixels, of which its layer '{lost}' would leave nothing",
+                received=f"{image_shape[0]} x {image_shape[1]} pixels",
                 hint="Set `train.model` to dense in params.yaml, or enlarge the images.",
             )
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
-        """A new network; see `Network.build`."""
+        """Build a network."""
         import keras
 
         def convolution(times: int, **options: Any) -> keras.layers.Layer:
@@ -137,14 +132,11 @@ class Convnet(Network):
         )
 
     def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:
-        """How the network is trained on images of a form, with what all networks share."""
+        """Return the hyperparameters, with warm-up and augmentation."""
         height, width, channels = (*image_shape, 1)[:3]
-        warp = Warp(height, width, self.shift, self.distortion, channels)
-        return super().recipe(train, image_shape)._replace(warmup=self.warmup, warp=warp)
+        augment = RandomAffine(height, width, self.shift, self.distortion, channels)
+        return super().recipe(train, image_shape)._replace(warmup=self.warmup, augment=augment)
 
-
-#: Side of the smallest image of which the convnet's four layers leave a pixel: 13 -> 7 -> 5 -> 3 -> 1.
-LEAST_SIDE = 13
 
 NETWORKS: Mapping[str, type[Network]] = {"dense": Dense, "convnet": Convnet}
 
@@ -156,7 +148,7 @@ def _known(name: str) -> str:
 
 
 class Train(Params):
-    """The section `train` of params.yaml: what all networks share."""
+    """The section `train` of params.yaml, which all networks share."""
 
     model: Annotated[str, AfterValidator(_known), Field(description="one of " + ", ".join(map(repr, NETWORKS)))]
     seed: int = Field(ge=0, lt=2**32)
@@ -168,7 +160,7 @@ def read_network(path: Path) -> tuple[Train, Network]:
     """Read the section `train` of params.yaml, and the section of the network that it names.
 
     Raises:
-        InputError: as `read_params` does, or the file has a section that belongs to no stage and no network.
+        InputError: a section or a value is missing or invalid, or a section belongs to no stage and no network.
     """
     require_sections(path, NETWORKS)
     train = read_params(path, "train", Train)

@@ -1,7 +1,13 @@
-"""The standard Keras file that a network is saved in: equal weights, equal bytes."""
+"""Write and read .keras files: equal weights give equal bytes, and nothing that a file names is called.
+
+A file from elsewhere is checked before anything of the size that it declares is made: only layers with a defined
+arithmetic are built, from plain settings.
+"""
 
 import json
+import math
 import zipfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,86 +19,148 @@ import numpy as np
 from dvcproof.runtime.bounds import open_archive, parse_json
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
-from exactkeras.description import UnsuitableError, rebuild, require_plain_weights
+from exactkeras.costs import costs_of, excess
 
-#: Bytes of the longest description of a network, and of the weights of the largest: params.yaml can ask for 0.8 GB.
+#: The layers that a file may have. They are attributes of `keras.layers`.
+LAYERS = ("InputLayer", "Dense", "Conv2D", "Reshape", "Flatten")
+
+#: Settings that are not read: the weights are in the file, and the type is float32.
+LEFT_OUT = ("dtype", "kernel_initializer", "bias_initializer")
+
+#: The largest file: bytes of its description and of its weights, layers, and arrays of weights.
 CONFIG_BYTES = 2**18
 WEIGHTS_BYTES = 2**30
+MOST_LAYERS = 100
+MOST_OBJECTS = 1000
 
-# Settings that Keras 3.13 and older refuse to read, with their default values.
+#: Settings that Keras 3.13 and older refuse to read, with their default values.
 RECENT_DEFAULTS = [("quantization_config", None), ("input_axes", None), ("output_axes", None), ("optional", False)]
 
 
-def load(path: Path, *, features: int | None = None, classes: int | None = None) -> keras.Sequential:
-    """Load a model from features to probabilities.
+class UnsuitableError(ValueError):
+    """The file holds a model that `save` does not write. The text says what is wrong."""
 
-    Args:
-        path: the file that `save` wrote.
-        features: how many values its images must have; None for any number.
-        classes: how many it must tell apart; None for any number.
+
+def load(
+    path: Path, *, features: int | None = None, classes: int | None = None, hint: str = "Train it and save it again."
+) -> keras.Sequential:
+    """Load a model from [n, features] to probabilities [n, classes] that `save` wrote. None: any number.
 
     Raises:
-        InputError: the file is missing or damaged, or the model is not from [n, features] to [n, classes], of
-            another kind than `save` writes, or has a weight that is no finite number.
+        InputError: the file is missing or damaged, or its model has another shape, another kind of layer or a weight
+            that is not finite. `hint` is the next step.
     """
-    expected = f"a Keras model from [n, {features or 'features'}] to [n, {classes or 'classes'}]"
-    hint = "Run `make repro` to train one."
     see_file(path)
     try:
-        return _load(path, features, classes)
+        model = _load(path)
     except InputError:
         raise
-    except FileNotFoundError:
-        received = "no such file"
     except UnsuitableError as error:
-        received = str(error)
+        raise InputError(str(path), str(error), hint=hint) from None
     except Exception as error:  # Keras and HDF5 raise many kinds for a damaged file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
-        received = f"a damaged file ({reason})"
-    raise InputError(str(path), expected=expected, received=received, hint=hint)
-
-
-def _load(path: Path, features: int | None, classes: int | None) -> keras.Sequential:
-    with ExitStack() as files:
-        archive = open_archive(path, files)
-        config = _stored(archive, "config.json", path, CONFIG_BYTES)
-        weights = _stored(archive, "model.weights.h5", path, WEIGHTS_BYTES)
-        model = rebuild(parse_json(archive.read(config).decode("utf-8")), weights.file_size)
-        opened = files.enter_context(archive.open(weights))
-        require_plain_weights(files.enter_context(h5py.File(opened, "r")), weights.file_size)
+        raise InputError(str(path), f"it cannot be read ({reason})", hint=hint) from None
     ends = ((model.input_shape, features), (model.output_shape, classes))
     if any(len(shape) != 2 or shape[1] != (wanted or shape[1]) for shape, wanted in ends):
-        raise UnsuitableError(f"one from {model.input_shape} to {model.output_shape}")
-    model.load_weights(path)
-    for weight in model.weights:
-        if not np.isfinite(weight.numpy()).all():
-            raise UnsuitableError(f"one with weights in {weight.path} that are no finite numbers")
+        expected = f"a Keras model from [n, {features or 'features'}] to [n, {classes or 'classes'}]"
+        received = f"one from {model.input_shape} to {model.output_shape}"
+        raise InputError(str(path), expected=expected, received=received, hint=hint)
     return model
 
 
-def _stored(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> zipfile.ZipInfo:
-    """A member of at most so many bytes, which is not packed, no longer than the file, and what was written."""
+def _load(path: Path) -> keras.Sequential:
+    with ExitStack() as files:
+        archive = open_archive(path, files)
+        config = _member(archive, "config.json", path, CONFIG_BYTES)
+        weights = _member(archive, "model.weights.h5", path, WEIGHTS_BYTES)
+        layers, name = _layers(parse_json(archive.read(config).decode("utf-8")))
+        costs = costs_of(layers[1:], layers[0].batch_shape)
+        if 4 * (count := sum(cost.weights for cost in costs)) > weights.file_size:
+            raise UnsuitableError(f"the file has {weights.file_size} bytes for {count} weights")
+        if problem := excess(costs):
+            raise UnsuitableError(f"{problem}, too many")
+        opened = files.enter_context(archive.open(weights))
+        require_plain_weights(files.enter_context(h5py.File(opened, "r")), weights.file_size)
+    model = keras.Sequential(layers, name=name)
+    model.load_weights(path)
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise UnsuitableError(f"the weights {weight.path} are not finite")
+    return model
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> zipfile.ZipInfo:
+    """Check that a member is stored uncompressed and unchanged, in at most `most` bytes."""
     if name not in archive.NameToInfo:
-        raise ValueError(f"without {name}")
+        raise ValueError(f"{name} is missing")
     member = archive.getinfo(name)
     if member.file_size > most:
-        raise UnsuitableError(f"one with {member.file_size} bytes of {name}")
-    plain = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
-    if not plain or member.header_offset + member.file_size > path.stat().st_size:
-        raise ValueError(f"a packed {name}, or one of another length")
+        raise UnsuitableError(f"{name} has {member.file_size} bytes, more than {most}")
+    stored = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
+    if not stored or member.header_offset + member.file_size > path.stat().st_size:
+        raise ValueError(f"{name} is compressed or has another length")
     with archive.open(member) as file:
-        while file.read(2**18):  # at its end, the sum of the member is compared: Keras reads parts, without it
+        while file.read(2**18):  # compares the checksum at the end: Keras reads parts, without it
             pass
     return member
 
 
-def save(model: keras.Model, path: Path) -> None:
-    """Save `model` so that equal weights give equal bytes, in Keras's own format.
+def _layers(description: Mapping[str, Any]) -> tuple[list[keras.layers.Layer], str]:
+    """Make the layers of a file's config.json, not built yet, and return them with the name of the network."""
+    kind = description["class_name"]
+    if kind != "Sequential":
+        raise UnsuitableError(f"a {kind} model is not supported, only Sequential")
+    entries = description["config"]["layers"]
+    if len(entries) > MOST_LAYERS:
+        raise UnsuitableError(f"{len(entries)} layers are more than {MOST_LAYERS}")
+    layers = [_layer(entry) for entry in entries]
+    if not layers or not isinstance(layers[0], keras.layers.InputLayer):
+        raise UnsuitableError("the model does not begin with an Input")
+    return layers, _plain("name", description["config"]["name"])
 
-    Keras writes the date into the archive, in metadata.json and as the time of each entry, and addresses in memory, as
-    the identities of shared objects in config.json. The date becomes the earliest that a zip archive can hold, and
-    identities count from 1. `keras.models.load_model` opens the file like any other, in older versions of Keras too:
-    settings that these do not know are left out where they have their default value.
+
+def _layer(entry: Mapping[str, Any]) -> keras.layers.Layer:
+    if entry["class_name"] not in LAYERS:
+        raise UnsuitableError(f"a layer of the kind {entry['class_name']} is not supported")
+    settings = {key: _plain(key, value) for key, value in entry["config"].items() if key not in LEFT_OUT}
+    return getattr(keras.layers, entry["class_name"])(**settings)
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Return a setting if it is a number, a short text, None or a short list of integers."""
+    if isinstance(value, list) and len(value) <= 8 and all(item is None or type(item) is int for item in value):
+        return tuple(value)
+    if value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 100):
+        return value
+    raise UnsuitableError(f"the setting '{key}' of a layer is not a plain value")
+
+
+def require_plain_weights(file: h5py.File, stored: int) -> None:
+    """Raise ValueError if weights are not plain float32 in this file, or take more memory than its `stored` bytes."""
+    objects = size = 0
+
+    def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal objects, size
+        objects += 1
+        if objects > MOST_OBJECTS:
+            raise ValueError(f"more than {MOST_OBJECTS} arrays")
+        if isinstance(item, h5py.Dataset):
+            own = math.prod(item.shape) * item.dtype.itemsize
+            size += own
+            if item.dtype != "float32" or item.external or item.is_virtual or item.id.get_storage_size() != own:
+                raise ValueError(f"the weights {name} are not plain float32")
+
+    file.visititems(look)
+    if size > stored:
+        raise ValueError(f"{size} bytes of weights in {stored}")
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Save `model` in Keras's own format, so that equal weights give equal bytes.
+
+    Keras writes the date (in metadata.json and in each entry) and memory addresses (as identities of shared objects in
+    config.json). Here the date is the earliest of a zip archive, and identities count from 1. Settings that
+    older versions of Keras do not know are left out where they have their default value.
     """
     dated = path.with_name(f"{path.stem}.dated{path.suffix}")
     try:

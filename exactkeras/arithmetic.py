@@ -1,15 +1,14 @@
 """The arithmetic of training and evaluation: every sum has a stated order, so that every processor gives the same bits.
 
-Only these operations of IEEE 754 are used, in float32, each rounded to nearest on its own: add, subtract, multiply,
+Only these operations of IEEE 754 are used, in float32, each rounded to nearest by itself: add, subtract, multiply,
 divide, square root, maximum, comparison, conversion between integers and floats. Products alone fuse multiply and add:
 
-- A **chain** is what each element of a short product is: acc = fma(a, b, acc) over the inner dimension in order, from
-  zero. TensorFlow's kernels compute it (oneDNN's for AVX2 and AVX-512, Eigen's for NEON), if the shape lets them.
+- A **chain** is each element of a short product: acc = fma(a, b, acc) over the inner dimension in order, from zero.
+  TensorFlow's kernels compute it (oneDNN's for AVX2 and AVX-512, Eigen's for NEON) for the shapes that are used here.
 - A **product** is a sum of chains in order: `lengths` cuts the inner dimension.
 - A **fold** is any other sum: the second half is added to the first, until one row is left.
 
-docs/reproducibility.md has the whole definition on a page; tests/support/reference.py is a second implementation of it,
-in NumPy.
+docs/reproducibility.md has the whole definition on a page.
 """
 
 import math
@@ -18,37 +17,33 @@ from typing import Any
 
 import tensorflow as tf
 
-#: The longest chain, a multiple of ROWS. Kernels cut a longer inner dimension at a length that they choose by the size
-#: of the L1 data cache: of those seen, the shortest is 192 (16 KiB, under qemu-aarch64), then 196 (AVX2, 32 KiB).
+#: The longest chain, a multiple of ROWS. Kernels cut a longer inner dimension, at a length that depends on the L1 data
+#: cache; the shortest lengths seen are 192 (16 KiB, under qemu-aarch64) and 196 (AVX2, 32 KiB).
 LONGEST = 168
 
-#: The kernel for AVX2 computes 6 rows by 16 columns at a time, that for NEON 8 rows. At edges of another size some
-#: leave the chain. So a product has a multiple of 24 rows and of 16 columns; what is missing are zeros, which change
-#: no other element. The check finds a machine on which this is not enough.
+#: The kernel for AVX2 computes tiles of 6 rows by 16 columns, that for NEON tiles of 8 rows; elements at the edge of a
+#: smaller tile may not be chains. So products are padded with zeros to multiples of 24 rows and 16 columns, which
+#: changes no other element. `probe` finds a machine on which this is not enough.
 ROWS, COLUMNS = 24, 16
 
-#: Chains that stand one by one in TensorFlow's graph. More of them, of huge batches, are computed in a loop.
+#: The most chains that are unrolled in TensorFlow's graph. More of them, of huge batches, are computed in a loop.
 UNROLLED = 256
 
 
 def lengths(count: int) -> list[int]:
-    """Cut an inner dimension: into as few chains as possible, of equal lengths but for the last.
-
-    Returns:
-        At most LONGEST each, all but the last the same multiple of ROWS.
-    """
+    """Cut an inner dimension into as few chains as possible: all but the last have the same multiple of ROWS."""
     chains = -(-count // LONGEST)
     length = rounded_up(-(-count // chains), ROWS)
     return [min(length, count - start) for start in range(0, count, length)]
 
 
 def rounded_up(count: int, multiple: int) -> int:
-    """The least multiple that is not less than `count`."""
+    """Round up to a multiple."""
     return -(-count // multiple) * multiple
 
 
 def padded(tensor: tf.Tensor, axis: int, multiple: int) -> tf.Tensor:
-    """Zeros after the end of an axis of a matrix, up to a multiple."""
+    """Pad an axis of a matrix with zeros at its end, up to a multiple."""
     missing = -tensor.shape[axis] % multiple
     if not missing:
         return tensor
@@ -56,10 +51,7 @@ def padded(tensor: tf.Tensor, axis: int, multiple: int) -> tf.Tensor:
 
 
 def chains(a: tf.Tensor, b: tf.Tensor, *, transpose_a: bool = False, transpose_b: bool = False) -> tf.Tensor:
-    """The matrix product, one chain an element: [m, k] and [k, n] to [m, n], either of them stored transposed.
-
-    The inner dimension must be at most LONGEST.
-    """
+    """Multiply [m, k] and [k, n], k <= LONGEST, either of them stored transposed: each element is a chain."""
     rows, columns = a.shape[1 if transpose_a else 0], b.shape[0 if transpose_b else 1]
     a = padded(a, 1 if transpose_a else 0, ROWS)
     b = padded(b, 0 if transpose_b else 1, COLUMNS)
@@ -70,7 +62,7 @@ def chains(a: tf.Tensor, b: tf.Tensor, *, transpose_a: bool = False, transpose_b
 
 
 def in_order(terms: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sum of tensors of equal shape, one after the other."""
+    """Add tensors one after the other."""
     total = terms[0]
     for term in terms[1:]:
         total = total + term
@@ -78,12 +70,12 @@ def in_order(terms: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def product(a: Sequence[tf.Tensor], b: Sequence[tf.Tensor], *, transpose_b: bool = False) -> tf.Tensor:
-    """The product of [m, k] and [k, n], both already cut along k: [m, n]."""
+    """Multiply [m, k] and [k, n], both already cut along k."""
     return in_order([chains(left, right, transpose_b=transpose_b) for left, right in zip(a, b, strict=True)])
 
 
 def product_over_rows(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The product of a transposed and b, whose inner dimension are the rows: [r, m] and [r, n] to [m, n]."""
+    """Multiply a transposed and b, [r, m] and [r, n] to [m, n]: the rows are the inner dimension."""
     cut = lengths(a.shape[0])
     if len(cut) > UNROLLED:
         return _product_over_rows_in_loop(a, b, cut)
@@ -92,7 +84,7 @@ def product_over_rows(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _product_over_rows_in_loop(a: tf.Tensor, b: tf.Tensor, cut: list[int]) -> tf.Tensor:
-    """The same; zeros make the last chain as long as the others, which changes no sum."""
+    """Do the same in a loop. Zeros make the last chain as long as the others, which changes no sum."""
     a, b = padded(a, 0, cut[0]), padded(b, 0, cut[0])
 
     def term(start: tf.Tensor) -> tf.Tensor:
@@ -107,10 +99,7 @@ def _product_over_rows_in_loop(a: tf.Tensor, b: tf.Tensor, cut: list[int]) -> tf
 
 
 def fold(rows: tf.Tensor) -> tf.Tensor:
-    """The sum over the first axis, [r, ...] to [...]: the second half is added to the first, until one row is left.
-
-    The first half has one row more if the number is odd; this row stays as it is.
-    """
+    """Sum over the first axis, [r, ...] to [...]: add the second half to the first, around a row in the middle."""
     while (count := rows.shape[0]) > 1:
         first, *middle, second = tf.split(rows, [count // 2, 1, count // 2] if count % 2 else 2)
         rows = tf.concat([first + second, *middle], 0) if middle else first + second
@@ -119,12 +108,9 @@ def fold(rows: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def dense(inputs: tf.Tensor, bias: tf.Tensor, *kernels: tf.Tensor) -> Any:
-    """A dense layer before its activation: [n, features] to [n, units].
+    """Compute a dense layer before its activation: [n, features] to [n, units].
 
-    Args:
-        inputs: [n, features].
-        bias: [units].
-        kernels: the weights, [features, units], cut by rows as `lengths` says.
+    The kernels are the weights, [features, units], cut by rows as `lengths` says.
     """
     cut = [kernel.shape[0] for kernel in kernels]
     count = inputs.shape[0]
@@ -147,18 +133,17 @@ def dense(inputs: tf.Tensor, bias: tf.Tensor, *kernels: tf.Tensor) -> Any:
 LOG_2_HIGH = 355 / 512
 LOG_2_LOW = math.log(2) - LOG_2_HIGH
 
-#: Below this the exponential is taken to be zero: it would be less than the smallest normal number, which TensorFlow's
-#: threads take for zero as well.
+#: Below this the exponential is zero. It is smaller than the smallest normal number, and TensorFlow flushes it to zero.
 LEAST_EXPONENT = -87.0
 
-#: Coefficients of Taylor's series, from the highest power: the first term that is left out is below half a unit in the
-#: last place where the functions use them, for |x| <= log(2) / 2 and |x| <= 3 - 2 sqrt(2).
+#: Coefficients of Taylor's series, highest power first. The first omitted term is below half a unit in the last place
+#: for |x| <= log(2) / 2 and |x| <= 3 - 2 sqrt(2), where they are used.
 EXPONENTIAL = tuple(1 / math.factorial(power) for power in range(7, -1, -1))
 AREA_TANGENT = tuple(2 / power for power in range(9, 0, -2))
 
 
 def horner(coefficients: Sequence[float], x: tf.Tensor) -> tf.Tensor:
-    """A polynomial from its coefficients, the highest power first: multiply, add, and so on."""
+    """Evaluate a polynomial from its coefficients, highest power first."""
     value = coefficients[0] * x + coefficients[1]
     for coefficient in coefficients[2:]:
         value = value * x + coefficient
@@ -166,7 +151,7 @@ def horner(coefficients: Sequence[float], x: tf.Tensor) -> tf.Tensor:
 
 
 def exponential(x: tf.Tensor) -> tf.Tensor:
-    """e**x for x in [-inf, 0], float32: 2**n times Taylor's polynomial of the rest, |rest| <= log(2) / 2."""
+    """Compute e**x for x <= 0 as 2**n times Taylor's polynomial of the rest, |rest| <= log(2) / 2."""
     x = tf.maximum(x, LEAST_EXPONENT - 1)
     n = tf.floor(x * (1 / math.log(2)) + 0.5)
     rest = (x - n * LOG_2_HIGH) - n * LOG_2_LOW
@@ -175,7 +160,7 @@ def exponential(x: tf.Tensor) -> tf.Tensor:
 
 
 def logarithm(x: tf.Tensor) -> tf.Tensor:
-    """The natural logarithm for normal x > 0, float32: n log(2) + 2 artanh((m - 1) / (m + 1)), m near 1."""
+    """Compute log(x) for normal x > 0 as n log(2) + 2 artanh((m - 1) / (m + 1)), m near 1."""
     bits = tf.bitcast(x, tf.int32)
     # 0x3F3504F3 is the square root of 1/2: m lies between it and its double.
     n = tf.bitwise.right_shift(bits - 0x3F3504F3, 23)
@@ -185,7 +170,7 @@ def logarithm(x: tf.Tensor) -> tf.Tensor:
 
 
 def log_softmax(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Logarithms of probabilities, and the probabilities: both [classes, n], of logits [n, classes]."""
+    """Return the logarithms of the probabilities and the probabilities, [classes, n], of logits [n, classes]."""
     scores = tf.transpose(logits)
     scores = scores - tf.reduce_max(scores, axis=0)
     powers = exponential(scores)
@@ -194,18 +179,8 @@ def log_softmax(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The losses, and the gradient of their weighted sum for the logits.
-
-    Args:
-        logits: [n, classes].
-        labels: integers, [n].
-        weights: [n].
-
-    Returns:
-        The losses times their weights, [n]; and (probability - target) * weight, [n, classes].
-    """
+    """Return the losses times their weights, [n], and (probability - target) * weight, [n, classes], their gradient."""
     log_probabilities, probabilities = log_softmax(logits)
     targets = tf.one_hot(labels, logits.shape[1], axis=0)
-    # All others of these terms are zeros.
-    losses = -fold(log_probabilities * targets)
+    losses = -fold(log_probabilities * targets)  # one term is not zero
     return losses * weights, tf.transpose((probabilities - targets) * weights)

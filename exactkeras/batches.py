@@ -1,8 +1,8 @@
-"""Batches of features and labels, in a new order in each epoch or in their own, from memory or from the disk."""
+"""Batches of features and labels, shuffled in each epoch or in order, from memory or from the disk."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -10,48 +10,31 @@ from numpy.typing import NDArray
 
 from dvcproof.runtime.program import InputError
 from exactkeras import memory
-from exactkeras.warp import Warp
+from exactkeras.augment import RandomAffine
 
-#: Iterators that Keras opens in each epoch of a training, and so the numbers that are drawn for one.
+#: Keras opens two iterators in each epoch of a training, and each draws a number for an order.
 ITERATORS = 2
 
-#: Where the memory of a tensor must begin: at a multiple of this many bytes. What `NpyFile` reads does.
+#: TensorFlow can use an array in place if its address is a multiple of this many bytes.
 TENSOR_ALIGNMENT = 64
 
 #: Features that would fill more than this fraction of the memory are read from the disk, batch by batch.
 MOST_HELD = 0.5
 
 
-class File(Protocol):
-    """Features in a file: `digits.data.arrays.NpyFile`, or another like it."""
-
-    shape: tuple[int, ...]  # [n, values]
-    dtype: np.dtype[Any]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all values."""
-
-    def read(self) -> NDArray[Any]:
-        """All rows."""
-
-    def take(self, numbers: NDArray[np.integer]) -> NDArray[Any]:
-        """The rows of these numbers, in their order. It raises InputError if the file has changed."""
-
-    def blocks(self) -> Iterator[NDArray[Any]]:
-        """All rows, some at a time."""
-
-
 class Stored:
-    """Features that stay on disk. The rows of a batch are read when it is formed."""
+    """Features that stay on disk. The rows of a batch are read when it is formed.
 
-    def __init__(self, file: File) -> None:
-        """Take the file."""
+    The file has a `shape` [n, values], a `dtype` and a `size` in bytes. Its `read()` returns all rows, `take(numbers)`
+    some, `blocks()` yields all; they raise InputError if the file has changed.
+    """
+
+    def __init__(self, file: Any) -> None:
         self.file, self.shape, self.dtype = file, file.shape, file.dtype
         self.problem: InputError | None = None  # of the last batch
 
     def take(self, numbers: tf.Tensor) -> tf.Tensor:
-        """The rows of these numbers, in their order, for the function of a dataset."""
+        """Return the rows of these numbers, inside a function of a dataset."""
         rows = tf.numpy_function(self._read, [numbers], tf.as_dtype(self.dtype))
         return tf.ensure_shape(rows, (None, *self.shape[1:]))
 
@@ -59,7 +42,7 @@ class Stored:
         try:
             return self.file.take(numbers)
         except InputError as error:
-            self.problem = error  # TensorFlow would say it in words of its own
+            self.problem = error  # TensorFlow raises an error of its own in its place
             raise
 
 
@@ -69,24 +52,23 @@ Data: TypeAlias = tuple[Features, tf.Tensor]  # features [n, values] and labels 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
-def features_of(files: Sequence[File], processes: int = 1) -> list[Features]:
-    """Features for batches: in memory as long as all together leave enough of it. This changes no bit of a training.
+def data_of(splits: Sequence[Any], processes: int = 1) -> list[Data]:
+    """Return the data of splits that have `features`, a file, and `labels`. Features that fit are read into memory.
 
-    Args:
-        files: of the splits.
-        processes: on this machine that hold as much as this one, with it.
+    The memory is shared by `processes` processes with the same splits. Where features lie changes no bit.
     """
-    room, found = MOST_HELD * memory.limit() / processes, list[Features]()
-    for file in files:
+    room, found = MOST_HELD * memory.limit() / processes, list[Data]()
+    for split in splits:
+        file = split.features
         held = file.size <= room
         room -= file.size if held else 0
-        found.append(tensor(file.read()) if held else Stored(file))
+        found.append((tensor(file.read()) if held else Stored(file), tf.constant(split.labels)))
     return found
 
 
 @contextmanager
 def reading(*data: Data | None) -> Iterator[None]:
-    """Where batches are used: says in its own words what was wrong with a file."""
+    """Raise the InputError of a file of features instead of TensorFlow's error."""
     try:
         yield
     except tf.errors.OpError:
@@ -97,14 +79,14 @@ def reading(*data: Data | None) -> Iterator[None]:
 
 
 def tensor(array: NDArray[Any]) -> tf.Tensor:
-    """A tensor on the memory of the array, if TensorFlow can use it there, as it can what NpyFile reads."""
+    """Return a tensor that shares the memory of the array if its address allows, else a copy."""
     if array.size and array.ctypes.data % TENSOR_ALIGNMENT == 0:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.constant(array)
 
 
 def filled(features: tf.Tensor, labels: tf.Tensor, rows: int) -> Batch:
-    """A batch of exactly `rows` rows: what is missing are rows of zeros, marked as fillers."""
+    """Fill a batch up to `rows` rows with rows of zeros, marked as fillers."""
     count = tf.shape(labels)[0]
     missing = [[0, rows - count]]
     real = tf.cast(tf.range(rows) < count, tf.float32)
@@ -113,17 +95,11 @@ def filled(features: tf.Tensor, labels: tf.Tensor, rows: int) -> Batch:
 
 
 def batches(
-    data: Data, *, batch_size: int, rows: int, seed: int, warp: Warp | None = None, done: int = 0
+    data: Data, *, batch_size: int, rows: int, seed: int, augment: RandomAffine | None = None, done: int = 0
 ) -> tf.data.Dataset:
-    """Batches in a new order in each epoch: row numbers are shuffled, and the rows of each batch are taken.
+    """Make batches in a new order in each epoch, as decided by the seed. Each is filled up to `rows` rows.
 
-    Args:
-        data: features, float32 [n, values], in memory or on disk, and labels, integers [n].
-        batch_size: images of a batch; the last one may have fewer.
-        rows: that each batch is filled up to.
-        seed: of the orders and of the augmentation.
-        warp: what to do to the features of each batch, if anything.
-        done: epochs that an earlier training has done.
+    The numbers of the rows are shuffled, and the rows of each batch are taken. `done` epochs are skipped.
     """
     count, take = len(data[1]), _taking(data)
 
@@ -133,7 +109,7 @@ def batches(
 
         def batch(start: tf.Tensor) -> Batch:
             images, labels = take(order[start : start + batch_size])
-            return filled(images if warp is None else warp(images, tf.stack([number, start])), labels, rows)
+            return filled(images if augment is None else augment(images, tf.stack([number, start])), labels, rows)
 
         return tf.data.Dataset.range(0, count, batch_size).map(batch)
 
@@ -142,12 +118,12 @@ def batches(
         next(iter(numbers))
     counted = numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
     options = untuned()
-    options.threading.private_threadpool_size = 1  # a thread of its own, beside those of the training
+    options.threading.private_threadpool_size = 1  # a separate thread, beside those of the training
     return counted.prefetch(8).with_options(options)
 
 
 def in_order(data: Data, *, rows: int) -> tf.data.Dataset:
-    """Batches in the order of the rows, of at most `rows` of them, filled up to as many as the first one has."""
+    """Make batches of `rows` rows in order; the last one is filled up."""
     count, take = len(data[1]), _taking(data)
     rows = min(rows, count)
 
@@ -159,14 +135,14 @@ def in_order(data: Data, *, rows: int) -> tf.data.Dataset:
 
 
 def untuned() -> tf.data.Options:
-    """Options of a dataset with nothing to tune: the thread that tunes can hold up an epoch for half a second."""
+    """Return options without autotuning, whose thread can hold up an epoch for half a second."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
 
 
 def _taking(data: Data) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """A function from the numbers of rows to their features and labels, for the functions of a dataset."""
+    """Return a function from row numbers to their features and labels, for the functions of a dataset."""
     features, labels = data
     if isinstance(features, Stored):
         held = wrapped((labels,))
@@ -176,9 +152,9 @@ def _taking(data: Data) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
 
 
 def wrapped(data: tuple[tf.Tensor, ...]) -> tf.experimental.Optional:
-    """Tensors for a function of a dataset to unwrap by `get_value`.
+    """Wrap tensors for a function of a dataset, which unwraps them by `get_value`.
 
-    When tf.data optimizes its graph, it fills an array as large as each tensor that stands in it: seconds and gigabytes
-    for a large data set. It does not look into this.
+    When tf.data optimizes its graph, it fills an array as large as each tensor that stands in it, which takes seconds
+    and gigabytes for a large data set. It does not look into this.
     """
     return tf.experimental.Optional.from_value(data)

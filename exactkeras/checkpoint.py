@@ -1,12 +1,11 @@
-"""The state of a training after its last whole epoch, in one file: a killed training goes on from there.
+"""The state of a training after its last whole epoch, in one file, from which a killed training continues.
 
-It goes on to the bytes of a training that was never killed, or not at all: the file says which parameters, code and
-data it belongs to, and is not used with others.
+It continues to the bytes of a training that was never killed, or not at all: the file has a fingerprint of the
+parameters, code and data, and is not used with others.
 """
 
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ DIGEST = hashlib.sha256().digest_size
 
 
 class Fingerprint(NamedTuple):
-    """What a training belongs to: SHA-256, in hexadecimal, of each of these."""
+    """SHA-256, in hexadecimal, of all that decides the bytes of a training."""
 
     parameters: str
     code: str
@@ -35,13 +34,7 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(parameters: Any, code: Iterable[Path], data: Iterable[Features]) -> Fingerprint:
-    """The fingerprint of a training.
-
-    Args:
-        parameters: all that is set, for JSON.
-        code: the files of code that decide a result, beside this package's.
-        data: the arrays, [n, ...] each.
-    """
+    """Return the fingerprint of a training: its parameters, for JSON; files of code beside this package; and arrays."""
     files = [*sorted(Path(__file__).parent.rglob("*.py")), *code]
     versions = [tf.__version__, keras.__version__, np.__version__]
     sums = hashlib.sha256()
@@ -64,20 +57,15 @@ class Checkpoint:
     """The file: SHA-256 of the rest; JSON in one line, with fingerprint and history; the bytes of each variable."""
 
     def __init__(self, path: Path, belongs_to: Fingerprint) -> None:
-        """Take the file's path, whether it is there or not, and the training's fingerprint."""
         self.path, self.belongs_to = path, belongs_to
 
     def restore(self, state: Sequence[tf.Variable]) -> dict[str, list[float]]:
-        """Set the variables to what the file holds, if it is there and belongs to this training; say so.
+        """Set the variables of the model and its optimizer from the file, if it belongs to this training.
 
-        Args:
-            state: the variables of the model and its optimizer.
-
-        Returns:
-            The history so far, a value per epoch of each metric. Empty: the training starts from nothing.
+        Print what happens, and return the history so far; empty: the training starts from the beginning.
         """
         try:
-            history, values = self._read(sum(_size(variable) for variable in state))
+            history, values = self._read(sum(variable.numpy().nbytes for variable in state))
             done = len(history["loss"])
         except FileNotFoundError:
             return {}
@@ -87,9 +75,9 @@ class Checkpoint:
             reason = "it is damaged"
         else:
             set_values(state, values)
-            sys.stdout.write(f"{self.path}: the training goes on after epoch {done}\n")
+            sys.stdout.write(f"{self.path}: continuing the training after epoch {done}\n")
             return history
-        sys.stdout.write(f"{self.path}: not used, and the training starts from nothing: {reason}\n")
+        sys.stdout.write(f"{self.path}: not used, the training starts from the beginning: {reason}\n")
         return {}
 
     def _read(self, size: int) -> tuple[dict[str, list[float]], bytes]:
@@ -106,38 +94,31 @@ class Checkpoint:
         return head["history"], values
 
     def write(self, state: Sequence[tf.Variable], history: Mapping[str, Sequence[float]]) -> None:
-        """Replace the file by one with these variables and this history; if that fails, say so, and go on without."""
+        """Replace the file by these variables and this history. If that fails, warn and let the training continue."""
         head = json.dumps({"fingerprint": self.belongs_to._asdict(), "history": history})
         content = head.encode() + b"\n" + values_of(state)
         try:
             with replacing(self.path, results=False) as (path,), path.open("wb") as file:
                 file.writelines([hashlib.sha256(content).digest(), content])
         except (InputError, OSError) as error:
-            sys.stderr.write(f"WARNING: no checkpoint, so a killed training would start from nothing: {error}\n")
+            sys.stderr.write(f"WARNING: no checkpoint; a killed training would start from the beginning: {error}\n")
 
     def remove(self) -> None:
-        """Remove the file, if it is one: the training is done."""
+        """Remove the file, if there is one: the training is done."""
         with suppress(OSError):
             self.path.unlink()
 
 
 def values_of(state: Sequence[tf.Variable]) -> bytes:
-    """The values of variables, one after the other."""
-    return b"".join(np.ascontiguousarray(variable.numpy()).tobytes() for variable in state)
+    """Return the values of variables, one after the other."""
+    return b"".join(variable.numpy().tobytes() for variable in state)
 
 
 def set_values(state: Sequence[tf.Variable], values: bytes) -> None:
-    """The reverse of `values_of`."""
+    """Set variables from what `values_of` returned."""
     start = 0
     for variable in state:
-        end = start + _size(variable)
-        variable.assign(np.frombuffer(values[start:end], _dtype(variable)).reshape(variable.shape))
+        before = variable.numpy()
+        end = start + before.nbytes
+        variable.assign(np.frombuffer(values[start:end], before.dtype).reshape(before.shape))
         start = end
-
-
-def _dtype(variable: tf.Variable) -> np.dtype[Any]:
-    return np.dtype(tf.as_dtype(variable.dtype).as_numpy_dtype)
-
-
-def _size(variable: tf.Variable) -> int:
-    return math.prod(variable.shape) * _dtype(variable).itemsize

@@ -1,4 +1,4 @@
-"""A convolution in the defined arithmetic: what the kernel meets is gathered, and multiplied as a product."""
+"""A convolution in the defined arithmetic: the patches under the kernel are gathered and multiplied as a product."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from exactkeras.arithmetic import (
 
 
 class Places:
-    """Which values of an image a convolution multiplies: its geometry, in numbers that are known before any image."""
+    """The geometry of a convolution: which pixels its kernel meets at each place of the output."""
 
     def __init__(self, image: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], padding: str) -> None:
         """Take heights and widths, and Keras's 'same' or 'valid'."""
@@ -39,10 +39,9 @@ class Places:
         self.before = tuple(zeros // 2 if padding == "same" else 0 for zeros in around)
 
     def indices(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Where the kernel's values `start` to `stop`, counted row by row, lie: [output places, values].
+        """Return the pixels under the kernel's values `start` to `stop`, counted row by row: [output places, values].
 
-        A place in the image is row times width plus column; outside of it, and for a value that the kernel does not
-        have, it is the number of places.
+        A pixel is row times width plus column; outside the image or beyond the kernel it is the number of pixels.
         """
         value = np.arange(start, stop)
         height, width = self.image
@@ -55,10 +54,10 @@ class Places:
         return np.where(inside, row * width + column, height * width).astype(np.int32)
 
     def gather(self, images: tf.Tensor, start: int, stop: int) -> tf.Tensor:
-        """What the kernel's values meet: images [n, height, width, channels] to [n * places, values * channels]."""
+        """Gather pixels under values of the kernel: [n, height, width, channels] to [n * places, values * channels]."""
         count, height, width, channels = images.shape
         index = self.indices(start, stop).ravel()
-        if channels == 1:  # whole columns are gathered, not single numbers: a third of the time
+        if channels == 1:  # gathers whole columns instead of single numbers, in a third of the time
             places = tf.pad(tf.transpose(tf.reshape(images, (count, height * width))), [[0, 1], [0, 0]])
             values = tf.transpose(tf.gather(places, index))
         else:
@@ -67,24 +66,17 @@ class Places:
         return tf.reshape(values, (-1, (stop - start) * channels))
 
     def scatter(self, rows: Sequence[tf.Tensor], channels: int) -> tf.Tensor:
-        """The reverse of gathering: what meets the same value of an image is added.
+        """Add patches back into images, [n, height, width, channels], over the kernel's rows and then its columns.
 
-        First over the rows of the kernel in order, then over its columns in order.
-
-        Args:
-            rows: for each row of the kernel [n, output height, output width, at least kernel width * channels].
-            channels: of the images.
-
-        Returns:
-            [n, height, width, channels].
+        `rows` has for each row of the kernel [n, output height, output width, at least kernel width * channels].
         """
         along = self._added(rows, 1)[..., : self.kernel[1] * channels]
         return self._added(tf.split(along, self.kernel[1], axis=3), 2)
 
     def _added(self, terms: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
-        """The sum of terms in order, each moved along an axis to where the values at its offset in the kernel lie.
+        """Add terms in order, each moved along an axis to the pixels under its offset in the kernel.
 
-        Places that a stride keeps apart never meet, so they are added by themselves and joined in the end.
+        With a stride, terms whose offsets differ modulo the stride never meet: they are added apart and interleaved.
         """
         step, size, before = self.strides[axis - 1], self.image[axis - 1], self.before[axis - 1]
         count = -(-size // step)
@@ -92,7 +84,7 @@ class Places:
         for offset, values in enumerate(terms):
             first, phase = divmod(offset - before, step)
             apart[phase].append(_moved(values, axis, first, count))
-        nothing = tf.zeros_like(apart[-before % step][0])  # of a stride that is greater than the kernel
+        nothing = tf.zeros_like(apart[-before % step][0])  # for a stride greater than the kernel
         joined = tf.stack([in_order(moved) if moved else nothing for moved in apart], axis + 1)
         shape = [*terms[0].shape]
         shape[axis] = count * step
@@ -100,7 +92,7 @@ class Places:
 
 
 def _moved(values: tf.Tensor, axis: int, first: int, count: int) -> tf.Tensor:
-    """Values along an axis from place `first` on, cut or filled with zeros to `count` places."""
+    """Move values along an axis to place `first`, cut or padded with zeros to `count` places."""
     length = values.shape[axis]
     values = values[(slice(None),) * axis + (slice(max(0, -first), min(length, count - first)),)]
     zeros = [[0, 0]] * len(values.shape)
@@ -109,10 +101,9 @@ def _moved(values: tf.Tensor, axis: int, first: int, count: int) -> tf.Tensor:
 
 
 def kernel_lengths(values: int, channels: int) -> list[int]:
-    """Cut a convolution's inner dimension: how many of the kernel's values, each with all channels, a chain takes.
+    """Cut a convolution's inner dimension: the number of the kernel's values, each with all channels, in each chain.
 
-    Returns:
-        Numbers of values, equal but for the last; or one for each value if a single one has more channels than LONGEST.
+    A single value with more channels than LONGEST is cut further, by `lengths`.
     """
     most = max(1, LONGEST // channels)
     parts = -(-values // most)
@@ -121,13 +112,9 @@ def kernel_lengths(values: int, channels: int) -> list[int]:
 
 
 def convolution(images: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, places: Places) -> tf.Tensor:
-    """A convolution before its activation, by gathering and a product.
+    """Compute a convolution before its activation.
 
-    Args:
-        images: [n, height, width, channels].
-        kernel: [kernel height, kernel width, channels, filters].
-        bias: [filters].
-        places: the geometry.
+    The images are [n, height, width, channels], the kernel is [kernel height, kernel width, channels, filters].
     """
 
     @tf.custom_gradient
@@ -157,20 +144,14 @@ def _convolved(images: tf.Tensor, kernel: tf.Tensor, places: Places) -> tf.Tenso
 
 
 def kernel_gradient(images: tf.Tensor, upstream: tf.Tensor, places: Places) -> tf.Tensor:
-    """The gradient of a convolution's kernel: a product over all places of all images, in their order.
+    """Return the kernel's gradient, [kernel height * kernel width * channels, filters], a product over all places.
 
-    Args:
-        images: [n, height, width, channels].
-        upstream: the gradient of what the convolution gave, [n * places, filters].
-        places: the geometry.
-
-    Returns:
-        [kernel height * kernel width * channels, filters].
+    `upstream` is the gradient of the output, [n * places, filters].
     """
     channels, filters = images.shape[-1], upstream.shape[-1]
     values = math.prod(places.kernel)
     patches = places.gather(images, 0, patch_values(values, channels))
-    if changes_places(patches.shape[1], filters):
+    if swaps_factors(patches.shape[1], filters):
         gradient = tf.transpose(product_over_rows(upstream, patches))
     else:
         gradient = product_over_rows(patches, upstream)
@@ -178,31 +159,24 @@ def kernel_gradient(images: tf.Tensor, upstream: tf.Tensor, places: Places) -> t
 
 
 def patch_values(values: int, channels: int) -> int:
-    """Values that are gathered for a kernel's gradient, zeros among them: with the channels, whole ROWS and COLUMNS."""
+    """Round the number of gathered values up, so that with the channels it is a multiple of ROWS and of COLUMNS."""
     common = math.lcm(ROWS, COLUMNS)
     return rounded_up(values, common // math.gcd(common, channels))
 
 
-def changes_places(patches: int, filters: int) -> bool:
-    """Whether the factors of a kernel's gradient change places. It changes no chain.
+def swaps_factors(patches: int, filters: int) -> bool:
+    """Decide whether to compute the transposed kernel gradient, which has the same chains and may be faster.
 
-    The factor that is stored transposed is copied by the kernel, so it had better be the narrower; and zeros that fill
-    it up are computed.
+    TensorFlow copies the transposed factor, so it should be the narrower one. Padding zeros are computed too.
     """
     now, then = rounded_up(patches, ROWS) * rounded_up(filters, COLUMNS), rounded_up(filters, ROWS) * patches
     return (then, filters) < (now, patches)
 
 
 def image_gradient(kernel: tf.Tensor, upstream: tf.Tensor, places: Places) -> tf.Tensor:
-    """The gradient of the images of a convolution: products over the filters, added where they met the same value.
+    """Return the gradient of the images, [n, height, width, channels]: products over the filters, scattered.
 
-    Args:
-        kernel: [kernel height, kernel width, channels, filters].
-        upstream: the gradient of what the convolution gave, [n, output height, output width, filters].
-        places: the geometry.
-
-    Returns:
-        [n, height, width, channels].
+    `upstream` is the gradient of the output, [n, output height, output width, filters].
     """
     _, width, channels, filters = kernel.shape
     cut = lengths(filters)

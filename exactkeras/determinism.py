@@ -1,9 +1,10 @@
-"""The settings under which TensorFlow computes the defined arithmetic, whatever the machine and its environment.
+"""Import TensorFlow with the settings that the defined arithmetic needs, whatever the machine and its environment.
 
-Each setting removes one way in which they would affect the result. docs/reproducibility.md says how
-each was found and shown. They are set here, by the code, so that nobody's shell can change a result.
+Each setting removes one thing that would affect the result: see docs/reproducibility.md. Code sets them, so that no
+shell can change a result.
 """
 
+import gc
 import os
 import platform
 import subprocess
@@ -17,7 +18,7 @@ import numpy as np
 
 from dvcproof.runtime import machine
 from dvcproof.runtime.program import InputError
-from exactkeras import startup
+from exactkeras import memory
 
 #: Read by TensorFlow and Keras while they are imported.
 ENVIRONMENT = {
@@ -25,12 +26,12 @@ ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",
     # Keras may be configured for another backend.
     "KERAS_BACKEND": "tensorflow",
-    # Quiet: TensorFlow reports on start-up what it does not find (CUDA), which is no error here.
+    # Silence reports on start-up of what is not installed (CUDA).
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
-#: Switches of compilation, mixed precision and kernels that change the bits if they stand in the environment. So do
-#: Keras's own, which can cut a training short (KERAS_MAX_EPOCHS): of those, only the ones in KEPT stay.
+#: Switches of compilation, mixed precision and kernels that change the bits. So do variables of Keras, which can cut a
+#: training short (KERAS_MAX_EPOCHS): only those in KEPT stay.
 REMOVED = (
     "DNNL_MAX_CPU_ISA",
     "ONEDNN_MAX_CPU_ISA",
@@ -39,38 +40,32 @@ REMOVED = (
     "TF_USE_CUSTOM_CONTRACTION_KERNEL",
     "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL",
 )
-
 KEPT = ("KERAS_BACKEND", "KERAS_HOME")
 
 
 def configure(*, seed: int, device: str = "cpu") -> list[str]:
-    """Import TensorFlow with the settings of this module. To be called before anything else imports it.
+    """Import TensorFlow and Keras and configure them. Call it before anything else imports them.
 
     Args:
-        seed: starts Python's, NumPy's and TensorFlow's random generators.
+        seed: of Python's, NumPy's and TensorFlow's random generators.
         device: 'cpu', or 'gpu' to let TensorFlow use one.
 
     Returns:
-        Why this machine may give other bits than the committed ones. Empty: the bytes must be equal.
+        The reasons why this machine may give other bits than the definition; empty: it must give the same.
 
     Raises:
-        InputError: the device is 'gpu' and TensorFlow finds none; TensorFlow was imported with other settings; or there
-            is too little memory to import it.
+        InputError: TensorFlow finds no GPU, was imported with other settings, or has too little memory.
     """
     if "tensorflow" not in sys.modules:
         os.environ.update(ENVIRONMENT)
         for name in _harmful():
             del os.environ[name]
     elif _harmful() or any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        raise InputError(
-            "TensorFlow",
-            expected="to be imported by this project, which sets it up first",
-            received="an earlier import with other settings",
-            hint="Restart Python (in a notebook, the kernel); do this before `import tensorflow` or `import keras`.",
-        )
-    startup.require_address_space()
-    startup.keep_memory()
-    with _quiet_standard_error(), startup.quick_import():
+        hint = "Restart Python (in a notebook, the kernel); do this before `import tensorflow` or `import keras`."
+        raise InputError("TensorFlow", "it was imported before it was configured", hint=hint)
+    memory.require_address_space()
+    memory.keep_memory()
+    with _quiet_standard_error(), quick_import():
         import keras
         import tensorflow as tf
 
@@ -79,12 +74,8 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
     if device == "cpu":
         tf.config.set_visible_devices([], "GPU")
     elif not tf.config.list_physical_devices("GPU"):
-        raise InputError(
-            "parameter 'train.device'",
-            expected="'cpu', or a GPU that TensorFlow finds",
-            received="'gpu', and it finds none",
-            hint="Install tensorflow[and-cuda] of the same version, or set 'train.device' to cpu.",
-        )
+        hint = "Install tensorflow[and-cuda] of the same version, or choose the device 'cpu'."
+        raise InputError(f"device '{device}'", "TensorFlow finds no GPU", hint=hint)
     else:  # a GPU's threads add in any order; with this, two runs on one GPU are equal (RFC 346 of TensorFlow)
         tf.config.experimental.enable_op_determinism()
     # Several threads would cut one sum into as many parts. Parallel work is between operations, which cut nothing.
@@ -102,24 +93,44 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
 
 
 def _harmful() -> list[str]:
-    """The variables of the environment that may change the bits."""
+    """Return the variables of the environment that may change the bits."""
     found = [name for name in os.environ if name in REMOVED or (name.startswith("KERAS_") and name not in KEPT)]
     return [name for name in found if name not in ENVIRONMENT]
 
 
-#: Beside a process that holds back its standard error in the file $1: shows it, and the line $2, if the process ends
-#: without a word. No code of a process runs after it is killed, so this is a process of its own.
+@contextmanager
+def quick_import() -> Iterator[None]:
+    """Import TensorFlow and Keras inside this block in two thirds of the time, and let the process end without delay.
+
+    Python's garbage collector, which would search the hundreds of thousands of new objects again and again, is off.
+    Keras does not find matplotlib, which it imports to draw models.
+    """
+    collecting, hidden = gc.isenabled(), "matplotlib" not in sys.modules
+    gc.disable()
+    if hidden:
+        sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's own way to refuse an import
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["matplotlib"]
+        gc.freeze()
+        if collecting:
+            gc.enable()
+
+
+#: A killed process cannot report anything. So another process prints $1, its held-back standard error, and the line $2.
 _WATCHER = 'read -r done || { cat "$1"; rm -f "$1"; echo "$2"; } >&2'
 
 _DIED = (
-    "ERROR: TensorFlow: expected it to be imported. Got the end of this process by a signal. "
-    "Read its own words above, if there are any. It needs AVX on x86-64, and memory: see `ulimit -v`."
+    "ERROR: TensorFlow: its import was killed by a signal. "
+    "Read its own message above, if there is one. It needs AVX on x86-64, and memory: see `ulimit -v`."
 )
 
 
 @contextmanager
 def _quiet_standard_error() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ writes before its log level counts (it looks for CUDA); show it if all fails."""
+    """Hold back what TensorFlow's C++ writes before its log level counts (it looks for CUDA); show it on failure."""
     sys.stderr.flush()
     with tempfile.NamedTemporaryFile() as held:
         command = ["sh", "-c", _WATCHER, "sh", held.name, _DIED]
@@ -139,7 +150,7 @@ def _quiet_standard_error() -> Iterator[None]:
 
 
 def platform_record(deviations: list[str]) -> dict[str, Any]:
-    """What a result was computed on: versions, machine, and why the bits may differ from others."""
+    """Return the versions and the machine of a result, and the reasons why its bits may differ from others'."""
     import keras
     import tensorflow as tf
 

@@ -1,5 +1,6 @@
-"""Training and prediction in the defined arithmetic: Keras's `fit`, on the layers of `exactkeras.layers`."""
+"""Train and predict in the defined arithmetic: Keras's `fit`, on the layers of `layers`."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,36 +11,36 @@ from numpy.typing import NDArray
 
 from dvcproof.runtime.program import InputError
 from exactkeras import arithmetic
+from exactkeras.augment import View, itself
 from exactkeras.batches import Batch, Data, batches, filled, in_order, reading
 from exactkeras.checkpoint import Checkpoint
-from exactkeras.description import costs_of
+from exactkeras.costs import costs_of
 from exactkeras.layers import copy_back, defined
 from exactkeras.optimizers import OPTIMIZERS
 from exactkeras.recipe import Recipe
 from exactkeras.replicas import Part, Replicas, compute
-from exactkeras.warp import View, itself
 
-#: Steps that run before Python is asked for more, which takes time. It changes no result.
+#: Steps between returns to Python, which take time. It changes no result.
 STEPS_PER_EXECUTION = 50
 
-#: Rows of a validation batch, and values that its largest layer works on: fewer rows if images or network are large.
-#: It changes the last bits of the mean loss.
+#: The most rows of a validation batch, and values that its largest layer works on. They change the last bits of the
+#: mean loss.
 VALIDATION_ROWS, VALIDATION_VALUES = 1000, 2**27
 
 
 class DefinedModel(keras.Model):
     """A model from features [b, values] to logits [b, classes] that trains to the same bits on any processor.
 
-    A batch's rows are cut into `shards` equal parts, in their order; a batch is filled up with zero rows first if their
-    number does not divide it. The gradients of each part are computed by themselves, several parts at a time, and then
-    added in the order of the parts. `compute` says who computes which part.
+    The rows of a batch are cut into `shards` equal parts, in order; the batch is first padded with zero rows if needed.
+    Each part has gradients of its own, several parts at a time, which are then added in order. `compute` decides who
+    computes which part.
     """
 
     shards: int
     compute: Callable[[Part, list[Any]], tuple[Any, Any]]
 
     def train_step(self, data: Batch) -> dict[str, Any]:
-        """One step of the optimizer on a batch."""
+        """Take one step of the optimizer on a batch."""
         features, labels, real = data
         parts = [tf.split(tensor, self.shards) for tensor in (features, labels, real / tf.reduce_sum(real))]
         (losses, logits), gradients = self.compute(self._part, [*zip(*parts, strict=True)])
@@ -48,21 +49,21 @@ class DefinedModel(keras.Model):
 
     @tf.function(autograph=False)  # traced once for all parts
     def _part(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, list[Any]]:
-        """A part's weighted losses and logits; and its gradients, which are to be added."""
+        """Return a part's weighted losses and logits, to be joined; and its gradients, to be added."""
         with tf.GradientTape() as tape:
             logits = self(features, training=True)
         losses, upstream = arithmetic.cross_entropy(logits, labels, weights)
         return (losses, logits), tape.gradient(logits, self.trainable_variables, output_gradients=upstream)
 
     def test_step(self, data: Batch) -> dict[str, Any]:
-        """Loss and accuracy of a batch, as in `train_step`."""
+        """Measure a batch."""
         features, labels, real = data
         logits = self(features, training=False)
         losses, _ = arithmetic.cross_entropy(logits, labels, real / tf.reduce_sum(real))
         return self._measured(losses, logits, labels, real)
 
     def _measured(self, losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> dict[str, Any]:
-        """Means over the epoch so far. Sums of ones and zeros are exact in any order."""
+        """Return the means over the epoch so far. Sums of ones and zeros are exact in any order."""
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(arithmetic.fold(losses), sample_weight=tf.reduce_sum(real))
@@ -74,7 +75,7 @@ class DefinedModel(keras.Model):
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises linearly from zero, and then falls linearly to zero at the last step.
 
-    After L. N. Smith and N. Topin, Super-Convergence (2019). What the warm-up is worth here: docs/convnet.md.
+    After L. N. Smith and N. Topin, Super-Convergence (2019). docs/convnet.md has what the warm-up is worth here.
     """
 
     def __init__(self, peak: float, steps: int, warmup: float) -> None:
@@ -84,18 +85,18 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.up, self.down = 1 / rising, 1 / max(0.5, steps - rising)
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The rate of a step, counted from 0."""
+        """Return the rate of a step, counted from 0."""
         taken = tf.cast(step, tf.float32) + 0.5
         return self.peak * tf.minimum(taken * self.up, (self.steps - taken) * self.down)
 
 
 def rows_at_a_time(network: keras.Sequential, rows: int, values: int) -> int:
-    """At most so many rows, and so few that the largest layer works on at most so many values."""
-    return max(1, min(rows, values // max(cost.values for cost in costs_of(network))))
+    """Return at most `rows`, so few that the largest layer works on at most `values` values at a time."""
+    return max(1, min(rows, values // max(cost.values for cost in costs_of(network.layers, network.input_shape))))
 
 
 def validation_rows(network: keras.Sequential) -> int:
-    """Rows of a validation batch."""
+    """Return the rows of a validation batch."""
     return rows_at_a_time(network, VALIDATION_ROWS, VALIDATION_VALUES)
 
 
@@ -114,21 +115,28 @@ def fit(
     Args:
         network: a model from features to probabilities.
         training: features, float32 [n, values], in memory or on disk, and labels, integers [n].
-        validation: the same of the validation split, or None.
-        recipe: how.
+        validation: the validation split in the same form, or None.
+        recipe: the hyperparameters.
         verbose: Keras's: 0 silent, 1 a progress bar, 2 a line per epoch.
-        checkpoint: to go on from, and to write after each epoch.
-        replicas: who computes the parts of each batch; None: this process alone. All start as the first of them.
+        checkpoint: to continue from, and to write after each epoch.
+        replicas: the workers or devices that share each batch; None: one device. The first worker alone measures the
+            validation split, prints and writes the checkpoint.
 
     Returns:
         One list per metric, a value per epoch: loss, accuracy, and val_loss, val_accuracy with a validation split.
 
     Raises:
-        InputError: features on disk could not be read.
+        InputError: the network has no defined arithmetic, the data do not fit it, features on disk could not be read,
+            or the training diverged.
     """
+    layers = defined(network)
+    require_data(network, training, "training")
+    if replicas and replicas.worker:
+        validation, checkpoint, verbose = None, None, 0
+    if validation is not None:
+        require_data(network, validation, "validation")
     count = len(training[1])
     batch_size = min(recipe.batch_size, count)
-    layers = defined(network)
     model = _compiled(network, layers, recipe, replicas, steps=recipe.epochs * -(-count // batch_size))
     # All variables must exist before `fit`, which would otherwise trace the step twice.
     model.optimizer.build(model.trainable_variables)
@@ -142,7 +150,7 @@ def fit(
     rows = arithmetic.rounded_up(batch_size, recipe.shards)
     with reading(training, validation):
         model.fit(
-            batches(training, batch_size=batch_size, rows=rows, seed=recipe.seed, warp=recipe.warp, done=done),
+            batches(training, batch_size=batch_size, rows=rows, seed=recipe.seed, augment=recipe.augment, done=done),
             epochs=recipe.epochs,
             initial_epoch=done,
             validation_data=None if validation is None else in_order(validation, rows=validation_rows(network)),
@@ -154,13 +162,30 @@ def fit(
     return history
 
 
+def require_data(network: keras.Sequential, data: Data, name: str) -> None:
+    """Raise InputError if there are no rows, not one label for each, or labels outside the classes of the network."""
+    (features, labels), classes = data, network.output_shape[-1]
+    count = len(labels)
+    if count != features.shape[0] or not count:
+        received = f"{features.shape[0]} features and {count} labels"
+        raise InputError(f"{name} data", f"{received}", hint="Give one label for each row, and at least one row.")
+    if not tf.as_dtype(labels.dtype).is_integer:
+        raise InputError(f"{name} labels", f"their type is {labels.dtype.name}", hint="Give integers.")
+    for label in (int(tf.reduce_min(labels)), int(tf.reduce_max(labels))):
+        if not 0 <= label < classes:
+            hint = "Number the classes from 0, or give the network more outputs."
+            raise InputError(f"{name} labels", expected=f"0 to {classes - 1}", received=str(label), hint=hint)
+
+
 def _each_epoch(
     history: dict[str, list[float]], state: list[tf.Variable], checkpoint: Checkpoint | None
 ) -> keras.callbacks.Callback:
-    """After each epoch, put its metrics into the history, and both into the checkpoint."""
+    """After each epoch, add its metrics to the history, and write both to the checkpoint."""
 
-    def finished(epoch: int, logs: Mapping[str, float]) -> None:  # noqa: ARG001 (Keras's form)
+    def finished(epoch: int, logs: Mapping[str, float]) -> None:
         for name, value in logs.items():
+            if not math.isfinite(value):
+                raise InputError(f"{name} of epoch {epoch + 1}", f"it is {value}", hint="Lower the learning rate.")
             history.setdefault(name, []).append(float(value))
         if checkpoint:
             checkpoint.write(state, history)
@@ -171,7 +196,7 @@ def _each_epoch(
 def _compiled(
     network: keras.Sequential, layers: list[keras.layers.Layer], recipe: Recipe, replicas: Replicas | None, steps: int
 ) -> DefinedModel:
-    """The model that is trained: `layers`, which have the weights of `network` and end in logits."""
+    """Make the model that is trained: `layers`, which have the weights of `network` and end in logits."""
     rate = recipe.learning_rate
     schedule = rate if recipe.warmup is None else WarmupLinearDecay(rate, steps, recipe.warmup)
     chain = keras.Sequential([keras.Input(network.input_shape[1:]), *layers])
@@ -192,14 +217,9 @@ def _compiled(
 def log_probabilities(
     network: keras.Sequential, rows: int, views: Sequence[View] = (itself,)
 ) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """A function from at most `rows` rows of features, [n, values], to logarithms of probabilities, [n, classes].
+    """Return a function from at most `rows` rows of features, [n, values], to log-probabilities, [n, classes].
 
-    It raises InputError if one of them is no finite number.
-
-    Args:
-        network: a model from features to probabilities.
-        rows: the most at a time.
-        views: of each image, whose logits are averaged.
+    The function raises InputError if one of them is not finite. The logits of an image are averaged over `views`.
     """
     layers = defined(network)
 
@@ -216,13 +236,9 @@ def log_probabilities(
     def predict(features: NDArray[Any]) -> NDArray[Any]:
         values, _, _ = filled(tf.constant(features), tf.zeros(len(features), tf.int32), rows)
         logarithms = forward(values).numpy()[: len(features)]
-        if not np.isfinite(logarithms).all():  # weights may be finite, and their products not
-            raise InputError(
-                "the model",
-                expected="probabilities that are numbers",
-                received="others, as of a network whose weights are too large",
-                hint="Lower its `learning_rate` in params.yaml, and run `make repro` to train it again.",
-            )
+        if not np.isfinite(logarithms).all():  # finite weights may have infinite products
+            hint = "Train it again with a lower learning rate."
+            raise InputError("the model", "its probabilities are not finite, as its weights are too large", hint=hint)
         return logarithms
 
     return predict

@@ -1,4 +1,4 @@
-"""The layers of a plain Keras network, in the defined arithmetic: same shapes, same weights, other kernels."""
+"""The layers of a plain Keras network in the defined arithmetic: same shapes, same weights, other kernels."""
 
 from typing import Any, cast
 
@@ -11,13 +11,11 @@ from dvcproof.runtime.program import InputError
 from exactkeras import arithmetic
 from exactkeras.convolution import Places, convolution
 
-Weights = list[NDArray[np.float32]]
-
 
 class Dense(keras.layers.Layer):
-    """What `keras.layers.Dense` computes. Its kernel is kept in the pieces that the definition cuts it into.
+    """Compute `keras.layers.Dense`. Its kernel is kept in the pieces that the definition cuts it into.
 
-    So each piece has a product, a gradient and an update of its own, which run in parallel and stay in the cache.
+    So each piece has its own product, gradient and update, which run in parallel and stay in the cache.
     """
 
     def __init__(self, units: int, activation: Any) -> None:
@@ -36,20 +34,20 @@ class Dense(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)
 
-    def take(self, weights: Weights) -> None:
-        """Set the weights from those of a `keras.layers.Dense`: kernel and bias."""
+    def set_weights(self, weights: list[NDArray[np.float32]]) -> None:
+        """Set the weights from those of `keras.layers.Dense`: kernel and bias."""
         kernel, bias = weights
         bounds = np.cumsum([piece.shape[0] for piece in self.kernels])[:-1]
-        self.set_weights([*np.split(kernel, bounds), bias])
+        super().set_weights([*np.split(kernel, bounds), bias])
 
-    def give(self) -> Weights:
-        """The weights for a `keras.layers.Dense`."""
-        *pieces, bias = self.get_weights()
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Return the weights for `keras.layers.Dense`."""
+        *pieces, bias = super().get_weights()
         return [np.concatenate(pieces), bias]
 
 
 class Convolution(keras.layers.Layer):
-    """What `keras.layers.Conv2D` computes."""
+    """Compute `keras.layers.Conv2D`."""
 
     def __init__(self, like: keras.layers.Conv2D) -> None:
         super().__init__()
@@ -69,64 +67,59 @@ class Convolution(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self.places.output, self.filters)
 
-    def take(self, weights: Weights) -> None:
-        """Set the weights from those of a `keras.layers.Conv2D`: kernel and bias."""
-        self.set_weights(weights)
-
-    def give(self) -> Weights:
-        """The weights for a `keras.layers.Conv2D`."""
-        return self.get_weights()
-
 
 def defined(network: keras.Sequential) -> list[keras.layers.Layer]:
-    """Layers in the defined arithmetic, from features to logits, with the weights of `network`.
+    """Return layers in the defined arithmetic, from features to logits, with the weights of `network`.
 
     Args:
         network: Dense, Conv2D, Reshape and Flatten, from features to probabilities by softmax.
 
     Raises:
-        InputError: a layer has no defined arithmetic.
+        InputError: the network or a layer has no defined arithmetic.
     """
+    if type(network) is not keras.Sequential:
+        found = f"a {type(network).__name__} has no defined arithmetic"
+        raise InputError(f"network '{network.name}'", found, hint="Build a keras.Sequential of the same layers.")
     layers, shape = [], network.input_shape
     for layer in network.layers:
         own = _counterpart(layer, len(shape), last=layer is network.layers[-1])
         own.build(shape)
         shape = own.compute_output_shape(shape)
         own.trainable = layer.trainable
-        if layer.weights:
-            own.take(layer.get_weights())
+        own.set_weights(layer.get_weights())
         layers.append(own)
     return layers
 
 
 def _counterpart(layer: keras.layers.Layer, axes: int, *, last: bool) -> keras.layers.Layer:
-    """The layer that computes the same in the defined arithmetic, from inputs of so many axes."""
-    if isinstance(layer, keras.layers.Dense) and axes == 2 and _plain(layer, last=last):
+    """Make the layer that computes the same in the defined arithmetic, from inputs of so many axes."""
+    kind = type(layer)  # exactly: a subclass may compute something else
+    if kind is keras.layers.Dense and axes == 2 and _is_defined(layer, last=last):
         return Dense(layer.units, keras.activations.linear if last else layer.activation)
-    if isinstance(layer, keras.layers.Conv2D) and not last and _plain(layer, last=False):
+    if kind is keras.layers.Conv2D and not last and _is_defined(layer, last=False):
         if (layer.dilation_rate, layer.groups, layer.data_format) == ((1, 1), 1, "channels_last"):
             return Convolution(layer)
-    elif isinstance(layer, keras.layers.Reshape | keras.layers.Flatten) and not last:
-        return type(layer).from_config(layer.get_config())
+    elif kind in (keras.layers.Reshape, keras.layers.Flatten) and not last:
+        return kind.from_config(layer.get_config())
     raise InputError(
         f"layer '{layer.name}'",
-        expected="Reshape, Flatten, or Dense or Conv2D with a bias and no activation or 'relu', and a last Dense with"
-        " 'softmax'",
-        received=f"a {type(layer).__name__} of another form",
-        hint="Only these have a defined arithmetic: see docs/reproducibility.md.",
+        f"this {kind.__name__} has no defined arithmetic",
+        hint="Use Reshape, Flatten, and Dense or Conv2D of float32 with a bias and no activation or 'relu'; and a last"
+        " Dense with 'softmax'.",
     )
 
 
-def _plain(layer: keras.layers.Dense | keras.layers.Conv2D, *, last: bool) -> bool:
-    """Whether a layer has a bias, an activation that is defined, and nothing that penalizes or bounds its weights."""
+def _is_defined(layer: keras.layers.Dense | keras.layers.Conv2D, *, last: bool) -> bool:
+    """Return whether a layer has a bias, float32, a defined activation, and no regularizer, constraint or adapter."""
     allowed = ("softmax",) if last else ("linear", "relu")
-    more = ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "kernel_constraint", "bias_constraint")
+    names = ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "kernel_constraint", "bias_constraint")
+    more = any(getattr(layer, name) for name in (*names, "lora_enabled"))
     known = layer.activation in [getattr(keras.activations, name) for name in allowed]
-    return layer.use_bias and known and all(getattr(layer, name) is None for name in more)
+    types = {layer.variable_dtype, layer.compute_dtype}
+    return layer.use_bias and known and types == {"float32"} and not more
 
 
 def copy_back(layers: list[keras.layers.Layer], network: keras.Sequential) -> None:
-    """Give the weights of `defined(network)` back to the network."""
+    """Copy the weights of `defined(network)` back into the network."""
     for layer, own in zip(network.layers, layers, strict=True):
-        if layer.weights:
-            layer.set_weights(own.give())
+        layer.set_weights(own.get_weights())

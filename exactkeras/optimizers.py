@@ -1,8 +1,7 @@
 """RMSprop, Adam and SGD of Keras 3.15, in the defined arithmetic.
 
-The two that keep averages use TensorFlow's own kernels for them, which pass over the weights two or three times where
-Keras's formula, an operation at a time, takes ten. These kernels round each operation on its own, on x86-64 and arm64;
-`exactkeras.check` compares them with the formulas below before each training.
+RMSprop and Adam use TensorFlow's fused kernels, which pass over the weights two or three times where Keras's formulas
+take ten passes. The kernels round each operation by itself; `probe` compares them with the formulas before a training.
 """
 
 from typing import Any
@@ -19,11 +18,10 @@ class RMSprop(keras.optimizers.RMSprop):
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
-        # The kernel's own momentum: zero times this is added to each step.
+        # The kernel has a momentum, which is zero here and still needs a variable.
         self.still = [self.add_variable_from_reference(variable, name="still") for variable in variables]
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
-        """Change one variable and its average."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyRMSProp(
             var=variable.handle,
@@ -48,13 +46,11 @@ class Adam(keras.optimizers.Adam):
         self.powers = [self.add_variable(shape=(), initializer="ones", name=f"power_{k}") for k in (1, 2)]
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        """One step."""
         for power, decay in zip(self.powers, (self.beta_1, self.beta_2), strict=True):
             power.assign(power * decay)
         return super().apply(grads, trainable_variables)
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
-        """Change one variable and its averages."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
@@ -70,5 +66,5 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-#: By the names in params.yaml. Keras's SGD, w -= g rate, is in the defined arithmetic as it is.
+#: By the names in a `Recipe`. Keras's SGD, w -= g rate, is in the defined arithmetic as it is.
 OPTIMIZERS = {"rmsprop": RMSprop, "adam": Adam, "sgd": keras.optimizers.SGD}

@@ -1,18 +1,18 @@
-"""Say how a network is trained."""
+"""The hyperparameters of a training."""
 
 from typing import NamedTuple
 
-from exactkeras.warp import Warp
+from exactkeras.augment import RandomAffine
 
 
 class Recipe(NamedTuple):
-    """The arguments for `fit`."""
+    """The hyperparameters for `fit`."""
 
-    optimizer: str  # a name that Keras knows
-    learning_rate: float  # constant, or the highest one if there is a warm-up
+    optimizer: str  # "rmsprop", "adam" or "sgd"
+    learning_rate: float  # constant; with a warm-up, the highest
     epochs: int
     batch_size: int
-    shards: int  # parts that each batch is cut into
+    shards: int  # equal parts that each batch is cut into, whose gradients are added in order
     seed: int  # of the order of the images, and of the augmentation
-    warmup: float | None = None  # the fraction of the steps in which the rate rises, to fall then; None: constant
-    warp: Warp | None = None  # the augmentation
+    warmup: float | None = None  # fraction of the steps in which the rate rises before it falls; None: constant rate
+    augment: RandomAffine | None = None

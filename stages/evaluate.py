@@ -19,7 +19,7 @@ from digits.scoring.predictions import predict
 from dvcproof.runtime.files import replacing, write_csv, write_json
 from dvcproof.runtime.program import run
 from exactkeras import determinism
-from exactkeras.warp import views
+from exactkeras.augment import views
 
 
 def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
@@ -92,7 +92,8 @@ def main() -> None:
 
     from exactkeras import archive
 
-    model = archive.load(args.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
+    features, hint = math.prod(dataset.image_shape), "Run `make repro` to train one."
+    model = archive.load(args.model, features=features, classes=len(dataset.classes), hint=hint)
     seen = views(dataset.image_shape, params.views)
     filled = {name: split for name, split in splits.items() if len(split.labels)}
     predictions = dict(zip(filled, predict(model, [*filled.values()], params.batch_size, seen), strict=True))

@@ -88,7 +88,7 @@ def test_a_stage_that_succeeds_has_imported_no_wording_of_errors(built: Path, st
 
 
 @pytest.mark.fast(1)
-@pytest.mark.parametrize("name", ["fit.py", "warp.py", "networks.py", "determinism.py"])
+@pytest.mark.parametrize("name", ["fit.py", "augment.py", "networks.py", "determinism.py"])
 def test_an_edit_of_one_module_of_the_model_trains(copy: Path, name: str) -> None:
     append(copy / "exactkeras" / name)
     assert "train" in stale(copy)

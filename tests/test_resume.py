@@ -54,12 +54,12 @@ def test_a_killed_pipeline_goes_on_to_the_same_bytes(killed: Path) -> None:
     assert "checkpoint" not in run_ok("git", "status", "--porcelain", cwd=killed)
     output = run_ok("dvc", "repro", cwd=killed)
     assert stages_run(output) == ["train", "evaluate"]
-    assert f"{CHECKPOINT}: the training goes on after epoch " in output
+    assert f"{CHECKPOINT}: continuing the training after epoch " in output
     assert not (killed / CHECKPOINT).exists()
     outs = read_lock(killed / "dvc.lock").stages["train"].outs
     (killed / CHECKPOINT).write_bytes(damaged)
     output = run_ok("dvc", "repro", "--force", "--single-item", "train", cwd=killed)
-    assert output.count(f"{CHECKPOINT}: not used, and the training starts from nothing: it is damaged\n") == 1
+    assert output.count(f"{CHECKPOINT}: not used, the training starts from the beginning: it is damaged\n") == 1
     assert f"Epoch 1/{EPOCHS}" in output
     assert not (killed / CHECKPOINT).exists()
     assert read_lock(killed / "dvc.lock").stages["train"].outs == outs

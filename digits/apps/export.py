@@ -88,7 +88,8 @@ def export(sources: CardFiles, dataset_file: Path, data: Path, out: Path) -> dic
         determinism.configure(seed=0)
         from exactkeras import archive
 
-        model = archive.load(sources.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
+        features, hint = math.prod(dataset.image_shape), "Run `make repro` to train one."
+        model = archive.load(sources.model, features=features, classes=len(dataset.classes), hint=hint)
         for path in (sources.model, test.features.path):
             require_recorded(path, record.lock)
         shutil.copyfile(sources.model, folder / "model.keras")

@@ -112,7 +112,7 @@ def open_classifier(path: Path, names: Sequence[str] | None = None, *, features:
     from exactkeras import archive
     from exactkeras.fit import log_probabilities
 
-    model = archive.load(path, features=features)
+    model = archive.load(path, features=features, hint="Run `make repro` to train one.")
     logarithms = log_probabilities(model, PICTURES)
 
     def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float64]:

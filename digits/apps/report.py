@@ -28,7 +28,7 @@ from dvcproof.runtime.bounds import parse_json, read_text
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
 from exactkeras import determinism
-from exactkeras.warp import views
+from exactkeras.augment import views
 
 #: The largest difference between equal scores: they are rounded to six decimals.
 ROUNDING = 2e-6
@@ -156,7 +156,8 @@ def gather(
     determinism.configure(seed=0)
     from exactkeras import archive
 
-    network = archive.load(model, features=math.prod(dataset.image_shape), classes=len(names))
+    hint = "Run `make repro` to train one."
+    network = archive.load(model, features=math.prod(dataset.image_shape), classes=len(names), hint=hint)
     (predictions,) = predict(network, [test], params.batch_size, views(dataset.image_shape, params.views))
     require_same_predictions(run, predictions, sources.metrics)
     sha256 = file_hash(model)

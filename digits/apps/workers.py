@@ -26,7 +26,7 @@ from ruamel.yaml.error import YAMLError
 from digits.apps.options import command
 from dvcproof.runtime.bounds import YAML_BYTES, read_text, require_small_yaml
 from dvcproof.runtime.program import InputError
-from exactkeras.cluster import NAME
+from exactkeras.tf_config import NAME
 
 #: The most workers: there are no more parts of a batch.
 MOST = 64

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from digits.data.labels import ClassNames
 from digits.params import Params
-from exactkeras.warp import VIEWS
+from exactkeras.augment import VIEWS
 
 
 class EvaluateParams(Params):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from digits.data.splits import Split
 from digits.scoring.metrics import Predictions
 from dvcproof.runtime import machine
-from exactkeras.warp import View, itself
+from exactkeras.augment import View, itself
 
 #: Values that the largest layer works on at a time, on each core. Fewer rows change no bit.
 VALUES = 2**25

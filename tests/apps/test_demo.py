@@ -414,7 +414,7 @@ def test_without_a_model_it_says_how_to_get_one(tmp_path: Path, loaded: Path) ->
     result = run(*program, cwd=ROOT)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
-    assert result.stderr.endswith("Got no such file. Run `make repro` to train one.\n")
+    assert result.stderr.endswith("(No such file or directory). Run `make repro` to train one.\n")
 
 
 def test_make_demo_starts_it() -> None:

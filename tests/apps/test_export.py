@@ -288,7 +288,7 @@ def test_test_images_that_are_not_those_of_dvc_lock_are_refused(project: Path, f
 
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
-    "no model": (SOURCES.model.unlink, "a Keras model from [n, 784] to [n, 10]. Got no such file"),
+    "no model": (SOURCES.model.unlink, "it cannot be read (No such file or directory)"),
     "no description of the data": (DATASET.unlink, "data/raw/dataset.json: expected "),
     "no test set": ((DATA / "test_labels.npy").unlink, "no such file"),
     "another parameter": (

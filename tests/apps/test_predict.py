@@ -335,16 +335,15 @@ def of_images(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "received"),
     [
-        (missing, "no such file"),
-        (damaged, r"a damaged file \(.*\)"),
-        (of_another_form, r"one from \(None, 100\) to \(None, 3\)"),
-        (of_images, r"one from \(None, 28, 28, 1\) to \(None, 24, 24, 2\)"),
+        (missing, r"it cannot be read \(No such file or directory\)"),
+        (damaged, r"it cannot be read \(.*\)"),
+        (of_another_form, r"expected a Keras model .*\. Got one from \(None, 100\) to \(None, 3\)"),
+        (of_images, r"expected .* Got one from \(None, 28, 28, 1\) to \(None, 24, 24, 2\)"),
     ],
 )
 def test_another_model_is_refused(make: Callable[[Path], None], received: str, tmp_path: Path) -> None:
     make(tmp_path / "m.keras")
-    expected = r"m\.keras: expected a Keras model from \[n, 784\] to \[n, classes\]\. Got "
-    with pytest.raises(InputError, match=f"{expected}{received}. Run `make repro` to train one"):
+    with pytest.raises(InputError, match=rf"m\.keras: {received}\. Run `make repro` to train one"):
         open_classifier(tmp_path / "m.keras", features=784)
 
 

@@ -1,31 +1,25 @@
-"""The file of a model: equal bytes for equal weights, and Keras's own format."""
+"""The model file: equal bytes for equal weights, in Keras's own format; and every other file is refused in one line."""
 
+import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from digits.data.splits import to_features
 from dvcproof.runtime.program import InputError
+from tests.support.arrays import flip
 from tests.support.networks import convnet, dense
-from tests.support.project import Arrays
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
+Members = dict[str, bytes]
 
 
-@pytest.fixture
-def features(digits: Arrays) -> NDArray[np.float32]:
-    """Features [100, 784] of the first training images."""
-    return to_features(digits["x_train"][:100].astype(np.uint8))
-
-
-def small() -> Any:
-    """A new dense network of 16 units for ten classes."""
-    return dense().build((28, 28), 10)
+def small(**changes: Any) -> Any:
+    return dense(**changes).build((28, 28), 10)
 
 
 def saved(model: Any, path: Path) -> bytes:
@@ -58,19 +52,20 @@ def test_kerass_own_saves_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("network", [dense, convnet])
-def test_keras_opens_the_saved_file(network: Any, tmp_path: Path, features: NDArray[np.float32]) -> None:
+def test_keras_and_we_open_the_saved_file(network: Any, tmp_path: Path) -> None:
     import keras
 
-    model = network().build((28, 28), 10)
+    from exactkeras import archive
+
+    model, features = network().build((28, 28), 10), np.random.default_rng(0).random((9, 784), np.float32)
     saved(model, tmp_path / "model.keras")
-    opened = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(opened(features), model(features))
+    for opened in (keras.models.load_model(tmp_path / "model.keras"), archive.load(tmp_path / "model.keras")):
+        np.testing.assert_array_equal(opened(features), model(features))
     with zipfile.ZipFile(tmp_path / "model.keras") as file:
         assert {entry.date_time for entry in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         config = file.read("config.json").decode()
     identities = [int(text.split(",")[0].strip(" }")) for text in config.split('"shared_object_id":')[1:]]
-    assert identities
-    assert max(identities) <= len(identities)  # counted from 1, no address in memory
+    assert 0 < max(identities) <= len(identities)  # counted from 1, no address in memory
 
 
 def test_settings_that_older_kerases_refuse_are_left_out(tmp_path: Path) -> None:
@@ -79,77 +74,164 @@ def test_settings_that_older_kerases_refuse_are_left_out(tmp_path: Path) -> None
     model = small()
     model.save(tmp_path / "theirs.keras")
     saved(model, tmp_path / "ours.keras")
-    found = []
-    for name in ("theirs", "ours"):
+    for name, there in (("theirs", True), ("ours", False)):
         with zipfile.ZipFile(tmp_path / f"{name}.keras") as file:
             config = file.read("config.json").decode()
-        found.append([setting for setting, _ in archive.RECENT_DEFAULTS if f'"{setting}"' in config])
-    assert found[0]
-    assert found[1] == []
+        assert any(f'"{setting}"' in config for setting, _ in archive.RECENT_DEFAULTS) == there
 
 
-def test_a_saved_model_loads_with_equal_weights(tmp_path: Path) -> None:
+def refusal_of(path: Path, content: bytes | None = None, **options: Any) -> str:
     from exactkeras import archive
 
-    model = small()
-    saved(model, tmp_path / "model.keras")
-    for classes in (None, 10):
-        for found, expected in zip(
-            archive.load(tmp_path / "model.keras", classes=classes).get_weights(), model.get_weights(), strict=True
-        ):
-            np.testing.assert_array_equal(found, expected)
-
-
-def test_a_large_model_loads_with_equal_weights(tmp_path: Path) -> None:
-    from exactkeras import archive
-
-    model = dense(units=1500).build((28, 28), 10)
-    assert len(saved(model, tmp_path / "model.keras")) > 4 * 10**6  # weights of more bytes than other files may have
-    for found, expected in zip(archive.load(tmp_path / "model.keras").get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_what_stands_in_a_models_place_is_said_clearly(tmp_path: Path) -> None:
-    from exactkeras import archive
-
-    with pytest.raises(InputError, match=r"Got a damaged file \(Is a directory\)\. Run `make repro`"):
-        archive.load(tmp_path)
-
-
-@pytest.mark.parametrize(("bound", "member"), [("CONFIG_BYTES", "config.json"), ("WEIGHTS_BYTES", "model.weights.h5")])
-def test_a_member_beyond_its_bound_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, member: str
-) -> None:
-    from exactkeras import archive
-
-    saved(small(), tmp_path / "model.keras")
-    monkeypatch.setattr(archive, bound, 1000)
-    with pytest.raises(InputError, match=rf"Got one with \d+ bytes of {member}\."):
-        archive.load(tmp_path / "model.keras")
-
-
-def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
-    from exactkeras import archive
-
-    path = tmp_path / "model.keras"
-    saved(small(), path)
-    with pytest.raises(
-        InputError, match=r"to \[n, 3\]\. Got one from \(None, 784\) to \(None, 10\)\. Run `make repro`"
-    ):
-        archive.load(path, classes=3)
-    saved(dense().build((10, 10), 3), path)
-    with pytest.raises(
-        InputError, match=r"from \[n, 784\] to \[n, classes\]\. Got one from \(None, 100\) to \(None, 3"
-    ):
-        archive.load(path, features=784)
-
-
-@pytest.mark.parametrize(("content", "received"), [(None, "no such file"), (b"PK", "a damaged file")])
-def test_a_file_that_holds_no_model_is_refused(tmp_path: Path, content: bytes | None, received: str) -> None:
-    from exactkeras import archive
-
-    path = tmp_path / "model.keras"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=f"expected a Keras model from .*Got {received}"):
-        archive.load(path, classes=10)
+    with pytest.raises(InputError, match=r"m\.keras: .*\. Train it and save it again\.") as error:
+        archive.load(path, **options)
+    assert len(str(error.value)) < 1000
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def members(tensorflow: Any) -> Members:  # noqa: ARG001 (it sets TensorFlow up)
+    """The members of the file of a small dense network."""
+    from bench.faults.models import sound
+
+    return dict(sound()[0])
+
+
+def test_a_path_that_is_no_model_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    assert "it cannot be read (No such file or directory)" in refusal_of(path)
+    assert "it cannot be read (BadZipFile: " in refusal_of(path, b"PK")
+    path.unlink()
+    path.mkdir()
+    assert "it cannot be read (Is a directory)" in refusal_of(path)
+
+
+def test_a_model_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    saved(small(), path)
+    for options, expected in (({"classes": 3}, "[n, features] to [n, 3]"), ({"features": 5}, "[n, 5] to [n, classes]")):
+        line = refusal_of(path, **options)
+        assert f"expected a Keras model from {expected}. Got one from (None, 784) to (None, 10)." in line
+
+
+def layer(**changes: Any) -> Callable[[Any], Any]:
+    """Change settings of the hidden layer."""
+    return lambda document: document["config"]["layers"][1]["config"].update(changes)
+
+
+DESCRIPTIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "three million units": (layer(units=3_000_000), "bytes for 2385000010 weights"),
+    "units without end": (layer(units=10**18), "weights"),
+    "a regularizer": (layer(kernel_regularizer={"class_name": "x"}), "'kernel_regularizer' of a layer is not a plain"),
+    "an activation that is called": (layer(activation={"class_name": "function"}), "'activation' of a layer is not a"),
+    "no units": (layer(units=0), "it cannot be read"),
+    "another class": (
+        lambda document: document["config"]["layers"][1].update(class_name="Lambda"),
+        "a layer of the kind Lambda is not supported",
+    ),
+    "a functional model": (lambda document: document.update(class_name="Functional"), "a Functional model is not"),
+    "no input": (lambda document: document["config"]["layers"].pop(0), "the model does not begin with an Input"),
+    "very many layers": (
+        lambda document: document["config"]["layers"].extend([{"class_name": "Flatten", "config": {}}] * 100),
+        "103 layers are more than 100",
+    ),
+    "no layers": (lambda document: document["config"].pop("layers"), "it cannot be read (KeyError: 'layers')"),
+    "a name that is no text": (lambda document: document["config"].update(name=[{}]), "the setting 'name'"),
+    "too long": (lambda document: document.update(more="x" * 2**18), "config.json has "),
+}
+
+
+@pytest.mark.parametrize("case", DESCRIPTIONS)
+def test_another_description_is_refused(tmp_path: Path, members: Members, case: str) -> None:
+    from bench.faults.models import packed
+
+    change, problem = DESCRIPTIONS[case]
+    document = json.loads(members["config.json"])
+    change(document)
+    content = packed(members | {"config.json": json.dumps(document).encode()})
+    assert problem in refusal_of(tmp_path / "m.keras", content)
+
+
+WEIGHTS: dict[str, tuple[Callable[[Any, str, Any], object], str]] = {
+    "NaN": (
+        lambda file, name, array: file.__setitem__(name, array * np.nan),
+        "digits/hidden/kernel are not finite",
+    ),
+    "infinite": (lambda file, name, array: file.__setitem__(name, array + np.inf), "are not finite"),
+    "of 8 bytes": (lambda file, name, array: file.__setitem__(name, array.astype("f8")), "not plain float32"),
+    "compressed": (
+        lambda file, name, _: file.create_dataset(name, (784, 10**7), "f4", chunks=(1, 1), compression="gzip"),
+        "not plain float32",
+    ),
+    "elsewhere": (
+        lambda file, name, array: file.create_dataset(name, array.shape, "f4", external=[("/dev/zero", 0, 10**6)]),
+        "not plain float32",
+    ),
+    "missing": (lambda *_: None, "it cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_other_weights_are_refused(tmp_path: Path, members: Members, case: str) -> None:
+    import h5py
+
+    from bench.faults.models import packed
+
+    change, problem = WEIGHTS[case]
+    file = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(file, "a") as weights:
+        array = weights["layers/dense/vars/0"][()]
+        del weights["layers/dense/vars/0"]
+        change(weights, "layers/dense/vars/0", array)
+    assert problem in refusal_of(tmp_path / "m.keras", packed(members | {"model.weights.h5": file.getvalue()}))
+
+
+def test_a_flipped_bit_of_the_weights_is_noticed(tmp_path: Path, members: Members) -> None:
+    from bench.faults.models import packed
+
+    content = packed(members)
+    damaged = flip(content, content.index(members["model.weights.h5"][-2000:]) + 1000)
+    assert "Bad CRC-32 for file 'model.weights.h5'" in refusal_of(tmp_path / "m.keras", damaged)
+
+
+def test_models_that_keras_opens_and_we_do_not_are_refused(tmp_path: Path) -> None:
+    from bench.faults.models import foreign
+
+    problems = ("a Functional model is not", "the model does not begin with an Input", "the kind Dropout is not")
+    for content, problem in zip(foreign(), problems, strict=False):
+        assert problem in refusal_of(tmp_path / "m.keras", content)
+
+
+def test_a_layer_that_takes_much_without_weights_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    from exactkeras.costs import require_moderate
+
+    layers = [keras.layers.Reshape((28, 28, 1)), keras.layers.Conv2D(5000, 1), keras.layers.Conv2D(1, 28)]
+    more = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
+    network = keras.Sequential([keras.Input((784,)), *layers, *more])
+    line = refusal_of(tmp_path / "m.keras", saved(network, tmp_path / "n.keras"))
+    assert "an image takes 7840010 multiplications, and 3920000 values in a layer, too many" in line
+    with pytest.raises(InputError, match=r"network '.*': an image takes 7840010 .* Make the network narrower"):
+        require_moderate(network)
+
+
+def test_the_largest_networks_of_the_parameters_are_within_the_bounds(tmp_path: Path) -> None:
+    from exactkeras import archive, costs
+
+    found = []
+    for network in (dense(units=64), convnet(filters=8)):
+        model = network.build((28, 28), 256)
+        found.append(costs.costs_of(model.layers, model.input_shape))
+        assert 4 * sum(cost.weights for cost in found[-1]) == 4 * model.count_params()
+    (most_products, _), (products, values) = (
+        (sum(cost.products for cost in each), max(cost.values for cost in each)) for each in found
+    )
+    assert most_products * 1024 < costs.MOST_PRODUCTS  # 65,536 units
+    assert values * 128 < costs.MOST_VALUES  # 1,024 filters
+    assert products * 128**2 < costs.MOST_PRODUCTS
+    content = saved(small(units=1500), tmp_path / "model.keras")
+    assert len(content) > 4 * 10**6  # weights of more bytes than other files may have
+    assert archive.load(tmp_path / "model.keras").count_params() == 1500 * 795 + 10

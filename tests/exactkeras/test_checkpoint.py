@@ -1,4 +1,4 @@
-"""A training that goes on from its checkpoint: the bytes of one that was never killed, or from nothing."""
+"""A training that continues from its checkpoint: the bytes of one that was never killed, or from the beginning."""
 
 import errno
 import hashlib
@@ -17,8 +17,8 @@ from tests.support import several
 from tests.support.arrays import flip
 
 EPOCHS = 3
-
 HISTORY = {"loss": [0.1 + 0.2, 1e-9, 3.0], "accuracy": [0.5, 0.75, 1.0]}
+NOT_USED = "not used, the training starts from the beginning: "
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +27,10 @@ def tf(tensorflow: Any) -> Any:
 
 
 def checkpoint_at(path: Path, **other: str) -> Any:
-    """The checkpoint of a training with some fingerprint."""
+    """Return the checkpoint of a training with some fingerprint."""
     from exactkeras.checkpoint import Checkpoint, Fingerprint
 
-    ours = Fingerprint("0" * 64, "1" * 64, "2" * 64)
-    return Checkpoint(path, ours._replace(**other))
+    return Checkpoint(path, Fingerprint("0" * 64, "1" * 64, "2" * 64)._replace(**other))
 
 
 def train(name: str, folder: Path, checkpoint: Any = None) -> bytes:
@@ -39,16 +38,8 @@ def train(name: str, folder: Path, checkpoint: Any = None) -> bytes:
     return several.train(name, folder, checkpoint=checkpoint, recipe=recipe)
 
 
-@pytest.fixture
-def kept(tf: Any, tmp_path: Path) -> tuple[Path, list[Any]]:
-    """A checkpoint after three epochs, and variables like those in it."""
-    values = [tf.Variable([[1.5, -2.0], [0.0, 3.0]]), tf.Variable(7, dtype=tf.int64), tf.Variable(tf.zeros((0, 3)))]
-    checkpoint_at(tmp_path / "checkpoint").write(values, HISTORY)
-    return tmp_path / "checkpoint", [tf.Variable(tf.zeros_like(value)) for value in values]
-
-
 class Whole(NamedTuple):
-    """What a training gives that is never killed; and its checkpoint after each epoch, as a kill would leave it."""
+    """The result of a training that is never killed; and its checkpoint after each epoch, as a kill would leave it."""
 
     result: bytes
     left: list[bytes]
@@ -61,8 +52,7 @@ def whole(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     path = folder / "checkpoint"
 
     def trained(name: str) -> Whole:
-        checkpoint = checkpoint_at(path)
-        left: list[bytes] = []
+        checkpoint, left = checkpoint_at(path), list[bytes]()
 
         def write(*given: Any) -> None:
             type(checkpoint).write(checkpoint, *given)
@@ -78,13 +68,13 @@ def whole(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.mark.fast(1)
 @pytest.mark.parametrize(("name", "epochs"), [("dense", 2), ("dense", EPOCHS), ("convnet", 1)])
-def test_it_goes_on_to_the_same_bytes(
+def test_it_continues_to_the_same_bytes(
     name: str, epochs: int, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / ".model.checkpoint"
     path.write_bytes(whole[name].left[epochs - 1])
     assert train(name, tmp_path, checkpoint_at(path)) == whole[name].result
-    assert f"{path}: the training goes on after epoch {epochs}\n" in capsys.readouterr().out
+    assert f"{path}: continuing the training after epoch {epochs}\n" in capsys.readouterr().out
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras"]
 
 
@@ -104,22 +94,42 @@ def test_with_a_part_forgotten_the_bytes_are_others(
     assert train("dense", tmp_path, checkpoint_at(tmp_path / "checkpoint")) != whole["dense"].result
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("obstacle", ["damaged", "a folder"])
+def test_a_training_runs_without_it(
+    obstacle: str, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "checkpoint"
+    path.mkdir() if obstacle == "a folder" else path.write_bytes(b"damaged")
+    checkpoint = checkpoint_at(path)
+    assert train("dense", tmp_path, checkpoint) == whole["dense"].result
+    checkpoint.remove()
+    captured = capsys.readouterr()
+    assert NOT_USED in captured.out
+    warning = "WARNING: no checkpoint; a killed training would start from the beginning: "
+    assert captured.err.count(warning) == (EPOCHS if path.is_dir() else 0) == len(captured.err.splitlines())
+
+
+@pytest.fixture
+def kept(tf: Any, tmp_path: Path) -> tuple[Path, list[Any]]:
+    """A checkpoint after three epochs, and variables like those in it."""
+    values = [tf.Variable([[1.5, -2.0], [0.0, 3.0]]), tf.Variable(7, dtype=tf.int64), tf.Variable(tf.zeros((0, 3)))]
+    checkpoint_at(tmp_path / "checkpoint").write(values, HISTORY)
+    return tmp_path / "checkpoint", [tf.Variable(tf.zeros_like(value)) for value in values]
+
+
+def test_what_was_written_is_restored(kept: tuple[Path, list[Any]]) -> None:
+    path, state = kept
+    assert checkpoint_at(path).restore(state) == HISTORY
+    assert [variable.numpy().tolist() for variable in state] == [[[1.5, -2.0], [0.0, 3.0]], 7, []]
+    assert checkpoint_at(path).restore(state[:1]) == {}  # of another network
+    for _ in range(2):
+        checkpoint_at(path).remove()
+        assert checkpoint_at(path).restore(state) == {}
+
+
 def damage(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(change(path.read_bytes()))
-
-
-UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "cut": (damage(lambda content: content[:-1]), "it is damaged"),
-    "a bit of a weight": (damage(lambda content: flip(content, len(content) - 9)), "it is damaged"),
-    "a bit of the history": (damage(lambda content: flip(content, 290)), "it is damaged"),
-    "empty": (damage(lambda _: b""), "it is damaged"),
-    "far too long": (damage(lambda content: content + bytes(2**23)), "Got a larger file"),
-    "a folder": (lambda path: replaced(path).mkdir(), "Is a directory"),
-    "a pipe": (lambda path: os.mkfifo(replaced(path)), "expected a regular file. Got a pipe"),
-    "a link to itself": (lambda path: replaced(path).symlink_to(path), "Too many levels of symbolic links"),
-    "not readable as JSON": (lambda path: path.write_bytes(sealed(b"[" * 10**5 + b"\n")), "it is damaged"),
-    "another form": (lambda path: path.write_bytes(sealed(b"[]\n")), "it is damaged"),
-}
 
 
 def replaced(path: Path) -> Path:
@@ -128,69 +138,36 @@ def replaced(path: Path) -> Path:
 
 
 def sealed(content: bytes) -> bytes:
-    """The content with its own SHA-256, as somebody else would forge it."""
+    """Return the content with its own SHA-256, as somebody else would forge it."""
     return hashlib.sha256(content).digest() + content
 
 
-def test_what_was_written_is_restored(kept: tuple[Path, list[Any]]) -> None:
+UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (damage(lambda content: content[:-1]), "it is damaged"),
+    "a bit of a weight": (damage(lambda content: flip(content, len(content) - 9)), "it is damaged"),
+    "a bit of the history": (damage(lambda content: flip(content, 290)), "it is damaged"),
+    "empty": (damage(lambda _: b""), "it is damaged"),
+    "far too long": (damage(lambda content: content + bytes(2**23)), "larger"),
+    "a folder": (lambda path: replaced(path).mkdir(), "Is a directory"),
+    "a pipe": (lambda path: os.mkfifo(replaced(path)), "a pipe"),
+    "nested JSON": (lambda path: path.write_bytes(sealed(b"[" * 10**5 + b"\n")), "it is damaged"),
+    "another form": (lambda path: path.write_bytes(sealed(b"[]\n")), "it is damaged"),
+}
+
+
+@pytest.mark.parametrize("case", [*UNUSABLE, "parameters", "code", "data"])
+def test_a_damaged_or_foreign_one_is_not_used(
+    case: str, kept: tuple[Path, list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     path, state = kept
-    assert checkpoint_at(path).restore(state) == HISTORY
-    assert [variable.numpy().tolist() for variable in state] == [[[1.5, -2.0], [0.0, 3.0]], 7, []]
-    checkpoint_at(path).remove()
-    assert checkpoint_at(path).restore(state) == {}
-    checkpoint_at(path).remove()
-
-
-def refused(checkpoint: Any, state: list[Any], capsys: pytest.CaptureFixture[str]) -> str:
-    """Why a checkpoint is not used: it says so, and the training starts from nothing."""
-    assert checkpoint.restore(state) == {}
+    spoil, reason = UNUSABLE.get(case, (lambda _: None, f"it belongs to other {case}"))
+    spoil(path)
+    foreign = {} if case in UNUSABLE else {case: "f" * 64}
+    assert checkpoint_at(path, **foreign).restore(state) == {}
     assert not any(variable.numpy().any() for variable in state)
     (line,) = capsys.readouterr().out.splitlines()
-    start = f"{checkpoint.path}: not used, and the training starts from nothing: "
-    assert line.startswith(start)
-    return line.removeprefix(start)
-
-
-@pytest.mark.parametrize("case", UNUSABLE)
-def test_a_damaged_one_is_not_used(case: str, kept: tuple[Path, list[Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    spoil, reason = UNUSABLE[case]
-    path, state = kept
-    spoil(path)
-    assert reason in refused(checkpoint_at(path), state, capsys)
-
-
-@pytest.mark.parametrize("kind", ["parameters", "code", "data"])
-def test_that_of_another_training_is_not_used(
-    kind: str, kept: tuple[Path, list[Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, state = kept
-    reason = refused(checkpoint_at(path, **{kind: "f" * 64}), state, capsys)
-    assert reason == f"it belongs to other {kind}"
-    assert refused(checkpoint_at(path), state[:1], capsys) == "it belongs to another network"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("obstacle", ["damaged", "a folder"])
-def test_a_training_goes_on_without_it(
-    obstacle: str, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "checkpoint"
-    if obstacle == "damaged":
-        path.write_bytes(b"damaged")
-    else:
-        path.mkdir()
-    checkpoint = checkpoint_at(path)
-    assert train("dense", tmp_path, checkpoint) == whole["dense"].result
-    checkpoint.remove()
-    captured = capsys.readouterr()
-    assert "not used, and the training starts from nothing: " in captured.out
-    lines = captured.err.splitlines()
-    if obstacle == "damaged":
-        assert (lines, path.exists()) == ([], False)
-    else:
-        assert len(lines) == EPOCHS
-        start = "WARNING: no checkpoint, so a killed training would start from nothing: "
-        assert all(line.startswith(f"{start}{path}: expected a file, or nothing yet. Got a folder") for line in lines)
+    assert line.startswith(f"{path}: {NOT_USED}")
+    assert reason in line
 
 
 def test_a_full_disk_does_not_end_a_training(
@@ -213,38 +190,35 @@ def test_a_full_disk_does_not_end_a_training(
 
 
 def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> None:
-    """Else a training with the old code, killed, would go on with the new."""
-    from exactkeras import checkpoint
+    """Else a training with the old code, killed, would continue with the new."""
+    from exactkeras.checkpoint import fingerprint
 
-    code = tmp_path / "stages" / "train.py"
-    code.parent.mkdir()
-    (code.parent / "__init__.py").touch()
+    (tmp_path / "__init__.py").touch()
 
     def written(text: str) -> Any:
-        code.write_text(text)
-        return checkpoint.fingerprint(1, [code], [tf.zeros(1)])
+        (tmp_path / "train.py").write_text(text)
+        return fingerprint(1, [tmp_path / "train.py"], [tf.zeros(1)])
 
     old, new = written("old"), written("new")
     assert old.code != new.code
-    code.write_text("old")
+    written("old")
     with watch():
-        see_code(tmp_path)
+        see_code(tmp_path.parent)
         assert written("new") == old
     assert written("new") == new
 
 
 def test_features_on_disk_have_the_fingerprint_of_those_in_memory(tf: Any, tmp_path: Path) -> None:
-    from exactkeras import checkpoint
     from exactkeras.batches import Stored
+    from exactkeras.checkpoint import fingerprint
 
     def found(rows: int, last: float) -> Any:
         values = np.random.default_rng(0).random((rows, 784), np.float32)
         values[-1, -1] = last
         np.save(tmp_path / "features.npy", values)
         stored = Stored(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)))
-        prints = {checkpoint.fingerprint({}, [], [features]) for features in (tf.constant(values), stored)}
-        assert len(prints) == 1
-        return prints.pop()
+        (only,) = {fingerprint({}, [], [features]) for features in (tf.constant(values), stored)}
+        return only
 
     assert len({found(200, 0), found(200, 1), found(199, 0)}) == 3  # of several blocks
 
@@ -252,21 +226,19 @@ def test_features_on_disk_have_the_fingerprint_of_those_in_memory(tf: Any, tmp_p
 def test_the_fingerprint_tells_what_has_changed(tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
 
-    from exactkeras import checkpoint
+    from exactkeras.checkpoint import fingerprint
 
-    code, rows = tmp_path / "train.py", np.zeros((3, 2), np.float32)
-    code.write_text("pass")
+    rows = np.zeros((3, 2), np.float32)
 
-    def found(parameters: object = 1, data: Any = rows) -> Any:
-        return checkpoint.fingerprint({"seed": parameters}, [code], [tf.constant(data), tf.zeros((0, 2))])
+    def found(parameters: object = 1, data: Any = rows, text: str = "pass") -> Any:
+        (tmp_path / "train.py").write_text(text)
+        return fingerprint({"seed": parameters}, [tmp_path / "train.py"], [tf.constant(data), tf.zeros((0, 2))])
 
     first = found()
     assert found() == first
     assert found(parameters=2) == first._replace(parameters=found(2).parameters) != first
     for other in (rows.astype(np.float64), rows[:2], np.eye(3, 2, dtype=np.float32)):
         assert found(data=other) == first._replace(data=found(data=other).data) != first
+    assert found(text="...") == first._replace(code=found(text="...").code) != first
     monkeypatch.setattr(keras, "__version__", "4")
-    assert found() == first._replace(code=found().code) != first
-    monkeypatch.undo()
-    code.write_text("...")
     assert found() == first._replace(code=found().code) != first

@@ -11,7 +11,7 @@ import pytest
 from digits.apps.card import OLDER_KERAS
 from digits.data.splits import to_features
 from tests.support.networks import convnet, dense
-from tests.support.project import Arrays, run, run_ok
+from tests.support.project import Arrays, run_ok
 
 NETWORKS = {"dense": dense, "convnet": convnet}
 LOCKS = {path.stem.removeprefix("keras-"): path for path in Path(__file__).parent.glob("keras-*.lock")}
@@ -36,7 +36,7 @@ for path in Path(sys.argv[1]).glob("*.keras"):
 
 
 def installed(version: str, cache: Path) -> Path:
-    """A folder with this Keras alone, installed once: what it needs is that of this environment."""
+    """Install this Keras alone into a folder, once; its dependencies are those of this environment."""
     folder = cache / version
     if not folder.exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
@@ -46,33 +46,29 @@ def installed(version: str, cache: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tensorflow: Any) -> Path:  # noqa: ARG001
-    """A folder with both networks, as `archive` and as Keras itself saves them, with what they predict."""
+@pytest.fixture(scope="module", params=sorted(LOCKS))
+def opened(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    digits: Arrays,
+    tensorflow: Any,  # noqa: ARG001 (it sets TensorFlow up)
+    pytestconfig: pytest.Config,
+) -> tuple[str, Path]:
+    """A version of Keras, and the folder in which it has opened both networks, as we and as Keras itself save them."""
     from exactkeras import archive
 
-    folder = tmp_path_factory.mktemp("models")
-    features = to_features(digits["x_test"].astype(np.uint8))
+    assert pytestconfig.cache is not None
+    keras = installed(request.param, Path(pytestconfig.cache.mkdir("older-keras")))
+    folder, features = tmp_path_factory.mktemp("models"), to_features(digits["x_test"].astype(np.uint8))
     np.save(folder / "features.npy", features)
     for name, network in NETWORKS.items():
         model = network().build((28, 28), 10)
         archive.save(model, folder / f"{name}.keras")
         model.save(folder / f"{name}-by-keras.keras")
         np.save(folder / f"{name}.expected.npy", model.predict(features, verbose=0))
-    return folder
-
-
-@pytest.fixture(scope="module", params=sorted(LOCKS))
-def opened(request: pytest.FixtureRequest, models: Path, pytestconfig: pytest.Config) -> tuple[str, Path]:
-    """A version of Keras, and the folder in which it has opened the models."""
-    assert pytestconfig.cache is not None
-    keras = installed(request.param, Path(pytestconfig.cache.mkdir("older-keras")))
-    for file in (*models.glob("*.txt"), *(models / f"{path.stem}.npy" for path in models.glob("*.keras"))):
-        file.unlink(missing_ok=True)
     variables = {"PYTHONPATH": str(keras), "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    result = run(sys.executable, "-c", PROGRAM, str(models), request.param, cwd=models, env=variables)
-    assert result.returncode == 0, result.stderr
-    return request.param, models
+    run_ok(sys.executable, "-c", PROGRAM, str(folder), request.param, cwd=folder, env=variables)
+    return request.param, folder
 
 
 def test_the_card_names_the_versions_of_these_tests() -> None:
@@ -87,7 +83,6 @@ def test_an_older_keras_predicts_the_same(opened: tuple[str, Path], network: str
     _version, folder = opened
     assert not (folder / f"{network}.txt").exists(), (folder / f"{network}.txt").read_text()
     found, expected = np.load(folder / f"{network}.npy"), np.load(folder / f"{network}.expected.npy")
-    assert expected.shape == (200, 10)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(found.argmax(axis=1), expected.argmax(axis=1))
 

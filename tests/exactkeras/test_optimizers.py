@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exactkeras.chain import F
+from exactkeras.oracle import F
 from tests.support.bits import assert_same_bits, normal
-from tests.support.reference import STEPS
+from tests.support.reference import STEPS, warmup_linear_decay
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 Floats = NDArray[np.float32]
@@ -17,37 +17,37 @@ SHAPES = [(), (1,), (7, 13), (1003,)]
 
 
 def gradients(shape: tuple[int, ...], step: int) -> Floats:
-    """Numbers of all sizes, zeros and such whose square is no normal number among them."""
+    """Return numbers of all sizes, with zeros and some whose square is not a normal number."""
     numbers = normal(*shape, seed=step) * np.float32(10.0) ** np.random.default_rng(step).integers(-30, 3, shape)
     return np.where(normal(*shape, seed=step + 100) > 1.5, 0, numbers).astype(np.float32)
 
 
-def stepped(tf: Any, optimizer: Any, starts: list[Floats], steps: int, *, in_graph: bool = False) -> list[list[Floats]]:
-    """The values of several weights after each step."""
+def stepped(tf: Any, optimizer: Any, starts: list[Floats], steps: int) -> list[list[Floats]]:
+    """Return the values of several weights after each step."""
     variables = [tf.Variable(start) for start in starts]
     optimizer.build(variables)
-    apply = tf.function(optimizer.apply) if in_graph else optimizer.apply
-    found = []
+    apply, found = tf.function(optimizer.apply), []
     for step in range(steps):
         apply([tf.constant(gradients(start.shape, step)) for start in starts])
         found.append([variable.numpy() for variable in variables])
     return found
 
 
-@pytest.mark.parametrize("in_graph", [False, True])
-@pytest.mark.parametrize("rate", [0.001, 0.3])
+@pytest.mark.parametrize("warmup", [None, 0.3])
+@pytest.mark.parametrize("peak", [0.001, 0.3])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_step_has_the_defined_bits(tensorflow: Any, name: str, rate: float, in_graph: bool) -> None:
+def test_every_step_has_the_defined_bits(tensorflow: Any, name: str, peak: float, warmup: float | None) -> None:
+    from exactkeras.fit import WarmupLinearDecay
     from exactkeras.optimizers import OPTIMIZERS
 
     weights = [normal(*shape) for shape in SHAPES]
     states: list[list[Any]] = [[np.zeros_like(start), np.zeros_like(start), F(1), F(1)] for start in weights]
-    found = stepped(tensorflow, OPTIMIZERS[name](learning_rate=rate), weights, 6, in_graph=in_graph)
-    for step, values in enumerate(found):
+    schedule = peak if warmup is None else WarmupLinearDecay(peak, 6, warmup)
+    for step, values in enumerate(stepped(tensorflow, OPTIMIZERS[name](learning_rate=schedule), weights, 6)):
+        rate = F(peak) if warmup is None else warmup_linear_decay(step, peak, 6, warmup)
         for k, (shape, state) in enumerate(zip(SHAPES, states, strict=True)):
-            expected = STEPS[name](state, weights[k], gradients(shape, step), F(rate))
-            assert_same_bits(values[k], np.asarray(expected))
-            weights[k] = expected
+            weights[k] = np.asarray(STEPS[name](state, weights[k], gradients(shape, step), rate))
+            assert_same_bits(values[k], weights[k])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,16 +65,17 @@ def test_every_step_agrees_with_keras(tensorflow: Any, name: str) -> None:
     assert any((start != last).any() for start, last in zip(starts, found[-1], strict=True))
 
 
-def test_a_schedule_decides_the_rate_of_each_step(tensorflow: Any) -> None:
+@pytest.mark.parametrize(
+    ("steps", "warmup", "rates"),
+    [
+        (4, 0.5, [0.25, 0.75, 0.75, 0.25]),
+        (4, 0.0, [0.5, 5 / 6, 0.5, 1 / 6]),  # one step at least
+        (4, 1.0, [0.125, 0.375, 0.625, 0.875]),
+        (1, 0.1, [0.5]),
+    ],
+)
+def test_the_rate_rises_and_falls_in_straight_lines(steps: int, warmup: float, rates: list[float]) -> None:
     from exactkeras.fit import WarmupLinearDecay
-    from exactkeras.optimizers import OPTIMIZERS
-    from tests.support.reference import warmup_linear_decay
 
-    for name in NAMES:
-        start = normal(50)
-        optimizer = OPTIMIZERS[name](learning_rate=WarmupLinearDecay(0.005, 7, 0.3))
-        state: list[Any] = [np.zeros_like(start), np.zeros_like(start), F(1), F(1)]
-        for step, (found,) in enumerate(stepped(tensorflow, optimizer, [start], 7, in_graph=True)):
-            rate = warmup_linear_decay(step, 0.005, 7, 0.3)
-            start = STEPS[name](state, start, gradients((50,), step), rate)
-            assert_same_bits(found, start)
+    schedule = WarmupLinearDecay(1.0, steps, warmup)
+    assert [float(schedule(step)) for step in range(steps)] == pytest.approx(rates)

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from digits.data.splits import to_features
 from digits.networks import Train
-from exactkeras.chain import F
+from exactkeras.augment import VIEWS, RandomAffine, views
+from exactkeras.oracle import F
 from exactkeras.recipe import Recipe
-from exactkeras.warp import VIEWS, Warp, views
 from tests.support import reference
-from tests.support.bits import assert_same_bits
+from tests.support.bits import Floats, assert_same_bits
 from tests.support.networks import convnet, dense
 from tests.support.project import Arrays
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
-Data = tuple[NDArray[np.float32], NDArray[np.int32]]
+Data = tuple[Floats, NDArray[np.int32]]
 
 
 class Case(NamedTuple):
@@ -48,36 +48,26 @@ CASES = {
 }
 
 
-def sample(digits: Arrays, case: Case, *, start: int, count: int) -> Data:
-    """Features and labels of some training images, cut to another size."""
-    (height, width, *channels), rows = case.image_shape, slice(start, start + count)
-    images = digits["x_train"][rows].astype(np.uint8)[:, 10 - height // 4 :, 10 - width // 4 :][:, :height, :width]
-    if case.image_shape == (28, 28):
-        images = digits["x_train"][rows].astype(np.uint8)
+def sample(digits: Arrays, case: Case, rows: slice) -> Data:
+    """Return features and labels of some training images, the middle of which is cut out."""
+    (height, width, *channels), images = case.image_shape, digits["x_train"][rows].astype(np.uint8)
+    top, left = (28 - height) // 2, (28 - width) // 2
+    images = images[:, top : top + height, left : left + width]
     if channels:
         images = np.stack([images, images // 2, images[::-1]], axis=3)
     return to_features(images), digits["y_train"][rows].astype(np.int32) % case.classes
 
 
-class Training(NamedTuple):
-    """A case, ready to run: the network is not trained yet."""
-
-    network: Any
-    recipe: Recipe
-    training: Data
-    validation: Data | None
-
-
-def prepare(digits: Arrays, name: str) -> Training:
+def prepare(digits: Arrays, name: str) -> tuple[Any, Recipe, Data, Data | None]:
+    """Return a network that is not trained yet, the recipe, and the splits."""
     import keras
 
     case = CASES[name]
     keras.utils.set_random_seed(3)
     network = case.network.build(case.image_shape, case.classes)
-    train = Train(model="dense", seed=5, shards=case.shards, device="cpu")
-    training = sample(digits, case, start=0, count=case.images)
-    validation = sample(digits, case, start=case.images, count=case.validation) if case.validation else None
-    return Training(network, case.network.recipe(train, case.image_shape), training, validation)
+    recipe = case.network.recipe(Train(model="dense", seed=5, shards=case.shards, device="cpu"), case.image_shape)
+    validation = sample(digits, case, slice(case.images, case.images + case.validation)) if case.validation else None
+    return network, recipe, sample(digits, case, slice(case.images)), validation
 
 
 @pytest.mark.fast(1)
@@ -86,16 +76,14 @@ def test_the_training_in_numpy_has_the_same_bits(tensorflow: Any, digits: Arrays
     from exactkeras.fit import fit, log_probabilities
 
     network, recipe, training, validation = prepare(digits, name)
-    layers = reference.layers_of(network)
-    first = network.get_weights()
+    layers, first = reference.layers_of(network), network.get_weights()
     expected = reference.train(layers, *training, recipe)
-    measured = None if validation is None else tuple(map(tensorflow.constant, validation))
-    history = fit(network, tuple(map(tensorflow.constant, training)), measured, recipe, verbose=0)
+    data, measured = (split and tuple(map(tensorflow.constant, split)) for split in (training, validation))
+    history = fit(network, data, measured, recipe, verbose=0)
     assert list(zip(history["loss"], history["accuracy"], strict=True)) == expected
-    for start, found, weights in zip(
-        first, network.get_weights(), [weights for layer in layers for weights in layer.weights], strict=True
-    ):
-        assert_same_bits(found, weights)
+    weights = [weights for layer in layers for weights in layer.weights]
+    for start, found, defined in zip(first, network.get_weights(), weights, strict=True):
+        assert_same_bits(found, defined)
         assert (found != start).any()
     if validation is not None:
         assert (history["val_loss"][-1], history["val_accuracy"][-1]) == reference.measured(layers, *validation)
@@ -112,29 +100,22 @@ def test_a_mean_over_views_has_the_bits_of_the_definition(network: Any) -> None:
     features = np.random.default_rng(0).random((5, 784), np.float32)
     model = network.build((28, 28), 10)
     found = log_probabilities(model, 7, views((28, 28), 3))(features)
-    layers, warp = reference.layers_of(model), Warp(28, 28, shift=1.0, distortion=1.0)
-    seen = [reference.warped(features, np.tile(np.array(numbers, np.float32), (5, 1)), warp) for numbers in VIEWS[:3]]
+    layers, affine = reference.layers_of(model), RandomAffine(28, 28, shift=1.0, distortion=1.0)
+    seen = [reference.mapped(features, np.tile(np.array(numbers, np.float32), (5, 1)), affine) for numbers in VIEWS[:3]]
     mean = reference.added([reference.forward(layers, one) for one in seen]) * F(1 / 3)
     assert_same_bits(found, reference.log_probabilities(mean))
     assert (found != log_probabilities(model, 7)(features)).any()
 
 
-def in_float64(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def in_float64(a: Floats, b: Floats) -> Floats:
     return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
-
-
-def one_after_the_other(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    total = rows[0]
-    for row in rows[1:]:
-        total = total + row
-    return total
 
 
 #: Definitions that differ in one sentence.
 OTHERS: dict[str, tuple[str, object]] = {
     "chains of 144": ("LONGEST", 144),
     "sums in float64": ("chain", in_float64),
-    "rows added in order": ("fold", one_after_the_other),
+    "rows added in order": ("fold", reference.added),
     "another exponential": ("exponential", lambda x: np.exp(x.astype(np.float64)).astype(np.float32)),
     "another logarithm": ("logarithm", lambda x: np.log(x.astype(np.float64)).astype(np.float32)),
 }

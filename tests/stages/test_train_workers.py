@@ -112,7 +112,7 @@ def last_words(worker: subprocess.Popen[str], within: float) -> str:
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_however_it_runs(project: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_killed_training_continues_however_it_runs(project: Path, undisturbed: dict[str, bytes]) -> None:
     with started(project, 1) as (alone,):
         wait_for_epoch(alone, 3)
         alone.kill()
@@ -120,11 +120,11 @@ def test_a_killed_training_goes_on_however_it_runs(project: Path, undisturbed: d
         wait_for_epoch(workers[0], 6)  # the first that it begins is no less than 3
         workers[1].kill()
         line = last_words(workers[0], NOTICED)
-    assert re.search(r"worker 0 of 2 \(.*\): expected the other workers until the end\. Got the loss of one \(", line)
+    assert re.search(r"worker 0 of 2 \(.*\): another worker was lost \(", line)
     assert {*snapshot(project)} == {"params.yaml", CHECKPOINT}
     result = run(*command(project), cwd=project, env=AT_ROOT)
     assert (result.returncode, result.stderr) == (0, "")
-    said = re.search(rf"{CHECKPOINT}: the training goes on after epoch (\d+)\n", result.stdout)
+    said = re.search(rf"{CHECKPOINT}: continuing the training after epoch (\d+)\n", result.stdout)
     assert said, result.stdout
     assert 5 <= int(said[1]) < EPOCHS
     assert results(project) == undisturbed
@@ -136,7 +136,7 @@ def test_a_worker_that_does_not_move_ends_the_other(project: Path) -> None:
     with started(project, 2) as workers:
         wait_for_epoch(workers[0], 2)
         workers[1].send_signal(signal.SIGSTOP)
-        assert "Got the loss of one" in last_words(workers[0], NOTICED)
+        assert "another worker was lost" in last_words(workers[0], NOTICED)
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_workers_with_other_parameters_refuse(project: Path) -> None:
     set_params(project / "other.yaml", {"train.seed": 1})
     with started(project, 2, params={1: "other.yaml"}) as workers:
         lines = [last_words(worker, within=600) for worker in workers]
-    assert any("Got other parameters on worker 1 than on worker 0. Check out the same commit" in line for line in lines)
+    assert any("2 workers: worker 1 has other parameters than worker 0. Use the same commit" in line for line in lines)
     assert {*snapshot(project)} == {"params.yaml", "other.yaml"}
 
 
@@ -166,5 +166,5 @@ def test_more_workers_than_parts_are_refused(project: Path, monkeypatch: pytest.
     config = {"cluster": {"worker": free_addresses(5)}, "task": {"type": "worker", "index": 4}}
     monkeypatch.setitem(os.environ, "TF_CONFIG", json.dumps(config))
     line = refusal(stage.main, *options(project))
-    assert "5 workers: expected at most 4, one for each part of a batch" in line
+    assert "number of workers: expected at most 4, one for each of the shards" in line
     assert {*snapshot(project)} == {"params.yaml"}

@@ -1,7 +1,8 @@
-"""The same training once more, in NumPy, from the definition alone: slow, with TensorFlow's generators only.
+"""The same training once more, in NumPy, from the definition: slow, with TensorFlow's random generators.
 
-Order of the images and numbers for the augmentation are integers' work (Philox), and come from TensorFlow. All the rest
-is written here a second time: a chain is a loop over an exact fused multiply-add.
+The order of the images and the numbers for the augmentation come from TensorFlow, as integers decide them. Products and
+steps of RMSprop and Adam come from `exactkeras.oracle`, which the library's own probe uses too; test_oracle.py compares
+it with exact fractions and float64. All the rest is written here a second time.
 """
 
 import math
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exactkeras.chain import F, Floats, adam, chain, flushed, rmsprop
+from exactkeras.augment import RandomAffine
+from exactkeras.oracle import F, Floats, adam, chain, flushed, rmsprop
 from exactkeras.recipe import Recipe
-from exactkeras.warp import Warp
 
 #: The longest chain.
 LONGEST = 168
@@ -217,12 +218,12 @@ def warmup_linear_decay(step: int, peak: float, steps: int, warmup: float) -> F:
     return F(peak) * min(taken * F(1 / rising), (F(steps) - taken) * F(1 / max(0.5, steps - rising)))
 
 
-def warped(features: Floats, random: Floats, warp: Warp) -> Floats:
+def mapped(features: Floats, random: Floats, affine: RandomAffine) -> Floats:
     """Images, each seen through an affine map of its own: [n, values], by six random numbers each, [n, 6]."""
-    height, width, shift, distortion, channels = warp
+    height, width, shift, distortion, channels = affine
     if channels > 1:  # each as a picture by itself
         planes = features.reshape(len(features), -1, channels)
-        alone = [warped(planes[..., k], random, warp._replace(channels=1)) for k in range(channels)]
+        alone = [mapped(planes[..., k], random, affine._replace(channels=1)) for k in range(channels)]
         return np.stack(alone, axis=2).reshape(features.shape)
     middle, centre = (F((size - 1) / 2) for size in (height, width))
     a, b, c, d = (F(one) + F(distortion) * random[:, k, None] for k, one in enumerate((1, 0, 0, 1)))
@@ -261,10 +262,10 @@ def batches(features: Floats, labels: NDArray[np.int32], recipe: Recipe) -> Iter
         for start in range(0, len(labels), size):
             chosen = order[start : start + size]
             images = features[chosen]
-            if recipe.warp is not None:
+            if recipe.augment is not None:
                 seed = tf.constant([number, start], tf.int64)
                 random = tf.random.stateless_uniform((len(chosen), 6), seed, minval=-1, maxval=1, alg="philox").numpy()
-                images = warped(images, random, recipe.warp)
+                images = mapped(images, random, recipe.augment)
             missing = rows - len(chosen)
             yield np.pad(images, [(0, missing), (0, 0)]), np.pad(labels[chosen], (0, missing)), len(chosen)
 

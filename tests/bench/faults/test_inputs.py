@@ -141,7 +141,7 @@ def test_weights_that_are_no_numbers_are_caught(
     folder, read = write(tmp_path / "case", {"model.keras": content}), READERS["models"]()
     outcome, line = judge.attempt(read, folder)
     assert outcome == "refused"
-    assert "weights in digits/probabilities/bias that are no finite numbers" in line
+    assert "the weights digits/probabilities/bias are not finite" in line
     anything = SimpleNamespace(isfinite=lambda values: np.ones(np.shape(values), bool), where=np.where)
     for module in (archive, fit):
         monkeypatch.setattr(module, "np", anything)

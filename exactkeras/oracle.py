@@ -1,4 +1,4 @@
-"""What the defined arithmetic says of products and optimizers, in NumPy: slow and exact, to compare TensorFlow with."""
+"""A NumPy reference for products and optimizer steps: slow and exact, to compare TensorFlow with."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 F = np.float32
 
-#: The smallest normal number. TensorFlow's threads take what is smaller for zero.
+#: The smallest normal number. TensorFlow's threads replace smaller ones by zero.
 SMALLEST = F(2.0**-126)
 
 
 def flushed(x: Floats) -> Floats:
-    """The same, with zero for what is smaller in magnitude than the smallest normal number."""
+    """Replace values below the smallest normal number by zero."""
     return np.where(np.abs(x) < SMALLEST, F(0), x)
 
 
 def fma(a: Floats, b: Floats, c: Floats) -> Floats:
-    """a * b + c, rounded once.
+    """Return a * b + c, rounded once.
 
     The product is exact in float64. The sum is rounded there to odd, after which the rounding to float32 is right
     (S. Boldo and G. Melquiond, Emulation of a FMA and correctly rounded sums, 2008).
@@ -34,7 +34,7 @@ def fma(a: Floats, b: Floats, c: Floats) -> Floats:
 
 
 def chain(a: Floats, b: Floats) -> Floats:
-    """[m, k] and [k, n] to [m, n]: acc = fma(a, b, acc) over k in order, from zero."""
+    """Multiply [m, k] and [k, n]: acc = fma(a, b, acc) over k in order, from zero."""
     total = np.zeros((a.shape[0], b.shape[1]), np.float32)
     for k in range(a.shape[1]):
         total = fma(a[:, k : k + 1], b[k : k + 1], total)
@@ -42,13 +42,13 @@ def chain(a: Floats, b: Floats) -> Floats:
 
 
 def rmsprop(state: list[Any], weight: Floats, gradient: Floats, rate: F) -> Floats:
-    """The weight after a step of RMSprop; `state`, of which the first is the average of squares, is changed."""
+    """Return the weight after a step of RMSprop. Updates `state[0]`, the mean of squared gradients, in place."""
     v = state[0] = flushed(state[0] + flushed((flushed(gradient * gradient) - state[0]) * (F(1) - F(0.9))))
     return weight - flushed(flushed(gradient * rate) / np.sqrt(v + F(1e-7)))
 
 
 def adam(state: list[Any], weight: Floats, gradient: Floats, rate: F) -> Floats:
-    """The weight after a step of Adam; `state`, two averages and the powers of their decays, is changed."""
+    """Return the weight after a step of Adam. Updates `state` in place: two means and the powers of their decays."""
     m, v, power_1, power_2 = state
     power_1, power_2 = power_1 * F(0.9), power_2 * F(0.999)
     m = flushed(m + flushed(flushed(gradient - m) * (F(1) - F(0.9))))

@@ -1,7 +1,7 @@
-"""Before a training: does this machine compute the defined arithmetic, in the shapes of this very network?
+"""Before a training: check that this machine computes the defined arithmetic, in the shapes of this very network.
 
-TensorFlow's products, and the optimizers' own kernels, are compared with a chain of exact fused multiply-adds in NumPy,
-at the edges of each shape and in a sample of its middle. Everything else is single operations, which IEEE 754 defines.
+TensorFlow's products and the optimizers' kernels are compared with the NumPy oracle, at the edges of each shape and in
+a sample of its middle. All other operations are single ones, which IEEE 754 defines.
 """
 
 import math
@@ -14,16 +14,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from exactkeras import arithmetic, convolution, layers
-from exactkeras.chain import F, adam, chain, rmsprop
 from exactkeras.fit import validation_rows
+from exactkeras.oracle import F, adam, chain, rmsprop
 from exactkeras.recipe import Recipe
 
-#: Rows and columns that are looked at on each side of each edge, and as many drawn from the middle.
+#: Rows and columns that are compared at each edge; as many are drawn from the middle.
 EDGE = 8
 
 
 class Shape(NamedTuple):
-    """A product of the network: [m, k] and [k, n], and which of the two is stored transposed."""
+    """A product of [m, k] and [k, n], either of them stored transposed."""
 
     rows: int
     inner: int
@@ -33,34 +33,24 @@ class Shape(NamedTuple):
 
 
 def deviations(network: keras.Sequential, recipe: Recipe, images: int) -> list[str]:
-    """Why this machine may give other bits than the defined ones. Empty: the bytes must be equal.
-
-    Args:
-        network: what will be trained.
-        recipe: how.
-        images: of the training set.
-    """
+    """Return the reasons why a training on this machine may give other bits than the definition; empty: none."""
     batch = min(recipe.batch_size, images)
     part = arithmetic.rounded_up(batch, recipe.shards) // recipe.shards
-    every = {*shapes(network, part), *shapes(network, validation_rows(network), forward_only=True)}
-    found = [deviation(shape) for shape in sorted(every)]
+    forward = (shape for shape in shapes(network, validation_rows(network)) if not any(shape[3:]))
+    found = [deviation(shape) for shape in sorted({*shapes(network, part), *forward})]
     return [reason for reason in (*found, optimizer_deviation(recipe.optimizer)) if reason]
 
 
-def shapes(network: keras.Sequential, rows: int, *, forward_only: bool = False) -> Iterator[Shape]:
-    """Every product of a step of the training, or of a prediction alone, on so many rows."""
+def shapes(network: keras.Sequential, rows: int) -> Iterator[Shape]:
+    """Yield every product of a training step on `rows` rows. Those of a prediction have no transposed factor."""
     for layer in layers.defined(network):
         if isinstance(layer, layers.Dense):
-            found = dense_shapes([kernel.shape[0] for kernel in layer.kernels], layer.units, rows)
+            yield from _dense_shapes([kernel.shape[0] for kernel in layer.kernels], layer.units, rows)
         elif isinstance(layer, layers.Convolution):
-            found = convolution_shapes(layer, rows)
-        else:
-            continue
-        yield from (shape for shape in found if not forward_only or not (shape.transpose_a or shape.transpose_b))
+            yield from _convolution_shapes(layer, rows)
 
 
-def dense_shapes(cut: list[int], units: int, rows: int) -> Iterator[Shape]:
-    """Those of a dense layer."""
+def _dense_shapes(cut: list[int], units: int, rows: int) -> Iterator[Shape]:
     for length in cut:
         yield Shape(rows, length, units)
         for inner in arithmetic.lengths(rows):
@@ -69,8 +59,7 @@ def dense_shapes(cut: list[int], units: int, rows: int) -> Iterator[Shape]:
             yield Shape(rows, inner, length, transpose_b=True)
 
 
-def convolution_shapes(layer: layers.Convolution, rows: int) -> Iterator[Shape]:
-    """Those of a convolution."""
+def _convolution_shapes(layer: layers.Convolution, rows: int) -> Iterator[Shape]:
     places, (height, width, channels, filters) = layer.places, layer.kernel.shape
     rows *= math.prod(places.output)
     for count in convolution.kernel_lengths(height * width, channels):
@@ -78,28 +67,28 @@ def convolution_shapes(layer: layers.Convolution, rows: int) -> Iterator[Shape]:
             yield Shape(rows, inner, filters)
     patches = convolution.patch_values(height * width, channels) * channels
     for inner in arithmetic.lengths(rows):
-        m, n = (filters, patches) if convolution.changes_places(patches, filters) else (patches, filters)
+        m, n = (filters, patches) if convolution.swaps_factors(patches, filters) else (patches, filters)
         yield Shape(m, inner, n, transpose_a=True)
     for inner in arithmetic.lengths(filters):
         yield Shape(rows, inner, width * channels, transpose_b=True)
 
 
 def deviation(shape: Shape) -> str:
-    """How a product leaves the chain on this machine; empty if it does not."""
+    """Describe how a product differs from the chain on this machine; empty: it does not."""
     random = np.random.default_rng(0)
-    values = random.standard_normal(10007, np.float32)  # a prime: no two rows are alike
+    values = random.standard_normal(10007, np.float32)  # a prime number, so no two rows are alike
     a, b = np.resize(values, (shape.rows, shape.inner)), np.resize(values[::-1], (shape.inner, shape.columns))
     stored = (a.T.copy() if shape.transpose_a else a, b.T.copy() if shape.transpose_b else b)
     got = arithmetic.chains(*map(tf.constant, stored), transpose_a=shape.transpose_a, transpose_b=shape.transpose_b)
-    rows, columns = looked_at(shape.rows, random), looked_at(shape.columns, random)
+    rows, columns = sample(shape.rows, random), sample(shape.columns, random)
     wrong = int((got.numpy()[np.ix_(rows, columns)] != chain(a[rows], b[:, columns])).sum())
     if not wrong:
         return ""
     return f"{wrong} of {len(rows) * len(columns)} elements of a product {tuple(shape[:3])} are not the defined chain"
 
 
-def looked_at(count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """The first and last numbers below `count`, and some between them."""
+def sample(count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return the first and last numbers below `count`, and some between them."""
     everything = np.arange(count)
     if count <= 3 * EDGE:
         return everything
@@ -108,7 +97,7 @@ def looked_at(count: int, random: np.random.Generator) -> NDArray[np.int64]:
 
 
 def optimizer_deviation(name: str) -> str:
-    """How the optimizer's kernel leaves its formula on this machine; empty if it does not."""
+    """Describe how the optimizer's kernel differs from its formula on this machine; empty: it does not."""
     if name not in ("rmsprop", "adam"):
         return ""
     random = np.random.default_rng(1)

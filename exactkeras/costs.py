@@ -1,0 +1,52 @@
+"""The memory and the multiplications that a network needs, from its settings alone."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+
+from dvcproof.runtime.program import InputError
+
+#: The largest network that is trained or read: for one image, the values that a layer works on at a time, and the
+#: multiplications of all layers.
+MOST_VALUES = 2**21
+MOST_PRODUCTS = 2**34
+
+
+class Cost(NamedTuple):
+    """The cost of a layer."""
+
+    weights: int
+    values: int = 0  # that it works on at a time, for one image
+    products: int = 0  # multiplications for one image
+
+
+def costs_of(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...]) -> list[Cost]:
+    """Return the cost of the inputs of a shape, and of each layer after them. The layers need not be built."""
+    costs = [Cost(0, math.prod(shape[1:]))]
+    for layer in layers:
+        before, shape = shape, layer.compute_output_shape(shape)
+        if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
+            inner = before[-1] * math.prod(getattr(layer, "kernel_size", ()))
+            places, outer = math.prod(shape[1:-1]), shape[-1]
+            costs.append(Cost(inner * outer + outer, places * max(inner, outer), places * inner * outer))
+        else:
+            costs.append(Cost(0, math.prod(shape[1:])))
+    return costs
+
+
+def excess(costs: Sequence[Cost]) -> str:
+    """Describe how a network is larger than the bounds; empty: it is not."""
+    products, values = sum(cost.products for cost in costs), max(cost.values for cost in costs)
+    if products > MOST_PRODUCTS or values > MOST_VALUES:
+        return f"an image takes {products} multiplications, and {values} values in a layer"
+    return ""
+
+
+def require_moderate(network: keras.Sequential) -> None:
+    """Raise InputError if a network is too large to be read from a file, before it is trained."""
+    if found := excess(costs_of(network.layers, network.input_shape)):
+        limits = f"more than {MOST_PRODUCTS} or {MOST_VALUES}"
+        hint = "Make the network narrower, or the images smaller."
+        raise InputError(f"network '{network.name}'", f"{found}, {limits}", hint=hint)

@@ -1,0 +1,163 @@
+"""Batches: every row once an epoch, equal shapes, and features used where they are, in memory or on disk."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.parts import peak_bytes
+from digits.data.arrays import NpyFile
+from exactkeras.augment import RandomAffine
+from tests.support.memory import linux_only
+
+
+@pytest.fixture(autouse=True)
+def tf(tensorflow: Any) -> Any:
+    return tensorflow
+
+
+def file_of(path: Path, features: Any) -> NpyFile:
+    np.save(path, features)
+    return NpyFile(path, dtype="float32", shape=(None, features.shape[1]))
+
+
+@pytest.mark.parametrize(("count", "size", "rows"), [(600, 128, 128), (5, 4, 6), (3, 3, 16)])
+def test_every_row_counts_once_an_epoch_in_another_order(tf: Any, count: int, size: int, rows: int) -> None:
+    from exactkeras.batches import batches
+
+    dataset = batches((tf.range(count)[:, None], tf.range(count) % 3), batch_size=size, rows=rows, seed=0)
+    assert [part.shape.as_list() for part in dataset.element_spec] == [[rows, 1], [rows], [rows]]
+    epochs = []
+    for _ in range(2):
+        seen: list[int] = []
+        for features, labels, real in dataset:
+            kept = real.numpy() == 1
+            seen += features.numpy()[kept, 0].tolist()
+            np.testing.assert_array_equal(labels, np.where(kept, features[:, 0] % 3, 0))
+            assert not features.numpy()[~kept].any()
+        assert sorted(seen) == list(range(count))
+        epochs.append(seen)
+    assert epochs[0] != epochs[1]
+
+
+def test_batches_in_order_hold_every_row(tf: Any) -> None:
+    from exactkeras.batches import in_order
+
+    dataset = in_order((tf.range(10)[:, None], tf.range(10, 20)), rows=4)
+    found = [[part.numpy().ravel().tolist() for part in batch] for batch in dataset]
+    assert [rows for rows, _, _ in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]
+    assert [labels for _, labels, _ in found] == [[10, 11, 12, 13], [14, 15, 16, 17], [18, 19, 0, 0]]
+    assert [real for _, _, real in found] == [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0]]
+
+
+def test_an_image_keeps_its_label_and_is_augmented_differently_in_every_epoch(tf: Any) -> None:
+    """As many bright pixels in the middle as the label says tens of: a small map hardly changes their sum."""
+    from exactkeras.batches import batches
+
+    labels = tf.range(100) % 10
+    bright = (tf.range(784)[None, :] >= 380) & (tf.range(784)[None, :] - 380 < 10 * (labels[:, None] + 1))
+    data, affine = (tf.cast(bright, tf.float32), labels), RandomAffine(28, 28, 1, 0.01)
+    dataset, epochs = batches(data, batch_size=40, rows=40, seed=0, augment=affine), []
+    for _ in range(2):
+        found = [(rows, expected, real) for rows, expected, real in dataset]
+        for rows, expected, real in found:
+            np.testing.assert_allclose(
+                tf.reduce_sum(rows, 1), 10 * (expected.numpy() + 1) * real.numpy(), rtol=0.3, atol=3
+            )
+        epochs.append({bytes(row) for rows, _, _ in found for row in rows.numpy() if row.any()})
+    assert len(epochs[0]) == 100
+    assert epochs[0].isdisjoint(epochs[1])
+
+
+def test_an_aligned_array_is_not_copied_and_its_file_not_changed(tmp_path: Path) -> None:
+    from exactkeras.batches import tensor
+
+    values = np.random.default_rng(0).random((10, 784), np.float32)
+    whole = file_of(tmp_path / "features.npy", values).read()
+    made = tensor(whole)
+    np.testing.assert_array_equal(made, values)
+    whole[3] = 7
+    assert made[3, 0] == 7  # the same memory
+    np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), values)
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_an_array_at_another_address_is_copied(rows: int) -> None:
+    from exactkeras.batches import tensor
+
+    room = np.zeros(2**12, np.float32)
+    start = 1 + (-room.ctypes.data // 4) % 16  # four bytes beyond a multiple of 64
+    array = room[start : start + 10 * rows].reshape(rows, 10)
+    made = tensor(array)
+    array[:] = 1
+    assert made.shape == (rows, 10)
+    assert not np.any(made)
+
+
+@pytest.mark.parametrize(
+    ("memory", "processes", "held"),
+    [
+        (1.9, 1, [False, False]),
+        (3.9, 1, [True, False]),
+        (4.1, 1, [True, True]),
+        (4.1, 2, [True, False]),
+        (8.1, 2, [True, True]),
+        (4.1, 3, [False, False]),
+    ],
+)
+def test_features_of_all_splits_fill_at_most_half_the_memory(
+    memory: float, processes: int, held: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exactkeras.batches import Stored, data_of
+
+    values = np.random.default_rng(0).random((30, 784), np.float32)
+    split = SimpleNamespace(features=file_of(tmp_path / "features.npy", values), labels=np.arange(30))
+    monkeypatch.setattr("exactkeras.memory.limit", lambda: int(memory * values.nbytes))
+    found = [features for features, _ in data_of([split, split], processes)]
+    assert [not isinstance(features, Stored) for features in found] == held
+    for features in found:
+        np.testing.assert_array_equal(features.file.read() if isinstance(features, Stored) else features, values)
+
+
+def test_no_thread_tunes_a_dataset(tf: Any) -> None:
+    from exactkeras.batches import batches, in_order
+
+    data = (tf.range(10)[:, None], tf.range(10))
+    for dataset in (batches(data, batch_size=4, rows=4, seed=0), in_order(data, rows=4)):
+        assert dataset.options().autotune.enabled is False
+
+
+def peak_of_first_batch(dataset: Any) -> int:
+    """Return the most bytes that this process holds more while it makes an iterator and a batch."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again: proc(5)
+    except OSError:
+        pytest.skip("this system does not start the peak again")
+    held = peak_bytes()
+    next(iter(dataset))
+    return peak_bytes() - held
+
+
+@pytest.mark.slow
+@linux_only
+@pytest.mark.parametrize("kind", ["batches", "in_order"])
+def test_an_iterator_holds_no_second_copy_of_the_features(
+    kind: str, tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exactkeras import batches
+
+    rows, size = 100_000, 100_000 * 784 * 4
+    np.lib.format.open_memmap(tmp_path / "features.npy", "w+", np.float32, (rows, 784))  # a hole: no disk is used
+    features = batches.tensor(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)).read())
+    assert float(tf.reduce_sum(features)) == 0  # from here on, all of them are in memory
+    options = {"rows": 128} | ({"batch_size": 128, "seed": 0} if kind == "batches" else {})
+
+    def peak() -> int:
+        return peak_of_first_batch(getattr(batches, kind)((features, tf.zeros(rows, tf.int32)), **options))
+
+    assert peak() < size / 4
+    # The negative control: tensors that stand in the dataset's graph.
+    monkeypatch.setattr(batches, "wrapped", lambda data: SimpleNamespace(get_value=lambda: data))
+    assert peak() > size / 2
