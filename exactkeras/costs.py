@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -22,7 +22,7 @@ class Cost(NamedTuple):
     products: int = 0  # multiplications for one image
 
 
-def costs_of(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...]) -> list[Cost]:
+def costs_of(layers: Sequence[keras.layers.Layer], shape: Any) -> list[Cost]:
     """Return the cost of the inputs of a shape, and of each layer after them. The layers need not be built."""
     costs = [Cost(0, math.prod(shape[1:]))]
     for layer in layers:

@@ -111,8 +111,11 @@ def test_a_path_that_is_no_model_file_is_refused(tmp_path: Path) -> None:
 def test_a_model_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
     saved(small(), path)
-    for options, expected in (({"classes": 3}, "[n, features] to [n, 3]"), ({"features": 5}, "[n, 5] to [n, classes]")):
-        line = refusal_of(path, **options)
+    for name, number, expected in (
+        ("classes", 3, "[n, features] to [n, 3]"),
+        ("features", 5, "[n, 5] to [n, classes]"),
+    ):
+        line = refusal_of(path, None, **{name: number})
         assert f"expected a Keras model from {expected}. Got one from (None, 784) to (None, 10)." in line
 
 

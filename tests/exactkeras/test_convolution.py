@@ -59,7 +59,9 @@ def test_it_gives_the_defined_bits_and_tensorflows_values(tensorflow: Any, form:
 
     exact = sample(form, places.output, whole)
     for own, other in zip(
-        gradients(lambda *given: convolution(*given, places), exact), gradients(theirs, exact), strict=True
+        gradients(lambda images, weights, bias: convolution(images, weights, bias, places), exact),
+        gradients(theirs, exact),
+        strict=True,
     ):
         np.testing.assert_array_equal(own, other)
     images, weights, bias, upstream = arrays = sample(form, places.output, normal)
@@ -67,7 +69,9 @@ def test_it_gives_the_defined_bits_and_tensorflows_values(tensorflow: Any, form:
     outputs = layer.forward(images)
     to_images, to_weights = layer.backward(upstream)
     for own, other in zip(
-        gradients(lambda *given: convolution(*given, places), arrays), [outputs, to_images, *to_weights], strict=True
+        gradients(lambda images, weights, bias: convolution(images, weights, bias, places), arrays),
+        [outputs, to_images, *to_weights],
+        strict=True,
     ):
         assert_same_bits(own, other)
 

@@ -78,8 +78,8 @@ def test_the_training_in_numpy_has_the_same_bits(tensorflow: Any, digits: Arrays
     network, recipe, training, validation = prepare(digits, name)
     layers, first = reference.layers_of(network), network.get_weights()
     expected = reference.train(layers, *training, recipe)
-    data, measured = (split and tuple(map(tensorflow.constant, split)) for split in (training, validation))
-    history = fit(network, data, measured, recipe, verbose=0)
+    data, measured = (split and (*map(tensorflow.constant, split),) for split in (training, validation))
+    history = fit(network, data, measured, recipe, verbose=0)  # type: ignore[arg-type]
     assert list(zip(history["loss"], history["accuracy"], strict=True)) == expected
     weights = [weights for layer in layers for weights in layer.weights]
     for start, found, defined in zip(first, network.get_weights(), weights, strict=True):
