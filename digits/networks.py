@@ -32,18 +32,11 @@ class Network(Params):
     batch_size: int = Field(ge=1, le=65536)
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
-        """Build a network from features [n, values of an image] to probabilities [n, classes].
-
-        An image has a height, a width, and 3 channels if it is RGB.
-        """
+        """Build a network from features [n, values of an image] to probabilities [n, classes]."""
         raise NotImplementedError
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
-        """Refuse images that the network cannot take, before it is built.
-
-        Raises:
-            InputError: they are too small or too large.
-        """
+        """Raise InputError if images, of height, width and perhaps 3 channels, are too small or too large."""
 
     def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:  # noqa: ARG002 (augmentation needs it)
         """Return the hyperparameters for images of a shape."""
@@ -63,7 +56,6 @@ class Dense(Network):
     units: int = Field(ge=1, le=65536)
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
-        """Refuse too many units for large images."""
         most = MOST_WEIGHTS // (math.prod(image_shape) + 1)
         if self.units > most:
             raise InputError(
@@ -74,7 +66,6 @@ class Dense(Network):
             )
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
-        """Build a network."""
         import keras
 
         return keras.Sequential(
@@ -100,7 +91,6 @@ class Convnet(Network):
     distortion: float = Field(ge=0, le=0.5)
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
-        """Refuse images that are too small for the convolutions."""
         if min(image_shape[:2]) < LEAST_SIDE:
             raise InputError(
                 "network 'convnet'",
@@ -110,7 +100,6 @@ class Convnet(Network):
             )
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
-        """Build a network."""
         import keras
 
         def convolution(times: int, **options: Any) -> keras.layers.Layer:
@@ -132,7 +121,6 @@ class Convnet(Network):
         )
 
     def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:
-        """Return the hyperparameters, with warm-up and augmentation."""
         height, width, channels = (*image_shape, 1)[:3]
         augment = RandomAffine(height, width, self.shift, self.distortion, channels)
         return super().recipe(train, image_shape)._replace(warmup=self.warmup, augment=augment)
@@ -157,11 +145,7 @@ class Train(Params):
 
 
 def read_network(path: Path) -> tuple[Train, Network]:
-    """Read the section `train` of params.yaml, and the section of the network that it names.
-
-    Raises:
-        InputError: a section or a value is missing or invalid, or a section belongs to no stage and no network.
-    """
+    """Read the section `train` of params.yaml and that of its network. Raise InputError if one of them is invalid."""
     require_sections(path, NETWORKS)
     train = read_params(path, "train", Train)
     return train, read_params(path, train.model, NETWORKS[train.model])

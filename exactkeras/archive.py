@@ -78,7 +78,7 @@ def _load(path: Path) -> keras.Sequential:
         if 4 * (count := sum(cost.weights for cost in costs)) > weights.file_size:
             raise UnsuitableError(f"the file has {weights.file_size} bytes for {count} weights")
         if problem := excess(costs):
-            raise UnsuitableError(f"{problem}, too many")
+            raise UnsuitableError(problem)
         opened = files.enter_context(archive.open(weights))
         require_plain_weights(files.enter_context(h5py.File(opened, "r")), weights.file_size)
     model = keras.Sequential(layers, name=name)
@@ -113,17 +113,15 @@ def _layers(description: Mapping[str, Any]) -> tuple[list[keras.layers.Layer], s
     entries = description["config"]["layers"]
     if len(entries) > MOST_LAYERS:
         raise UnsuitableError(f"{len(entries)} layers are more than {MOST_LAYERS}")
-    layers = [_layer(entry) for entry in entries]
+    layers = []
+    for entry in entries:
+        if entry["class_name"] not in LAYERS:
+            raise UnsuitableError(f"a layer of the kind {entry['class_name']} is not supported")
+        settings = {key: _plain(key, value) for key, value in entry["config"].items() if key not in LEFT_OUT}
+        layers.append(getattr(keras.layers, entry["class_name"])(**settings))
     if not layers or not isinstance(layers[0], keras.layers.InputLayer):
         raise UnsuitableError("the model does not begin with an Input")
     return layers, _plain("name", description["config"]["name"])
-
-
-def _layer(entry: Mapping[str, Any]) -> keras.layers.Layer:
-    if entry["class_name"] not in LAYERS:
-        raise UnsuitableError(f"a layer of the kind {entry['class_name']} is not supported")
-    settings = {key: _plain(key, value) for key, value in entry["config"].items() if key not in LEFT_OUT}
-    return getattr(keras.layers, entry["class_name"])(**settings)
 
 
 def _plain(key: str, value: Any) -> Any:

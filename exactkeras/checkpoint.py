@@ -69,16 +69,13 @@ class Checkpoint:
             done = len(history["loss"])
         except FileNotFoundError:
             return {}
-        except (InputError, OSError, ValueError) as error:
-            reason = str(error)
-        except (KeyError, RecursionError, TypeError):
-            reason = "it is damaged"
-        else:
-            set_values(state, values)
-            sys.stdout.write(f"{self.path}: continuing the training after epoch {done}\n")
-            return history
-        sys.stdout.write(f"{self.path}: not used, the training starts from the beginning: {reason}\n")
-        return {}
+        except (InputError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+            reason = error if isinstance(error, InputError | OSError | ValueError) else "it is damaged"
+            sys.stdout.write(f"{self.path}: not used, the training starts from the beginning: {reason}\n")
+            return {}
+        set_values(state, values)
+        sys.stdout.write(f"{self.path}: continuing the training after epoch {done}\n")
+        return history
 
     def _read(self, size: int) -> tuple[dict[str, list[float]], bytes]:
         content = read_bytes(self.path, size + TEXT_BYTES)

@@ -8,19 +8,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from exactkeras.arithmetic import (
-    COLUMNS,
-    LONGEST,
-    ROWS,
-    chains,
-    fold,
-    in_order,
-    lengths,
-    padded,
-    product,
-    product_over_rows,
-    rounded_up,
-)
+from exactkeras import arithmetic
+from exactkeras.arithmetic import COLUMNS, ROWS, fold, in_order, lengths, padded, rounded_up
 
 
 class Places:
@@ -105,7 +94,7 @@ def kernel_lengths(values: int, channels: int) -> list[int]:
 
     A single value with more channels than LONGEST is cut further, by `lengths`.
     """
-    most = max(1, LONGEST // channels)
+    most = max(1, arithmetic.LONGEST // channels)
     parts = -(-values // most)
     each = -(-values // parts)
     return [min(each, values - start) for start in range(0, values, each)]
@@ -137,7 +126,9 @@ def _convolved(images: tf.Tensor, kernel: tf.Tensor, places: Places) -> tf.Tenso
         values = padded(places.gather(images, start, start + count), 0, ROWS)
         cut = lengths(count * channels)
         rows = weights[start * channels : (start + count) * channels]
-        terms += [chains(*pair) for pair in zip(tf.split(values, cut, axis=1), tf.split(rows, cut), strict=True)]
+        terms += [
+            arithmetic.chains(*pair) for pair in zip(tf.split(values, cut, axis=1), tf.split(rows, cut), strict=True)
+        ]
         start += count
     count = images.shape[0]
     return tf.reshape(in_order(terms)[: count * math.prod(places.output)], (count, *places.output, filters))
@@ -152,9 +143,9 @@ def kernel_gradient(images: tf.Tensor, upstream: tf.Tensor, places: Places) -> t
     values = math.prod(places.kernel)
     patches = places.gather(images, 0, patch_values(values, channels))
     if swaps_factors(patches.shape[1], filters):
-        gradient = tf.transpose(product_over_rows(upstream, patches))
+        gradient = tf.transpose(arithmetic.product_over_rows(upstream, patches))
     else:
-        gradient = product_over_rows(patches, upstream)
+        gradient = arithmetic.product_over_rows(patches, upstream)
     return gradient[: values * channels]
 
 
@@ -184,7 +175,7 @@ def image_gradient(kernel: tf.Tensor, upstream: tf.Tensor, places: Places) -> tf
 
     def row(weights: tf.Tensor) -> tf.Tensor:
         weights = padded(tf.reshape(weights, (width * channels, filters)), 0, COLUMNS)
-        values = product(by_place, tf.split(weights, cut, axis=1), transpose_b=True)
+        values = arithmetic.product(by_place, tf.split(weights, cut, axis=1), transpose_b=True)
         return tf.reshape(values, (*upstream.shape[:3], weights.shape[0]))
 
     return places.scatter([row(weights) for weights in tf.unstack(kernel)], channels)

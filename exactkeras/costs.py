@@ -39,14 +39,11 @@ def costs_of(layers: Sequence[keras.layers.Layer], shape: Any) -> list[Cost]:
 def excess(costs: Sequence[Cost]) -> str:
     """Describe how a network is larger than the bounds; empty: it is not."""
     products, values = sum(cost.products for cost in costs), max(cost.values for cost in costs)
-    if products > MOST_PRODUCTS or values > MOST_VALUES:
-        return f"an image takes {products} multiplications, and {values} values in a layer"
-    return ""
+    large = products > MOST_PRODUCTS or values > MOST_VALUES
+    return f"an image takes {products} multiplications, and {values} values in a layer, too many" if large else ""
 
 
 def require_moderate(network: keras.Sequential) -> None:
     """Raise InputError if a network is too large to be read from a file, before it is trained."""
-    if found := excess(costs_of(network.layers, network.input_shape)):
-        limits = f"more than {MOST_PRODUCTS} or {MOST_VALUES}"
-        hint = "Make the network narrower, or the images smaller."
-        raise InputError(f"network '{network.name}'", f"{found}, {limits}", hint=hint)
+    if problem := excess(costs_of(network.layers, network.input_shape)):
+        raise InputError(f"network '{network.name}'", problem, hint="Make it narrower, or the images smaller.")

@@ -31,16 +31,13 @@ VALIDATION_ROWS, VALIDATION_VALUES = 1000, 2**27
 class DefinedModel(keras.Model):
     """A model from features [b, values] to logits [b, classes] that trains to the same bits on any processor.
 
-    The rows of a batch are cut into `shards` equal parts, in order; the batch is first padded with zero rows if needed.
-    Each part has gradients of its own, several parts at a time, which are then added in order. `compute` decides who
-    computes which part.
+    The rows of a batch are cut into `shards` equal parts, whose gradients are computed by `compute` and added in order.
     """
 
     shards: int
     compute: Callable[[Part, list[Any]], tuple[Any, Any]]
 
     def train_step(self, data: Batch) -> dict[str, Any]:
-        """Take one step of the optimizer on a batch."""
         features, labels, real = data
         parts = [tf.split(tensor, self.shards) for tensor in (features, labels, real / tf.reduce_sum(real))]
         (losses, logits), gradients = self.compute(self._part, [*zip(*parts, strict=True)])
@@ -56,7 +53,6 @@ class DefinedModel(keras.Model):
         return (losses, logits), tape.gradient(logits, self.trainable_variables, output_gradients=upstream)
 
     def test_step(self, data: Batch) -> dict[str, Any]:
-        """Measure a batch."""
         features, labels, real = data
         logits = self(features, training=False)
         losses, _ = arithmetic.cross_entropy(logits, labels, real / tf.reduce_sum(real))
@@ -110,13 +106,10 @@ def fit(
     checkpoint: Checkpoint | None = None,
     replicas: Replicas | None = None,
 ) -> Mapping[str, list[float]]:
-    """Train `network` in place.
+    """Train `network`, from features to probabilities, in place.
 
     Args:
-        network: a model from features to probabilities.
-        training: features, float32 [n, values], in memory or on disk, and labels, integers [n].
-        validation: the validation split in the same form, or None.
-        recipe: the hyperparameters.
+        training, validation: features, float32 [n, values], in memory or on disk, and labels, integers [n].
         verbose: Keras's: 0 silent, 1 a progress bar, 2 a line per epoch.
         checkpoint: to continue from, and to write after each epoch.
         replicas: the workers or devices that share each batch; None: one device. The first worker alone measures the
@@ -126,8 +119,8 @@ def fit(
         One list per metric, a value per epoch: loss, accuracy, and val_loss, val_accuracy with a validation split.
 
     Raises:
-        InputError: the network has no defined arithmetic, the data do not fit it, features on disk could not be read,
-            or the training diverged.
+        InputError: the network has no defined arithmetic, the data do not fit it or cannot be read, or the training
+            diverged.
     """
     layers = defined(network)
     require_data(network, training, "training")

@@ -1,7 +1,4 @@
-"""The workers that train one model together, as the environment variable TF_CONFIG names them.
-
-Kubernetes operators and the trainers of clouds set it.
-"""
+"""The workers that train one model together, as TF_CONFIG names them, which Kubernetes operators and clouds set."""
 
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
@@ -26,9 +23,7 @@ class _Task(BaseModel):
     index: int = Field(ge=0)
 
 
-class _Config(BaseModel):
-    """The parts of TF_CONFIG that are read; clouds add more."""
-
+class _Config(BaseModel):  # clouds add more
     cluster: dict[str, list[Address]] = Field(default={}, max_length=8)
     task: _Task | None = None
 
@@ -41,7 +36,6 @@ class Cluster(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return this worker's name in messages."""
         return f"worker {self.number} of {len(self.addresses)} ({self.addresses[self.number]})"
 
     @property
@@ -52,10 +46,7 @@ class Cluster(NamedTuple):
 
 
 def read_cluster(environment: Mapping[str, str]) -> Cluster | None:
-    """Read the cluster of this process from its environment; None: it trains alone.
-
-    Raise InputError if TF_CONFIG is invalid.
-    """
+    """Read the cluster of this process; None: it trains alone. Raise InputError if TF_CONFIG is invalid."""
     text = environment.get(NAME, "")
     if not text.strip():
         return None

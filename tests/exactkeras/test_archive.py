@@ -111,12 +111,9 @@ def test_a_path_that_is_no_model_file_is_refused(tmp_path: Path) -> None:
 def test_a_model_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
     saved(small(), path)
-    for name, number, expected in (
-        ("classes", 3, "[n, features] to [n, 3]"),
-        ("features", 5, "[n, 5] to [n, classes]"),
-    ):
-        line = refusal_of(path, None, **{name: number})
-        assert f"expected a Keras model from {expected}. Got one from (None, 784) to (None, 10)." in line
+    found = "Got one from (None, 784) to (None, 10)."
+    assert f"expected a Keras model from [n, features] to [n, 3]. {found}" in refusal_of(path, classes=3)
+    assert f"expected a Keras model from [n, 5] to [n, classes]. {found}" in refusal_of(path, features=5)
 
 
 def layer(**changes: Any) -> Callable[[Any], Any]:
@@ -126,7 +123,6 @@ def layer(**changes: Any) -> Callable[[Any], Any]:
 
 DESCRIPTIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "three million units": (layer(units=3_000_000), "bytes for 2385000010 weights"),
-    "units without end": (layer(units=10**18), "weights"),
     "a regularizer": (layer(kernel_regularizer={"class_name": "x"}), "'kernel_regularizer' of a layer is not a plain"),
     "an activation that is called": (layer(activation={"class_name": "function"}), "'activation' of a layer is not a"),
     "no units": (layer(units=0), "it cannot be read"),
@@ -162,7 +158,6 @@ WEIGHTS: dict[str, tuple[Callable[[Any, str, Any], object], str]] = {
         lambda file, name, array: file.__setitem__(name, array * np.nan),
         "digits/hidden/kernel are not finite",
     ),
-    "infinite": (lambda file, name, array: file.__setitem__(name, array + np.inf), "are not finite"),
     "of 8 bytes": (lambda file, name, array: file.__setitem__(name, array.astype("f8")), "not plain float32"),
     "compressed": (
         lambda file, name, _: file.create_dataset(name, (784, 10**7), "f4", chunks=(1, 1), compression="gzip"),
@@ -199,14 +194,6 @@ def test_a_flipped_bit_of_the_weights_is_noticed(tmp_path: Path, members: Member
     assert "Bad CRC-32 for file 'model.weights.h5'" in refusal_of(tmp_path / "m.keras", damaged)
 
 
-def test_models_that_keras_opens_and_we_do_not_are_refused(tmp_path: Path) -> None:
-    from bench.faults.models import foreign
-
-    problems = ("a Functional model is not", "the model does not begin with an Input", "the kind Dropout is not")
-    for content, problem in zip(foreign(), problems, strict=False):
-        assert problem in refusal_of(tmp_path / "m.keras", content)
-
-
 def test_a_layer_that_takes_much_without_weights_is_refused(tmp_path: Path) -> None:
     import keras
 
@@ -217,7 +204,7 @@ def test_a_layer_that_takes_much_without_weights_is_refused(tmp_path: Path) -> N
     network = keras.Sequential([keras.Input((784,)), *layers, *more])
     line = refusal_of(tmp_path / "m.keras", saved(network, tmp_path / "n.keras"))
     assert "an image takes 7840010 multiplications, and 3920000 values in a layer, too many" in line
-    with pytest.raises(InputError, match=r"network '.*': an image takes 7840010 .* Make the network narrower"):
+    with pytest.raises(InputError, match=r"network '.*': an image takes 7840010 .* Make it narrower"):
         require_moderate(network)
 
 
@@ -228,13 +215,11 @@ def test_the_largest_networks_of_the_parameters_are_within_the_bounds(tmp_path: 
     for network in (dense(units=64), convnet(filters=8)):
         model = network.build((28, 28), 256)
         found.append(costs.costs_of(model.layers, model.input_shape))
-        assert 4 * sum(cost.weights for cost in found[-1]) == 4 * model.count_params()
-    (most_products, _), (products, values) = (
-        (sum(cost.products for cost in each), max(cost.values for cost in each)) for each in found
-    )
-    assert most_products * 1024 < costs.MOST_PRODUCTS  # 65,536 units
-    assert values * 128 < costs.MOST_VALUES  # 1,024 filters
-    assert products * 128**2 < costs.MOST_PRODUCTS
+        assert sum(cost.weights for cost in found[-1]) == model.count_params()
+    products = [sum(cost.products for cost in each) for each in found]
+    assert products[0] * 1024 < costs.MOST_PRODUCTS  # 65,536 units
+    assert products[1] * 128**2 < costs.MOST_PRODUCTS  # 1,024 filters
+    assert max(cost.values for cost in found[1]) * 128 < costs.MOST_VALUES
     content = saved(small(units=1500), tmp_path / "model.keras")
     assert len(content) > 4 * 10**6  # weights of more bytes than other files may have
     assert archive.load(tmp_path / "model.keras").count_params() == 1500 * 795 + 10

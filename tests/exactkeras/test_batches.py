@@ -121,14 +121,6 @@ def test_features_of_all_splits_fill_at_most_half_the_memory(
         np.testing.assert_array_equal(features.file.read() if isinstance(features, Stored) else features, values)
 
 
-def test_no_thread_tunes_a_dataset(tf: Any) -> None:
-    from exactkeras.batches import batches, in_order
-
-    data = (tf.range(10)[:, None], tf.range(10))
-    for dataset in (batches(data, batch_size=4, rows=4, seed=0), in_order(data, rows=4)):
-        assert dataset.options().autotune.enabled is False
-
-
 def peak_of_first_batch(dataset: Any) -> int:
     """Return the most bytes that this process holds more while it makes an iterator and a batch."""
     try:

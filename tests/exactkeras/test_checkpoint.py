@@ -94,22 +94,6 @@ def test_with_a_part_forgotten_the_bytes_are_others(
     assert train("dense", tmp_path, checkpoint_at(tmp_path / "checkpoint")) != whole["dense"].result
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("obstacle", ["damaged", "a folder"])
-def test_a_training_runs_without_it(
-    obstacle: str, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "checkpoint"
-    path.mkdir() if obstacle == "a folder" else path.write_bytes(b"damaged")
-    checkpoint = checkpoint_at(path)
-    assert train("dense", tmp_path, checkpoint) == whole["dense"].result
-    checkpoint.remove()
-    captured = capsys.readouterr()
-    assert NOT_USED in captured.out
-    warning = "WARNING: no checkpoint; a killed training would start from the beginning: "
-    assert captured.err.count(warning) == (EPOCHS if path.is_dir() else 0) == len(captured.err.splitlines())
-
-
 @pytest.fixture
 def kept(tf: Any, tmp_path: Path) -> tuple[Path, list[Any]]:
     """A checkpoint after three epochs, and variables like those in it."""
@@ -138,20 +122,18 @@ def replaced(path: Path) -> Path:
 
 
 def sealed(content: bytes) -> bytes:
-    """Return the content with its own SHA-256, as somebody else would forge it."""
     return hashlib.sha256(content).digest() + content
 
 
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (damage(lambda content: content[:-1]), "it is damaged"),
     "a bit of a weight": (damage(lambda content: flip(content, len(content) - 9)), "it is damaged"),
-    "a bit of the history": (damage(lambda content: flip(content, 290)), "it is damaged"),
     "empty": (damage(lambda _: b""), "it is damaged"),
     "far too long": (damage(lambda content: content + bytes(2**23)), "larger"),
     "a folder": (lambda path: replaced(path).mkdir(), "Is a directory"),
     "a pipe": (lambda path: os.mkfifo(replaced(path)), "a pipe"),
-    "nested JSON": (lambda path: path.write_bytes(sealed(b"[" * 10**5 + b"\n")), "it is damaged"),
-    "another form": (lambda path: path.write_bytes(sealed(b"[]\n")), "it is damaged"),
+    "nested JSON": (damage(lambda _: sealed(b"[" * 10**5 + b"\n")), "it is damaged"),
+    "another form": (damage(lambda _: sealed(b"[]\n")), "it is damaged"),
 }
 
 

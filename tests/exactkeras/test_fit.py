@@ -47,18 +47,6 @@ def weights(model: Any) -> bytes:
     return b"".join(array.tobytes() for array in model.get_weights())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("optimizer", "rate"), [("rmsprop", 0.001), ("adam", 0.001), ("sgd", 0.1)])
-def test_training_learns(batch: Data, optimizer: str, rate: float) -> None:
-    model = dense(units=64).build((28, 28), 10)
-    history = train(batch, model, batch, optimizer=optimizer, learning_rate=rate, epochs=5)
-    assert {name: len(values) for name, values in history.items()} == dict.fromkeys(
-        ("accuracy", "loss", "val_accuracy", "val_loss"), 5
-    )
-    assert history["loss"][-1] < 0.7 * history["loss"][0]
-    assert history["val_accuracy"][-1] > 0.6
-
-
 def test_a_step_equals_the_step_of_plain_keras(batch: Data) -> None:
     """The shards are an order of adding, not another method: one step agrees with Keras's own to rounding."""
     import keras
@@ -75,18 +63,6 @@ def test_a_step_equals_the_step_of_plain_keras(batch: Data) -> None:
     for start, mine, other in zip(before, ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-6)
         assert np.abs(mine - start).max() > 1e-4  # both moved
-
-
-def test_equal_seeds_give_equal_bits_and_others_do_not(batch: Data) -> None:
-    def trained(seed: int) -> bytes:
-        import keras
-
-        keras.utils.set_random_seed(seed)
-        model = small()
-        train(batch, model, seed=seed)
-        return weights(model)
-
-    assert trained(1) == trained(1) != trained(2)
 
 
 @pytest.mark.slow
@@ -168,7 +144,6 @@ def test_a_training_that_diverges_is_refused(batch: Data) -> None:
     [
         ([0, 1, 10], r"labels: expected 0 to 9\. Got 10\. Number the classes from 0"),
         ([0, -1, 1], r"labels: expected 0 to 9\. Got -1\. Number the classes from 0"),
-        ([2**31 - 1, 0, 1], r"labels: expected 0 to 9\. Got 2147483647\. "),
         ([0.0, 1.0, 2.5], r"labels: their type is float32\. Give integers\."),
         ([0, 1], r"data: 3 features and 2 labels\. Give one label for each row"),
         ([0, 1, 2, 3], r"data: 3 features and 4 labels\. Give one label for each row"),
@@ -187,15 +162,6 @@ def test_labels_outside_the_classes_are_refused(batch: Data, tf: Any, split: str
 def test_no_rows_are_refused(batch: Data) -> None:
     with pytest.raises(InputError, match=r"^training data: 0 features and 0 labels\. .* at least one row\."):
         train((batch[0][:0], batch[1][:0]), small())
-
-
-@pytest.mark.parametrize("network", [dense, convnet])
-def test_log_probabilities_are_those_of_keras(network: Any, batch: Data) -> None:
-    from exactkeras.fit import log_probabilities
-
-    model = network().build((28, 28), 10)
-    found = log_probabilities(model, 33)(batch[0][:33].numpy())
-    np.testing.assert_allclose(found, np.log(model(batch[0][:33])), atol=1e-5)
 
 
 def test_rows_that_are_predicted_together_change_no_bit(batch: Data) -> None:

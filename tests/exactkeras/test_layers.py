@@ -72,9 +72,7 @@ def refused(odd: Any, *, images: bool) -> str:
         ("Dropout", {"rate": 0.5}),
         ("MaxPooling2D", {}),
         ("BatchNormalization", {}),
-        ("Activation", {"activation": "relu"}),
         ("SeparableConv2D", {"filters": 2, "kernel_size": 3}),
-        ("Conv2DTranspose", {"filters": 2, "kernel_size": 3}),
         ("Dense", {"units": 3}),  # of more than two axes
         *[
             ("Conv2D", {"filters": 2, "kernel_size": 2} | options)
