@@ -31,9 +31,9 @@ def prepared(tmp_path: Path, digits: Arrays) -> Path:
     return tmp_path
 
 
-def options(folder: Path) -> list[str]:
+def options(folder: Path, params: str = "params.yaml") -> list[str]:
     """Return the stage's command line for what `prepared` made."""
-    files = {"params": "params.yaml", "dataset": "data/dataset.json", "data": "data", "model": "model.keras"}
+    files = {"params": params, "dataset": "data/dataset.json", "data": "data", "model": "model.keras"}
     files |= {"history": "history.csv", "platform": "platform.json"}
     return [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
 

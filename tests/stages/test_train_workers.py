@@ -1,4 +1,4 @@
-"""The stage `train` on several workers, and after a kill: one result, of one process that nothing has disturbed."""
+"""The stage `train` on several workers, and after a kill: the results of one process that nothing has disturbed."""
 
 import json
 import os
@@ -18,6 +18,7 @@ import pytest
 from digits.apps.workers import free_addresses
 from dvcproof.values import set_params
 from stages import train as stage
+from tests.stages.test_train import options
 from tests.support.arrays import snapshot, write_prepared
 from tests.support.project import AT_ROOT, Arrays, environment, recipe_params, run
 from tests.support.refusal import one_line, refusal
@@ -25,8 +26,7 @@ from tests.support.refusal import one_line, refusal
 #: So many that a training can be ended before its last one.
 EPOCHS = 30
 
-#: Seconds in which a worker must have noticed that another one has ended, or does not move: 15, and some for a busy
-#: machine.
+#: Seconds in which a worker must notice that another one has ended or does not move: 15, and some for a busy machine.
 NOTICED = 25
 
 OUTPUTS = ("model.keras", "history.csv", "platform.json")
@@ -56,24 +56,18 @@ def undisturbed(tensorflow: Any, prepared: Path, tmp_path_factory: pytest.TempPa
     return results(folder)
 
 
-def options(folder: Path, params: str = "params.yaml") -> list[str]:
-    files = {"params": params, "dataset": "data/dataset.json", "data": "data"}
-    files |= dict(zip(("model", "history", "platform"), OUTPUTS, strict=True))
-    return [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
-
-
 def command(folder: Path, params: str = "params.yaml") -> list[str]:
     return [sys.executable, "-m", "stages.train", *options(folder, params)]
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Model and history: what does not depend on the machine."""
+    """Return the outputs that do not depend on the machine."""
     return {name: (folder / name).read_bytes() for name in OUTPUTS[:2]}
 
 
 @contextmanager
 def started(folder: Path, count: int, params: Mapping[int, str] | None = None) -> Iterator[list[subprocess.Popen[str]]]:
-    """The stage on so many workers, or as one process without TF_CONFIG. All are gone after the block."""
+    """Start the stage on `count` workers, or as one process without TF_CONFIG. Kill all after the block."""
     addresses = free_addresses(count)
     with ExitStack() as ended:
         workers = []
@@ -81,14 +75,9 @@ def started(folder: Path, count: int, params: Mapping[int, str] | None = None) -
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             extra = {"TF_CONFIG": json.dumps(config)} if count > 1 else {}
             words = command(folder, (params or {}).get(index, "params.yaml"))
-            worker = subprocess.Popen(
-                words,
-                cwd=folder,
-                env=environment(**AT_ROOT, **extra, PYTHONUNBUFFERED="1"),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            variables = environment(**AT_ROOT, **extra, PYTHONUNBUFFERED="1")
+            worker = subprocess.Popen(words, cwd=folder, env=variables, **pipes)
             ended.callback(worker.communicate)
             ended.callback(worker.kill)
             workers.append(worker)
@@ -96,7 +85,7 @@ def started(folder: Path, count: int, params: Mapping[int, str] | None = None) -
 
 
 def wait_for_epoch(worker: subprocess.Popen[str], number: int) -> None:
-    """Read what a worker prints until it begins an epoch: the one before has its checkpoint then."""
+    """Read the output of a worker until it begins an epoch: the one before has its checkpoint then."""
     assert worker.stdout is not None
     for line in worker.stdout:
         if line.startswith(f"Epoch {number}/"):
@@ -105,7 +94,7 @@ def wait_for_epoch(worker: subprocess.Popen[str], number: int) -> None:
 
 
 def last_words(worker: subprocess.Popen[str], within: float) -> str:
-    """The one line of a worker that fails within so many seconds."""
+    """Return the one line of a worker that fails within so many seconds."""
     assert worker.stderr is not None
     assert worker.wait(within) == 1
     return one_line(worker.stderr.read().removesuffix("\n"))

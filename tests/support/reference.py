@@ -21,14 +21,14 @@ LONGEST = 168
 
 
 def cut(count: int) -> list[tuple[int, int]]:
-    """Starts and ends of the chains of an inner dimension: as few as possible, multiples of 24."""
+    """Return starts and ends of the chains of an inner dimension: as few as possible, multiples of 24."""
     chains = math.ceil(count / LONGEST)
     length = 24 * math.ceil(count / chains / 24)
     return [(start, min(start + length, count)) for start in range(0, count, length)]
 
 
 def cut_kernel(values: int, channels: int) -> list[tuple[int, int]]:
-    """The same for a convolution: whole values of the kernel, with all channels, then cut as any other."""
+    """Cut a convolution's inner dimension at whole values of the kernel, with all channels, and then as any other."""
     parts = math.ceil(values / max(1, LONGEST // channels))
     each = math.ceil(values / parts)
     pieces = [(start * channels, min(start + each, values) * channels) for start in range(0, values, each)]
@@ -36,13 +36,13 @@ def cut_kernel(values: int, channels: int) -> list[tuple[int, int]]:
 
 
 def product(a: Floats, b: Floats, pieces: Sequence[tuple[int, int]] | None = None) -> Floats:
-    """A sum of chains in order."""
+    """Add chains in order."""
     terms = [chain(a[:, start:stop], b[start:stop]) for start, stop in pieces or cut(a.shape[1])]
     return added(terms)
 
 
 def added(terms: Sequence[Floats]) -> Floats:
-    """The sum of arrays, one after the other."""
+    """Add arrays one after the other."""
     total = terms[0]
     for term in terms[1:]:
         total = flushed(total + term)
@@ -50,7 +50,7 @@ def added(terms: Sequence[Floats]) -> Floats:
 
 
 def fold(rows: Floats) -> Floats:
-    """The sum over the first axis: the second half is added to the first, until one row is left."""
+    """Sum over the first axis: add the second half to the first, until one row is left."""
     while len(rows) > 1:
         half = len(rows) // 2
         middle = rows[half : len(rows) - half]
@@ -69,7 +69,7 @@ def polynomial(coefficients: Sequence[float], x: Floats) -> Floats:
 
 
 def exponential(x: Floats) -> Floats:
-    """e**x for x <= 0."""
+    """Compute e**x for x <= 0."""
     x = np.maximum(x, F(-88))
     n = np.floor(x * F(1 / math.log(2)) + F(0.5))
     rest = (x - n * HIGH) - n * LOW
@@ -78,7 +78,7 @@ def exponential(x: Floats) -> Floats:
 
 
 def logarithm(x: Floats) -> Floats:
-    """The natural logarithm of x > 0."""
+    """Compute log(x) for x > 0."""
     m, n = np.frexp(x)  # m in [0.5, 1), float32
     small = m < np.uint32(0x3F3504F3).view(np.float32)
     m, exponent = np.where(small, m * F(2), m).astype(np.float32), np.where(small, n - 1, n).astype(np.float32)
@@ -87,7 +87,7 @@ def logarithm(x: Floats) -> Floats:
 
 
 def loss(logits: Floats, labels: NDArray[np.int32], weights: Floats) -> tuple[Floats, Floats]:
-    """Weighted losses [n] and the gradient for the logits [n, classes]."""
+    """Return weighted losses [n] and the gradient of the logits [n, classes]."""
     scores = logits.T - logits.max(axis=1)
     powers = exponential(scores)
     total = fold(powers)
@@ -97,7 +97,6 @@ def loss(logits: Floats, labels: NDArray[np.int32], weights: Floats) -> tuple[Fl
 
 
 def log_probabilities(logits: Floats) -> Floats:
-    """[n, classes]."""
     scores = logits.T - logits.max(axis=1)
     return (scores - logarithm(fold(exponential(scores)))).T
 
@@ -109,14 +108,12 @@ class Dense:
         self.weights, self.relu = [kernel, bias], relu
 
     def forward(self, inputs: Floats) -> Floats:
-        """[n, features] to [n, units]."""
         self.inputs = inputs
         before = flushed(product(inputs, self.weights[0]) + self.weights[1])
         self.outputs = np.maximum(before, F(0)) if self.relu else before
         return self.outputs
 
     def backward(self, upstream: Floats) -> tuple[Floats, list[Floats]]:
-        """The gradients of inputs and weights."""
         if self.relu:
             upstream = upstream * (self.outputs > 0)
         kernel = product(self.inputs.T, upstream)
@@ -129,7 +126,6 @@ class Convolution:
     def __init__(
         self, kernel: Floats, bias: Floats, image: Sequence[int], *, strides: Sequence[int], same: bool, relu: bool
     ) -> None:
-        """Take the weights, height and width of an image, and how the kernel moves."""
         self.weights, self.image, self.strides, self.relu = [kernel, bias], image, strides, relu
         self.size, channels = kernel.shape[:2], kernel.shape[2]
         moves = tuple(zip(image, self.size, strides, strict=True))
@@ -143,7 +139,6 @@ class Convolution:
         )
 
     def forward(self, images: Floats) -> Floats:
-        """[n, ...] to [n, out, out, filters]."""
         kernel, bias = self.weights
         self.images = images.reshape(len(images), *self.image, kernel.shape[2])
         pieces = cut_kernel(math.prod(self.size), kernel.shape[2])
@@ -153,7 +148,7 @@ class Convolution:
         return self.outputs
 
     def _patches(self) -> Floats:
-        """What the kernel meets at each place: [n * places, kernel height * kernel width * channels]."""
+        """Return the patch at each place: [n * places, kernel height * kernel width * channels]."""
         (top, left), (height, width) = self.before, self.image
         wide = np.zeros((len(self.images), *self.wide), np.float32)
         wide[:, top : top + height, left : left + width] = self.images
@@ -165,7 +160,6 @@ class Convolution:
         return patches.reshape(len(wide) * math.prod(self.out), -1)
 
     def backward(self, upstream: Floats) -> tuple[Floats, list[Floats]]:
-        """The gradients of images and weights."""
         kernel = self.weights[0]
         upstream = upstream.reshape(self.outputs.shape)
         if self.relu:
@@ -175,7 +169,7 @@ class Convolution:
         return self._met(product(upstream, kernel.reshape(-1, kernel.shape[3]).T)), [gradient, fold(upstream)]
 
     def _met(self, patches: Floats) -> Floats:
-        """Add what met the same value: over the kernel's rows in order, then over its columns in order."""
+        """Add patches back: over the kernel's rows in order, then over its columns in order."""
         (out_y, out_x), (step_y, step_x), (top, left) = self.out, self.strides, self.before
         met = patches.reshape(-1, *self.out, *self.size, self.wide[2])
         rows = np.zeros((len(met), self.wide[0], out_x, self.size[1], self.wide[2]), np.float32)
@@ -190,7 +184,7 @@ class Convolution:
 
 
 def layers_of(network: Any) -> list[Any]:
-    """Dense and Convolution for a `keras.Sequential`, with its weights."""
+    """Return the Dense and Convolution of a `keras.Sequential`, with its weights."""
     import keras
 
     layers: list[Any] = []
@@ -213,13 +207,13 @@ STEPS: dict[str, Callable[[list[Any], Floats, Floats, F], Floats]] = {"rmsprop":
 
 
 def warmup_linear_decay(step: int, peak: float, steps: int, warmup: float) -> F:
-    """The rate of a step, counted from 0."""
+    """Return the rate of a step, counted from 0."""
     rising, taken = max(1.0, warmup * steps), F(step) + F(0.5)
     return F(peak) * min(taken * F(1 / rising), (F(steps) - taken) * F(1 / max(0.5, steps - rising)))
 
 
 def mapped(features: Floats, random: Floats, affine: RandomAffine) -> Floats:
-    """Images, each seen through an affine map of its own: [n, values], by six random numbers each, [n, 6]."""
+    """Map each image, [n, values], by six random numbers, [n, 6]."""
     height, width, shift, distortion, channels = affine
     if channels > 1:  # each as a picture by itself
         planes = features.reshape(len(features), -1, channels)
@@ -242,7 +236,7 @@ def mapped(features: Floats, random: Floats, affine: RandomAffine) -> Floats:
 
 
 def epoch_numbers(recipe: Recipe) -> list[int]:
-    """The number of each epoch, which decides its order. Keras opens two iterators an epoch, and uses the first."""
+    """Return the number of each epoch, which decides its order. Keras opens two iterators an epoch, and uses one."""
     import tensorflow as tf
 
     drawn = tf.data.Dataset.random(seed=recipe.seed, rerandomize_each_iteration=True).take(1)
@@ -250,7 +244,7 @@ def epoch_numbers(recipe: Recipe) -> list[int]:
 
 
 def batches(features: Floats, labels: NDArray[np.int32], recipe: Recipe) -> Iterator[Any]:
-    """Epoch by epoch the batches, filled up with zeros: features, labels, and how many rows are real."""
+    """Yield the batches of all epochs, padded with zeros: features, labels, and the number of real rows."""
     import tensorflow as tf
 
     size = min(recipe.batch_size, len(labels))
@@ -271,17 +265,7 @@ def batches(features: Floats, labels: NDArray[np.int32], recipe: Recipe) -> Iter
 
 
 def train(layers: list[Any], features: Floats, labels: NDArray[np.int32], recipe: Recipe) -> list[tuple[float, float]]:
-    """Train in place.
-
-    Args:
-        layers: Dense and Convolution.
-        features: [n, values].
-        labels: [n].
-        recipe: how.
-
-    Returns:
-        Loss and accuracy of each epoch.
-    """
+    """Train Dense and Convolution layers in place; return loss and accuracy of each epoch."""
     count = len(labels)
     per_epoch = math.ceil(count / min(recipe.batch_size, count))
     zeros = [[np.zeros_like(weight) for weight in layer.weights] for layer in layers]
@@ -303,7 +287,7 @@ def train(layers: list[Any], features: Floats, labels: NDArray[np.int32], recipe
 
 
 def measured(layers: list[Any], features: Floats, labels: NDArray[np.int32]) -> tuple[float, float]:
-    """Loss and accuracy of one validation batch without fillers."""
+    """Return loss and accuracy of one validation batch without fillers."""
     logits, count = forward(layers, features), len(labels)
     losses, _ = loss(logits, labels, np.full(count, F(1) / F(count)))
     right = int((logits.argmax(axis=1) == labels).sum())
@@ -311,7 +295,7 @@ def measured(layers: list[Any], features: Floats, labels: NDArray[np.int32]) -> 
 
 
 def one_batch(layers: list[Any], images: Floats, labels: NDArray[np.int32], real: int, shards: int) -> Any:
-    """Loss, right answers and gradients of a batch, part by part."""
+    """Return loss, right answers and gradients of a batch, computed part by part."""
     weights = (np.arange(len(labels)) < real).astype(np.float32) * (F(1) / F(real))
     losses, hits, gradients = [], 0, []
     for part in np.split(np.arange(len(labels)), shards):
@@ -329,7 +313,7 @@ def one_batch(layers: list[Any], images: Floats, labels: NDArray[np.int32], real
 
 
 def forward(layers: list[Any], images: Floats) -> Floats:
-    """Logits of features: [n, classes]."""
+    """Return the logits, [n, classes]."""
     for layer in layers:
         images = layer.forward(images if isinstance(layer, Convolution) else images.reshape(len(images), -1))
     return images

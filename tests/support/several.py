@@ -61,7 +61,7 @@ def train(name: str, folder: Path, **options: Any) -> bytes:
 
 
 def train_each(names: Sequence[str], folder: Path, **options: Any) -> Trained:
-    """The same of several networks."""
+    """Train several networks."""
     folder.mkdir(exist_ok=True)
     return {name: train(name, folder, **options) for name in names}
 
@@ -73,7 +73,7 @@ def write(found: Trained, folder: Path) -> None:
 
 
 def read(names: Sequence[str], folder: Path) -> Trained:
-    """What a program of this module has trained."""
+    """Read what a program of this module has trained."""
     return {name: (folder / name).read_bytes() for name in names}
 
 
