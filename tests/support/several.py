@@ -47,7 +47,7 @@ def sample() -> tuple[Any, Any]:
 
 
 def train(name: str, folder: Path, **options: Any) -> bytes:
-    """What a training gives: the bytes of the model file, and the history. Only the first worker measures."""
+    """Train a network; return the bytes of its file and its history. Only the first worker measures."""
     import keras
 
     from exactkeras import archive
