@@ -24,7 +24,7 @@ from bench.faults import real, toy
 from bench.faults.processes import warm
 from bench.faults.project import Outcome, Scene, Verdict, build
 from bench.faults.trials import Counts, Trial, carry_out, known, plan
-from bench.speed import this_machine
+from bench.measure import this_machine
 from digits.runtime.files import replacing, write_json
 from digits.runtime.program import on_terminal, run
 

@@ -79,6 +79,15 @@ def test_rates_are_those_of_the_largest_set() -> None:
     assert found["convnet"] == pytest.approx(70 / (7 * 50_000))
 
 
+def test_rows_compare_with_one_worker() -> None:
+    alone, two, *_, most = scaling.by_workers({"dense": 1e-4, "convnet": 1e-3}, {"dense": 400_000, "convnet": 100_000})
+    assert (alone.workers, alone.flat, alone.quicker) == (1, 0, (1, 1))
+    assert alone.epochs == pytest.approx([1e5, 1e6])
+    assert two.flat == two.hierarchical  # one machine has no hierarchy
+    assert most.workers == 1000
+    assert most.quicker[1] == alone.epochs[1] / most.epochs[1] > most.quicker[0]
+
+
 def study(epochs: int, validation: int) -> dict[str, Any]:
     """A study of the convnet whose training took 70 s."""
     params = {"convnet": {"epochs": epochs, "filters": 4}, "preprocess": {"validation_size": validation}}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.parts import peak_bytes
+from bench.measure import peak_bytes
 from digits.data.arrays import NpyFile
 from digits.data.splits import to_features
 from digits.model.networks import Recipe

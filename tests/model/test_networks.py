@@ -167,7 +167,6 @@ STUDIES = {
         "__main__",
         "convnet",
         "faults/generate",
-        "figures",
         "large",
         "scaling",
         "speed",
