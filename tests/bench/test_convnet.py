@@ -263,9 +263,7 @@ def test_seeds_that_the_study_has_not_are_refused(again: Path, seeds: int) -> No
 
 def test_another_accuracy_or_study_is_refused(again: Path) -> None:
     replace(again.with_name("convnet.json"), '"test_accuracy": 1.0', '"test_accuracy": 0.5')
-    with pytest.raises(
-        InputError, match=r"test accuracy with seed 1: expected 0\.5, as on test-1-2-cores\. Got 1"
-    ):
+    with pytest.raises(InputError, match=r"test accuracy with seed 1: expected 0\.5, as on test-1-2-cores\. Got 1"):
         whole.main()
     replace(again.with_name("convnet.json"), '"shift": 1.0', '"shift": 2.0')
     with pytest.raises(InputError, match=r"made with other parameters or data\. Run `make study NAME=convnet` first"):

@@ -1,6 +1,7 @@
 """The study of images beyond the memory: what it makes, how it limits a program, what it refuses."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,22 @@ def test_a_program_is_limited(groups: bool, tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(InputError, match=r"expected exit status 0\. Got exit status .* Give it more with --memory"):
             run_limited(way, [sys.executable, "-c", HOLD, "300"], tmp_path)
     assert not [path for group, _ in memory.own_groups() for path in group.glob(f"digits-{os.getpid()}")]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("memory.max", {"memory.max": "100", "memory.swap.max": "0"}),
+        ("memory.limit_in_bytes", {"memory.limit_in_bytes": "100", "memory.memsw.limit_in_bytes": "100"}),
+    ],
+)
+def test_swap_is_limited_too(
+    name: str, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "own_groups", lambda: [(tmp_path, name)])
+    monkeypatch.setattr(Path, "rmdir", shutil.rmtree)  # a control group takes its files with it
+    with limited_to(100):
+        assert {path.name: path.read_text() for path in tmp_path.glob("*/*")} == expected
 
 
 def test_every_stage_is_run_in_each_way_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

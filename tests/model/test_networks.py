@@ -165,6 +165,7 @@ STUDIES = {
     f"bench/{name}.py"
     for name in (
         "__main__",
+        "check",
         "convnet",
         "faults/generate",
         "large",
