@@ -43,8 +43,9 @@ COMMANDS = {
     ),
     "card": Study("write the model card", "digits card"),
     "tables": Study("write the tables of the READMEs and of docs/ from the committed results", "bench.tables"),
-    "dependencies": Study(
-        "write sbom.cdx.json, and the licences of all packages", "bench.dependencies --out docs/dependencies.md"
+    "sbom": Study(
+        "write sbom.cdx.json: every package of requirements.lock, with its hashes",
+        "cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json requirements.lock",
     ),
     "stale": Study("renew each figure that `make check` calls stale (all of them take hours)", "bench.check --renew"),
 }

@@ -6,16 +6,20 @@ A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; NAME is a macro in 
 import argparse
 import json
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
+from email.message import Message
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, StrictUndefined
+from packaging.requirements import Requirement
 
 from bench import scaling
 from digits.apps.summary import summarize
 from digits.runtime.files import replacing
-from digits.runtime.program import run
+from digits.runtime.program import InputError, run
 
 #: Units of time with the seconds of each, and of bytes.
 TIMES = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6}
@@ -23,6 +27,10 @@ SIZES = {"PB": 1e15, "TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 #: Kinds of pictures that do not show one digit, and so are not part of the sums.
 NOT_ONE = ("several digits", "no digit")
+
+
+#: The groups in pyproject.toml, by what they are for.
+GROUPS = {"parquet": "Parquet", "s3": "a shared store", "cluster": "sweeps on a cluster", "dev": "development"}
 
 
 def in_units(value: float, units: Mapping[str, float]) -> str:
@@ -38,6 +46,35 @@ def one_digit(group: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """Add up the counts of all kinds of pictures of one digit."""
     counted = [one for kind, one in group.items() if kind not in NOT_ONE]
     return {name: sum(one[name] for one in counted) for name in ("pictures", "right", "unsure", "sure_and_wrong")}
+
+
+def licence(name: str) -> str:
+    """Return an installed package's SPDX expression, or classifiers, or the first line of its licence text.
+
+    Raises:
+        InputError: it is not installed, or names no licence.
+    """
+    try:
+        about = cast(Message, metadata(name))
+    except PackageNotFoundError:
+        about = Message()
+    classifiers = [value for value in about.get_all("Classifier", []) if value.startswith("License :: ")]
+    named = ", ".join(value.rpartition(" :: ")[2] for value in classifiers)
+    found = about.get("License-Expression") or named or about.get("License", "").strip().partition("\n")[0]
+    if not found:
+        raise InputError(name, "it is not installed, or names no licence", hint="Run `make setup WITH=dev`.")
+    return str(found)
+
+
+def licences(pyproject: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the direct dependencies, what each is for, and its licence."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    groups = {"runtime": project["project"]["dependencies"]}
+    groups |= {GROUPS[name]: lines for name, lines in project["dependency-groups"].items()}
+    for group, lines in groups.items():
+        names = [Requirement(line).name for line in lines if isinstance(line, str)]  # else it includes another group
+        for name in sorted(names, key=str.lower):
+            yield name, group, licence(name)
 
 
 def tables(root: Path, language: str = "en") -> Any:
@@ -65,9 +102,17 @@ def tables(root: Path, language: str = "en") -> Any:
         "extract": lambda key, mapping: mapping[key],
     }
     template = environment.from_string(Path(__file__).with_name("tables.md.j2").read_text(encoding="utf-8"))
-    known = {"read": read, "every_speed": every_speed, "rated": rated, "one_digit": one_digit, "scaling": scaling}
-    printed = {"printed_summary": lambda: summarize(root / "metrics").replace(f"{root}/", "")}
-    return template.make_module(known | printed | {"language": language})
+    known = {
+        "language": language,
+        "read": read,
+        "every_speed": every_speed,
+        "rated": rated,
+        "one_digit": one_digit,
+        "scaling": scaling,
+        "printed_summary": lambda: summarize(root / "metrics").replace(f"{root}/", ""),
+        "licences": lambda: licences(root / "pyproject.toml"),
+    }
+    return template.make_module(known)
 
 
 def documents(root: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from bench import tables
 from bench.__main__ import studies
 from bench.tables import TIMES, filled, in_units
+from digits.runtime.program import InputError
 from tests.support.project import ROOT, Arrays
 from tests.support.results import RESULTS, document, places, write_documents, write_results
 from tests.support.verifying import small_project
@@ -40,7 +42,7 @@ def project(built: Path, tmp_path: Path) -> Path:
     """A copy of it, with what tables read."""
     for name in ("bench", "docs", "metrics"):
         shutil.copytree(built / name, tmp_path / name)
-    for name in ("README.md", "README.vi.md"):
+    for name in ("README.md", "README.vi.md", "pyproject.toml"):
         shutil.copy(built / name, tmp_path)
     return tmp_path
 
@@ -105,6 +107,7 @@ SAID = {
     "scaling_workers": "2 workers on one machine exchanged 2.0 GB, and took 10 s more than one, which is 0.21 GB/s.",
     "speed": "](../bench/results/speed/test-1-2-cores.png)\n\n| median of 3 interleaved rounds |",
     "faults": "with 100 slow connections beside them: 0 lost, 0 answered wrongly; 99 % of the good ones within 0.25 s;",
+    "dependencies": "| `tensorflow` | runtime | Apache Software License |",
     "summary": "worst mistakes: metrics/worst.png ",
 }
 
@@ -181,6 +184,32 @@ def test_each_table_has_its_place_in_the_documents() -> None:
         text = (ROOT / path).read_text(encoding="utf-8")
         for match in re.finditer(r"^<!-- (\w+) -->$", text, re.MULTILINE):
             assert re.match(rf"\n\S[^\0]*?\n<!-- /{match[1]} -->\n", text[match.end() :]), match[1]
+
+
+BSD, TOPIC = ("Classifier", "License :: OSI Approved :: BSD License"), ("Classifier", "Topic :: Software")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([("License-Expression", "MIT OR Zlib"), BSD], "MIT OR Zlib"),
+        ([BSD, ("License", "BSD")], "BSD License"),
+        ([("License", "MIT\nCopyright (c)"), TOPIC], "MIT"),
+    ],
+)
+def test_a_licence_is_what_the_package_says(
+    fields: list[tuple[str, str]], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = Message()
+    for name, value in fields:
+        message[name] = value
+    monkeypatch.setattr(tables, "metadata", lambda _: message)
+    assert tables.licence("a-package") == expected
+
+
+def test_a_package_without_a_licence_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^no-such-package: it is not installed, or names no licence\. Run"):
+        tables.licence("no-such-package")
 
 
 def page_name(path: Path) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,7 @@ def speed_results() -> dict[str, Any]:
 def write_documents(project: Path) -> None:
     """Write every document that has tables, and the model card, as they belong to the project's results."""
     (project / "docs").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "pyproject.toml", project)
     with contextlib.chdir(project):
         for path, tables in places().items():
             path.write_text(document(*tables), encoding="utf-8")
