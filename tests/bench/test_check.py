@@ -121,41 +121,53 @@ def other_run(project: Path) -> None:
 
 
 SPEED = "speed/test-1-2-cores"
-EDITS: list[tuple[Edit, set[str]]] = [
-    (lambda _: None, set()),
-    (params(dense__units=64), DENSE),  # which the sweep varies
-    (params(load__source="data/other.npz"), {"repro", "seeds", "sweep", "convnet-sweep", "workers", "card"}),
-    (result("seeds", lambda study: study["test_accuracy"].update(std=0.5)), {"seeds", "tables", "card"}),
-    (text("README.md", "98.17 %", "99.99 %"), {"tables"}),  # in a table
-    (params(dense__epochs=2), DENSE | {"sweep"}),
-    (params(train__seed=3), {"repro", "typical-seed", "card"}),
-    (params(train__shards=1), DENSE | OF_MNIST | {"sweep", "convnet-sweep"}),
-    (params(train__model="convnet"), {"repro", "seeds", "pictures", "card"}),
-    (params(convnet__filters=8), {"convnet", "convnet-whole", "convnet-sweep", "processors"}),
-    (params(convnet__warmup=0.5), {"convnet", "convnet-whole", "processors"}),
-    (params(preprocess__validation_size=50), {"repro", "seeds", "workers", "card"}),
-    (params(class_names=list("abcdefghij")), {"repro", "card"}),
-    (params(evaluate__views=3), {"repro", "seeds", "processors", "large", "speed", "waits", "card"}),
-    (code("stages/train.py"), {"repro"}),
-    (code("requirements.lock"), {"repro"}),
-    (code("digits/apps/report.py"), set()),
-    (data, {"repro", *OF_MNIST}),
-    (other_run, {"repro", "seeds", "sweep", "convnet-sweep", "workers"}),
-    (result("seeds", lambda study: study["runs"].reverse()), {"seeds"}),
-    (result(SPEED, lambda found: found["ratios"].update(cold=1.11)), {"speed", "tables"}),
-    (result("workers", lambda study: study["runs"][1].update(seconds=99)), {"workers", "tables"}),
-    (result("large", lambda study: study.pop("stages")), {"large", "tables"}),
-    (lambda project: (project / RESULTS / "waits.json").unlink(), {"waits", "tables"}),
-    (lambda project: (project / RESULTS / "sweep.json").write_text("<<<<<<< HEAD\n"), {"sweep", "tables"}),
-    (text("bench/dvc.yaml", "--seeds 10 ", "--seeds 20 "), {"seeds"}),
-    (text("docs/speed.md", "More words.", "Other words."), set()),
-    (text("docs/model-card.md", "## Description", "## Summary"), {"card"}),
-]
+EDITS: dict[str, tuple[Edit, set[str]]] = {
+    "nothing": (lambda _: None, set()),
+    "dense.units": (params(dense__units=64), DENSE),  # which the sweep varies
+    "load.source": (
+        params(load__source="data/other.npz"),
+        {"repro", "seeds", "sweep", "convnet-sweep", "workers", "card"},
+    ),
+    "a result": (
+        result("seeds", lambda study: study["test_accuracy"].update(std=0.5)),
+        {"seeds", "tables", "card"},
+    ),
+    "a table": (text("README.md", "98.17 %", "99.99 %"), {"tables"}),
+    "dense.epochs": (params(dense__epochs=2), DENSE | {"sweep"}),
+    "train.seed": (params(train__seed=3), {"repro", "typical-seed", "card"}),
+    "train.shards": (params(train__shards=1), DENSE | OF_MNIST | {"sweep", "convnet-sweep"}),
+    "train.model": (params(train__model="convnet"), {"repro", "seeds", "pictures", "card"}),
+    "convnet.filters": (
+        params(convnet__filters=8),
+        {"convnet", "convnet-whole", "convnet-sweep", "processors"},
+    ),
+    "convnet.warmup": (params(convnet__warmup=0.5), {"convnet", "convnet-whole", "processors"}),
+    "preprocess": (params(preprocess__validation_size=50), {"repro", "seeds", "workers", "card"}),
+    "class_names": (params(class_names=list("abcdefghij")), {"repro", "card"}),
+    "evaluate.views": (params(evaluate__views=3), DENSE - {"pictures", "workers"}),
+    "code of a stage": (code("stages/train.py"), {"repro"}),
+    "packages": (code("requirements.lock"), {"repro"}),
+    "other code": (code("digits/apps/report.py"), set()),
+    "data": (data, {"repro", *OF_MNIST}),
+    "a run on other data": (other_run, {"repro", "seeds", "sweep", "convnet-sweep", "workers"}),
+    "order of a result": (result("seeds", lambda study: study["runs"].reverse()), {"seeds"}),
+    "speed": (result(SPEED, lambda found: found["ratios"].update(cold=1.11)), {"speed", "tables"}),
+    "a damaged result": (result("large", lambda study: study.pop("stages")), {"large", "tables"}),
+    "a missing result": (lambda project: (project / RESULTS / "waits.json").unlink(), {"waits", "tables"}),
+    "a conflict": (
+        lambda project: (project / RESULTS / "sweep.json").write_text("<<<<<<< HEAD\n"),
+        {"sweep", "tables"},
+    ),
+    "a command": (text("bench/dvc.yaml", "--seeds 10 ", "--seeds 20 "), {"seeds"}),
+    "words": (text("docs/speed.md", "More words.", "Other words."), set()),
+    "the card": (text("docs/model-card.md", "## Description", "## Summary"), {"card"}),
+}
 
 
 @pytest.mark.fast(5)
-@pytest.mark.parametrize(("edit", "expected"), EDITS)
-def test_an_edit_makes_only_its_own_figures_stale(project: Path, edit: Edit, expected: set[str]) -> None:
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_makes_only_its_own_figures_stale(project: Path, name: str) -> None:
+    edit, expected = EDITS[name]
     edit(project)
     assert set(stale()) == expected
 

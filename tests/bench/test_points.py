@@ -40,15 +40,6 @@ def fail(number: int, _: Path) -> int:
     raise InputError(f"point {number}", expected="luck", received="none", hint="Try another.")
 
 
-def die_once(number: int, trace: str, _: Path) -> int:
-    """A point whose worker is killed the first time."""
-    path = Path(trace)
-    if number == 2 and not path.exists():
-        path.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
 def die(_: Path) -> int:
     """A point that no worker survives."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -96,14 +87,6 @@ def test_the_results_are_the_same_and_in_order(data: Data, cluster: str) -> None
     ]
     assert found[0] == [{"number": number, "square": number**2, "data": "data"} for number in range(7)]
     assert found[0] == found[1] == found[2]
-
-
-@pytest.mark.slow
-def test_a_killed_worker_loses_its_point_to_another(data: Data, cluster: str, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    steps = [(number, str(trace)) for number in range(5)]
-    assert compute(die_once, steps, data, Where(scheduler=cluster), "deaths") == [0, 1, 2, 3, 4]
-    assert trace.exists()
 
 
 @pytest.mark.slow

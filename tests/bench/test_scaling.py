@@ -3,7 +3,6 @@
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench import scaling
@@ -51,17 +50,6 @@ def test_a_hierarchy_takes_fewer_bytes_out_of_a_machine() -> None:
     links = Links(workers=8, inside=1e30, outside=1e9, latency=0)
     ratio = scaling.flat(1024, 10**6, links) / scaling.hierarchical(1024, 10**6, links)
     assert ratio == pytest.approx(8, rel=0.01)
-
-
-def test_a_hierarchy_is_another_order_of_adding() -> None:
-    parts = np.random.default_rng(0).normal(size=(8, 1000)).astype(np.float32)
-    in_order, groups = parts[0], [parts[0], parts[4]]
-    for part in parts[1:]:
-        in_order = in_order + part
-    for number in (1, 2, 3):
-        groups = [groups[0] + parts[number], groups[1] + parts[4 + number]]
-    assert not np.array_equal(in_order, groups[0] + groups[1])
-    assert np.allclose(in_order, groups[0] + groups[1], atol=1e-5)
 
 
 def test_an_epoch_is_steps_of_rows_and_an_exchange() -> None:

@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -256,43 +254,8 @@ def test_a_sweep_ranks_by_the_pipelines_validation_score(
     assert validation_accuracy({"dense.units": "512"}, 0, data) < committed["validation"]["accuracy"] / 2
 
 
-def workers(project: Path) -> list[int]:
-    """Process numbers of DVC's queue workers of this project: it names them by the folder that they work in."""
-    folder = hashlib.sha256(str(project / ".dvc" / "tmp" / "exps" / "celery").encode()).hexdigest()[:6]
-    processes = run_ok("ps", "-ww", "-eo", "pid=,stat=,args=", cwd=project).splitlines()
-    fields = [line.split(maxsplit=2) for line in processes if f"dvc-exp-{folder}" in line]
-    return [int(number) for number, state, _ in fields if not state.startswith("Z")]
-
-
-def wait(condition: Callable[[], object], seconds: float) -> bool:
-    """Whether a condition comes true in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return False
-
-
-@pytest.fixture
-def experiments(project: Path, tmp_path: Path) -> Iterator[Path]:
-    """A clean clone of the project to experiment in, and no worker left behind."""
-    clone = tmp_path / "clone"
-    run_ok("git", "clone", "--quiet", str(project), str(clone), cwd=tmp_path)
-    yield clone
-    for number in workers(clone):
-        os.kill(number, signal.SIGKILL)
-
-
-def finished(clone: Path) -> bool:
-    """Whether every queued experiment has been run, with success."""
-    status = run_ok("dvc", "queue", "status", cwd=clone)
-    assert "Failed" not in status, status
-    return "Queued" not in status and "Running" not in status
-
-
 def shown(clone: Path) -> dict[str, Any]:
-    """Experiments by name, from `dvc exp show`: parameters of `train`, and the scores."""
+    """Return experiments by name, from `dvc exp show`: parameters of `train`, and the scores."""
     rows = json.loads(run_ok("dvc", "exp", "show", "--json", cwd=clone))
     found = {}
     for row in rows:
@@ -306,18 +269,17 @@ def shown(clone: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_dvc_experiments_in_a_clean_clone(experiments: Path) -> None:
+def test_dvc_experiments_in_a_clean_clone(project: Path, tmp_path: Path) -> None:
     """Run, queue, show, compare and apply."""
-    clone = experiments
+    clone = tmp_path / "clone"
+    run_ok("git", "clone", "--quiet", str(project), str(clone), cwd=tmp_path)
     output = run_ok("dvc", "exp", "run", "--name", "direct", "-S", "dense.units=16", cwd=clone)
     assert stages_run(output) == ["load", "preprocess", "train", "evaluate"]
     assert "val_accuracy: " in output  # the progress of training is seen
     run_ok("git", "checkout", "--quiet", ".", cwd=clone)
     run_ok("dvc", "exp", "run", "--queue", "-S", "dense.units=24,32", cwd=clone)
-    assert "queue: all experiments succeeded" in run_ok(
-        sys.executable, "-m", "bench.queued", "--jobs", "2", cwd=clone, env=AT_ROOT
-    )
-    assert finished(clone)
+    queue = (sys.executable, "-m", "bench.queued")
+    assert "queue: all experiments succeeded" in run_ok(*queue, "--jobs", "2", cwd=clone, env=AT_ROOT)
     found = shown(clone)
     assert sorted(experiment["units"] for experiment in found.values()) == [16, 24, 32]
     assert run_ok("git", "status", "--porcelain", cwd=clone) == ""  # the queue works elsewhere
@@ -330,11 +292,10 @@ def test_dvc_experiments_in_a_clean_clone(experiments: Path) -> None:
     assert json.loads((clone / "metrics" / "scores.json").read_text()) == found[queued]["scores"]
     assert stages_run(run_ok("dvc", "repro", cwd=clone)) == []  # the experiment is the result of these parameters
     run_ok("dvc", "exp", "run", "--queue", "--name", "wrong", "-S", "dense.learning_rate=-1.0", cwd=clone)
-    result = run(sys.executable, "-m", "bench.queued", cwd=clone, env=AT_ROOT)
+    result = run(*queue, cwd=clone, env=AT_ROOT)
     assert result.returncode == 1
     assert result.stderr.startswith("ERROR: experiment wrong: failed: ")
     assert "parameter 'dense.learning_rate'" in result.stderr
-    result = run(sys.executable, "-m", "bench.queued", cwd=clone, env=AT_ROOT)
+    result = run(*queue, cwd=clone, env=AT_ROOT)
     assert result.stderr.startswith("ERROR: the queue: it has no experiments. Put some there: ")
     run_ok("dvc", "queue", "stop", "--kill", cwd=clone)
-    assert wait(lambda: not workers(clone), 30)
