@@ -5,7 +5,6 @@ Checked besides: the run (as `make verify` does first), the claims that document
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from dvc.repo import Repo
 
 from bench.convnet import EXAMPLE
 from bench.seeds import nearest_seed
-from bench.study import PARAMS
+from bench.study import PARAMS, read_result
 from bench.tables import documents, filled
 from bench.whole import accuracies, agrees
 from digits.apps.card import CardFiles, read_record, write_card
@@ -104,12 +103,8 @@ def _difference(params: ParamsDependency) -> str:
     return f"it was made with {name} = {old.get(name, 'nothing')}, and {now}"
 
 
-def _read(name: str) -> dict[str, Any]:
-    return dict(json.loads((RESULTS / name).read_text(encoding="utf-8")))
-
-
 def _seed() -> str:
-    nearest = nearest_seed(_read("seeds.json"))
+    nearest = nearest_seed(read_result(RESULTS / "seeds.json"))
     is_typical = read_document(PARAMS)["train"]["seed"] == nearest
     return "" if is_typical else f"of the study over seeds, {nearest} is the nearest to the mean"
 
@@ -118,14 +113,14 @@ def _same_run() -> str:
     """Compare the committed run with that of the same seed in the study: code may have changed between them."""
     if _seed():
         return ""  # then the run is expected to be another one
-    study, scores = _read("seeds.json"), json.loads(Path("metrics/scores.json").read_text(encoding="utf-8"))
+    study, scores = read_result(RESULTS / "seeds.json"), read_result(Path("metrics/scores.json"))
     typical = next(one for one in study["runs"] if one["seed"] == nearest_seed(study))
     same = all(scores[split]["accuracy"] == typical[f"{split}_accuracy"] for split in ("test", "train"))
     return "" if same else "the run in metrics/ has other accuracies than its seed has in the study"
 
 
 def _convnet() -> str:
-    study = _read("convnet.json")
+    study = read_result(RESULTS / "convnet.json")
     ours, example = study["contestants"][str(study["params"]["convnet"]["epochs"])], study["contestants"][EXAMPLE]
     better = ours["test_accuracy"]["mean"] > example["test_accuracy"]["mean"]
     faster = ours["seconds"]["mean"] < example["seconds"]["mean"]
@@ -133,13 +128,16 @@ def _convnet() -> str:
 
 
 def _whole() -> str:
-    known, machines = accuracies(_read("convnet.json")), _read("convnet_whole.json")["machines"]
+    known, machines = (
+        accuracies(read_result(RESULTS / "convnet.json")),
+        read_result(RESULTS / "convnet_whole.json")["machines"],
+    )
     return "" if all(agrees(one, known) for one in machines) else "convnet.json has other accuracies for these seeds"
 
 
 def _speed() -> str:
     for path in sorted((RESULTS / "speed").glob("*.json")):
-        measured = _read(f"speed/{path.name}")
+        measured = read_result(path)
         times = measured["times"]
         if times["fit"]["wall"]["max"] >= times["script fit"]["wall"]["min"]:
             return f"the READMEs claim that training takes less time than `model.fit`, and {path.name} does not show it"

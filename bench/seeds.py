@@ -19,6 +19,7 @@ from bench.study import (
     describe,
     load_and_preprocess,
     parser_of,
+    read_result,
     require_at_least,
     run_model_stages,
     save,
@@ -73,7 +74,7 @@ class TakeTypical(argparse.Action):
     """Write the typical seed of the study in a file into params.yaml, and exit."""
 
     def __call__(self, parser: argparse.ArgumentParser, _: object, value: Any, __: object = None) -> None:
-        seed = nearest_seed(json.loads(Path(value).read_text(encoding="utf-8")))
+        seed = nearest_seed(read_result(Path(value)))
         set_params(PARAMS, {"train.seed": seed})
         sys.stdout.write(f"train.seed: {seed}\n")
         parser.exit()

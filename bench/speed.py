@@ -24,7 +24,7 @@ from tqdm import tqdm
 from bench.chart import draw
 from bench.large import repeat
 from bench.measure import ROOT, execute, printed_json, this_machine
-from bench.study import MNIST, parser_of, require_at_least, require_whole_mnist, valid_for
+from bench.study import MNIST, parser_of, read_result, require_at_least, require_whole_mnist, valid_for
 from digits.common.params import set_params
 from digits.runtime import machine
 from digits.runtime.files import replacing, write_json
@@ -255,7 +255,7 @@ def keep(result: dict[str, Any], folder: Path) -> None:
     Results with other parameters or data are removed: only a machine of their kind could renew them.
     """
     for other in folder.glob("*.json"):
-        made = json.loads(other.read_text(encoding="utf-8"))
+        made = read_result(other)
         if any(made[name] != result[name] for name in ("params", "data")):
             other.unlink()
             other.with_suffix(".png").unlink(missing_ok=True)
@@ -288,7 +288,7 @@ def main() -> None:
     found = {"targets": targets(kind), "ratios": ratios(times), "times": times}
     result = {"machine": this_machine()} | conditions | found
     last = args.out / f"{kind}.json"
-    before = json.loads(last.read_text(encoding="utf-8")) if last.exists() else None
+    before = read_result(last) if last.exists() else None
     keep(result, args.out)
     sys.stdout.write(compare(result, before))
 

@@ -1,6 +1,7 @@
 """Share what the studies have in common: parameters from the command line, runs of stages, and statistics."""
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -137,6 +138,18 @@ def describe(values: Sequence[float]) -> dict[str, float]:
     """Return mean, sample standard deviation, number, minimum and maximum."""
     found = {"mean": statistics.mean(values), "std": statistics.stdev(values), "n": len(values)}
     return found | {"min": min(values), "max": max(values)}
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a study's result.
+
+    Raises:
+        InputError: it is not a JSON object.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise InputError(str(path), "this result is damaged", hint="Restore it from Git.") from None
 
 
 def save(path: Path, result: Any) -> None:

@@ -176,8 +176,8 @@ def lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for index, point in enumerate(points):
         found, p = point["validation_accuracy"], point["p_value"]
         values = "".join(f"{value:>{width}}" for value in point["values"].values())
-        told = f"{'inside the noise' if point['noise'] else 'worse'}, {f'p = {p:.3f}' if p >= 0.001 else 'p < 0.001'}"
-        verdict = told if index else f"the best of {len(points)}, {found['n']} seeds each"
+        seen = f"{'inside the noise' if point['noise'] else 'worse'}, {f'p = {p:.3f}' if p >= 0.001 else 'p < 0.001'}"
+        verdict = seen if index else f"the best of {len(points)}, {found['n']} seeds each"
         yield f"{values}   {100 * found['mean']:8.2f} %   {100 * found['std']:.2f} %   {verdict}"
 
 

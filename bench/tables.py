@@ -4,7 +4,7 @@ A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; NAME is a macro in 
 """
 
 import argparse
-import json
+import functools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,10 +13,11 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template, TemplateError
 from packaging.requirements import Requirement
 
 from bench import scaling
+from bench.study import read_result
 from digits.apps.summary import summarize
 from digits.runtime.files import replacing
 from digits.runtime.program import InputError, run
@@ -77,12 +78,26 @@ def licences(pyproject: Path) -> Iterator[tuple[str, str, str]]:
             yield name, group, licence(name)
 
 
+@functools.cache
+def template() -> Template:
+    """Return tables.md.j2, compiled."""
+    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 (Markdown, not HTML)
+    environment.filters |= {
+        "percent": lambda value: f"{100 * value:.2f} %",
+        "short": lambda sha256: f"`{sha256[:16]}…`",
+        "size": lambda value: in_units(value, SIZES),
+        "duration": lambda value: in_units(value, TIMES),
+        "extract": lambda key, mapping: mapping[key],
+    }
+    return environment.from_string(Path(__file__).with_name("tables.md.j2").read_text(encoding="utf-8"))
+
+
 def tables(root: Path, language: str = "en") -> Any:
     """Return the macros of tables.md.j2 for the results below the folder `root`, as attributes of a module."""
     results = root / "bench" / "results"
 
     def read(name: str) -> dict[str, Any]:
-        return dict(json.loads((results / name).read_text(encoding="utf-8")))
+        return read_result(results / name)
 
     def every_speed() -> dict[str, dict[str, Any]]:
         """Return what `make bench` measured, by kind of machine."""
@@ -93,15 +108,6 @@ def tables(root: Path, language: str = "en") -> Any:
         convnet, speeds = read("convnet.json"), every_speed()
         return speeds.get(convnet["machine"]["kind"]) or next(iter(speeds.values())), convnet
 
-    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 (Markdown, not HTML)
-    environment.filters |= {
-        "percent": lambda value: f"{100 * value:.2f} %",
-        "short": lambda sha256: f"`{sha256[:16]}…`",
-        "size": lambda value: in_units(value, SIZES),
-        "duration": lambda value: in_units(value, TIMES),
-        "extract": lambda key, mapping: mapping[key],
-    }
-    template = environment.from_string(Path(__file__).with_name("tables.md.j2").read_text(encoding="utf-8"))
     known = {
         "language": language,
         "read": read,
@@ -112,7 +118,7 @@ def tables(root: Path, language: str = "en") -> Any:
         "printed_summary": lambda: summarize(root / "metrics").replace(f"{root}/", ""),
         "licences": lambda: licences(root / "pyproject.toml"),
     }
-    return template.make_module(known)
+    return template().make_module(known)
 
 
 def documents(root: Path) -> list[Path]:
@@ -121,14 +127,22 @@ def documents(root: Path) -> list[Path]:
 
 
 def filled(document: Path, root: Path) -> str:
-    """Return the text of a document with its tables as the committed results give them."""
+    """Return the text of a document with its tables as the committed results give them.
+
+    Raises:
+        InputError: a result is damaged.
+    """
     made = tables(root, "vi" if document.name.endswith(".vi.md") else "en")
 
     def fill(match: re.Match[str]) -> str:
         return f"{match[1]}{getattr(made, match[2])()}{match[3]}" if hasattr(made, match[2]) else match[0]
 
     pattern = re.compile(r"(^<!-- (\w+) -->\n).*?(^<!-- /\2 -->$)", re.DOTALL | re.MULTILINE)
-    return pattern.sub(fill, document.read_text(encoding="utf-8"))
+    try:
+        return pattern.sub(fill, document.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError, TemplateError) as error:
+        what = f"a result that it shows is damaged ({type(error).__name__}: {error})"
+        raise InputError(str(document), what, hint="`make check` names the result.") from None
 
 
 def main() -> None:

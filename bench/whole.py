@@ -6,7 +6,6 @@ The accuracies of the study must come out, and the bytes of the models that othe
 other kinds are kept as long as parameters, data and the study's accuracies are the same.
 """
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 from bench.convnet import Run, Training, run_convnet
 from bench.measure import this_machine
-from bench.study import PARAMS, parser_of, require_whole_mnist, save, valid_for
+from bench.study import PARAMS, parser_of, read_result, require_whole_mnist, save, valid_for
 from digits.runtime.files import file_hash
 from digits.runtime.program import InputError, run
 
@@ -75,15 +74,15 @@ def merged(runs: list[Run], here: dict[str, Any], kept: list[dict[str, Any]]) ->
 
 
 def _is_valid(result: dict[str, Any], conditions: dict[str, Any]) -> bool:
-    return all(result[name] == value for name, value in conditions.items())
+    return all(result.get(name) == value for name, value in conditions.items())
 
 
 def earlier(out: Path, conditions: dict[str, Any], known: dict[int, float]) -> list[dict[str, Any]]:
     """Return the machines of an earlier result that are still valid; none if it is missing or damaged: Git has it."""
     try:
-        found = json.loads(out.read_text(encoding="utf-8"))
+        found = read_result(out)
         return [one for one in found["machines"] if _is_valid(found, conditions) and agrees(one, known)]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, InputError, KeyError, TypeError):
         return []
 
 
@@ -94,7 +93,7 @@ def main() -> None:
     args = parser.parse_args()
     require_whole_mnist(PARAMS)
     conditions = valid_for("convnet", scored=False)
-    study = dict(json.loads(args.study.read_text(encoding="utf-8")))
+    study = read_result(args.study)
     if not _is_valid(study, conditions):
         hint = "Run `make study NAME=convnet` first."
         raise InputError(str(args.study), "it was made with other parameters or data", hint=hint)

@@ -241,6 +241,7 @@ CLAIMS: list[tuple[Callable[[], str], Edit, str]] = [
 ]
 
 
+@pytest.mark.fast(4)
 @pytest.mark.parametrize(("claim", "edit", "reason"), CLAIMS)
 def test_a_claim_that_no_longer_holds(project: Path, claim: Callable[[], str], edit: Edit, reason: str) -> None:
     assert claim() == ""

@@ -174,6 +174,13 @@ def test_the_command_writes_only_into_the_places(project: Path, built: Path, mon
         assert path.read_text(encoding="utf-8") == expected == filled(path, project)
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"contestants": 3}'])
+def test_a_damaged_result_is_one_line(project: Path, content: str) -> None:
+    (project / RESULTS / "convnet.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match="is damaged"):
+        filled(project / "docs" / "convnet.md", project)
+
+
 def test_each_table_has_its_place_in_the_documents() -> None:
     named = Counter(name for names in MADE.values() for name in names)
     macros = re.findall(
