@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from digits.runtime.program import InputError, run
+from dvcproof.runtime.program import InputError, run
 
 
 class Study(NamedTuple):

@@ -21,11 +21,11 @@ from bench.study import PARAMS, read_result
 from bench.tables import documents, filled
 from bench.whole import accuracies, agrees
 from digits.apps.card import CardFiles, read_record, write_card
-from digits.common.cli import printable
-from digits.common.params import flatten
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError, on_terminal, run
-from digits.verify.freshness import check as check_run
+from digits.params import read_document
+from dvcproof.freshness import check as check_run
+from dvcproof.messages import printable
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import flatten
 
 RESULTS = Path("bench") / "results"
 CARD = CardFiles(PARAMS, Path("dvc.lock"), Path("metrics"), Path("data/model.keras"), RESULTS / "seeds.json")

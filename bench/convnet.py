@@ -38,12 +38,12 @@ from bench.study import (
     run_model_stages,
     valid_for,
 )
-from digits.common.params import set_params
-from digits.model.networks import Convnet, read_network
-from digits.runtime.files import file_hash, replacing, write_json
-from digits.runtime.params import read_params
-from digits.runtime.program import InputError, on_terminal, run
+from digits.networks import Convnet, read_network
+from digits.params import read_params
 from digits.scoring.params import EvaluateParams
+from dvcproof.runtime.files import file_hash, replacing, write_json
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import set_params
 
 Run = dict[str, Any]
 
@@ -211,7 +211,7 @@ def main() -> None:
     require_whole_mnist(PARAMS)
     conditions = {"machine": this_machine()} | valid_for("convnet", scored=False)
     own = [file_hash(Path(__file__).with_name(name)) for name in ("convnet.py", "example_convnet.py")]
-    finished = Finished(args.out, conditions | {"code": code(("digits", "stages")), "study": own})
+    finished = Finished(args.out, conditions | {"code": code(("digits", "exactkeras", "stages")), "study": own})
     found = contestants(study(trainings, args.data, finished))
     result = conditions | {"long": long, "contestants": found}
     with replacing(args.out, args.out.with_suffix(".png")) as (file, chart):

@@ -22,13 +22,13 @@ import yaml
 from tqdm import tqdm
 
 from bench.measure import ROOT, execute, this_machine
+from bench.processors import STAGES, outputs
 from bench.study import MNIST, PACKAGES, PARAMS, parser_of, require_at_least, require_whole_mnist, save, valid_for
-from digits.common.params import set_params
 from digits.data.arrays import read_header
-from digits.model import memory
-from digits.runtime.files import file_hash
-from digits.runtime.program import InputError, on_terminal, run
-from digits.verify.processors import STAGES, outputs
+from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import set_params
+from exactkeras import memory
 
 #: Bytes of disk for each value of an image: the source, its copy by `load`, and four times as much by `preprocess`.
 DISK = 6

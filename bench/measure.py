@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from digits.runtime import machine
-from digits.runtime.program import InputError
-from digits.verify import git
+from dvcproof import git
+from dvcproof.runtime import machine
+from dvcproof.runtime.program import InputError
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,7 +14,7 @@ from dvc.repo import Repo
 from tqdm import tqdm
 
 from bench.study import require_at_least
-from digits.runtime.program import InputError, on_terminal, run
+from dvcproof.runtime.program import InputError, on_terminal, run
 
 #: Seconds between two looks at the queue, and for which it may have experiments and no worker.
 PAUSE = 1.0

@@ -25,8 +25,8 @@ from bench.study import (
     save,
     valid_for,
 )
-from digits.common.params import set_params
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
+from dvcproof.values import set_params
 
 
 def run_seed(seed: int, data: Path) -> dict[str, float]:

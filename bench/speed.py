@@ -25,11 +25,11 @@ from bench.chart import draw
 from bench.large import repeat
 from bench.measure import ROOT, execute, printed_json, this_machine
 from bench.study import MNIST, parser_of, read_result, require_at_least, require_whole_mnist, valid_for
-from digits.common.params import set_params
-from digits.runtime import machine
-from digits.runtime.files import replacing, write_json
-from digits.runtime.program import on_terminal, run
-from digits.verify import git
+from dvcproof import git
+from dvcproof.runtime import machine
+from dvcproof.runtime.files import replacing, write_json
+from dvcproof.runtime.program import on_terminal, run
+from dvcproof.values import set_params
 
 #: How often the training set is repeated to see how cost grows, and the epochs, so that each makes the same steps.
 GROWTH = {1: 16, 4: 4, 16: 1}

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from digits.common.params import parse_value, study_params
-from digits.runtime.files import replacing, write_json
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError
-from digits.verify.lock import read_lock
+from digits.params import read_document
+from digits.study import study_params
+from dvcproof.lockfile import read_lock
+from dvcproof.runtime.files import replacing, write_json
+from dvcproof.runtime.program import InputError
+from dvcproof.values import parse_value
 
 #: The committed parameters. A study runs in the top folder of the project.
 PARAMS = Path("params.yaml")
@@ -104,7 +105,7 @@ def run_stage(stage: str, options: Mapping[str, Path], what: str, launcher: Sequ
         InputError: it failed.
     """
     words = [str(word) for option in options.items() for word in option]
-    command = [*launcher, sys.executable, "-m", "digits.runtime.locked", str(PACKAGES), f"stages.{stage}", *words]
+    command = [*launcher, sys.executable, "-m", "dvcproof.runtime.run", str(PACKAGES), f"stages.{stage}", *words]
     # A study may itself be a stage of DVC: this one must not report its inputs under that name.
     outside = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "DVC_STAGE")}
     result = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)

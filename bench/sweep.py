@@ -31,10 +31,11 @@ from bench.study import (
     run_model_stages,
     save,
 )
-from digits.common.params import parse_value, set_params, study_params
-from digits.model.networks import NETWORKS, Train, read_network
-from digits.runtime.files import read_csv
-from digits.runtime.program import InputError, run
+from digits.networks import NETWORKS, Train, read_network
+from digits.study import study_params
+from dvcproof.runtime.files import read_csv
+from dvcproof.runtime.program import InputError, run
+from dvcproof.values import parse_value, set_params
 
 #: A point: values as they are written in params.yaml, by their names there: 'dense.units'.
 Point = Mapping[str, str]

@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 from bench import scaling
 from bench.study import read_result
 from digits.apps.summary import summarize
-from digits.runtime.files import replacing
-from digits.runtime.program import InputError, run
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import InputError, run
 
 #: Units of time with the seconds of each, and of bytes.
 TIMES = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6}

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from bench.measure import ROOT, execute, this_machine
 from bench.study import MNIST, parser_of, save, valid_for
-from digits.runtime.program import on_terminal, run
-from digits.verify import git
+from dvcproof import git
+from dvcproof.runtime.program import on_terminal, run
 
 
 def seconds(command: str, folder: Path, **variables: str) -> float:

@@ -15,8 +15,8 @@ from typing import Any
 from bench.convnet import Run, Training, run_convnet
 from bench.measure import this_machine
 from bench.study import PARAMS, parser_of, read_result, require_whole_mnist, save, valid_for
-from digits.runtime.files import file_hash
-from digits.runtime.program import InputError, run
+from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.program import InputError, run
 
 
 def accuracies(study: dict[str, Any]) -> dict[int, float]:

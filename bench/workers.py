@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from bench.measure import this_machine
 from bench.study import PARAMS, parse_values, parser_of, run_model_stages, save, valid_for
-from digits.common.params import set_params
-from digits.runtime.files import file_hash
-from digits.runtime.program import InputError, on_terminal, run
+from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import set_params
 
 
 def _loopback_bytes() -> int:

@@ -18,8 +18,8 @@ from dvc.repo import Repo
 
 from bench import check
 from bench.study import data_hashes
-from digits.common.params import flatten, set_params
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
+from dvcproof.values import flatten, set_params
 from tests.support.project import ROOT, Arrays, commit
 from tests.support.results import RESULTS, write_documents, write_results
 from tests.support.verifying import small_project

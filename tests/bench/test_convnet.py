@@ -12,8 +12,9 @@ from bench.chart import draw_accuracy
 from bench.convnet import EXAMPLE, LONG, Finished, Training, contestants, run_convnet, trainings_of
 from bench.measure import this_machine
 from bench.whole import merged, trained
-from digits.common.params import set_params, study_params
-from digits.runtime.program import InputError
+from digits.study import study_params
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.project import Arrays, make_project, recipe_params, run_ok
 from tests.support.results import MACHINE
 

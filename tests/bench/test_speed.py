@@ -12,9 +12,9 @@ from bench.chart import draw
 from bench.measure import execute, peak_bytes, timed
 from bench.parts import dense_arithmetic
 from bench.speed import TARGETS, targets
-from digits.common.params import set_params
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError
+from digits.params import read_document
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.memory import linux_only
 from tests.support.project import Arrays, commit, make_project, recipe_params, run_ok
 from tests.support.results import speed_results

@@ -18,7 +18,7 @@ import pytest
 from bench import tables
 from bench.__main__ import studies
 from bench.tables import TIMES, filled, in_units
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.project import ROOT, Arrays
 from tests.support.results import RESULTS, document, places, write_documents, write_results
 from tests.support.verifying import small_project

@@ -10,15 +10,15 @@ from typing import Any
 from bench import waits
 from bench.check import CARD
 from bench.convnet import EXAMPLE, contestants
+from bench.processors import STAGES, Processor, proof_params
 from bench.speed import TARGETS, medians, ratios
 from bench.study import data_hashes, describe
 from bench.sweep import rank
 from bench.tables import documents, filled
 from digits.apps.card import read_record, write_card
-from digits.common.params import study_params
-from digits.runtime.files import write_json
-from digits.runtime.params import read_document
-from digits.verify.processors import STAGES, Processor, proof_params
+from digits.params import read_document
+from digits.study import study_params
+from dvcproof.runtime.files import write_json
 from tests.support.project import ROOT
 
 #: Where results are, in a project.
