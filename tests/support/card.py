@@ -14,7 +14,7 @@ SOURCES = CardFiles(*map(Path, ("params.yaml", "dvc.lock", "metrics", "data/mode
 
 
 class Part(BaseModel):
-    """A mapping of Hugging Face's specification (github.com/huggingface/hub-docs, modelcard.md): nothing unknown."""
+    """A mapping of Hugging Face's specification (github.com/huggingface/hub-docs, modelcard.md); no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -58,12 +58,12 @@ class FrontMatter(Part):
 
 
 def front_matter(text: str) -> dict[str, Any]:
-    """The front matter of a card."""
+    """Parse the front matter of a card."""
     match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     assert match is not None
     return dict(yaml.safe_load(match[1]))
 
 
 def options(sources: CardFiles) -> list[str]:
-    """The same as options of a command."""
+    """Return the sources as options of a command."""
     return [part for name, path in sources._asdict().items() for part in (f"--{name}", str(path))]

@@ -1,6 +1,6 @@
-"""Projects to verify: the real graph on the small sample, built once, and a toy graph whose stages can be made to err.
+"""Make projects to verify: the real graph on the small sample, built once, and a toy whose stages can be made to err.
 
-The command runs in this process, as it would in its own: the start of DVC takes longer than most checks.
+Commands run in this process: the start of DVC takes longer than most checks.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from digits.verify.__main__ import main
 from digits.verify.doctor import main as doctor_main
 from tests.support.project import Arrays, commit, environment, make_project, run_ok
 
-#: The environment decides what the toy's stages do wrong, so that a good commit can meet a bad machine.
+#: Environment variables make the toy's stages err, so that a good commit can meet a bad machine.
 TOY = {
     "dvc.yaml": """
 stages:
@@ -65,7 +65,7 @@ if "STRAY" in os.environ:
 
 
 def write_toy(path: Path, *, subfolder: bool = False) -> Path:
-    """Make a repository with the toy's graph at `path`, or a folder of one that is there; run it and commit it all."""
+    """Make a repository of the toy at `path`, or a subfolder of an existing one; run it and commit everything."""
     path.mkdir(parents=True)
     for name, text in TOY.items():
         (path / name).write_text(text, encoding="utf-8")
@@ -82,18 +82,18 @@ def rebuild(path: Path, env: Mapping[str, str] | None = None) -> None:
     commit(path, "run")
 
 
-#: Python imports this at its start. At its end, a stage writes the names of all modules that it has imported.
+#: Python imports this when it starts. When it ends, a stage writes the names of all modules that it has imported.
 SITE = """
 import atexit, os, pathlib, sys
 if name := os.environ.get("DVC_STAGE"):
     atexit.register(lambda: pathlib.Path(__file__).with_name(name).write_text("\\n".join(sys.modules)))
 """
-#: Where, in the project of `build_small`.
+#: The folder of those names, in the project of `build_small`.
 IMPORTED = ".dvc/tmp/imported"
 
 
 def build_small(path: Path, digits: Arrays) -> Path:
-    """Make, run and commit the project of `make_project` at `path`, smaller still."""
+    """Make, run and commit the project of `make_project` at `path`, with an even smaller network."""
     make_project(path, digits)
     set_params(path / "params.yaml", {"dense.epochs": 1, "dense.units": 16, "train.seed": 0})
     (path / IMPORTED).mkdir(parents=True)
@@ -103,7 +103,7 @@ def build_small(path: Path, digits: Arrays) -> Path:
 
 
 def small_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """The project of `build_small`, built once for all processes of the tests. To be copied, not changed."""
+    """Return the project of `build_small`, built once for all test processes. Copy it, do not change it."""
     base = factory.getbasetemp()
     path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small-project"
     with path.with_suffix(".lock").open("w") as lock:
@@ -114,7 +114,7 @@ def small_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
 
 
 def branched_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """The small project with two branches beside `main`, `seed` and `worst`, each of another parameter's value."""
+    """Return the small project with two branches, `seed` and `worst`, which each change a parameter."""
     path = factory.getbasetemp() / "branched-project"
     if not path.exists():
         unfinished = path.with_name("branched-project-unfinished")
@@ -129,7 +129,7 @@ def branched_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
 
 
 class Result(NamedTuple):
-    """What a command did."""
+    """Exit status and output of a command."""
 
     status: int
     output: str
@@ -137,12 +137,12 @@ class Result(NamedTuple):
 
 
 def verify(path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
-    """What `python -m digits.verify` does in the folder `path`."""
+    """Run `python -m digits verify` in the folder `path`."""
     return run_main(main, path, *options, env=env)
 
 
 def doctor(path: Path, *options: str) -> Result:
-    """What `python -m digits.verify.doctor` does in the folder `path`."""
+    """Run `python -m digits doctor` in the folder `path`."""
     return run_main(doctor_main, path, *options)
 
 
@@ -158,7 +158,7 @@ def run_main(main: Callable[[], None], path: Path, *options: str, env: Mapping[s
         contextlib.redirect_stderr(errors),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
+        warnings.simplefilter("ignore", DeprecationWarning)  # DVC's, about its own packages
         try:
             program.run(main)
         except SystemExit as end:
@@ -170,7 +170,7 @@ def run_main(main: Callable[[], None], path: Path, *options: str, env: Mapping[s
 
 
 def fails(path: Path, *options: str, env: Mapping[str, str] | None = None) -> str:
-    """What the command says on standard error: it must fail, with errors of one line each."""
+    """Run `verify`, which must fail with errors of one line each. Returns its standard error."""
     result = verify(path, *options, env=env)
     assert result.status == 1, result
     assert all(line.startswith("ERROR: ") for line in result.errors.splitlines()), result.errors
@@ -178,7 +178,7 @@ def fails(path: Path, *options: str, env: Mapping[str, str] | None = None) -> st
 
 
 def passes(path: Path, *options: str, env: Mapping[str, str] | None = None) -> str:
-    """What the command says: it must succeed, with nothing on standard error."""
+    """Run `verify`, which must succeed with nothing on standard error. Returns its output."""
     result = verify(path, *options, env=env)
     assert result.status == 0, result
     assert not result.errors
@@ -186,5 +186,5 @@ def passes(path: Path, *options: str, env: Mapping[str, str] | None = None) -> s
 
 
 def assert_match(pattern: str, text: str) -> None:
-    """Like `match=` of pytest.raises: the text contains the pattern."""
+    """Check that a text contains a pattern, like `match=` of pytest.raises."""
     assert re.search(pattern, text), f"{pattern!r} is not in\n{text}"
