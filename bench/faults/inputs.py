@@ -45,14 +45,15 @@ def inject(count: int, *, seed: int = 0, processes: int = 2, keep: Path | None =
     ]
     with ThreadPoolExecutor(processes) as pool, tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
-        found = pool.map(lambda batch: _batch(*batch, folder), batches)
+        found = pool.map(lambda batch: _batch(batch, folder), batches)
         for (kind, *_), outcomes in zip(batches, found, strict=True):
             counts[kind].update([*outcomes, *["injected"] * len(outcomes)])
     return counts
 
 
-def _batch(kind: str, seed: int, count: int, folder: Path) -> list[str]:
+def _batch(batch: tuple[str, int, int], folder: Path) -> list[str]:
     """Let a child read inputs. If it dies or hangs, the input at which it did is the last one that counts."""
+    kind, seed, count = batch
     command = [sys.executable, "-m", "bench.faults.inputs", "--child", kind, str(seed), str(count)]
     end = None
     try:
