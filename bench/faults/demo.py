@@ -37,14 +37,14 @@ LARGE = 7000
 
 
 class Request(NamedTuple):
-    """What is sent, and the status of the right answer."""
+    """The bytes that are sent, and the status of the right answer."""
 
     sent: bytes
     status: int
 
 
 class Reply(NamedTuple):
-    """What came back, and after how many seconds. The status is None if nothing came in time."""
+    """An answer, and its seconds. The status is None if nothing came in time."""
 
     status: int | None
     body: bytes
@@ -114,15 +114,13 @@ async def _load(pid: int, port: int, number: int, parallel: int, slow: int) -> d
         wrong += reply.status is not None and not right
         if request.status == 200:
             times["page" if request.sent.startswith(b"GET") else "drawing"].append(reply.seconds)
-    ordered = {name: sorted(seconds) for name, seconds in times.items()}
     return {
         "requests": number,
         "parallel": parallel,
-        "good": {name: len(seconds) for name, seconds in ordered.items()},
+        "good": {name: len(seconds) for name, seconds in times.items()},
         "lost": lost,
         "wrong": wrong,
-        "median seconds": {name: round(seconds[len(seconds) // 2], 4) for name, seconds in ordered.items()},
-        "p99 seconds": {name: round(seconds[len(seconds) * 99 // 100], 4) for name, seconds in ordered.items()},
+        "p99 seconds": {name: round(sorted(seconds)[len(seconds) * 99 // 100], 4) for name, seconds in times.items()},
         "slow": {"at once": slow, "ended": len(held), "seconds at most": round(max(held, default=0), 1)},
         "mebibytes": memory,
         "pictures": pictures,

@@ -74,9 +74,9 @@ def _batch(batch: tuple[str, int, int], folder: Path) -> list[str]:
 
 def child(kind: str, seed: int, count: int, folder: Path) -> None:
     """Generate inputs and read them; print a line of JSON for each. In `folder` only bad inputs are left."""
-    from bench.faults.readers import READERS
+    from bench.faults.readers import reader
 
-    read = READERS[kind]()
+    read = reader(kind)
     limit = (memory("VmData") + 3 * MEGABYTES) * 2**20  # protects the machine; the peak is measured besides
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 

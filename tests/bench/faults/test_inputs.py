@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench.faults import generate, inputs, judge
 from bench.faults.files import Files, Special, image_file, write
-from bench.faults.readers import READERS
+from bench.faults.readers import reader
 from digits.apps import decoding, summary
 from digits.sources import tree
 from digits.sources.stream import Stream
@@ -26,17 +26,17 @@ pytestmark = linux_only
 @pytest.mark.slow
 def test_no_generated_input_is_treated_wrongly() -> None:
     counts = inputs.inject(300)
-    assert set(counts) == set(READERS)
+    assert set(counts) == set(generate.KINDS)
     assert sum(found["injected"] for found in counts.values()) >= 300
     assert [kind for kind, found in counts.items() if any(found[name] for name in judge.BAD)] == []
     for name in (judge.Outcome.RIGHT, judge.Outcome.LINE):
         assert sum(found[name] for found in counts.values()) > 30
 
 
-@pytest.mark.parametrize("kind", [kind for kind in READERS if kind != "models"])
+@pytest.mark.parametrize("kind", [kind for kind in generate.KINDS if kind != "models"])
 def test_sound_files_are_read(tmp_path: Path, kind: str) -> None:
     folder = write(tmp_path / "case", generate.KINDS[kind].files()[0])
-    assert judge.attempt(READERS[kind](), folder) == (judge.Outcome.RIGHT, "")
+    assert judge.attempt(reader(kind), folder) == (judge.Outcome.RIGHT, "")
 
 
 # Negative controls: each reader with its bound taken out
@@ -90,7 +90,7 @@ def test_a_reader_without_its_bound_is_caught(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(judge, "MEGABYTES", 30)
     monkeypatch.setattr(judge, "SECONDS", 2.0)
     monkeypatch.setattr(judge, "WAITING", 8.0)
-    folder, read = write(tmp_path / "case", files()), READERS[kind]()
+    folder, read = write(tmp_path / "case", files()), reader(kind)
     assert judge.attempt(read, folder).outcome is judge.Outcome.LINE
     monkeypatch.setattr(judge, "WAITING", 2.0 if case == "a pipe" else 30.0)
     monkeypatch.setattr(owner, bound, without)
@@ -113,7 +113,7 @@ def test_weights_that_are_no_numbers_are_caught(
     with h5py.File(file, "a") as weights:
         weights["layers/dense_1/vars/1"][0] = np.nan
     content = models.packed(members | {"model.weights.h5": file.getvalue()})
-    folder, read = write(tmp_path / "case", {"model.keras": content}), READERS["models"]()
+    folder, read = write(tmp_path / "case", {"model.keras": content}), reader("models")
     outcome, line = judge.attempt(read, folder)
     assert outcome is judge.Outcome.LINE
     assert "weights in digits/probabilities/bias that are no finite numbers" in line
