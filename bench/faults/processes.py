@@ -113,8 +113,9 @@ def _child(command: str, folder: Path, writer: int, plan: hook.Plan | None) -> N
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
             os.write(2, f"{end.code}\n".encode())
-    except BaseException:
-        os.write(2, traceback.format_exc().encode())
+    except BaseException as error:  # printed without the frame of this function, which `python -m` would not have
+        trace = error.__traceback__.tb_next if error.__traceback__ else None
+        os.write(2, "".join(traceback.format_exception(type(error), error, trace)).encode())
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
