@@ -4,7 +4,7 @@ import difflib
 import importlib
 import sys
 
-from digits.runtime.program import InputError, run
+from dvcproof.runtime.program import InputError, run
 
 #: What a person may ask for.
 VERBS = {
@@ -25,11 +25,10 @@ VERBS = {
 }
 #: The functions of verbs that are not `main` in the module of `digits/apps` with their name.
 FUNCTIONS = {
-    "verify": "digits.verify.__main__:main",
-    "doctor": "digits.verify.doctor:main",
-    "push": "digits.verify.share:main_push",
-    "fetch": "digits.verify.share:main_fetch",
-    "audit": "digits.verify.audit:main",
+    "doctor": "dvcproof.doctor:main",
+    "push": "dvcproof.share:main_push",
+    "fetch": "dvcproof.share:main_fetch",
+    "audit": "dvcproof.audit:main",
 }
 
 

@@ -26,8 +26,8 @@ from bench.faults.processes import warm
 from bench.faults.project import Scene, build
 from bench.faults.trials import Trial, known, plan
 from bench.speed import this_machine
-from digits.runtime.files import replacing, write_json
-from digits.runtime.program import on_terminal, run
+from dvcproof.runtime.files import replacing, write_json
+from dvcproof.runtime.program import on_terminal, run
 
 #: By kind of fault, how many were injected, and how many ended in each outcome.
 Found = dict[str, dict[str, int]]

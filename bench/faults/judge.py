@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 
 class Outcome(StrEnum):

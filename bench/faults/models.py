@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 
 from bench.faults.files import archive
-from digits.model import archive as model_file
-from digits.model.networks import Convnet, Dense
+from digits.networks import Convnet, Dense
+from exactkeras import archive as model_file
 
 DENSE = Dense(optimizer="rmsprop", learning_rate=0.001, epochs=1, batch_size=128, units=4)
 CONVNET = Convnet(

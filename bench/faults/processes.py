@@ -128,7 +128,7 @@ def warm() -> None:
         "dvc.cli",
         "dvc.commands.repro",
         "dvc.repo.reproduce",
-        "digits.verify.doctor",
-        "digits.verify.witness",
+        "dvcproof.doctor",
+        "dvcproof.witness",
     ):
         importlib.import_module(name)

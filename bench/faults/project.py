@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from bench.faults.judge import Outcome, Verdict
 from bench.faults.processes import forked, own_environment
-from digits.runtime.files import file_hash
-from digits.verify.cache import recorded
-from digits.verify.lock import read_lock
+from dvcproof.cache import recorded
+from dvcproof.lockfile import read_lock
+from dvcproof.runtime.files import file_hash
 
 #: What only a killed process leaves. A run that ends removes its own, and goes on from the last.
 LEFT_OVER = (".writing-*", "*.tmp", ".*.checkpoint")

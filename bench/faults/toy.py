@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from digits.verify.processors import make_sample
+from bench.processors import make_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,8 +33,8 @@ import hashlib, json, os, pathlib, sys
 
 import yaml
 
-from digits.runtime.files import replacing
-from digits.runtime.inputs import see_file, see_params
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.watch import see_file, see_params
 
 def section(path):
     return yaml.load(path.read_bytes(), yaml.CSafeLoader)
@@ -61,10 +61,9 @@ def write(path: Path, *, watched: bool = True) -> None:
         path: a new folder.
         watched: whether the stages check that what they have read does not change; False is a control.
     """
-    for room in ("common", "runtime"):
-        ignored = shutil.ignore_patterns("*cache*")
-        shutil.copytree(ROOT / "digits" / room, path / "digits" / room, ignore=ignored)
-    for name in ("digits/__init__.py", ".gitignore", ".dvcignore"):
+    for package in ("digits", "dvcproof"):
+        shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("*cache*"))
+    for name in (".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
     # One package: the check of all of them is not under test.
     pin = re.findall(r"^pyyaml==.*\n(?: .*\n)*", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
@@ -107,11 +106,11 @@ def params(value: str) -> str:
 
 
 def _stage(name: str, *, watched: bool) -> dict[str, object]:
-    runner = "digits.runtime.locked requirements.lock " if watched else ""
+    runner = "dvcproof.runtime.run requirements.lock " if watched else ""
     outs: list[object] = list(WRITES[name])
     return {
         "cmd": f"python -m {runner}stages.step {name} {','.join(READS[name])} {','.join(WRITES[name])}",
-        "deps": [*READS[name], "digits/runtime", "requirements.lock", "stages/step.py"],
+        "deps": [*READS[name], "dvcproof/runtime", "requirements.lock", "stages/step.py"],
         "params": [name],
         **({"metrics": [{out: {"cache": False}} for out in outs]} if name == "evaluate" else {"outs": outs}),
     }
@@ -131,5 +130,5 @@ def changes(stage: str) -> list[Change]:
         ("requirements.lock", lambda text: text + "# x\n"),
         ("requirements.lock", None),
         ("stages/step.py", lambda text: text + "# x\n"),
-        ("digits/runtime/files.py", lambda text: text + "# x\n"),
+        ("dvcproof/runtime/files.py", lambda text: text + "# x\n"),
     ]

@@ -21,7 +21,7 @@ from bench.faults.hook.sitecustomize import FREE, Plan
 from bench.faults.judge import Outcome, Verdict
 from bench.faults.processes import Ended, end, forked, start
 from bench.faults.project import Scene, copied, is_clear, judge, repro
-from digits.verify.lock import read_lock
+from dvcproof.lockfile import read_lock
 
 T = TypeVar("T")
 

@@ -18,12 +18,12 @@ import yaml
 
 from digits.apps.convert import TOLERANCE
 from digits.apps.options import add_files, command
-from digits.common.params import study_params
 from digits.data.dataset import read_dataset
-from digits.runtime.bounds import parse_json, read_text
-from digits.runtime.files import read_csv, replacing
-from digits.runtime.program import InputError
-from digits.verify.lock import REDO, File, Lock, read_lock, require_recorded, require_same_params
+from digits.study import study_params
+from dvcproof.lockfile import REDO, File, Lock, read_lock, require_recorded, require_same_params
+from dvcproof.runtime.bounds import parse_json, read_text
+from dvcproof.runtime.files import read_csv, replacing
+from dvcproof.runtime.program import InputError
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -22,12 +22,12 @@ from digits.apps.card import CardFiles, given_sources, read_record, write_card
 from digits.apps.options import add_files, command
 from digits.data.dataset import read_dataset
 from digits.data.splits import Split, open_split
-from digits.model import determinism
-from digits.runtime.files import file_hash
-from digits.runtime.params import read_params
-from digits.runtime.program import InputError
+from digits.params import read_params
 from digits.scoring.params import EvaluateParams
-from digits.verify.lock import require_recorded
+from dvcproof.lockfile import require_recorded
+from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.program import InputError
+from exactkeras import determinism
 
 if TYPE_CHECKING:
     import keras
@@ -86,7 +86,7 @@ def export(sources: CardFiles, dataset_file: Path, data: Path, out: Path) -> dic
     test = open_split(data, "test", dataset)
     with replacing_folder(out) as folder:
         determinism.configure(seed=0)
-        from digits.model import archive
+        from exactkeras import archive
 
         model = archive.load(sources.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
         for path in (sources.model, test.features.path):

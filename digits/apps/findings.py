@@ -17,6 +17,9 @@ from digits.data.splits import Split
 from digits.scoring.metrics import Predictions, confusion_matrix, per_class, worst
 from digits.scoring.picture import as_seen
 
+#: What `preprocess` calls the test set.
+TEST_SET = ("test_features.npy", "test_labels.npy")
+
 
 class Verdict(NamedTuple):
     """The answer to: is this run better?"""
@@ -56,7 +59,7 @@ def verdict(run: Run, earlier: Earlier | str) -> Verdict:
 
 def comparable(run: Run, earlier: Earlier | str) -> Run | None:
     """The earlier run, if it was tested on the same images."""
-    if isinstance(earlier, str) or run.lock.test_set() != earlier.run.lock.test_set():
+    if isinstance(earlier, str) or run.lock.named(*TEST_SET) != earlier.run.lock.named(*TEST_SET):
         return None
     return earlier.run if np.array_equal(run.labels, earlier.run.labels) else None
 

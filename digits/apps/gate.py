@@ -15,12 +15,12 @@ from typing import NamedTuple
 from digits.apps.findings import verdict
 from digits.apps.options import add_files, command
 from digits.apps.runs import Earlier, Run, RunFiles, committed_text, earlier_run, this_run
-from digits.common.cli import printable
-from digits.common.params import study_params
-from digits.runtime.program import InputError
-from digits.verify.git import GitError, git_text
-from digits.verify.lock import require_recorded, require_same_params
-from digits.verify.tolerance import Spread, read_spread
+from digits.study import study_params
+from dvcproof.git import GitError, git_text
+from dvcproof.lockfile import require_recorded, require_same_params
+from dvcproof.messages import printable
+from dvcproof.runtime.program import InputError
+from dvcproof.tolerance import Spread, read_spread
 
 #: A line of a commit message that says why a worse model is wanted.
 ACCEPTED = "Accept-worse-model:"

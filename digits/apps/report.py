@@ -19,16 +19,16 @@ from digits.apps.runs import Earlier, Run, RunFiles, earlier_run, this_run, unco
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
-from digits.model import determinism
-from digits.model.warp import views
-from digits.runtime.bounds import parse_json, read_text
-from digits.runtime.files import file_hash, replacing
-from digits.runtime.params import read_params
-from digits.runtime.program import InputError
+from digits.params import read_params
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss
 from digits.scoring.params import EvaluateParams
 from digits.scoring.predictions import predict
-from digits.verify.lock import REDO, Lock, require_recorded, require_same_params
+from dvcproof.lockfile import REDO, Lock, require_recorded, require_same_params
+from dvcproof.runtime.bounds import parse_json, read_text
+from dvcproof.runtime.files import file_hash, replacing
+from dvcproof.runtime.program import InputError
+from exactkeras import determinism
+from exactkeras.warp import views
 
 #: The largest difference between equal scores: they are rounded to six decimals.
 ROUNDING = 2e-6
@@ -154,7 +154,7 @@ def gather(
     names = name_classes(params.class_names, dataset.classes)
     test = open_split(data, "test", dataset)
     determinism.configure(seed=0)
-    from digits.model import archive
+    from exactkeras import archive
 
     network = archive.load(model, features=math.prod(dataset.image_shape), classes=len(names))
     (predictions,) = predict(network, [test], params.batch_size, views(dataset.image_shape, params.views))

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from digits.runtime.bounds import parse_csv, read_text
-from digits.runtime.program import InputError
-from digits.verify.git import AbsentError, changed_files, git_text
-from digits.verify.lock import REDO, Lock, parse_lock
+from dvcproof.git import AbsentError, changed_files, git_text
+from dvcproof.lockfile import REDO, Lock, parse_lock
+from dvcproof.runtime.bounds import parse_csv, read_text
+from dvcproof.runtime.program import InputError
 
 Content = TypeVar("Content")
 

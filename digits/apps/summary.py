@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from digits.apps.options import add_files, command
-from digits.runtime.bounds import finite, parse_json, read_text
-from digits.runtime.files import read_csv
-from digits.runtime.program import InputError
+from dvcproof.runtime.bounds import finite, parse_json, read_text
+from dvcproof.runtime.files import read_csv
+from dvcproof.runtime.program import InputError
 
 Row = Mapping[str, str]
 

@@ -24,9 +24,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from digits.apps.options import command
-from digits.model.cluster import NAME
-from digits.runtime.bounds import YAML_BYTES, read_text, require_small_yaml
-from digits.runtime.program import InputError
+from dvcproof.runtime.bounds import YAML_BYTES, read_text, require_small_yaml
+from dvcproof.runtime.program import InputError
+from exactkeras.cluster import NAME
 
 #: The most workers: there are no more parts of a batch.
 MOST = 64

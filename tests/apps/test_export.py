@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from digits.apps import convert
 from digits.apps.export import NAMES, convert_and_check, export, replacing_folder
-from digits.common.params import set_params
 from digits.data.arrays import NpyFile
 from digits.data.splits import Split, to_features
-from digits.model.networks import Dense
-from digits.runtime.program import InputError
+from digits.networks import Dense
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.card import SOURCES, FrontMatter, front_matter, options
 from tests.support.pipeline import run_pipeline
 from tests.support.project import AT_ROOT, ROOT, Arrays, make_project, run, run_ok
@@ -271,7 +271,7 @@ def test_a_folder_that_tensorflow_cannot_write_is_a_disk_error(tmp_path: Path) -
 
 
 def test_a_model_that_is_not_the_one_of_dvc_lock_is_refused(project: Path) -> None:
-    from digits.model import archive
+    from exactkeras import archive
 
     archive.save(SMALL.build((28, 28), 10), SOURCES.model)
     with pytest.raises(

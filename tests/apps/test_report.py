@@ -23,12 +23,12 @@ from selenium.webdriver.remote.webelement import WebElement
 from digits.apps import charts, findings
 from digits.apps.report import Report, gather, main, render, require_packages
 from digits.apps.runs import Earlier, Epoch, Run, RunFiles, earlier_run, this_run, uncommitted
-from digits.common.params import flatten, set_params
-from digits.model.networks import Dense
-from digits.runtime.files import file_hash, read_csv
-from digits.runtime.program import InputError
+from digits.networks import Dense
 from digits.scoring.metrics import Predictions
 from digits.scoring.params import EvaluateParams
+from dvcproof.runtime.files import file_hash, read_csv
+from dvcproof.runtime.program import InputError
+from dvcproof.values import flatten, set_params
 from tests.support.browser import console_errors, requested_urls
 from tests.support.colour import contrast
 from tests.support.pipeline import run_pipeline
@@ -282,7 +282,7 @@ def test_parameters_are_compared_by_name_and_value() -> None:
 
 def test_changed_code_and_data_are_named(report: Report) -> None:
     now = report.run.lock.inputs()
-    assert {"stages/train.py", "digits/model", "requirements.lock"} <= set(now)
+    assert {"stages/train.py", "exactkeras", "requirements.lock"} <= set(now)
     assert not {"data/model.keras", "data/prepared/test_features.npy"} & set(now)
     assert findings.changed_files(now, now) == []
     before = {name: md5 for name, md5 in now.items() if name != "stages/train.py"} | {
@@ -302,7 +302,8 @@ def test_a_run_is_read_from_its_text_files(second: Path) -> None:
     assert len(run.labels) == 200
     assert len(run.epochs) == 6
     assert run.lock.params()["dense.units"] == 32
-    assert {"data/prepared/test_features.npy", "data/prepared/test_labels.npy"} <= set(run.lock.test_set())
+    names = ("data/prepared/test_features.npy", "data/prepared/test_labels.npy")
+    assert set(names) <= set(run.lock.named(*findings.TEST_SET))
 
 
 def test_worst_mistakes_are_the_images_of_the_test_set(report: Report, digits: Arrays) -> None:
@@ -421,7 +422,7 @@ def swap(name: str, old: str, new: str) -> Callable[[Path], object]:
 
 
 def another_model(project: Path) -> None:
-    from digits.model import archive
+    from exactkeras import archive
 
     network = Dense(optimizer="sgd", learning_rate=0.1, epochs=1, batch_size=1, units=32)
     archive.save(network.build((28, 28), 10), project / "data" / "model.keras")

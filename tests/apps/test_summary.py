@@ -11,7 +11,7 @@ import pytest
 
 from digits.apps import summary
 from digits.apps.summary import summarize
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.project import AT_ROOT, Arrays, run
 from tests.support.refusal import refusal, refused_by
 from tests.support.verifying import small_project

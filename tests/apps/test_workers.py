@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from digits.apps import workers
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.project import AT_ROOT, ROOT, environment, run
 from tests.support.refusal import refusal
 
@@ -89,7 +89,7 @@ def test_ports_are_free_and_differ() -> None:
 
 def test_the_command_is_that_of_the_graph() -> None:
     command = workers.train_command(ROOT / "dvc.yaml")
-    assert command[:5] == ["python", "-m", "digits.runtime.locked", "requirements.lock", "stages.train"]
+    assert command[:5] == ["python", "-m", "dvcproof.runtime.run", "requirements.lock", "stages.train"]
 
 
 @pytest.mark.parametrize(

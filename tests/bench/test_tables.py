@@ -15,8 +15,9 @@ import pytest
 from bench import tables
 from bench.__main__ import STUDIES
 from bench.tables import DOCUMENTS, RESULTS, WORDS, fill, filled
-from digits.common.params import set_params, study_params
-from digits.runtime.program import InputError
+from digits.study import study_params
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.project import ROOT, Arrays
 from tests.support.results import RESULTS as PATH
 from tests.support.results import document, write_documents, write_results

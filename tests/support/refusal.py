@@ -10,10 +10,10 @@ from unittest import mock
 
 import pytest
 
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
 
-#: What is at fault, what is allowed, what was found, the next step.
-FORM = re.compile(r"ERROR: [^\s].*: expected .+\. Got .+\. [A-Z].*[.?]")
+#: What is at fault, what is wrong with it, the next step.
+FORM = re.compile(r"ERROR: [^\s].*: .+\. [A-Z].*[.?]")
 
 
 def refusal(main: Callable[[], None], *arguments: str | Path) -> str:
