@@ -1,7 +1,6 @@
 """Data sets as CSV: a row for each image, its label and a column for each pixel, with or without a header line."""
 
 import csv
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -110,21 +109,25 @@ def _read(file: File, columns: Columns, files: ExitStack) -> Pair:
 
 def _as_numbers(texts: Values) -> Values:
     """Return labels as numbers if all of them are numbers."""
-    values = [_number(str(text)) for text in np.unique(texts)]
-    return texts if None in values else texts.astype(np.float64)
+    found, places = np.unique(texts, return_inverse=True)
+    values = [_number(str(text)) for text in found]
+    return texts if None in values else np.array(values, np.float64)[places]
 
 
 def _parse(file: File, columns: Columns, block: Sequence[tuple[int, bytes]]) -> tuple[Values, Values]:
     """Parse some lines: labels as texts [n], and pixels [n, pixels] as whole numbers or fractions."""
     lines = [line for _, line in block]
-    load: Any = functools.partial(np.loadtxt, lines, comments=None, delimiter=columns.delimiter, ndmin=2)
-    load = functools.partial(load, encoding="utf-8", quotechar='"')
+
+    def load(dtype: type, used: Sequence[int]) -> Values:
+        options: Any = {"comments": None, "delimiter": columns.delimiter, "encoding": "utf-8", "quotechar": '"'}
+        return np.loadtxt(lines, dtype, usecols=used, ndmin=2, **options)
+
     if all(line.count(columns.delimiter.encode()) == len(columns.names) - 1 for line in lines):
         for dtype in (np.int32, np.float32):  # whole numbers are parsed ten times as fast
             try:
-                pixels = load(dtype=dtype, usecols=columns.pixels)
+                pixels = load(dtype, columns.pixels)
                 if pixels.min() >= 0 and pixels.max() <= 255:
-                    return load(dtype=str, usecols=[columns.label])[:, 0], pixels
+                    return load(str, [columns.label or 0])[:, 0], pixels
             except ValueError:
                 continue
     raise _explain(file, columns, block)
