@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from dvcproof.runtime.inputs import see_file
 from numpy.typing import NDArray
 
 from digits.data.arrays import require_same_length
@@ -22,6 +21,7 @@ from digits.sources.rows import MOST_IMAGES, Found, Pair, Rows, Values, listed
 from digits.sources.tree import Tree, open_tree
 from dvcproof.runtime.bounds import require_regular
 from dvcproof.runtime.program import InputError
+from dvcproof.runtime.watch import see_file
 
 
 class Part(NamedTuple):
