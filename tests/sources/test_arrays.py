@@ -40,6 +40,7 @@ def whole(digits: Arrays, compression: int = zipfile.ZIP_STORED) -> bytes:
 
 def claims(shape: str) -> bytes:
     """Return a .npy of uint8 that claims a shape, with 784 bytes of values."""
+    shape = re.sub(r"(\d+)\*\*(\d+)", lambda power: str(int(power[1]) ** int(power[2])), shape)
     return with_head(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n", bytes(784))
 
 
@@ -63,11 +64,7 @@ LONGER = "the file is longer than its header says, which is "
 VOID = with_head("{'descr': '|V0', 'fortran_order': False, 'shape': (200, 28, 28), }\n")
 BAD_NPZ: dict[str, tuple[Build, str]] = {
     "an empty file": (lambda _: b"", r"bad\.npz: this is an empty file, not a data set of images and labels\."),
-    "text": (lambda _: b"hello, world\n", r"bad\.npz: this is a file of unknown kind, not a data set"),
-    "a .npy": (lambda digits: saved(digits["x_train"]), r"labels of the training set are missing\. There is only bad"),
-    "cut in the middle": (lambda digits: whole(digits)[:200_000], "the file is damaged, or not an archive"),
     "without its last byte": (lambda digits: whole(digits)[:-1], "the file is damaged, or not an archive"),
-    "without its beginning": (lambda digits: whole(digits)[1000:], "this is a file of unknown kind"),
     "a flipped bit": (lambda digits: flip(whole(digits), 300_000), r"x_train in .*bad\.npz: .*uint8.* \(Bad CRC-32"),
     "a flipped bit, packed": (lambda d: flip(whole(d, zipfile.ZIP_DEFLATED), 5000), "x_train in .* is damaged"),
     "no test labels": (
@@ -79,22 +76,13 @@ BAD_NPZ: dict[str, tuple[Build, str]] = {
         r"names do not tell what these arrays are: 00, 01, 02, 03, 04, 05, 06, 07 and 12 more\. Put",
     ),
     "names that steer the terminal": (lambda _: stored({"\x1b[31m\n.npy": b""}), r"ERROR: \\x1b\[31m ?in .*an empty"),
-    "names of folders": (lambda _: stored({"x_train.npy/": b"", "../y_train.npy": b""}), r"an empty folder or archive"),
     "cut in the header": (changed(x_test=lambda each: each[:50]), "x_test in .*: the file is damaged"),
     "cut in the values": (changed(x_test=lambda each: each[:-10]), EARLY.format(10, r"uint8 \[200, 28, 28\]")),
     "one byte more": (changed(y_test=lambda each: each + b"\0"), r"y_test in .*" + LONGER + r"uint8 \[200\]"),
     "text in place of labels": (changed(y_test=b"hello, world"), "y_test in .*, not the labels of the"),
     "a negative length": (changed(x_test=claims("(-1, 28, 28)"), y_test=claims("(-1,)")), r"1 to \d+ images\. Got -1"),
-    "negative sides": (changed(x_test=claims("(1, -28, -28)")), r"expected images .*\. Got uint8 \[1, -28, -28\]"),
-    "an endless length": (
-        changed(x_test=claims(f"({2**25}, 28, 28)"), y_test=claims(f"({2**25},)")),
-        EARLY.format(r"\d+", r"uint8 \[33554432, 28, 28\]"),
-    ),
-    "beyond any integer": (
-        changed(x_test=claims(f"({10**30}, 28, 28)"), y_test=claims(f"({10**30},)")),
-        f"Got {10**30}",
-    ),
-    "a length that is no number": (changed(x_test=claims("(1.0, 28, 28)")), "x_test .*shape is not valid"),
+    "an endless length": (changed(x_test=claims("(2**25, 28, 28)"), y_test=claims("(2**25,)")), "x_test in .* shorter"),
+    "beyond any integer": (changed(x_test=claims("(10**30, 28, 28)"), y_test=claims("(10**30,)")), f"Got {10**30}"),
     "code for a header": (changed(x_test=with_head("__import__('os').abort()\n")), "is damaged, or not an array"),
     "format 2.0, header of 4 GiB": (changed(x_test=b"\x93NUMPY\x02\x00" + b"\xff" * 4), r"\.npy format 2\.0 instead"),
     "values of no bytes": (changed(x_test=VOID), r"expected pixels as numbers\. Got \|V0"),
@@ -203,15 +191,10 @@ BAD_IDX: dict[str, tuple[str, Change, str]] = {
     "an empty file": (IMAGES, lambda _: b"", rf"{IMAGES}: this is an empty file, not the images of the training set\."),
     "cut in the header": (LABELS, lambda c: c[:6], "the IDX file ends within its header, after 6 bytes"),
     "cut in the values": (IMAGES, lambda c: c[:-3], rf"{IMAGES}: " + EARLY.format(3, r"uint8 \[600, 28, 28\]")),
-    "one byte more": (LABELS, lambda c: c + b"\0", rf"{LABELS}: {LONGER}uint8 \[200\]"),
     "labels for images": (IMAGES, lambda _: idx_bytes(np.ones(9, np.uint8)), r"images \[.*\. Got uint8 \[9\]\."),
     "values of 4 bytes": (IMAGES, lambda c: b"\0\0\x0d\3" + c[4:], EARLY.format(1411200, r">f4 \[600, 28, 28\]")),
     "little-endian": (LABELS, lambda c: c[3::-1] + c[4:], "this is a file of unknown kind, not the labels"),
-    "27 columns": (IMAGES, lambda c: c[:12] + struct.pack(">I", 27) + c[16:], LONGER + r"uint8 \[600, 28, 27\]"),
-    "fewer labels": (LABELS, lambda c: c[:4] + struct.pack(">I", 199) + c[8:-1], "Got 200 images and 199 labels"),
-    "no labels": (LABELS, lambda c: c[:4] + bytes(4), r"expected 1 to \d+ images\. Got 0\."),
     "a length of -1": (LABELS, lambda c: c[:4] + b"\xff" * 4 + c[8:], r"images\. Got 4294967295\."),
-    "a label of 10": (LABELS, lambda c: c[:-1] + b"\x0a", r"expected the classes .* Got 10 at position 199\."),
     "a cut .gz": (IMAGES, lambda c: gzip.compress(c)[:-20], r"the file is damaged, .*\(Compressed file ended"),
     "a .gz cut in its header": (IMAGES, lambda c: gzip.compress(c)[:5], "this is a damaged file .*, not the images"),
     "a .gz with a flipped bit": (IMAGES, lambda c: flip(gzip.compress(c), 50_000), rf"{IMAGES}: the file is damaged"),

@@ -13,7 +13,7 @@ from PIL import Image
 from digits.data.arrays import write_npy
 from digits.data.form import MNIST_FORM, measure_form
 from digits.sources import orientation
-from digits.sources.orientation import Canonical, Sample, find_background, is_emnist, looks_transposed, stored_levels
+from digits.sources.orientation import Canonical, find_background, is_emnist, looks_transposed, stored_levels
 from tests.support.project import Arrays
 
 Images = NDArray[np.uint8]
@@ -101,13 +101,6 @@ def test_ink_and_lying_characters_are_noticed(
     assert looks_transposed(lying, find_background(lying)) is noticed
 
 
-@pytest.mark.parametrize("classes", [(0, 1), (3, 7), (2, 5, 8), (4, 9)])
-def test_some_of_the_digits_are_enough(digits: Arrays, written: Images, classes: tuple[int, ...]) -> None:
-    some = written[np.isin(digits["y_train"], classes)]
-    assert not looks_transposed(some, find_background(some))
-    assert looks_transposed(some.swapaxes(1, 2), find_background(some))
-
-
 def test_emnist_is_known_by_its_name() -> None:
     known = [
         "data/emnist",
@@ -145,20 +138,6 @@ def blocks(images: Images, size: int) -> Iterator[Images]:
         yield images[start : start + size]
 
 
-@pytest.mark.parametrize("size", [1, 7, 600])
-@pytest.mark.parametrize(("most", "bytes_"), [(600, 2**30), (100, 2**30), (600, 50 * 784)])
-def test_the_sample_is_evenly_spaced_in_any_blocks(
-    written: Images, monkeypatch: pytest.MonkeyPatch, size: int, most: int, bytes_: int
-) -> None:
-    monkeypatch.setattr(orientation, "SAMPLE", most)
-    monkeypatch.setattr(orientation, "SAMPLE_BYTES", bytes_)
-    sample = Sample(600, (28, 28))
-    for block in blocks(written, size):
-        sample.add(block)
-    assert np.array_equal(np.concatenate(sample.taken), written[:: 600 // min(most, bytes_ // 784)])
-    assert sample.highest == written.max()
-
-
 class Stored:
     """Images that have been brought to the stored form, in files."""
 
@@ -178,18 +157,22 @@ class Stored:
 PLAIN = {"ink": "light", "highest": 255, "transposed": False}
 
 
-def test_light_ink_on_dark_stays_as_it_is(tmp_path: Path, written: Images, test: Images) -> None:
-    found = Stored(tmp_path, written, test)
-    assert np.array_equal(found.train, written)
-    assert (found.facts, found.notes, found.warnings) == (PLAIN, [], [])
-
-
-def test_dark_ink_is_stored_inverted(tmp_path: Path, written: Images, test: Images) -> None:
-    found = Stored(tmp_path, 255 - written, 255 - test)
+@pytest.mark.parametrize("ink", ["light", "dark"])
+def test_only_dark_ink_is_inverted(tmp_path: Path, written: Images, test: Images, ink: str) -> None:
+    found = Stored(tmp_path, *(images if ink == "light" else 255 - images for images in (written, test)))
     assert np.array_equal(found.train, written)
     assert np.array_equal(found.test, test)
-    assert found.facts == PLAIN | {"ink": "dark"}
-    assert (found.notes, found.warnings) == (["images: dark ink on a light background, inverted"], [])
+    assert found.facts == PLAIN | {"ink": ink}
+    notes = [] if ink == "light" else ["images: dark ink on a light background, inverted"]
+    assert (found.notes, found.warnings) == (notes, [])
+
+
+def test_images_are_sampled_from_the_whole_set(
+    tmp_path: Path, written: Images, test: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orientation, "SAMPLE", 100)
+    assert Stored(tmp_path, written, test).facts["ink"] == "light"
+    assert Stored(tmp_path, np.concatenate([written, 255 - written]), test).facts["ink"] is None
 
 
 def test_images_without_an_even_background_have_no_form(tmp_path: Path, written: Images, test: Images) -> None:
@@ -219,13 +202,6 @@ def test_transposed_images_are_turned(tmp_path: Path, written: Images, test: Ima
     assert found.facts == PLAIN | {"transposed": True}
     reason = ", as EMNIST needs it" if transpose == "auto" else ""
     assert (found.notes, found.warnings) == ([f"images: height and width exchanged{reason}"], [])
-
-
-def test_images_in_rgb_keep_their_channels(tmp_path: Path, written: Images, test: Images) -> None:
-    lying = [np.stack([images, images // 2, images * 0], axis=3).swapaxes(1, 2) for images in (written, test)]
-    found = Stored(tmp_path, *lying, transpose=True)
-    assert np.array_equal(found.train, lying[0].swapaxes(1, 2))
-    assert found.facts == PLAIN | {"ink": None, "transposed": True}
 
 
 @pytest.mark.parametrize(("name", "value"), [("a.npz", "true"), ("emnist.npz", "false")])
