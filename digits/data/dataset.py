@@ -33,7 +33,7 @@ class ImagesPerClass(BaseModel):
 class Dataset(BaseModel):
     """The facts that do not depend on where the data set came from: equal arrays give equal facts.
 
-    The stored images are light ink on dark and upright, whatever the source has: `digits.sources.canonical`.
+    The stored images are light ink on dark and upright, whatever the source has: `digits.sources.orientation`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

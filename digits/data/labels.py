@@ -60,17 +60,9 @@ class Labels(NamedTuple):
 def number_labels(train: NDArray[np.generic], test: NDArray[np.generic], *, train_name: str, test_name: str) -> Labels:
     """Number the classes of a data set from 0 on, in the order of its labels, and keep the labels as their names.
 
-    Texts that are whole numbers are ordered as numbers: '2' comes before '10'.
-
-    Args:
-        train: integers or texts, [n], n at least 1.
-        test: integers or texts, [m].
-        train_name: what messages call the training labels.
-        test_name: what messages call the test labels.
-
-    Raises:
-        InputError: a label is negative or not an allowed name, there is one class or more than MOST_CLASSES, or the
-            test set has a class that the training set lacks.
+    Labels are integers or texts [n], n at least 1 for training; texts that are whole numbers are ordered as numbers,
+    '2' before '10'. Messages call them `train_name` and `test_name`. InputError is raised for a negative label or a
+    name that is not allowed, for one class or more than MOST_CLASSES, and for a class that only the test set has.
     """
     if (train.dtype.kind in "iu") != (test.dtype.kind in "iu"):
         train, test = train.astype(str), test.astype(str)
@@ -156,14 +148,9 @@ def require_every_class(name: str, labels: NDArray[np.generic], classes: int) ->
 
 
 def name_classes(names: Sequence[str] | None, default: Sequence[str]) -> list[str]:
-    """Return the names of the classes, in the order of their labels.
+    """Return the user's names of the classes, in the order of their labels; None stands for the default ones.
 
-    Args:
-        names: the user's names; None for the default.
-        default: the names that the data set, or else the model, has.
-
-    Raises:
-        InputError: there are not as many names as classes.
+    Raises InputError if there are not as many names as classes.
     """
     if names is not None and len(names) != len(default):
         expected = f"{len(default)} names, one for each of the labels 0 to {len(default) - 1}"

@@ -10,11 +10,10 @@ import numpy as np
 
 from digits.data.arrays import BLOCK_BYTES, describe, read_header
 from digits.data.dataset import SHORTEST
-from digits.sources import roles
-from digits.sources.kinds import IDX, NPY, Foreign
-from digits.sources.roles import NAMED, TEST, TRAIN, VALIDATION
+from digits.sources import recognize
+from digits.sources.convert import MOST_COLUMNS
+from digits.sources.recognize import IDX, NAMED, NPY, TEST, TRAIN, VALIDATION, Foreign
 from digits.sources.rows import AGAIN, Found, Pair, Rows, Values, listed, most_bytes, reading
-from digits.sources.targets import MOST_COLUMNS
 from digits.sources.tree import File, Tree, without_copies
 from dvcproof.runtime.program import InputError
 
@@ -111,7 +110,7 @@ class Array:
         self.rows = Rows(file.name, stream.dtype, shape, stream.rows, stream.require_size, notes)
         self.may_be_labels = len(shape) < 2 or (len(shape) == 2 and shape[1] <= MOST_COLUMNS)
         may_be_images = len(shape) > 2 or (len(shape) == 2 and shape[1] >= SHORTEST**2)
-        self.is_images = may_be_images and not (self.may_be_labels and roles.says_labels(self.path))
+        self.is_images = may_be_images and not (self.may_be_labels and recognize.says_labels(self.path))
 
 
 def find(tree: Tree) -> Found | None:
@@ -119,20 +118,20 @@ def find(tree: Tree) -> Found | None:
     files = tree.of_kind(NPY, IDX)
     if not files:
         return None
-    sets = roles.by_split(map(Array, files), lambda array: array.path)
+    sets = recognize.by_split(map(Array, files), lambda array: array.path)
     notes = [f"{array.rows.name}: not used" for array in sets[VALIDATION]]
     if not sets[TRAIN] and not sets[TEST]:
         sets |= _without_names(tree, sets[None])
     pairs = {TRAIN: _pair(tree, TRAIN, sets[TRAIN])}
-    named = [file for file in tree.looked_at if roles.says_images(file.path) or roles.says_labels(file.path)]
-    if sets[TEST] or any(isinstance(file.kind, Foreign) and roles.split_of(file.path) == TEST for file in named):
+    named = [file for file in tree.looked_at if recognize.says_images(file.path) or recognize.says_labels(file.path)]
+    if sets[TEST] or any(isinstance(file.kind, Foreign) and recognize.split_of(file.path) == TEST for file in named):
         pairs[TEST] = _pair(tree, TEST, sets[TEST])
     return Found(pairs, notes)
 
 
 def _without_names(tree: Tree, arrays: Sequence[Array]) -> dict[str | None, list[Array]]:
     """Sort arrays whose names say nothing: one set, or two in order, such as `arr_0` to `arr_3`."""
-    ordered = sorted(arrays, key=lambda array: roles.natural(array.path))
+    ordered = sorted(arrays, key=lambda array: recognize.natural(array.path))
     images = [array for array in ordered if array.is_images]
     labels = [array for array in ordered if not array.is_images]
     if len(images) == len(labels) == 2:
@@ -152,7 +151,7 @@ def _pair(tree: Tree, split: str, arrays: Sequence[Array]) -> Pair:
 
 def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array], fits: Callable[[Array], bool]) -> Array:
     """Return the one array that fits; of several, the one whose name says that it is the images, or the labels."""
-    says = roles.says_images if what == "images" else roles.says_labels
+    says = recognize.says_images if what == "images" else recognize.says_labels
     named = [array for array in arrays if says(array.path)]
     fitting = [array for array in arrays if fits(array)] or named
     if len(fitting) > 1:
@@ -166,7 +165,7 @@ def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array], fits: Calla
         names = listed((array.path for array in fitting), nothing="")
         raise InputError(tree.name, f"several arrays could be {wanted}: {names}", hint=_ONE_SET)
     for file in tree.looked_at:
-        if roles.split_of(file.path) == split and says(file.path) and file.kind not in (NPY, IDX):
+        if recognize.split_of(file.path) == split and says(file.path) and file.kind not in (NPY, IDX):
             raise file.refused(wanted)
     found = listed((file.path.removesuffix(".npy") for file in tree.files), nothing="nothing")
     raise InputError(tree.name, f"{wanted} are missing. There is only {found}", hint=_RENAME)

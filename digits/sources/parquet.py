@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from digits.sources.kinds import PARQUET
+from digits.sources import recognize
+from digits.sources.convert import MOST_TEXT_BYTES
 from digits.sources.pictures import open_pictures
-from digits.sources.roles import LABEL_COLUMN, NAMED, NUMBER_COLUMN, TEST, TRAIN, VALIDATION, by_split, natural
+from digits.sources.recognize import NAMED, TEST, TRAIN, VALIDATION
 from digits.sources.rows import AGAIN, MOST_IMAGES, Found, Pair, Rows, Values, held, listed, reading
-from digits.sources.targets import MOST_TEXT_BYTES
 from digits.sources.tree import File, Tree, without_copies
 from dvcproof.runtime.program import InputError
 
@@ -34,7 +34,7 @@ class Opened(NamedTuple):
 
 def find(tree: Tree, files: ExitStack) -> Found | None:
     """Find the Parquet files of a source, if it has any."""
-    every = without_copies(tree.of_kind(PARQUET))
+    every = without_copies(tree.of_kind(recognize.PARQUET))
     if not every:
         return None
     try:
@@ -42,7 +42,7 @@ def find(tree: Tree, files: ExitStack) -> Found | None:
     except ImportError:
         hint = "Run `make setup WITH=parquet`, which installs it."
         raise InputError(tree.name, "reading Parquet needs the package pyarrow", hint=hint) from None
-    sets = by_split(sorted(every, key=lambda file: natural(file.path)), lambda file: file.path)
+    sets = recognize.by_split(sorted(every, key=lambda file: recognize.natural(file.path)), lambda file: file.path)
     train = sets[TRAIN] or sets[None]
     if not train or (not sets[TRAIN] and (sets[TEST] or len(train) > 1)):
         names = listed((file.path for file in every), nothing="no file")
@@ -106,9 +106,9 @@ def _columns(file: File, schema: Any) -> tuple[str, str | None, list[str]]:
         files = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
         if files or types.is_binary(kind) or types.is_large_binary(kind):
             images.append(field.name)
-        elif LABEL_COLUMN.fullmatch(field.name):
+        elif recognize.LABEL_COLUMN.fullmatch(field.name):
             labels.append(field.name)
-        elif (types.is_integer(kind) or types.is_floating(kind)) and not NUMBER_COLUMN.fullmatch(field.name):
+        elif (types.is_integer(kind) or types.is_floating(kind)) and not recognize.NUMBER_COLUMN.fullmatch(field.name):
             pixels.append(field.name)
     if len(labels) != 1 or len(images) > 1 or not (images or math.isqrt(len(pixels)) ** 2 == len(pixels) > 0):
         names = listed(schema.names, nothing="none")

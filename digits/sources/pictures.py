@@ -15,8 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from digits.data.dataset import LONGEST, SHORTEST
-from digits.sources.kinds import PICTURE
-from digits.sources.roles import NAMED, TEST, TRAIN, VALIDATION, natural, split_of
+from digits.sources.recognize import NAMED, PICTURE, TEST, TRAIN, VALIDATION, natural, split_of
 from digits.sources.rows import Found, Pair, Rows, Spool, held
 from digits.sources.tree import File, Tree
 from dvcproof.runtime.program import InputError, on_terminal

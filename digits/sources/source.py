@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.arrays import require_same_length
-from digits.sources import arrays, parquet, pictures, pixels, tables, targets
+from digits.sources import arrays, convert, parquet, pictures, tables
 from digits.sources.download import download
-from digits.sources.kinds import CONTAINERS, EMPTY, NPZ, UNKNOWN, Foreign
-from digits.sources.roles import TEST, TRAIN
+from digits.sources.recognize import CONTAINERS, EMPTY, NPZ, TEST, TRAIN, UNKNOWN, Foreign
 from digits.sources.rows import MOST_IMAGES, Found, Pair, Rows, Values, listed
 from digits.sources.tree import Tree, open_tree
 from dvcproof.runtime.bounds import require_regular
@@ -92,11 +91,11 @@ def _convert(name: str, found: Found, test_size: int) -> Source:
     train = found.pairs[TRAIN]
     _require_test(name, found, test_size)
     test = found.pairs.get(TEST, train)
-    train_images, test_images, notes = pixels.images_of(train.images, test.images)
-    labels, said = targets.labels_of(train.labels)
+    train_images, test_images, notes = convert.images_of(train.images, test.images)
+    labels, said = convert.labels_of(train.labels)
     notes = [*found.notes, *notes, *said]
     if TEST in found.pairs:
-        test_labels, said = targets.labels_of(test.labels)
+        test_labels, said = convert.labels_of(test.labels)
         return Source(
             Part(train_images, labels, train.labels.name),
             Part(test_images, test_labels, test.labels.name),
@@ -111,8 +110,8 @@ def _convert(name: str, found: Found, test_size: int) -> Source:
 
 def _require_pair(pair: Pair) -> None:
     """Refuse, before any value is read, what cannot be a set of images and labels."""
-    pixels.require_form(pair.images)
-    targets.require_form(pair.labels)
+    convert.require_images_form(pair.images)
+    convert.require_labels_form(pair.labels)
     for rows in pair:
         if not 1 <= rows.shape[0] <= MOST_IMAGES:
             received, hint = str(rows.shape[0]), "Choose a data set with that many."

@@ -9,9 +9,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from digits.sources import roles
-from digits.sources.kinds import LEAST_FIELDS, TABLE
-from digits.sources.roles import NUMBER_COLUMN, TEST, TRAIN, VALIDATION
+from digits.sources.recognize import LABEL_COLUMN, LEAST_FIELDS, NUMBER_COLUMN, TABLE, TEST, TRAIN, VALIDATION, by_split
 from digits.sources.rows import AGAIN, Found, Pair, Rows, Spool, Values, held, listed, most_bytes, reading
 from digits.sources.tree import File, Tree, without_copies
 from dvcproof.runtime.program import InputError
@@ -38,7 +36,7 @@ def find(tree: Tree, files: ExitStack) -> Found | None:
     tables = without_copies(tree.of_kind(TABLE))
     if not tables:
         return None
-    sets = roles.by_split(tables, lambda file: file.path)
+    sets = by_split(tables, lambda file: file.path)
     train, test = sets[TRAIN] or sets[None], sets[TEST]
     if len(train) != 1 or len(test) > 1:
         names = listed((file.path for file in tables), nothing="no table")
@@ -67,7 +65,7 @@ def look(file: File) -> tuple[Columns, list[str]]:
     names = _cells(file, first, delimiter, 1)
     named = any(_number(name) is None for name in names)
     header = named or names == [str(k) for k in range(len(names))]
-    labels = [k for k, name in enumerate(names) if named and roles.LABEL_COLUMN.fullmatch(name.strip())]
+    labels = [k for k, name in enumerate(names) if named and LABEL_COLUMN.fullmatch(name.strip())]
     numbers = [k for k, name in enumerate(names) if named and NUMBER_COLUMN.fullmatch(name.strip())]
     others = [k for k in range(len(names)) if k not in (*labels, *numbers)]
     columns = Columns(header, delimiter, names, labels[0] if labels else None, others)

@@ -13,8 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from digits.sources.kinds import CONTAINERS, GZIP, HEAD_BYTES, NPZ, PICKLE, TAR, Foreign, kind_of
-from digits.sources.roles import natural, plain
+from digits.sources.recognize import CONTAINERS, GZIP, HEAD_BYTES, NPZ, PICKLE, TAR, Foreign, kind_of, natural, plain
 from digits.sources.rows import AGAIN, DAMAGE, most_bytes, reading
 from dvcproof.runtime.bounds import open_file, open_tar, open_zip
 from dvcproof.runtime.program import InputError

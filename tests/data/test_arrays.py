@@ -145,6 +145,7 @@ BAD_FILES = {
     "length beyond any integer": (with_shape(f"({10**30}, 28, 28)"), f"bytes instead of 784{'0' * 27}"),
     "length that is no number": (with_shape("(2.0, 28, 28)"), "shape is not valid"),
     "header that is no dictionary": (with_head("[1, 2]\n"), FOREIGN),
+    "header of mixed keys": (with_head("{'descr': '|u1', 5: 5}\n"), "header that cannot be parsed"),
     "header with code": (with_head("__import__('os').abort()\n"), FOREIGN),
     "header that never closes": (with_head("(" * 5000), FOREIGN),
     "header without a type": (with_head("{'descr': [('a', ())], 'fortran_order': False, 'shape': (1,)}\n"), FOREIGN),

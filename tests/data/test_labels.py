@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from digits.data import labels as module
-from digits.data.labels import Labels, name_classes, number_labels, numbered, require_labels
+from digits.data.labels import ClassNames, Labels, name_classes, number_labels, numbered, require_labels
 from dvcproof.runtime.program import InputError
 
 
@@ -60,6 +61,7 @@ def test_the_test_set_may_lack_a_class_and_have_texts_for_numbers() -> None:
         ([0, 1, 2], ""),
         ([3, 7], "3, 7 numbered from 0 to 1"),
         (["a", "b"], "a, b numbered from 0 to 1"),
+        (list(range(1, 13)), "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 numbered from 0 to 11"),
         (list(range(1, 27)), "1, 2, 3, 4, 5, 6, ..., 25, 26 numbered from 0 to 25"),
     ],
 )
@@ -113,6 +115,12 @@ def test_labels_that_name_no_class_are_refused(
 def test_labels_of_other_classes_are_refused(labels: list[int], classes: int, match: str) -> None:
     with pytest.raises(InputError, match=match) if match else nullcontext():
         require_labels("A", np.array(labels, dtype=np.uint8), classes)
+
+
+@pytest.mark.parametrize("count", [1, 2, 256, 257])
+def test_there_are_2_to_256_names(count: int) -> None:
+    with nullcontext() if count in (2, 256) else pytest.raises(ValidationError, match=f"{count} of them"):
+        TypeAdapter(ClassNames).validate_python(numbered(count))
 
 
 def test_every_class_has_one_name() -> None:

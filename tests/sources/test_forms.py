@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.sources.kinds import IDX, NPY, NPZ, PARQUET, PICTURE, TABLE, ZIP, Foreign, kind_of
-from digits.sources.roles import natural, plain, says_images, says_labels, split_of
+from digits.sources import recognize
+from digits.sources.recognize import Foreign
 from digits.sources.source import choose, open_source
 from dvcproof.runtime.program import InputError
 from stages.load import load
@@ -110,13 +110,13 @@ def test_a_class_keeps_its_only_image() -> None:
 @pytest.mark.parametrize(
     ("kind", "heads"),
     [
-        (NPY, [b"\x93NUMPY\x01\x00"]),
-        (IDX, [b"\0\0\x08\x03\0\0\0\x01", b"\0\0\x0c\x02\0\0\0\x01"]),
-        (NPZ, [b"PK\x03\x04" + bytes(26) + b"x_train.npy"]),
-        (ZIP, [b"PK\x03\x04" + bytes(26) + b"x_train.txt"]),
-        (PARQUET, [b"PAR1\x15\x04"]),
-        (PICTURE, [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"]),
-        (TABLE, [b"\xef\xbb\xbflabel" + b",p" * 64 + b"\r\n", b"1" + b";0" * 784, b"1" + b"\t0" * 784]),
+        (recognize.NPY, [b"\x93NUMPY\x01\x00"]),
+        (recognize.IDX, [b"\0\0\x08\x03\0\0\0\x01", b"\0\0\x0c\x02\0\0\0\x01"]),
+        (recognize.NPZ, [b"PK\x03\x04" + bytes(26) + b"x_train.npy"]),
+        (recognize.ZIP, [b"PK\x03\x04" + bytes(26) + b"x_train.txt"]),
+        (recognize.PARQUET, [b"PAR1\x15\x04"]),
+        (recognize.PICTURE, [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"]),
+        (recognize.TABLE, [b"\xef\xbb\xbflabel" + b",p" * 64 + b"\r\n", b"1" + b";0" * 784, b"1" + b"\t0" * 784]),
         ("a file of unknown kind", [b"label,name\n1,one\n" + b"," * 100, b"\0\0\x08\x05", b"\0\0\x0a\x03"]),
         ("an empty file", [b""]),
         ("a web page", [b"\n <HTML>"]),
@@ -134,7 +134,7 @@ def test_a_class_keeps_its_only_image() -> None:
     ],
 )
 def test_a_kind_is_known_by_its_first_bytes(kind: str, heads: Sequence[bytes]) -> None:
-    for found in map(kind_of, heads):
+    for found in map(recognize.kind_of, heads):
         assert (found.words if isinstance(found, Foreign) else found) == kind
         assert not isinstance(found, Foreign) or found.hint.endswith(".")
 
@@ -152,18 +152,18 @@ def test_a_kind_is_known_by_its_first_bytes(kind: str, heads: Sequence[bytes]) -
     ],
 )
 def test_a_path_tells_its_set(split: str | None, paths: Sequence[str]) -> None:
-    assert {split_of(path) for path in paths} == {split}
+    assert {recognize.split_of(path) for path in paths} == {split}
 
 
 def test_names_of_images_and_labels() -> None:
     images = ["x", "X_train", "train_images", "kmnist-test-imgs.npz/arr_0.npy", "trainX", "pixels"]
     labels = ["y", "Y_test", "train_labels", "kmnist-test-labels.npz/arr_0.npy", "target", "classes"]
-    assert [(says_images(name), says_labels(name)) for name in images] == [(True, False)] * 6
-    assert [(says_images(name), says_labels(name)) for name in labels] == [(False, True)] * 6
+    assert [(recognize.says_images(name), recognize.says_labels(name)) for name in images] == [(True, False)] * 6
+    assert [(recognize.says_images(name), recognize.says_labels(name)) for name in labels] == [(False, True)] * 6
 
 
 def test_names_of_copies_and_of_numbered_files() -> None:
     names = ["a/train-images-idx3-ubyte", "train-images.idx3-ubyte.gz", "train-images-idx3-ubyte (1).gz"]
-    assert {plain(name) for name in names} == {"train-images-idx3-ubyte"}
-    assert plain("emnist-digits-train") != plain("emnist-letters-train")
-    assert sorted(["10.png", "9.png", "a2", "a10"], key=natural) == ["9.png", "10.png", "a2", "a10"]
+    assert {recognize.plain(name) for name in names} == {"train-images-idx3-ubyte"}
+    assert recognize.plain("emnist-digits-train") != recognize.plain("emnist-letters-train")
+    assert sorted(["10.png", "9.png", "a2", "a10"], key=recognize.natural) == ["9.png", "10.png", "a2", "a10"]
