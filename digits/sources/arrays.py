@@ -69,7 +69,7 @@ class Stream(NamedTuple):
     def _blocks(self, unit: int) -> Iterator[bytes]:
         """Read the bytes of the values, in blocks of a multiple of `unit` bytes."""
         left, step = self.size, max(1, BLOCK_BYTES // unit) * unit
-        with reading(self.file.name, describe(self.dtype, self.shape)), self.file.open() as file:
+        with reading(self.file.name, f"an array of {describe(self.dtype, self.shape)}"), self.file.open() as file:
             file.read(self.head)
             while left:
                 block = file.read(min(step, left))
@@ -180,7 +180,7 @@ def _open_npy(file: File, content: IO[bytes]) -> Stream:
     shape, fortran, dtype = read_header(content)
     if dtype.hasobject:
         hint = "Only if you trust where it came from: load it, and save it as numbers, or texts as `y.astype(str)`."
-        raise InputError(file.name, "it holds pickled Python objects, which are never opened", hint=hint)
+        raise InputError(file.name, "the array holds pickled Python objects, which are never opened", hint=hint)
     return Stream(file, dtype, shape, content.tell(), fortran and len(shape) > 1)
 
 

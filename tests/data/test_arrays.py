@@ -166,23 +166,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         opened(tmp_path / "none.npy")
 
 
-def test_no_byte_of_the_header_can_do_more_than_be_refused(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    pieces = ["'", "(", ")", "{", "}", "-", "9" * 20, "True", "None", "O", "<f4", ",", ":", "\\", "\x00", "\n", "'V0'"]
-    path, refused = tmp_path / "a.npy", 0
-    for _ in range(500):
-        content = bytearray(GOOD)
-        for piece in generator.choice(pieces, 3):
-            start = int(generator.integers(128))
-            content[start : start + len(piece)] = piece.encode("latin1")
-        path.write_bytes(content)
-        try:
-            assert np.array_equal(opened(path).read(), IMAGES)
-        except InputError:
-            refused += 1
-    assert 400 < refused < 500  # some of the changes fall on the blanks at the end of the header
-
-
 def test_the_header_that_numpy_writes_is_read() -> None:
     file = io.BytesIO(GOOD)
     assert read_header(file) == ((7, 28, 28), False, np.dtype(np.uint8))

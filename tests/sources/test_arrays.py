@@ -111,7 +111,7 @@ class Payload:
 @pytest.mark.parametrize(
     ("version", "match"),
     [
-        ((1, 0), r"x_train in .*: it holds pickled Python objects"),
+        ((1, 0), r"x_train in .*: the array holds pickled Python objects"),
         ((2, 0), "2.0"),
         (None, "this is a pickle, which can"),
     ],

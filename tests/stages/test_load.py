@@ -1,11 +1,9 @@
 """The stage `load`: four arrays, unchanged, and what they are, or a refusal that changes nothing."""
 
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,9 @@ import numpy as np
 import pytest
 
 from digits.data.dataset import read_dataset
-from dvcproof.runtime.program import InputError
 from stages import load
 from tests.support.arrays import snapshot, tiled, write_load_params
-from tests.support.loading import KEYS, OUTPUTS, refused, run_load
+from tests.support.loading import refused, run_load
 from tests.support.memory import TIMES, linux_only, peak_mebibytes
 from tests.support.project import AT_ROOT, ROOT, Arrays, run
 from tests.support.refusal import refusal, refused_by
@@ -26,14 +23,6 @@ def write(path: Path, digits: Arrays, **changed: Any) -> Path:
     """Write the sample with other arrays as a .npz."""
     np.savez(path, **(digits | changed))
     return path
-
-
-def test_the_arrays_are_those_of_the_source(tmp_path: Path, small_npz: Path, digits: Arrays) -> None:
-    assert set(run_load(tmp_path, small_npz)) == OUTPUTS
-    for name, key in KEYS.items():
-        array = np.load(tmp_path / "out" / f"{name}.npy")
-        assert array.dtype == np.uint8
-        assert np.array_equal(array, digits[key])
 
 
 SIZES = r"expected images \[n, height, width\], .*\. Got "
@@ -63,27 +52,6 @@ def test_arrays_of_another_form_are_refused(
     assert re.search(match, refused(tmp_path, write(tmp_path / "bad.npz", digits, **{key: change(digits[key])})))
 
 
-def test_labels_are_checked_before_anything_is_written(
-    tmp_path: Path, digits: Arrays, small_npz: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = []
-
-    def write_npy(path: Path, *, blocks: Iterable[object], **_: object) -> None:
-        assert list(blocks)
-        written.append(path)
-        path.touch()
-
-    monkeypatch.setattr(load, "write_npy", write_npy)
-    for case in ("a label of 10", "no 3"):
-        key, change, match = BAD_ARRAYS[case]
-        with pytest.raises(InputError, match=match):
-            load.load(str(write(tmp_path / "bad.npz", digits, **{key: change(digits[key])})), tmp_path / "out")
-    assert not written
-    assert not (tmp_path / "out").exists()
-    load.load(str(small_npz), tmp_path / "out")
-    assert len(written) == 4  # so the list would have shown it
-
-
 # What is brought to the stored form
 
 
@@ -94,21 +62,6 @@ def test_the_labels_say_how_many_classes_there_are(tmp_path: Path, digits: Array
     run_load(tmp_path, write(tmp_path / "a.npz", digits, y_train=train, y_test=test))
     assert np.load(tmp_path / "out" / "test_labels.npy")[-1] == classes - 1
     assert read_dataset(tmp_path / "out" / "dataset.json").classes == [str(label) for label in range(classes)]
-
-
-def test_the_classes_are_numbered_and_keep_their_names(tmp_path: Path, digits: Arrays) -> None:
-    some = {name: np.isin(digits[f"y_{name}"], (3, 7)) for name in ("train", "test")}
-    chosen = {name: values[some[name[2:]]] for name, values in digits.items()}
-    assert load.load(str(write(tmp_path / "a.npz", chosen)), tmp_path)[4:] == ["labels: 3, 7 numbered from 0 to 1"]
-    assert read_dataset(tmp_path / "dataset.json").classes == ["3", "7"]
-    assert np.array_equal(np.load(tmp_path / "train_labels.npy"), chosen["y_train"] == 7)
-
-
-def test_dark_ink_gives_the_arrays_of_light_ink(tmp_path: Path, digits: Arrays, small_npz: Path) -> None:
-    light = run_load(tmp_path / "light", small_npz)
-    inverted = {name: 255 - digits[name] for name in ("x_train", "x_test")}
-    dark = run_load(tmp_path / "dark", write(tmp_path / "dark.npz", digits, **inverted))
-    assert {name for name in OUTPUTS if dark[name] != light[name]} == {"dataset.json"}
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 16), (32, 24, 3)])
@@ -130,20 +83,18 @@ def write_params(folder: Path, source: object, **others: object) -> Path:
     return path
 
 
-@pytest.mark.slow
-def test_the_command_line_turns_images_and_says_so(tmp_path: Path, digits: Arrays, small_npz: Path) -> None:
-    right = run_load(tmp_path / "right", small_npz)
-    lying = {name: digits[name].swapaxes(1, 2) for name in ("x_train", "x_test")}
-    source = write(tmp_path / "set.npz", digits, **lying)
+def test_the_parameter_transpose_turns_images(
+    tmp_path: Path, digits: Arrays, small_npz: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = run_load(tmp_path / "right", small_npz)["train_images.npy"]
+    source = write(tmp_path / "a.npz", digits, **{key: digits[key].swapaxes(1, 2) for key in ("x_train", "x_test")})
     ends = {"auto": "which ends this warning\n", True: "images: height and width exchanged\n", False: " 6 4 2\n"}
     for value, end in ends.items():
-        write_params(tmp_path, source, transpose=value)
-        result = command_line(tmp_path, "--params", "params.yaml", "--out", f"out {value}")
-        assert (result.returncode, result.stderr) == (0, "")
-        assert result.stdout.endswith(end)
-        assert ("WARNING" in result.stdout) is (value == "auto")
-        written = (tmp_path / f"out {value}" / "train_images.npy").read_bytes()
-        assert (written == right["train_images.npy"]) is (value is True)
+        params = write_params(tmp_path, source, transpose=value)
+        monkeypatch.setattr(sys, "argv", ["load", "--params", str(params), "--out", str(tmp_path / "out")])
+        load.main()
+        assert capsys.readouterr().out.endswith(end)
+        assert ((tmp_path / "out" / "train_images.npy").read_bytes() == right) is (value is True)
 
 
 @pytest.mark.parametrize(
@@ -157,36 +108,6 @@ def test_another_value_of_a_parameter_is_refused(tmp_path: Path, name: str, valu
     line = refusal(load.main, "--params", write_params(tmp_path, "a", **{name: value}), "--out", tmp_path / "out")
     assert f"parameter 'load.{name}' in " in line
     assert f"expected {expected}" in line
-
-
-# Outputs that cannot be written
-
-
-def run_main(folder: Path, source: Path, out: str | Path) -> str:
-    return refusal(load.main, "--params", write_load_params(folder, source), "--out", out)
-
-
-def test_what_stands_in_place_of_an_output_is_kept(tmp_path: Path, small_npz: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    assert "Move it away" in run_main(tmp_path, small_npz, tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "mine"
-    mine = tmp_path / "out" / "test_labels.npy" / "mine"
-    mine.parent.mkdir(parents=True)
-    mine.write_text("mine")
-    assert "test_labels.npy: " in run_main(tmp_path, small_npz, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["test_labels.npy"]
-    assert mine.read_text() == "mine"
-
-
-@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder where even root cannot write")
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, small_npz: Path) -> None:
-    assert "ERROR: /sys/digits: " in run_main(tmp_path, small_npz, "/sys/digits")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_refused(tmp_path: Path, small_npz: Path) -> None:
-    (tmp_path / "out").mkdir(mode=0o500)
-    assert "Permission denied." in run_main(tmp_path, small_npz, tmp_path / "out")
 
 
 FULL_DISK = """
