@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ def _pair(split: str, parts: Sequence[File], files: ExitStack) -> Pair:
     if not image:
         return Pair(_pixels(name, count, opened, pixels), held(f"{label} in {name}", values))
     title = f"the images of the {NAMED[split]} set in {name}"
-    images = open_pictures(title, count, _pictures(opened, image), files)
+    images = open_pictures(title, count, partial(_pictures, opened, image), files)
     return Pair(images, held(f"{label} in {name}", values))
 
 

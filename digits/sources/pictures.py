@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from os.path import commonprefix
@@ -34,8 +34,8 @@ _SAVE = "Save it again as PNG of 8 bits, grey or in colour, without transparency
 #: A file, and the names of its folders below the folder of its set.
 _Placed = tuple[tuple[str, ...], File]
 
-#: Pictures, each with the name that messages give it.
-Encoded = Iterable[tuple[str, bytes]]
+#: Reads pictures, each with the name that messages give it.
+Encoded = Callable[[], Iterator[tuple[str, bytes]]]
 
 
 def find(tree: Tree, files: ExitStack) -> Found | None:
@@ -77,7 +77,7 @@ def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: E
         for place, file in enumerate(sorted(members, key=lambda file: natural(file.path)))
     )
     name = f"the pictures of the {NAMED[split]} set in {tree.name}"
-    images = open_pictures(name, len(ordered), ((file.name, _content(file)) for *_, file in ordered), files)
+    images = open_pictures(name, len(ordered), lambda: ((file.name, _content(file)) for *_, file in ordered), files)
     numbers = all(label.isascii() and label.isdecimal() and len(label) < 10 for label in classes)
     labels = np.array([label for _, _, label, _ in ordered], np.int32 if numbers else str)
     return Pair(images, held(f"the folders of {name}", labels))
@@ -90,22 +90,29 @@ def _content(file: File) -> bytes:
 
 def open_pictures(name: str, count: int, encoded: Encoded, files: ExitStack) -> Rows:
     """Decode pictures through a Spool, which `files` closes; messages call all `count` of them `name`."""
-    spool, first, size, colour = Spool(files), "", (0, 0), False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about harmless damage, and about sizes, which are checked here
-        bar = {"total": count, "unit": " pictures", "leave": False, "disable": not on_terminal()}
-        for title, content in tqdm(encoded, desc=f"reading {name}", **bar):
+    for channels in ((), (3,)):
+        spool, first, size = Spool(files), "", (0, 0)
+        for title, content in _progress(encoded, count, f"reading {name}"):
             pixels = decode(title, content)
+            if pixels.ndim == 3 and not channels:
+                break  # and begin again, in colour
             height, width = pixels.shape[:2]
             first, size = (first, size) if first else (title, (height, width))
             if (height, width) != size:
                 expected, hint = f"{size[1]} x {size[0]} pixels, as {first}", "Bring all pictures to one size."
                 raise InputError(title, expected=expected, received=f"{width} x {height}", hint=hint)
-            colour = colour or pixels.ndim == 3
-            spool.write(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))
-    shape = (count, *size, *((3,) if colour else ()))
-    blocks = partial(spool.blocks, np.uint8, (*size, 3))
-    return Rows(name, np.dtype(np.uint8), shape, lambda: (b if colour else b[..., 0] for b in blocks()))
+            spool.write(np.repeat(pixels[..., None], 3, axis=2) if channels and pixels.ndim == 2 else pixels)
+        else:
+            break
+    row = (*size, *channels)
+    return Rows(name, np.dtype(np.uint8), (count, *row), partial(spool.blocks, np.uint8, row))
+
+
+def _progress(encoded: Encoded, count: int, what: str) -> Iterator[tuple[str, bytes]]:
+    """Show a progress bar to a person while pictures are read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about harmless damage, and about sizes, which are checked here
+        yield from tqdm(encoded(), desc=what, total=count, unit=" pictures", leave=False, disable=not on_terminal())
 
 
 def _open(name: str, content: bytes) -> Image.Image:
