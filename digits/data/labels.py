@@ -16,6 +16,9 @@ LONGEST_NAME = 40
 #: Labels that are numbered at a time: NumPy's search takes eight bytes for each.
 BLOCK = 2**16
 
+Values = NDArray[np.generic]
+Numbers = NDArray[np.uint8]
+
 
 def _allowed_names(names: list[str]) -> list[str]:
     if not 2 <= len(names) <= MOST_CLASSES:
@@ -45,8 +48,8 @@ ClassNames = Annotated[
 class Labels(NamedTuple):
     """The labels of both sets as numbers."""
 
-    train: NDArray[np.uint8]  # [n] in 0 .. classes-1
-    test: NDArray[np.uint8]  # [m], the same
+    train: Numbers  # [n] in 0 .. classes-1
+    test: Numbers  # [m], the same
     names: list[str]  # of the classes, in the order of their numbers: the labels that the data set has
 
     @property
@@ -57,7 +60,7 @@ class Labels(NamedTuple):
         return [f"labels: {_listed(self.names)} numbered from 0 to {len(self.names) - 1}"]
 
 
-def number_labels(train: NDArray[np.generic], test: NDArray[np.generic], *, train_name: str, test_name: str) -> Labels:
+def number_labels(train: Values, test: Values, *, train_name: str, test_name: str) -> Labels:
     """Number the classes of a data set from 0 on, in the order of its labels, and keep the labels as their names.
 
     Labels are integers or texts [n], n at least 1 for training; texts that are whole numbers are ordered as numbers,
@@ -73,15 +76,11 @@ def number_labels(train: NDArray[np.generic], test: NDArray[np.generic], *, trai
     order = sorted(range(len(texts)), key=lambda place: (int(texts[place]) if whole else 0, texts[place]))
     names = [texts[place] for place in order]
     numbers = np.argsort(order).astype(np.uint8)  # of each label in `present`
-    found = [
-        _numbers(name, labels, present, numbers, names) for name, labels in ((train_name, train), (test_name, test))
-    ]
-    return Labels(found[0], found[1], names)
+    numbered_train = _numbers(train_name, train, present, numbers, names)
+    return Labels(numbered_train, _numbers(test_name, test, present, numbers, names), names)
 
 
-def _require_classes(
-    name: str, labels: NDArray[np.generic], present: NDArray[np.generic], texts: Sequence[str]
-) -> None:
+def _require_classes(name: str, labels: Values, present: Values, texts: Sequence[str]) -> None:
     """Refuse labels that cannot be classes; `present` are the different ones, and `texts` these as texts."""
     if not 2 <= len(texts) <= MOST_CLASSES:
         received, hint = f"label {texts[0]} only", "Add images of another class."
@@ -93,20 +92,12 @@ def _require_classes(
         if not _allowed_name(text) or (text[0] == "-" and text[1:].isdecimal()):  # -1 often marks what has no class
             place = int(np.argmax(labels == label))
             expected = f"labels that are 0 or more, or texts of 1 to {LONGEST_NAME} characters in one line"
-            received, hint = (
-                f"{labels[place].item()!r} at position {place}",
-                "Correct the label, or leave out this image.",
-            )
+            received = f"{labels[place].item()!r} at position {place}"
+            hint = "Correct the label, or leave out this image."
             raise InputError(name, expected=expected, received=received, hint=hint)
 
 
-def _numbers(
-    name: str,
-    labels: NDArray[np.generic],
-    present: NDArray[np.generic],
-    numbers: NDArray[np.uint8],
-    names: Sequence[str],
-) -> NDArray[np.uint8]:
+def _numbers(name: str, labels: Values, present: Values, numbers: Numbers, names: Sequence[str]) -> Numbers:
     """Return for each label its entry of `numbers`, which belong to the sorted labels `present`."""
     found = np.empty(len(labels), np.uint8)
     for start in range(0, len(labels), BLOCK):
@@ -128,7 +119,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(shown)
 
 
-def require_labels(name: str, labels: NDArray[np.generic], classes: int) -> None:
+def require_labels(name: str, labels: Values, classes: int) -> None:
     """Raise InputError if a label, uint8 [n], is not in 0 .. classes-1."""
     wrong = np.flatnonzero(np.greater_equal(labels, classes))
     if len(wrong):
@@ -138,7 +129,7 @@ def require_labels(name: str, labels: NDArray[np.generic], classes: int) -> None
         raise InputError(name, expected=expected, received=received, hint=hint)
 
 
-def require_every_class(name: str, labels: NDArray[np.generic], classes: int) -> None:
+def require_every_class(name: str, labels: Values, classes: int) -> None:
     """Raise InputError if a class has no image to train on: a validation split may have taken its last one."""
     absent = np.setdiff1d(np.arange(classes), labels)
     if len(absent):
