@@ -100,7 +100,7 @@ def _unpacking(file: IO[bytes]) -> IO[bytes]:
 
 
 def without_copies(files: Sequence[File]) -> list[File]:
-    """Of several copies of one file keep the first: the one nearest to the top, and not packed.
+    """Keep the first of several copies of one file: the one nearest to the top, and not packed.
 
     In one folder, copies are known by their names; in others, where all sets may have the same names, by content.
     """
