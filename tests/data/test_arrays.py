@@ -2,7 +2,6 @@
 
 import io
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from digits.data import arrays
 from digits.data.arrays import NpyFile, describe, read_header, require_rows, require_same_length, write_npy
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import saved, with_head
-from tests.support.project import ROOT, run
 
 IMAGES = np.arange(7 * 28 * 28, dtype=np.uint8).reshape(7, 28, 28)
 GOOD = saved(IMAGES)
@@ -95,26 +93,6 @@ def test_a_file_that_is_cut_after_the_check_is_refused(file: NpyFile) -> None:
     with pytest.raises(InputError, match=line.format(16)):
         file.rows(4, 6)
     assert np.array_equal(file.rows(4, 5), IMAGES[4:5])
-
-
-CUT = """
-import sys
-import numpy as np
-from pathlib import Path
-from digits.data.arrays import NpyFile
-file = NpyFile(Path(sys.argv[1]), dtype="uint8", shape=(None,))
-values = {read}
-open(sys.argv[1], "r+b").truncate(128)
-print(values.sum())
-"""
-
-
-@pytest.mark.parametrize(("read", "status"), [("file.read()", 0), ("np.memmap(sys.argv[1], 'u1', 'c', 128)", -7)])
-def test_a_file_that_is_cut_while_in_use_ends_nothing(tmp_path: Path, read: str, status: int) -> None:
-    np.save(tmp_path / "a.npy", np.ones(10**6, np.uint8))
-    result = run(sys.executable, "-c", CUT.format(read=read), str(tmp_path / "a.npy"), cwd=ROOT)
-    # A mapped file ends the process by a signal, without a message.
-    assert (result.returncode, result.stdout, result.stderr) == (status, "" if status else "1000000\n", "")
 
 
 # What is refused
