@@ -19,7 +19,7 @@ from bench.faults.files import Files, Special, write
 from bench.faults.readers import READERS
 from digits.apps import decoding, summary
 from digits.sources import tree
-from digits.sources.stream import Stream
+from digits.sources.arrays import Stream
 from dvcproof import lockfile as lock
 from tests.support.memory import linux_only
 
