@@ -12,8 +12,8 @@ import pytest
 
 from digits.runtime.program import run
 
-#: What is at fault, what is allowed, what was found, the next step.
-FORM = re.compile(r"ERROR: [^\s].*: expected .+\. Got .+\. [A-Z].*[.?]")
+#: `THING: sentence. Next step.`
+FORM = re.compile(r"ERROR: [^\s].*: .+\. [A-Z].*[.?]")
 
 
 def refusal(main: Callable[[], None], *arguments: str | Path) -> str:
