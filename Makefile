@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := PATH="$$PWD/$(VENV)/bin:$$PATH" &&
-# Each make asks the environment whether it holds what the locks name (30 ms). 3: no; it is mended with its own Python.
-SETUP = set -- digits/verify/environment.py; $(VENV)/bin/python -I -S $$1 --ask $(1) 2>/dev/null; \
+# Each make asks the environment whether it holds what the locks name (40 ms). 3: no; it is mended with its own Python.
+SETUP = set -- digits/environment.py; $(VENV)/bin/python -I -S $$1 --ask $(1) 2>/dev/null; \
 	case $$? in 0) ;; 3) exec $(VENV)/bin/python -I $$1 $(1) ;; *) command -v $(PYTHON) >/dev/null || { \
 	echo "ERROR: $(PYTHON): there is no such program. Install Python 3.11 to 3.13, or run make PYTHON=python3.12." >&2; \
 	exit 1; }; exec $(PYTHON) -I $$1 $(1) ;; esac
@@ -82,5 +82,5 @@ clean: ## Remove the virtual environment and what Git and DVC do not keep
 	data/.model.keras.checkpoint
 
 # An arm64 Python with the packages of the lock, for qemu-aarch64.
-$(VENV)/arm64/python: requirements.lock digits/verify/arm64.sh | setup
-	@$(RUN) bash digits/verify/arm64.sh $(VENV)/arm64 requirements.lock
+$(VENV)/arm64/python: requirements.lock dvcproof/arm64.sh | setup
+	@$(RUN) bash dvcproof/arm64.sh $(VENV)/arm64 requirements.lock

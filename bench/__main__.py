@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
 
 
 class Study(NamedTuple):
@@ -54,7 +54,7 @@ STUDIES = {
     ),
     "processors": Study(
         "train a sample on emulated processors (a quarter of an hour)",
-        f"digits.verify.processors --out {RESULTS}/processors.json",
+        f"bench.processors --out {RESULTS}/processors.json",
     ),
     "workers": Study(
         "train on 1, 2 and 4 workers of this machine (five minutes)",

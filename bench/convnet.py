@@ -29,12 +29,13 @@ from bench.chart import draw_accuracy
 from bench.points import code
 from bench.speed import measured, this_machine
 from bench.study import MNIST, PARAMS, data_hashes, describe, parse_values, require_whole_mnist, run_model_stages
-from digits.common.params import set_params, study_params
-from digits.model.networks import Convnet, read_network
-from digits.runtime.files import file_hash, replacing, write_json
-from digits.runtime.params import read_params
-from digits.runtime.program import InputError, on_terminal, run
+from digits.networks import Convnet, read_network
+from digits.params import read_params
 from digits.scoring.params import EvaluateParams
+from digits.study import study_params
+from dvcproof.runtime.files import file_hash, replacing, write_json
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import set_params
 
 Run = dict[str, Any]
 
@@ -215,7 +216,7 @@ def main() -> None:
     valid_for = {"params": study_params(PARAMS, "convnet", scored=False), "data": data_hashes()}  # first: it can fail
     here = {"machine": this_machine()}
     own = [file_hash(Path(__file__).with_name(name)) for name in ("convnet.py", "example_convnet.py")]
-    finished = Finished(args.out, valid_for | here | {"code": code(("digits", "stages")), "study": own})
+    finished = Finished(args.out, valid_for | here | {"code": code(("digits", "exactkeras", "stages")), "study": own})
     found = contestants(study(trainings, args.data, finished))
     result = here | valid_for | {"long": long, "contestants": found}
     with replacing(args.out, args.out.with_suffix(".png")) as (file, chart):

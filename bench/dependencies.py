@@ -13,8 +13,8 @@ from typing import cast
 from packaging.requirements import Requirement
 
 from bench.tables import table
-from digits.runtime.files import replacing
-from digits.runtime.program import InputError, run
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import InputError, run
 
 TEXT = """# Dependencies
 

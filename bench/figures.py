@@ -17,6 +17,7 @@ from dvc.exceptions import DvcException
 
 from bench import kinds
 from bench.convnet import EXAMPLE
+from bench.processors import proof_params
 from bench.seeds import nearest_seed
 from bench.study import PARAMS, data_hashes, on_whole_mnist
 from bench.sweep import shared
@@ -24,13 +25,13 @@ from bench.tables import DOCUMENTS, filled
 from bench.whole import accuracies, agrees
 from digits.apps.card import write_card
 from digits.apps.options import Files
-from digits.common.cli import printable
-from digits.common.params import flatten, study_params
-from digits.runtime import machine
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError, on_terminal, run
-from digits.verify.freshness import check
-from digits.verify.processors import proof_params
+from digits.params import read_document
+from digits.study import study_params
+from dvcproof.freshness import check
+from dvcproof.messages import printable
+from dvcproof.runtime import machine
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import flatten
 
 RESULTS = Path("bench") / "results"
 CARD = Files()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.chart import draw
-from digits.runtime.files import replacing, write_json
+from dvcproof.runtime.files import replacing, write_json
 
 #: What is aimed at: for each ratio of the table, the greatest that is good (for `efficiency`, the least).
 TARGETS = {

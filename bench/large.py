@@ -24,13 +24,14 @@ import yaml
 from tqdm import tqdm
 
 from bench.parts import peak_bytes
+from bench.processors import STAGES, outputs
 from bench.speed import ROOT, children_seconds, repeat, this_machine
 from bench.study import MNIST, PACKAGES, PARAMS, data_hashes, require_whole_mnist
-from digits.common.params import set_params, study_params
-from digits.model import memory
-from digits.runtime.files import file_hash, replacing, write_json
-from digits.runtime.program import InputError, on_terminal, run
-from digits.verify.processors import STAGES, outputs
+from digits.study import study_params
+from dvcproof.runtime.files import file_hash, replacing, write_json
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import set_params
+from exactkeras import memory
 
 #: Bytes of disk for each value of an image: the source, its copy by `load`, and four times as much by `preprocess`.
 DISK = 6

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
 
 SECONDS = 300  # for the tests of a fault
 PASSED, NO_TESTS = 0, 5  # exit statuses of pytest

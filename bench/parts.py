@@ -19,11 +19,11 @@ from typing import Any
 
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
-from digits.model import determinism
-from digits.model.networks import read_network
-from digits.runtime import machine
-from digits.runtime.files import file_hash
-from digits.runtime.params import read_params
+from digits.networks import read_network
+from digits.params import read_params
+from dvcproof.runtime import machine
+from dvcproof.runtime.files import file_hash
+from exactkeras import determinism
 from stages.load import LoadParams, load
 from stages.preprocess import PreprocessParams, preprocess
 
@@ -91,8 +91,8 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     imported = timed(lambda: determinism.configure(seed=settings.seed))
     import tensorflow as tf
 
-    from digits.model.batches import features_of
-    from digits.model.fit import fit as fit_network
+    from exactkeras.batches import features_of
+    from exactkeras.fit import fit as fit_network
 
     rate = multiplication_rate()
     before = peak_bytes()

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from bench.study import PACKAGES, PARAMS
-from digits.runtime.files import file_hash
-from digits.runtime.program import InputError, on_terminal
+from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.program import InputError, on_terminal
 
 #: Seconds within which a scheduler must answer, and have a worker: one that was killed needs some to start again.
 DEADLINE = 5
@@ -135,7 +135,7 @@ def _client(address: str) -> Any:
     return client
 
 
-def code(rooms: Sequence[str] = ("bench", "digits", "stages")) -> dict[str, str]:
+def code(rooms: Sequence[str] = ("bench", "digits", "dvcproof", "exactkeras", "stages")) -> dict[str, str]:
     """The hashes of all that a point depends on beside the data: code, packages, parameters."""
     files = [PARAMS, PACKAGES, *(path for room in rooms for path in Path(room).rglob("*.py"))]
     return {path.as_posix(): file_hash(path) for path in sorted(files)}

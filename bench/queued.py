@@ -15,7 +15,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from tqdm import tqdm
 
-from digits.runtime.program import InputError, on_terminal, run
+from dvcproof.runtime.program import InputError, on_terminal, run
 
 #: Seconds between two looks at the queue, and for which it may have work and no worker.
 PAUSE = 1.0

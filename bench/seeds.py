@@ -14,9 +14,10 @@ from typing import Any
 
 from bench.points import Data, Where, add_options, compute, where
 from bench.study import PARAMS, data_hashes, describe, run_model_stages, run_stage
-from digits.common.params import set_params, study_params
-from digits.runtime.files import replacing, write_json
-from digits.runtime.program import InputError, run
+from digits.study import study_params
+from dvcproof.runtime.files import replacing, write_json
+from dvcproof.runtime.program import InputError, run
+from dvcproof.values import set_params
 
 
 def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:

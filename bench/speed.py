@@ -27,11 +27,12 @@ from tqdm import tqdm
 
 from bench.kinds import compare, keep, targets
 from bench.study import MNIST, data_hashes, require_whole_mnist
-from digits.common.params import set_params, study_params
 from digits.data.arrays import read_header
-from digits.runtime import machine
-from digits.runtime.program import InputError, on_terminal, run
-from digits.verify import git
+from digits.study import study_params
+from dvcproof import git
+from dvcproof.runtime import machine
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import set_params
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from digits.common.params import parse_value
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError
-from digits.verify.lock import read_lock
+from digits.params import read_document
+from dvcproof.lockfile import read_lock
+from dvcproof.runtime.program import InputError
+from dvcproof.values import parse_value
 
 #: The committed parameters. A study runs in the top folder of the project.
 PARAMS = Path("params.yaml")
@@ -90,7 +90,7 @@ def run_stage(stage: str, options: dict[str, Path], what: str, launcher: Sequenc
         InputError: it failed.
     """
     words = [str(word) for option in options.items() for word in option]
-    command = [*launcher, sys.executable, "-m", "digits.runtime.locked", str(PACKAGES), f"stages.{stage}", *words]
+    command = [*launcher, sys.executable, "-m", "dvcproof.runtime.run", str(PACKAGES), f"stages.{stage}", *words]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise InputError(

@@ -23,10 +23,11 @@ import numpy as np
 
 from bench.points import Data, Where, add_options, compute, where
 from bench.study import PARAMS, data_hashes, describe, run_model_stages, run_stage
-from digits.common.params import parse_value, set_params, study_params
-from digits.model.networks import NETWORKS, Train, read_network
-from digits.runtime.files import read_csv, replacing, write_json
-from digits.runtime.program import InputError, run
+from digits.networks import NETWORKS, Train, read_network
+from digits.study import study_params
+from dvcproof.runtime.files import read_csv, replacing, write_json
+from dvcproof.runtime.program import InputError, run
+from dvcproof.values import parse_value, set_params
 
 #: A point: values as they are written in params.yaml, by their names there: 'dense.units'.
 Point = Mapping[str, str]

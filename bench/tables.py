@@ -11,8 +11,8 @@ from typing import Any
 from bench import kinds, scaling
 from bench.convnet import EXAMPLE, LONG
 from digits.apps.summary import summarize
-from digits.runtime.files import replacing
-from digits.runtime.program import InputError, run
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import InputError, run
 
 #: Words of the table that both READMEs have, by language.
 RESULTS = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bench.seeds import nearest_seed
 from bench.study import PARAMS
-from digits.common.params import set_params
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
+from dvcproof.values import set_params
 
 
 def main() -> None:

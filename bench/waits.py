@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from bench.speed import ROOT, this_machine
 from bench.study import MNIST, data_hashes
-from digits.common.params import study_params
-from digits.runtime.files import replacing, write_json
-from digits.runtime.program import InputError, on_terminal, run
-from digits.verify import git
+from digits.study import study_params
+from dvcproof import git
+from dvcproof.runtime.files import replacing, write_json
+from dvcproof.runtime.program import InputError, on_terminal, run
 
 Seconds = dict[str, list[float]]
 

@@ -17,10 +17,10 @@ from typing import Any
 from bench.convnet import Run, Training, run_convnet
 from bench.speed import this_machine
 from bench.study import PARAMS, data_hashes, require_whole_mnist
-from digits.common.params import study_params
-from digits.runtime.files import file_hash, write_json
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError, run
+from digits.params import read_document
+from digits.study import study_params
+from dvcproof.runtime.files import file_hash, write_json
+from dvcproof.runtime.program import InputError, run
 
 
 def accuracies(study: dict[str, Any]) -> dict[int, float]:

@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from bench.speed import this_machine
 from bench.study import PARAMS, data_hashes, parse_values, run_model_stages
-from digits.common.params import set_params, study_params
-from digits.runtime.files import file_hash, replacing, write_json
-from digits.runtime.program import InputError, on_terminal, run
+from digits.study import study_params
+from dvcproof.runtime.files import file_hash, replacing, write_json
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import set_params
 
 #: Where Linux counts what the processes of one machine tell each other.
 LOOPBACK = "lo"

@@ -3,8 +3,8 @@
 import importlib
 import sys
 
-from digits.common.cli import did_you_mean
-from digits.runtime.program import InputError, run
+from dvcproof.messages import did_you_mean
+from dvcproof.runtime.program import InputError, run
 
 #: The verbs, each with its purpose.
 VERBS = {
@@ -25,11 +25,10 @@ VERBS = {
 }
 #: Verbs that are not the `main` of the module of `digits.apps` with their name.
 FUNCTIONS = {
-    "verify": "digits.verify.__main__:main",
-    "doctor": "digits.verify.doctor:main",
-    "push": "digits.verify.share:main_push",
-    "fetch": "digits.verify.share:main_fetch",
-    "audit": "digits.verify.audit:main",
+    "doctor": "dvcproof.doctor:main",
+    "push": "dvcproof.share:main_push",
+    "fetch": "dvcproof.share:main_fetch",
+    "audit": "dvcproof.audit:main",
 }
 #: This project's own packages: one of their modules that is missing is a fault of the code, not of the environment.
 OWN = ("bench", "digits", "dvcproof", "exactkeras", "stages")

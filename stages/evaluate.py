@@ -10,16 +10,16 @@ import numpy as np
 from digits.data.dataset import read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import SPLITS, open_split
-from digits.model import determinism
-from digits.model.warp import views
-from digits.runtime.files import replacing, write_csv, write_json
-from digits.runtime.params import read_params
-from digits.runtime.program import run
+from digits.params import read_params
 from digits.scoring.history import learning_curves, read_history
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
 from digits.scoring.params import EvaluateParams
 from digits.scoring.picture import as_seen, draw_images, save_png
 from digits.scoring.predictions import predict
+from dvcproof.runtime.files import replacing, write_csv, write_json
+from dvcproof.runtime.program import run
+from exactkeras import determinism
+from exactkeras.warp import views
 
 OPTIONS = {
     "params": "params.yaml",
@@ -52,7 +52,7 @@ def main() -> None:
     epochs = read_history(args.history)
     determinism.configure(seed=0)
 
-    from digits.model import archive
+    from exactkeras import archive
 
     model = archive.load(args.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
     seen = views(dataset.image_shape, params.views)

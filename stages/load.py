@@ -13,12 +13,12 @@ from pydantic import Field
 from digits.data.arrays import describe, write_npy
 from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
 from digits.data.labels import Labels, number_labels
-from digits.runtime.files import replacing
-from digits.runtime.params import Params, read_params
-from digits.runtime.program import run
+from digits.params import Params, read_params
 from digits.sources.canonical import Canonical, Transpose
 from digits.sources.source import open_source
 from digits.sources.stream import NAMES
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import run
 
 
 class LoadParams(Params):

@@ -12,9 +12,9 @@ from pydantic import Field
 from digits.data.arrays import NpyFile, require_rows, require_same_length, write_npy
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.splits import SPLITS, split_rows, to_features
-from digits.runtime.files import replacing
-from digits.runtime.params import Params, read_params
-from digits.runtime.program import InputError, run
+from digits.params import Params, read_params
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import InputError, run
 
 
 class PreprocessParams(Params):

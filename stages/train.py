@@ -8,20 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digits import networks
 from digits.data.dataset import read_dataset
 from digits.data.splits import Split, open_split
-from digits.model import determinism
-from digits.model.cluster import read_cluster, require_enough_shards
-from digits.model.networks import Recipe, read_network
-from digits.runtime.files import file_hash, replacing, write_csv, write_json
-from digits.runtime.program import InputError, on_terminal, run
+from digits.networks import read_network
+from dvcproof.runtime.files import file_hash, replacing, write_csv, write_json
+from dvcproof.runtime.program import InputError, on_terminal, run
+from exactkeras import determinism
+from exactkeras.cluster import read_cluster, require_enough_shards
+from exactkeras.recipe import Recipe
 
 if TYPE_CHECKING:
     import keras
 
-    from digits.model.batches import Data
-    from digits.model.checkpoint import Checkpoint
-    from digits.model.replicas import Replicas
+    from exactkeras.batches import Data
+    from exactkeras.checkpoint import Checkpoint
+    from exactkeras.replicas import Replicas
 
 History = Mapping[str, Sequence[float]]
 
@@ -35,7 +37,7 @@ def tensors(splits: Sequence[Split], processes: int = 1) -> "list[Data]":
     """
     import tensorflow as tf
 
-    from digits.model.batches import features_of
+    from exactkeras.batches import features_of
 
     held = features_of([split.features for split in splits], processes)
     return [(features, tf.constant(split.labels)) for features, split in zip(held, splits, strict=True)]
@@ -68,7 +70,7 @@ def train(
     Raises:
         InputError: the training diverged.
     """
-    from digits.model.fit import fit
+    from exactkeras.fit import fit
 
     first = replicas is None or replicas.worker == 0
     measured = validation if first and len(validation[1]) else None
@@ -85,7 +87,7 @@ def require_moderate(network: "keras.Sequential", *, section: str) -> None:
     Raises:
         InputError: it takes too much for an image.
     """
-    from digits.model.description import UnsuitableError, costs_of, require_moderate
+    from exactkeras.description import UnsuitableError, costs_of, require_moderate
 
     try:
         require_moderate(costs_of(network))
@@ -139,9 +141,9 @@ def main() -> None:
     splits = open_split(args.data, "train", dataset), open_split(args.data, "validation", dataset, may_be_empty=True)
     reasons = determinism.configure(seed=settings.seed, device=settings.device)  # imports TensorFlow: seconds
 
-    from digits.model.check import deviations
-    from digits.model.checkpoint import Checkpoint, fingerprint
-    from digits.model.replicas import together
+    from exactkeras.check import deviations
+    from exactkeras.checkpoint import Checkpoint, fingerprint
+    from exactkeras.replicas import together
 
     with together(cluster, settings.shards) as replicas:
         network = section.build(dataset.image_shape, len(dataset.classes))
@@ -151,8 +153,10 @@ def main() -> None:
         for reason in reasons:
             sys.stderr.write(f"WARNING: this machine may give other bits: {reason}\n")
         training, validation = tensors(splits, cluster.neighbours if cluster else 1)
+        library = Path(networks.__file__).parent
+        code = sorted([*library.glob("*.py"), *(library / "data").glob("*.py")])
         decided = [settings.model_dump(), section.model_dump(), dataset.image_shape, len(dataset.classes)]
-        belongs_to = fingerprint(decided, [Path(__file__)], [*training, *validation])
+        belongs_to = fingerprint(decided, [Path(__file__), *code], [*training, *validation])
         checkpoint = Checkpoint(args.model.with_name(f".{args.model.name}.checkpoint"), belongs_to)
         if replicas:
             replicas.require_same(belongs_to)
@@ -169,7 +173,7 @@ def main() -> None:
 
 def write(args: argparse.Namespace, network: "keras.Sequential", history: History, reasons: Sequence[str]) -> None:
     """Write model, history, and the record of this machine: why its bits may differ."""
-    from digits.model import archive
+    from exactkeras import archive
 
     with replacing(args.model, args.history, args.platform) as (model_file, history_file, platform_file):
         archive.save(network, model_file)

@@ -79,7 +79,7 @@ def edit() -> Callable[[Path, str, str], None]:
 @pytest.fixture(scope="session")
 def tensorflow() -> Any:
     """TensorFlow, imported with the settings of this project. A test that uses it or Keras asks for this first."""
-    from digits.model import determinism
+    from exactkeras import determinism
 
     determinism.configure(seed=0)
     import tensorflow as tf

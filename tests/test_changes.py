@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from digits.common.params import set_params
-from digits.runtime.inputs import RECORDS
+from dvcproof.runtime.watch import RECORDS
+from dvcproof.values import set_params
 from tests.support.gate import Gate
 from tests.support.project import Arrays, run, run_ok, stages_run, start
 from tests.support.refusal import one_line
@@ -89,7 +89,7 @@ def test_what_changes_while_load_runs_is_refused(project: Path, gate: Gate, digi
 def test_what_load_does_not_read_may_change(project: Path, gate: Gate) -> None:
     def change() -> None:
         set_params(project / "params.yaml", {"train.seed": 5, "evaluate.worst": 5})
-        append(project / "digits" / "model" / "fit.py")
+        append(project / "exactkeras" / "fit.py")
         source = project / "requirements.lock"
         source.write_bytes(source.read_bytes())
 
@@ -117,7 +117,7 @@ def test_parameters_edited_in_mid_training_are_refused(project: Path, gate: Gate
 @pytest.mark.slow
 def test_the_control_records_what_load_has_not_read(project: Path, gate: Gate, digits: Arrays) -> None:
     """Without the watch the new source is recorded with the old arrays, and all seems well."""
-    locked = project / "digits" / "runtime" / "locked.py"
+    locked = project / "dvcproof" / "runtime" / "run.py"
     text = locked.read_text(encoding="utf-8")
     locked.write_text(text.replace("    with inputs.watch() as seen:", "    seen = inputs.Inputs()\n    if True:"))
     status, output = change_in(project, gate, "load", MIDST["load"], lambda: other_source(project, digits))

@@ -69,7 +69,7 @@ def test_without_home_there_is_one(tmp_path: Path) -> None:
 
 def test_a_shell_that_hides_the_folder_from_python() -> None:
     """The control: with PYTHONSAFEPATH, what `make` takes out, no stage is found."""
-    words = ("python", "-m", "digits.runtime.locked", "--help")
+    words = ("python", "-m", "dvcproof.runtime.run", "--help")
     hidden = run(*words, cwd=ROOT, env=environment(PYTHONSAFEPATH="1"))
-    assert "No module named 'digits'" in hidden.stderr
+    assert "No module named 'dvcproof'" in hidden.stderr
     run_ok(*words, cwd=ROOT)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.params import set_params
-from digits.runtime.files import read_csv
+from dvcproof.runtime.files import read_csv
+from dvcproof.values import set_params
 from tests.support.project import Arrays, commit, make_project, run_ok, stages_run
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from digits.apps.workers import train_command
-from digits.model.cluster import read_cluster
+from exactkeras.cluster import read_cluster
 from tests.support.project import ROOT
 
 MANIFEST = ROOT / "examples" / "kubernetes" / "workers.yaml"

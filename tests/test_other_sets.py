@@ -20,9 +20,9 @@ from digits.apps import convert
 from digits.apps.card import write_card
 from digits.apps.export import export
 from digits.apps.report import gather, render
-from digits.common.params import set_params
 from digits.data.dataset import read_dataset
-from digits.runtime.files import read_csv
+from dvcproof.runtime.files import read_csv
+from dvcproof.values import set_params
 from stages import load, preprocess, train
 from tests.support.card import SOURCES
 from tests.support.pipeline import run_pipeline
@@ -154,7 +154,7 @@ def prepared(folder: Path, arrays: Arrays, **sections: dict[str, object]) -> lis
 )
 def test_images_too_small_for_the_convnet_are_refused(tmp_path: Path, side: int, model: str, line: str) -> None:
     options = prepared(tmp_path, small_digits(side=side, classes=(0, 1)), train={"model": model})
-    with mock.patch("digits.model.determinism.configure", side_effect=AssertionError("TensorFlow was started")):
+    with mock.patch("exactkeras.determinism.configure", side_effect=AssertionError("TensorFlow was started")):
         assert line in refusal(train.main, *options)
     assert not list(tmp_path.glob("*.keras"))
 
@@ -168,7 +168,7 @@ def test_the_next_step_of_that_refusal_works(tmp_path: Path) -> None:
 
 def test_a_network_beyond_the_bounds_is_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`evaluate` would refuse to read its model."""
-    from digits.model import description
+    from exactkeras import description
 
     arrays = small_digits(side=16, classes=(0, 1))
     options = prepared(tmp_path, arrays, train={"model": "convnet"}, convnet={"filters": 4})

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from digits.common.params import set_params
-from digits.verify.lock import read_lock
+from dvcproof.lockfile import read_lock
+from dvcproof.values import set_params
 from tests.support.arrays import flip
 from tests.support.project import Arrays, environment, run_ok, stages_run
 from tests.support.verifying import doctor, small_project

@@ -6,25 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from digits.model.networks import read_network
-from digits.runtime.files import file_hash
-from digits.verify.lock import read_lock
+from digits.networks import read_network
+from dvcproof.lockfile import read_lock
+from dvcproof.runtime.files import file_hash
 from tests.support.project import ROOT, run, run_ok
 
 
 @pytest.mark.slow
 def test_two_workers_train_the_committed_model(tmp_path: Path) -> None:
-    fresh = run(sys.executable, "-m", "digits.verify", "--only", "freshness", cwd=ROOT)
+    fresh = run(sys.executable, "-m", "dvcproof", "--only", "freshness", cwd=ROOT)
     if fresh.returncode:
         pytest.skip(f"dvc.lock is not of this code and these parameters: {fresh.stderr}")
     settings, _ = read_network(ROOT / "params.yaml")
     if settings.shards < 2 or settings.device != "cpu":
         pytest.skip(f"train.shards is {settings.shards}, and train.device {settings.device}")
-    for name in ("digits", "stages", "data/mnist.npz", "params.yaml", "requirements.lock", "dvc.yaml"):
+    for name in (
+        "digits",
+        "dvcproof",
+        "exactkeras",
+        "stages",
+        "data/mnist.npz",
+        "params.yaml",
+        "requirements.lock",
+        "dvc.yaml",
+    ):
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
-    stage = (sys.executable, "-m", "digits.runtime.locked", "requirements.lock")
+    stage = (sys.executable, "-m", "dvcproof.runtime.run", "requirements.lock")
     run_ok(*stage, "stages.load", "--params", "params.yaml", "--out", "data/raw", cwd=tmp_path)
     prepare = ("stages.preprocess", "--params", "params.yaml", "--raw", "data/raw", "--out", "data/prepared")
     run_ok(*stage, *prepare, cwd=tmp_path)

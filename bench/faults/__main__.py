@@ -25,8 +25,8 @@ from bench.faults.processes import warm
 from bench.faults.project import Outcome, Scene, Verdict, build
 from bench.faults.trials import Counts, Trial, carry_out, known, plan
 from bench.speed import this_machine
-from digits.runtime.files import replacing, write_json
-from digits.runtime.program import on_terminal, run
+from dvcproof.runtime.files import replacing, write_json
+from dvcproof.runtime.program import on_terminal, run
 
 Found = dict[str, dict[str, int]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 #: What can become of an input. The first two are right.
 OUTCOMES = ("read", "refused", "wrong", "unclear", "traceback", "slow", "memory", "died")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from bench.faults.files import Content, Files
 from bench.faults.generate import NUMBERS, Draw, archive, damaged, documents, lying, rarely_special
-from digits.model import archive as model_file
-from digits.model.networks import Convnet, Dense
+from digits.networks import Convnet, Dense
+from exactkeras import archive as model_file
 
 DENSE = Dense(optimizer="rmsprop", learning_rate=0.001, epochs=1, batch_size=128, units=4)
 CONVNET = Convnet(

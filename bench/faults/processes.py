@@ -136,8 +136,8 @@ def doctor(*words: str) -> Main:
     """The doctor."""
 
     def main() -> int:
-        from digits.runtime import program
-        from digits.verify import doctor
+        from dvcproof import doctor
+        from dvcproof.runtime import program
 
         sys.argv = ["doctor", *words]
         program.run(doctor.main)
@@ -149,8 +149,8 @@ def verify() -> Main:
     """The check of a project: that it is fresh, and the same when run again in a clean clone."""
 
     def main() -> int:
-        from digits.runtime import program
-        from digits.verify import __main__ as verification
+        from dvcproof import verify as verification
+        from dvcproof.runtime import program
 
         sys.argv = ["verify"]
         program.run(verification.main)
@@ -164,5 +164,5 @@ def warm() -> None:
     import dvc.commands.repro
     import dvc.repo.reproduce  # noqa: F401
 
-    import digits.verify.doctor
-    import digits.verify.witness  # noqa: F401
+    import dvcproof.doctor
+    import dvcproof.witness  # noqa: F401

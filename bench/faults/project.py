@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.faults.processes import doctor, dvc, environment, forked
-from digits.runtime.files import file_hash
-from digits.verify.cache import recorded
-from digits.verify.lock import read_lock
+from dvcproof.cache import recorded
+from dvcproof.lockfile import read_lock
+from dvcproof.runtime.files import file_hash
 
 
 class Outcome(StrEnum):

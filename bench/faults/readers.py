@@ -17,17 +17,17 @@ from bench.faults.judge import Reader, WrongError
 from digits.apps import predict, reading, report, runs, summary
 from digits.apps.handwriting import prepare
 from digits.apps.options import Files
-from digits.common.params import study_params
 from digits.data.dataset import Dataset, ImagesPerClass, read_dataset
 from digits.data.form import Form
 from digits.data.splits import open_split
-from digits.model.networks import read_network
-from digits.runtime.params import read_params
+from digits.networks import read_network
+from digits.parameters import require_params
+from digits.params import read_params
 from digits.scoring.history import read_history
 from digits.scoring.params import EvaluateParams
 from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
-from digits.verify.lock import facts, read_lock, require_same_params
-from digits.verify.parameters import require_params
+from digits.study import study_params
+from dvcproof.lockfile import facts, read_lock, require_same_params
 from stages.load import LoadParams, load
 from stages.preprocess import PreprocessParams, preprocess
 
@@ -66,7 +66,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def lock(folder: Path) -> None:
     found = read_lock(folder / "dvc.lock")
-    found.params(), found.inputs(), found.test_set(), facts(found)
+    found.params(), found.inputs(), found.named("a"), facts(found)
     for path in found.files():
         names = found.upstream(path)
         require(len(set(names)) == len(names), f"{names}")
@@ -159,7 +159,7 @@ def pictures(folder: Path) -> None:
 
 
 def models() -> Reader:
-    from digits.model import determinism
+    from exactkeras import determinism
 
     determinism.configure(seed=0)
     import keras

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from bench.faults.toy import ROOT
-from digits.verify.processors import make_sample
+from bench.processors import make_sample
 
 
 def write(path: Path) -> None:
@@ -13,5 +13,5 @@ def write(path: Path) -> None:
     for name in (".gitignore", ".dvcignore", "data/.gitignore", "data/raw/.gitignore", "data/prepared/.gitignore"):
         (path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, path / name)
-    for package in ("stages", "digits"):
+    for package in ("stages", "digits", "exactkeras", "dvcproof"):
         shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("__pycache__"))

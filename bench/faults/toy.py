@@ -30,8 +30,8 @@ import hashlib, json, os, pathlib, sys
 
 import yaml
 
-from digits.runtime.files import replacing
-from digits.runtime.inputs import see_file, see_params
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.watch import see_file, see_params
 
 def section(path):
     return yaml.load(path.read_bytes(), yaml.CSafeLoader)
@@ -60,10 +60,8 @@ def write(path: Path, *, watched: bool = True) -> None:
     """
     (path / "data").mkdir(parents=True)
     (path / "stages").mkdir()
-    for room in ("common", "runtime"):
-        ignored = shutil.ignore_patterns("*cache*")
-        shutil.copytree(ROOT / "digits" / room, path / "digits" / room, ignore=ignored)
-    shutil.copy(ROOT / "digits" / "__init__.py", path / "digits" / "__init__.py")
+    for package in ("digits", "dvcproof"):
+        shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("*cache*"))
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
     (path / "stages" / "step.py").write_text(STEP, encoding="utf-8")
@@ -99,12 +97,12 @@ def _pin() -> str:
 
 def _stage(name: str, *, watched: bool) -> dict[str, object]:
     words = [name, ",".join(READS[name]), ",".join(WRITES[name])]
-    runner = "digits.runtime.locked requirements.lock " if watched else ""
+    runner = "dvcproof.runtime.run requirements.lock " if watched else ""
     kind = "metrics" if name == "evaluate" else "outs"
     outs: list[object] = [{out: {"cache": False}} if kind == "metrics" else out for out in WRITES[name]]
     return {
         "cmd": f"python -m {runner}stages.step {' '.join(words)}",
-        "deps": [*READS[name], "digits/runtime", "requirements.lock", "stages/step.py"],
+        "deps": [*READS[name], "dvcproof/runtime", "requirements.lock", "stages/step.py"],
         "params": [name],
         kind: outs,
     }
@@ -127,5 +125,5 @@ def changes(stage: str) -> list[Change]:
         ("requirements.lock", lambda text: text + "# x\n"),
         ("requirements.lock", None),
         ("stages/step.py", lambda text: text + "# x\n"),
-        ("digits/runtime/files.py", lambda text: text + "# x\n"),
+        ("dvcproof/runtime/files.py", lambda text: text + "# x\n"),
     ]

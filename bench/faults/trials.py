@@ -19,7 +19,7 @@ from bench.faults import toy
 from bench.faults.hook.sitecustomize import FREE, Plan
 from bench.faults.processes import Ended, doctor, dvc, end, forked, start, verify
 from bench.faults.project import Outcome, Scene, Verdict, copied, is_clear, judge, repro
-from digits.verify.lock import read_lock
+from dvcproof.lockfile import read_lock
 
 T = TypeVar("T")
 

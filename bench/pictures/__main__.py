@@ -20,9 +20,9 @@ from bench.pictures.limits import measure_limits
 from bench.pictures.others import habits, no_digits
 from bench.study import PARAMS, data_hashes, require_whole_mnist
 from digits.apps.reading import Reader, open_reader
-from digits.common.params import study_params
-from digits.runtime.files import replacing, write_json
-from digits.runtime.program import run
+from digits.study import study_params
+from dvcproof.runtime.files import replacing, write_json
+from dvcproof.runtime.program import run
 
 #: Where in the test set the digits of a kind begin, each class by itself, and what chance starts from.
 SETS = {"seen": (0, "dev"), "kept": (450, "kept aside")}

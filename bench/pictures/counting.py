@@ -7,7 +7,7 @@ from PIL import Image
 
 from digits.apps.handwriting import prepare
 from digits.apps.reading import Reader, Reading
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 Labelled = Iterator[tuple[str, Image.Image]]  # what is in a picture, and the picture
 Counts = dict[str, int]

@@ -10,7 +10,7 @@ from bench.pictures.counting import Counts, count, count_readings
 from bench.pictures.others import no_digits
 from bench.study import PARAMS, run_model_stages, run_stage
 from digits.apps.reading import open_reader
-from digits.common.params import set_params
+from dvcproof.values import set_params
 
 #: Images that are read at a time.
 BLOCK = 500

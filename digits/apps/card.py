@@ -19,11 +19,11 @@ from jinja2 import Environment, StrictUndefined, select_autoescape
 from digits.apps.convert import TOLERANCE
 from digits.apps.options import Files, add_files, command, given_files
 from digits.apps.results import Seeds, parse_rows, parse_scores, read
-from digits.common.params import study_params
 from digits.data.dataset import read_dataset
-from digits.runtime.files import replacing
-from digits.runtime.program import InputError
-from digits.verify.lock import REDO, Lock, read_lock, require_recorded, require_same_params
+from digits.study import study_params
+from dvcproof.lockfile import REDO, Lock, read_lock, require_recorded, require_same_params
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import InputError
 
 #: MD5 of the arrays that the stage `load` writes for MNIST, whatever format it reads.
 MNIST = {

@@ -12,6 +12,9 @@ from digits.apps.runs import Earlier, Run
 #: Methods for Research Workers (1925).
 ALPHA = 0.05
 
+#: What `preprocess` calls the test set.
+TEST_SET = ("test_features.npy", "test_labels.npy")
+
 
 def p_value(gained: int, lost: int) -> float:
     """Return the probability of a difference at least this large if neither of two models is better.
@@ -59,7 +62,7 @@ def verdict(run: Run, earlier: Earlier | str) -> Verdict:
 
 def comparable(run: Run, earlier: Earlier | str) -> Run | None:
     """Return the earlier run if it was tested on the same images."""
-    if isinstance(earlier, str) or run.lock.test_set() != earlier.run.lock.test_set():
+    if isinstance(earlier, str) or run.lock.named(*TEST_SET) != earlier.run.lock.named(*TEST_SET):
         return None
     return earlier.run if np.array_equal(run.labels, earlier.run.labels) else None
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.arrays import NpyFile
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 if TYPE_CHECKING:
     import keras

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 #: What Pillow may read. The rest of what it knows is rare, and PostScript would start another program.
 register_heif_opener()

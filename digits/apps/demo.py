@@ -22,7 +22,7 @@ from digits.apps.options import add_files, command
 from digits.apps.predict import Prediction, add_names, class_names
 from digits.apps.reading import Classifier, Reader, open_reader
 from digits.apps.server import SECONDS, json_response, listen, serve
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 PAGE = Path(__file__).with_name("demo.html")
 

@@ -18,12 +18,12 @@ from digits.apps.convert import OPSET, TOLERANCE, Check, convert
 from digits.apps.options import Files, add_files, command, given_files
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
-from digits.model import determinism
-from digits.runtime.files import file_hash, replacing
-from digits.runtime.params import read_params
-from digits.runtime.program import InputError
+from digits.params import read_params
 from digits.scoring.params import EvaluateParams
-from digits.verify.lock import require_recorded
+from dvcproof.lockfile import require_recorded
+from dvcproof.runtime.files import file_hash, replacing
+from dvcproof.runtime.program import InputError
+from exactkeras import determinism
 
 #: The contents of an export.
 NAMES = ("README.md", "model.keras", "model.onnx", "saved_model")
@@ -39,7 +39,7 @@ def export(files: Files, out: Path) -> dict[str, Check]:
     dataset = read_dataset(files.dataset)
     test = open_split(files.data, "test", dataset)
     determinism.configure(seed=0)
-    from digits.model import archive
+    from exactkeras import archive
 
     model = archive.load(files.model, features=math.prod(dataset.image_shape), classes=len(dataset.classes))
     for path in (files.model, test.features.path):

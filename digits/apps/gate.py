@@ -16,12 +16,13 @@ from typing import NamedTuple
 from digits.apps.comparison import verdict
 from digits.apps.options import Files, add_files, command, given_files
 from digits.apps.runs import Earlier, Run, committed_text, earlier_run, read_run
-from digits.common.cli import printable
-from digits.common.params import study_params
-from digits.runtime.program import InputError
-from digits.verify.git import GitError, git_text
-from digits.verify.lock import require_recorded, require_same_params
-from digits.verify.tolerance import Spread, read_spread
+from digits.study import study_params
+from dvcproof.config import ToleranceConfig
+from dvcproof.git import GitError, git_text
+from dvcproof.lockfile import require_recorded, require_same_params
+from dvcproof.messages import printable
+from dvcproof.runtime.program import InputError
+from dvcproof.tolerance import Spread, read_spread
 
 #: A line of a commit message that says why a worse model is wanted.
 ACCEPTED = "Accept-worse-model:"
@@ -61,7 +62,7 @@ def spread_of(against: str, files: Files) -> Spread | str:
         text = committed_text(files, against, files.seeds)
     except GitError as error:
         return f"no spread over seeds to compare with: {error.words}"
-    spread = read_spread(text, files.seeds)
+    spread = read_spread(text, ToleranceConfig(runs=files.seeds, key="test_accuracy", measure="make study NAME=seeds"))
     if json.loads(text).get("params") != study_params(files.params):
         return "the spread over seeds was measured with other parameters"
     return spread

@@ -11,8 +11,8 @@ from digits.apps.ink.explain import Step, steps_of
 from digits.apps.ink.finding import find_digits
 from digits.apps.ink.form import in_form, in_form_already, whole
 from digits.data.dataset import Dataset
-from digits.runtime.program import InputError
 from digits.sources.orientation import stored_levels
+from dvcproof.runtime.program import InputError
 
 
 class Prepared(NamedTuple):

@@ -16,13 +16,13 @@ from digits.apps.handwriting import prepare
 from digits.apps.ink.explain import Step, draw_steps
 from digits.apps.options import add_files, command
 from digits.apps.reading import Reader, Reading, open_reader
-from digits.common.cli import printable
 from digits.data.dataset import read_dataset
-from digits.runtime.bounds import open_file
-from digits.runtime.files import replacing
-from digits.runtime.params import read_params
-from digits.runtime.program import InputError
+from digits.params import read_params
 from digits.scoring.params import EvaluateParams
+from dvcproof.messages import printable
+from dvcproof.runtime.bounds import open_file
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import InputError
 
 #: Bytes of the largest file: more than a photograph has.
 MAX_BYTES = 32 * 2**20

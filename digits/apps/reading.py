@@ -13,7 +13,7 @@ from digits.apps.neighbours import Neighbours
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes, numbered
 from digits.data.splits import to_features
-from digits.model import determinism
+from exactkeras import determinism
 
 #: Pictures that are classified at a time.
 PICTURES = 16
@@ -109,8 +109,8 @@ def open_classifier(path: Path, names: Sequence[str] | None = None, *, features:
             not as many names as classes.
     """
     determinism.configure(seed=0)
-    from digits.model import archive
-    from digits.model.fit import log_probabilities
+    from exactkeras import archive
+    from exactkeras.fit import log_probabilities
 
     model = archive.load(path, features=features)
     logarithms = log_probabilities(model, PICTURES)

@@ -23,16 +23,16 @@ from digits.apps.runs import Earlier, Run, earlier_run, read_run, uncommitted
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
-from digits.model import determinism
-from digits.model.warp import views
-from digits.runtime.files import file_hash, replacing
-from digits.runtime.params import read_params
-from digits.runtime.program import InputError
+from digits.params import read_params
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
 from digits.scoring.params import EvaluateParams
 from digits.scoring.picture import as_seen
 from digits.scoring.predictions import predict
-from digits.verify.lock import REDO, Lock, require_recorded, require_same_params
+from dvcproof.lockfile import REDO, Lock, require_recorded, require_same_params
+from dvcproof.runtime.files import file_hash, replacing
+from dvcproof.runtime.program import InputError
+from exactkeras import determinism
+from exactkeras.warp import views
 
 #: The largest difference between equal scores: they are rounded to six decimals.
 ROUNDING = 2e-6
@@ -95,7 +95,7 @@ def gather(files: Files, against: str | None = None) -> Report:
     names = name_classes(params.class_names, dataset.classes)
     test = open_split(files.data, "test", dataset)
     determinism.configure(seed=0)
-    from digits.model import archive
+    from exactkeras import archive
 
     network = archive.load(files.model, features=math.prod(dataset.image_shape), classes=len(names))
     (predictions,) = predict(network, [test], params.batch_size, views(dataset.image_shape, params.views))

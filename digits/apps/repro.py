@@ -8,8 +8,8 @@ from pathlib import Path
 
 from digits.apps.options import add_files, command
 from digits.apps.summary import summarize
-from digits.verify import doctor
-from digits.verify.parameters import require_params
+from digits.parameters import require_params
+from dvcproof import doctor
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     require_params(args.params)
     doctor.examine(root)
     if args.remote:
-        from digits.verify import share
+        from dvcproof import share
 
         share.exchange("fetch", root, args.remote)
     from dvc.cli import main as dvc  # in this process: the start of another one takes longer than all else

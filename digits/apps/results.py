@@ -6,9 +6,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from digits.runtime.bounds import parse_csv, read_text
-from digits.runtime.program import InputError
-from digits.verify.lock import REDO
+from dvcproof.lockfile import REDO
+from dvcproof.runtime.bounds import parse_csv, read_text
+from dvcproof.runtime.program import InputError
 
 Content = TypeVar("Content")
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from digits.apps.options import Files
 from digits.apps.results import Epoch, History, Score, parse_rows, parse_scores, read
-from digits.runtime.program import InputError
-from digits.verify.git import AbsentError, changed_files, git_text
-from digits.verify.lock import Lock, parse_lock
+from dvcproof.git import AbsentError, changed_files, git_text
+from dvcproof.lockfile import Lock, parse_lock
+from dvcproof.runtime.program import InputError
 
 Content = TypeVar("Content")
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 #: Connections at once. Others wait in the backlog of the operating system.
 CONNECTIONS = 200

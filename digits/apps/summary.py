@@ -5,7 +5,7 @@ from pathlib import Path
 
 from digits.apps.options import add_files, command
 from digits.apps.results import History, Score, parse_rows, parse_scores, read
-from digits.runtime.bounds import finite
+from dvcproof.runtime.bounds import finite
 
 HINT = "Run `make repro`."
 

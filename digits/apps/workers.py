@@ -23,9 +23,9 @@ from ruamel.yaml import YAML
 
 from digits.apps.options import command
 from digits.apps.results import read
-from digits.model.cluster import NAME
-from digits.runtime.bounds import require_small_yaml
-from digits.runtime.program import InputError
+from dvcproof.runtime.bounds import require_small_yaml
+from dvcproof.runtime.program import InputError
+from exactkeras.cluster import NAME
 
 #: The most workers: a batch has no more shards.
 MOST = 64

@@ -11,9 +11,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from digits.runtime.bounds import open_file
-from digits.runtime.inputs import see_file
-from digits.runtime.program import InputError
+from dvcproof.runtime.bounds import open_file
+from dvcproof.runtime.program import InputError
+from dvcproof.runtime.watch import see_file
 
 #: Bytes held in memory at a time when arrays are copied or converted. For blocks of some MiB the system finds and
 #: clears new memory, each time: docs/speed.md.

@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from digits.data.form import MNIST_FORM, Form
 from digits.data.labels import MOST_CLASSES
-from digits.runtime.bounds import read_bytes
-from digits.runtime.files import write_json
-from digits.runtime.inputs import see_file
-from digits.runtime.program import InputError
+from dvcproof.runtime.bounds import read_bytes
+from dvcproof.runtime.files import write_json
+from dvcproof.runtime.program import InputError
+from dvcproof.runtime.watch import see_file
 
 
 class ImagesPerClass(BaseModel):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 #: Labels are uint8.
 MOST_CLASSES = 256

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from digits.data.arrays import NpyFile, require_rows, require_same_length
 from digits.data.dataset import Dataset
 from digits.data.labels import require_every_class, require_labels
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 #: The splits, each with the set that it is cut from.
 SPLITS = {"train": "train", "validation": "train", "test": "test"}

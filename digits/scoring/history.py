@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from digits.runtime.bounds import finite
-from digits.runtime.files import read_csv
-from digits.runtime.program import InputError
+from dvcproof.runtime.bounds import finite
+from dvcproof.runtime.files import read_csv
+from dvcproof.runtime.program import InputError
 
 Epochs = list[dict[str, float]]
 

@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from digits.data.labels import ClassNames
-from digits.model.warp import VIEWS
-from digits.runtime.params import Params
+from digits.params import Params
+from exactkeras.warp import VIEWS
 
 
 class EvaluateParams(Params):

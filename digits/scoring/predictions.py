@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.splits import Split
-from digits.model.warp import View, itself
-from digits.runtime import machine
 from digits.scoring.metrics import Predictions
+from dvcproof.runtime import machine
+from exactkeras.warp import View, itself
 
 #: Values that the largest layer works on at a time, on each core. The number of rows changes no bit.
 VALUES = 2**25
@@ -30,7 +30,7 @@ def predict(
         batch_size: images per call of the model; fewer if they are large.
         views: the augmented views of each image over which the model's logits are averaged.
     """
-    from digits.model.fit import log_probabilities, rows_at_a_time
+    from exactkeras.fit import log_probabilities, rows_at_a_time
 
     rows = rows_at_a_time(model, min(batch_size, max(len(split.labels) for split in splits)), VALUES)
     log_probabilities_of = log_probabilities(model, rows, views)

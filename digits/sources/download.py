@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from digits.runtime.program import InputError, on_terminal
 from digits.sources.stream import wrong
+from dvcproof.runtime.program import InputError, on_terminal
 
 _PINNED = re.compile(r"(?P<url>https://[^#]+)#sha256=(?P<sha256>[0-9a-fA-F]{64})")
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from digits.runtime.program import InputError
 from digits.sources.kinds import PARQUET
 from digits.sources.parts import Found, Pair
 from digits.sources.pictures import Encoded, Pictures
@@ -17,6 +16,7 @@ from digits.sources.roles import LABEL_COLUMN, NAMED, TEST, TRAIN, VALIDATION, n
 from digits.sources.stream import MOST_IMAGES, Held, Values, listed, reason, wrong
 from digits.sources.targets import MOST_TEXT_BYTES
 from digits.sources.tree import File, Tree, without_copies
+from dvcproof.runtime.program import InputError
 
 #: Bytes of the values of one column in one group of rows, unpacked: those of 60,000 pictures are a tenth of it.
 GROUP_BYTES = 2**28

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.arrays import describe, require_same_length
-from digits.runtime.program import InputError
 from digits.sources import pixels, targets
 from digits.sources.pixels import Images
 from digits.sources.roles import TEST, TRAIN
 from digits.sources.stream import MOST_IMAGES, Rows, Values, wrong
+from dvcproof.runtime.program import InputError
 
 
 class Pair(NamedTuple):

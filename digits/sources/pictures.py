@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from digits.data.arrays import BLOCK_BYTES
 from digits.data.dataset import LONGEST, SHORTEST
-from digits.runtime.program import on_terminal
 from digits.sources.kinds import PICTURE
 from digits.sources.parts import Found, Pair
 from digits.sources.roles import NAMED, TEST, TRAIN, VALIDATION, natural, split_of
 from digits.sources.stream import Held, Values, wrong
 from digits.sources.tree import File, Tree
+from dvcproof.runtime.program import on_terminal
 
 #: What Pillow may read. The rest of what it knows is rare, and PostScript would start another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")

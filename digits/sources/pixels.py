@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from digits.data.arrays import describe
 from digits.data.dataset import LONGEST, SHORTEST
-from digits.runtime.program import InputError
 from digits.sources.stream import Rows, Values, wrong
+from dvcproof.runtime.program import InputError
 
 #: How far a fraction of 255 may be from a whole number: the last bit of its type, and of float32 that became float64.
 _ROUNDING = {2: 0.25, 4: 1e-3, 8: 1e-3}

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from digits.runtime.bounds import require_regular
-from digits.runtime.inputs import see_file
-from digits.runtime.program import InputError
 from digits.sources import arrays, parquet, pictures, tables
 from digits.sources.download import download
 from digits.sources.kinds import CONTAINERS, EMPTY, UNKNOWN, Foreign
 from digits.sources.parts import Found, Source, to_source
 from digits.sources.stream import listed, wrong
 from digits.sources.tree import Tree, open_tree, unpacked
+from dvcproof.runtime.bounds import require_regular
+from dvcproof.runtime.program import InputError
+from dvcproof.runtime.watch import see_file
 
 #: Each looks for a form among the files of a source: the first that finds its own reads it.
 FORMS: tuple[Callable[[Tree, ExitStack], Found | None], ...] = (

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.arrays import BLOCK_BYTES, describe
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

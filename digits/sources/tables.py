@@ -11,13 +11,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.runtime.program import InputError
 from digits.sources import roles
 from digits.sources.kinds import LEAST_FIELDS, TABLE
 from digits.sources.parts import Found, Pair
 from digits.sources.roles import TEST, TRAIN, VALIDATION
 from digits.sources.stream import DAMAGE, Held, Spool, Stream, Values, listed, most_bytes, reason, wrong
 from digits.sources.tree import File, Tree, without_copies
+from dvcproof.runtime.program import InputError
 
 #: Bytes of the longest line, and lines that are parsed at a time.
 LINE_BYTES = 2**19

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.arrays import describe
-from digits.runtime.program import InputError
 from digits.sources.stream import Held, Rows, Values, wrong
+from dvcproof.runtime.program import InputError
 
 #: Classes of the widest one-hot labels, and bytes of the longest text.
 MOST_COLUMNS = 256

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from digits.runtime.bounds import open_file, open_tar, open_zip
-from digits.runtime.inputs import see_file
-from digits.runtime.program import InputError
 from digits.sources.kinds import CONTAINERS, GZIP, HEAD_BYTES, NPZ, PICKLE, TAR, Foreign, kind_of
 from digits.sources.roles import natural, plain
 from digits.sources.stream import DAMAGE, Open, most_bytes, read_fully, reason, refusing, slice_of, wrong
+from dvcproof.runtime.bounds import open_file, open_tar, open_zip
+from dvcproof.runtime.program import InputError
+from dvcproof.runtime.watch import see_file
 
 #: Files in the largest folder.
 MOST_FILES = 2**18

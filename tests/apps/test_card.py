@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from digits.apps import card
-from digits.common.params import flatten, set_params, study_params
-from digits.runtime.files import file_hash, read_csv
-from digits.runtime.program import InputError
+from digits.study import study_params
+from dvcproof.runtime.files import file_hash, read_csv
+from dvcproof.runtime.program import InputError
+from dvcproof.values import flatten, set_params
 from stages.load import load
 from tests.support.card import SOURCES, FrontMatter, front_matter
 from tests.support.project import ROOT, Arrays

@@ -9,7 +9,7 @@ import pytest
 from digits.apps.comparison import comparable, differing, metrics, p_value, verdict
 from digits.apps.results import Epoch, Score
 from digits.apps.runs import Earlier, Run
-from digits.verify.lock import File, Lock, Stage
+from dvcproof.lockfile import File, Lock, Stage
 
 LABELS = np.arange(100) % 10
 

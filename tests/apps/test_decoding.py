@@ -12,7 +12,7 @@ from PIL import Image
 from digits.apps import decoding
 from digits.apps.decoding import decode
 from digits.apps.handwriting import prepare
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 from tests.support.pictures import SIDE, WIDTH, difference, file, to_digit, to_digits
 from tests.support.strokes import draw

@@ -34,7 +34,7 @@ from bench.faults import demo as load
 from digits.apps import demo
 from digits.apps.reading import Classifier
 from digits.apps.server import CONNECTIONS, SECONDS, listen
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.browser import console_errors, requested_urls
 from tests.support.colour import contrast, luminance
 from tests.support.memory import linux_only

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from digits.apps import convert
 from digits.apps.export import NAMES, export, main
-from digits.common.params import set_params
 from digits.data.arrays import NpyFile
 from digits.data.splits import to_features
-from digits.model.networks import Dense
-from digits.runtime.program import InputError
+from digits.networks import Dense
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.card import SOURCES, FrontMatter, front_matter
 from tests.support.pipeline import run_pipeline
 from tests.support.project import ROOT, Arrays, make_project, run_ok
@@ -230,7 +230,7 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def another_model() -> None:
-    from digits.model import archive
+    from exactkeras import archive
 
     archive.save(SMALL.build((28, 28), 10), SOURCES.model)
 

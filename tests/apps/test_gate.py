@@ -9,8 +9,9 @@ import pytest
 
 from digits.apps.gate import main
 from digits.apps.runs import ANOTHER
-from digits.common.params import set_params, study_params
-from digits.runtime.files import file_hash, write_csv
+from digits.study import study_params
+from dvcproof.runtime.files import file_hash, write_csv
+from dvcproof.values import set_params
 from tests.support.project import commit, recipe_params, run_ok
 from tests.support.refusal import one_line, refusal
 from tests.support.verifying import run_main

@@ -13,7 +13,7 @@ from digits.apps.handwriting import prepare
 from digits.apps.ink import background
 from digits.apps.ink.background import otsu, strength
 from digits.apps.ink.form import centre, fit
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 from tests.support.centring import centred_by_box
 from tests.support.pictures import SIDE, WIDTH, difference, file, prepared, to_digit

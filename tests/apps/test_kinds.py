@@ -14,7 +14,7 @@ from bench.pictures.others import SHAPES, no_digits
 from digits.apps.handwriting import prepare
 from digits.apps.ink import background, finding
 from digits.apps.reading import Reader, Reading, open_reader
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.pictures import file
 from tests.support.project import ROOT
 

@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 from digits.apps import predict
 from digits.apps.ink import form
 from digits.apps.reading import Classifier, Reader, Reading, open_classifier
-from digits.common.params import set_params
 from digits.data.splits import open_split, to_features
-from digits.runtime.program import InputError
 from digits.scoring.predictions import predict as evaluated
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.arrays import sample_dataset
 from tests.support.centring import centred_by_box
 from tests.support.pictures import prepared
@@ -150,7 +150,7 @@ def test_the_probabilities_are_those_of_evaluate(
 ) -> None:
     import keras
 
-    from digits.model.fit import log_probabilities
+    from exactkeras.fit import log_probabilities
 
     np.save(tmp_path / "test_features.npy", to_features(images))
     np.save(tmp_path / "test_labels.npy", np.zeros(len(images), np.uint8))
@@ -166,7 +166,7 @@ def save_convolutional(path: Path, classes: int) -> None:
     """Save a network of another kind than the pipeline's."""
     import keras
 
-    from digits.model import archive
+    from exactkeras import archive
 
     model = keras.Sequential(
         [
@@ -319,7 +319,7 @@ def damaged(path: Path) -> None:
 
 
 def of_another_form(path: Path) -> None:
-    from digits.model import archive
+    from exactkeras import archive
 
     archive.save(NETWORK.build((10, 10), 3), path)
 
@@ -327,7 +327,7 @@ def of_another_form(path: Path) -> None:
 def of_images(path: Path) -> None:
     import keras
 
-    from digits.model import archive
+    from exactkeras import archive
 
     archive.save(keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Conv2D(2, 5)]), path)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from digits.apps.neighbours import Neighbours
 from digits.apps.reading import Classifier, Reader, open_reader, variations
 from digits.data.dataset import write_dataset
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 from tests.support.project import Arrays
 

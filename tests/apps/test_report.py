@@ -22,10 +22,10 @@ from digits.apps.options import Files
 from digits.apps.report import Report, gather, main, render
 from digits.apps.results import Epoch
 from digits.apps.runs import Earlier, earlier_run, read_run, uncommitted
-from digits.common.params import flatten, set_params
-from digits.model.networks import Dense
-from digits.runtime.files import file_hash, read_csv
+from digits.networks import Dense
 from digits.scoring.metrics import Predictions
+from dvcproof.runtime.files import file_hash, read_csv
+from dvcproof.values import flatten, set_params
 from tests.support.browser import console_errors, requested_urls
 from tests.support.colour import contrast
 from tests.support.pipeline import run_pipeline
@@ -260,7 +260,7 @@ def lock_as_it_is(project: Path, name: str) -> None:
 
 
 def another_model(project: Path) -> None:
-    from digits.model import archive
+    from exactkeras import archive
 
     network = Dense(optimizer="sgd", learning_rate=0.1, epochs=1, batch_size=1, units=32)
     archive.save(network.build((28, 28), 10), project / "data" / "model.keras")

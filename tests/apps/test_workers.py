@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from digits.apps import workers
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.project import AT_ROOT, ROOT, environment, run
 from tests.support.refusal import refusal
 
@@ -78,7 +78,7 @@ def test_ports_differ() -> None:
 
 def test_the_command_is_that_of_the_graph(tmp_path: Path) -> None:
     command = workers.train_command(ROOT / "dvc.yaml")
-    assert command[:5] == ["python", "-m", "digits.runtime.locked", "requirements.lock", "stages.train"]
+    assert command[:5] == ["python", "-m", "dvcproof.runtime.run", "requirements.lock", "stages.train"]
     for text in ("", "stages: {}", "stages: {train: {cmd: [a, b]}}", "[", "stages: {train: {cmd: '\"'}}"):
         (tmp_path / "dvc.yaml").write_text(text)
         with pytest.raises(InputError, match=r"dvc\.yaml: the content is not valid .* after `--`"):

@@ -10,8 +10,8 @@ import pytest
 from bench import convnet
 from bench.chart import draw_accuracy
 from bench.convnet import EXAMPLE, LONG, Finished, Training, contestants, run_convnet, trainings_of
-from digits.common.params import set_params
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.project import Arrays, make_project, recipe_params, run_ok
 
 

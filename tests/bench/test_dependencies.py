@@ -6,7 +6,7 @@ from email.message import Message
 import pytest
 
 from bench.dependencies import OPTIONAL, licence, licences, page
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.project import ROOT
 
 

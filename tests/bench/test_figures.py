@@ -18,10 +18,10 @@ import pytest
 
 from bench import figures
 from bench.study import ARRAYS, data_hashes
-from digits.common.params import set_params
-from digits.runtime import machine
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError
+from digits.params import read_document
+from dvcproof.runtime import machine
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.project import ROOT, Arrays, commit, run, run_ok
 from tests.support.refusal import one_line, refusal
 from tests.support.results import RESULTS, write_documents, write_results
@@ -308,7 +308,7 @@ def test_the_first_parameter_that_differs_is_named(project: Path, edit: Edit, na
         (edit_code("stages/train.py"), {RUN}),
         (edit_code("requirements.lock"), {RUN}),
         (edit_code("digits/apps/report.py"), set()),
-        (edit_code("digits/verify/rerun.py"), set()),
+        (edit_code("dvcproof/rerun.py"), set()),
         (edit_data, {RUN}),
     ],
 )

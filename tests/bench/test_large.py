@@ -10,11 +10,11 @@ import pytest
 
 from bench import large
 from bench.large import Way, execute, held_to, require_disk, study
+from bench.processors import STAGES
 from bench.speed import repeat
-from digits.model import memory
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError
-from digits.verify.processors import STAGES
+from digits.params import read_document
+from dvcproof.runtime.program import InputError
+from exactkeras import memory
 from tests.support.memory import linux_only
 from tests.support.project import Arrays, recipe_params
 

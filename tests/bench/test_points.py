@@ -14,7 +14,7 @@ import pytest
 
 from bench import points, sweep
 from bench.points import Data, Where, compute
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
 
 
@@ -63,7 +63,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("project")
     recipe_params(path)
     (path / "requirements.lock").write_text("numpy==1\n")
-    for room in ("bench", "digits", "stages"):
+    for room in ("bench", "digits", "dvcproof", "exactkeras", "stages"):
         (path / room).mkdir()
         (path / room / "code.py").touch()
     before = Path.cwd()

@@ -8,7 +8,7 @@ import pytest
 
 from bench import typical_seed
 from bench.seeds import nearest_seed
-from digits.runtime.params import read_document
+from digits.params import read_document
 from tests.support.project import recipe_params
 
 STUDY: dict[str, Any] = {

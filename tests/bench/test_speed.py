@@ -10,9 +10,9 @@ from bench import speed
 from bench.chart import draw
 from bench.kinds import TARGETS
 from bench.parts import dense_arithmetic, peak_bytes, timed
-from digits.common.params import set_params
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError
+from digits.params import read_document
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.project import Arrays, commit, make_project, recipe_params, run_ok
 from tests.support.results import speed_results
 

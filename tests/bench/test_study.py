@@ -14,10 +14,11 @@ from bench.convnet import EXAMPLE
 from bench.pictures import __main__ as pictures
 from bench.points import Where
 from bench.study import ARRAYS, data_hashes
-from digits.common.params import set_params, study_params
-from digits.runtime import machine
-from digits.runtime.files import file_hash
-from digits.runtime.program import InputError
+from digits.study import study_params
+from dvcproof.runtime import machine
+from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.project import Arrays, run_ok
 from tests.support.results import RESULTS, speed_results
 from tests.support.verifying import small_project

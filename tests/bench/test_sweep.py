@@ -30,10 +30,10 @@ from bench.sweep import (
     welch,
     write_params,
 )
-from digits.common.params import set_params
-from digits.runtime.files import file_hash
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError
+from digits.params import read_document
+from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from tests.support.project import AT_ROOT, Arrays, commit, make_project, recipe_params, run, run_ok, stages_run
 from tests.support.refusal import one_line
 

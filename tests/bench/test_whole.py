@@ -11,9 +11,9 @@ from bench import whole
 from bench.convnet import Training
 from bench.speed import this_machine
 from bench.whole import accuracies, main, read_study, together, trained
-from digits.common.params import study_params
-from digits.runtime.files import file_hash
-from digits.runtime.program import InputError
+from digits.study import study_params
+from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
 from tests.support.results import MACHINE
 

@@ -7,8 +7,8 @@ import pytest
 
 from bench import workers
 from bench.study import parse_values
-from digits.runtime.params import read_document
-from digits.runtime.program import InputError
+from digits.params import read_document
+from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
 
 NETWORKS = ({"train.shards": 4}, {"train.shards": 4, "dense.units": 32})

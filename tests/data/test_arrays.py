@@ -10,7 +10,7 @@ import pytest
 
 from digits.data import arrays
 from digits.data.arrays import NpyFile, describe, read_header, require_rows, require_same_length, write_npy
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.arrays import saved, with_head
 from tests.support.project import ROOT, run
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from digits.data.dataset import Dataset, read_dataset, require_image_shape, write_dataset
-from digits.runtime.program import InputError
 from digits.sources.arrays import IDX_NAMES
+from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset, write_idx
 from tests.support.loading import run_load
 from tests.support.project import ROOT, Arrays

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from digits.data import labels as module
 from digits.data.labels import name_classes, number_labels, numbered, require_labels
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 
 U1 = np.uint8
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from digits.data import arrays
 from digits.data.splits import SPLITS, open_split, split_rows, to_features
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 
 DATASET = sample_dataset()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from digits.runtime.program import InputError
 from digits.scoring.history import learning_curves, read_history
+from dvcproof.runtime.program import InputError
 
 
 def test_epochs_are_integers_and_all_else_are_floats(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from digits.data.arrays import NpyFile
 from digits.data.splits import Split, open_split
-from digits.model.warp import views
-from digits.runtime import machine
 from digits.scoring.predictions import predict
+from dvcproof.runtime import machine
+from exactkeras.warp import views
 from tests.support.arrays import sample_dataset, write_prepared
 from tests.support.networks import convnet, dense
 from tests.support.project import Arrays

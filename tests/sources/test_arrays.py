@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.runtime.program import InputError
 from digits.sources import stream
+from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.arrays import flip, idx_bytes, saved, snapshot, with_head
 from tests.support.loading import refused, run_load

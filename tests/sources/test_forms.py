@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.forms import FORMS, WORDS, Form, few, row
 from tests.support.loading import KEYS, refused

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from digits.runtime.program import InputError
 from digits.sources import parquet
+from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.forms import few, picture
 from tests.support.project import Arrays

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from digits.runtime.program import InputError
 from digits.sources.parts import choose
+from dvcproof.runtime.program import InputError
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits.runtime.program import InputError
 from digits.sources import pictures
 from digits.sources.pictures import decode
+from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.arrays import write_load_params
 from tests.support.forms import BOTH, few, files, picture

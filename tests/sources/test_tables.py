@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.runtime.program import InputError
 from digits.sources import stream, tables
+from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.forms import LABELLED, PIXELS, few, table
 from tests.support.project import Arrays

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bench.faults.files import Special, write
-from digits.runtime import bounds
-from digits.runtime.program import InputError
 from digits.sources import stream
+from dvcproof.runtime import bounds
+from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.arrays import write_idx
 from tests.support.forms import FOLDERS, IDX, few, npz, taped, zipped

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common.params import set_params
-from digits.runtime.files import read_csv
 from digits.scoring.metrics import Predictions
+from dvcproof.runtime.files import read_csv
+from dvcproof.values import set_params
 from stages import evaluate as stage
 from tests.support.arrays import snapshot, write_prepared
 from tests.support.networks import dense
@@ -25,7 +25,7 @@ def save_model(folder: Path, *, image_shape: tuple[int, int] = (28, 28), classes
     """Save an untrained network as `model.keras`."""
     import keras
 
-    from digits.model import archive
+    from exactkeras import archive
 
     keras.utils.set_random_seed(0)
     archive.save(dense().build(image_shape, classes), folder / "model.keras")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from digits.data.dataset import read_dataset
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from stages import load
 from tests.support.arrays import snapshot, tiled, write_load_params
 from tests.support.loading import KEYS, OUTPUTS, refused, run_load
@@ -263,7 +263,7 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path, small_npz: Path)
 
 FULL_DISK = """
 import resource, sys
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
 from stages.load import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 run(main)

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.common.params import set_params
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
-from digits.model.networks import read_network
-from digits.runtime.files import file_hash, read_csv
-from digits.runtime.program import InputError
+from digits.networks import read_network
+from dvcproof.runtime.files import file_hash, read_csv
+from dvcproof.runtime.program import InputError
+from dvcproof.values import set_params
 from stages import train as stage
 from stages.train import require_finite
 from tests.support.arrays import write_prepared
@@ -210,7 +210,7 @@ def test_parameters_decide_the_model(prepared: Path, change: dict[str, Any], sam
 @pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize("model", ["dense", "convnet"])
 def test_a_training_that_diverges_writes_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
-    monkeypatch.setattr("digits.model.fit.fit", lambda *_, **__: {"loss": [math.nan], "accuracy": [0.1]})
+    monkeypatch.setattr("exactkeras.fit.fit", lambda *_, **__: {"loss": [math.nan], "accuracy": [0.1]})
     set_params(prepared / "params.yaml", {"train.model": model})
     line = refusal(stage.main, *options(prepared))
     assert line.endswith(f"loss of epoch 1: expected a finite number. Got nan. Lower `{model}.learning_rate`.")
@@ -230,8 +230,8 @@ def test_what_the_check_finds_is_shown_and_recorded(
         asked.append((network.count_params(), recipe, images))
         return ["a product is another", "so is a step"]
 
-    monkeypatch.setattr("digits.model.check.deviations", deviations)
-    monkeypatch.setattr("digits.model.fit.fit", lambda *_, **__: {"loss": [0.5], "accuracy": [0.5]})
+    monkeypatch.setattr("exactkeras.check.deviations", deviations)
+    monkeypatch.setattr("exactkeras.fit.fit", lambda *_, **__: {"loss": [0.5], "accuracy": [0.5]})
     stage_run(prepared)
     assert asked == [(section.build((28, 28), 10).count_params(), section.recipe(settings, (28, 28)), 300)]
     lines = capsys.readouterr().err.splitlines()

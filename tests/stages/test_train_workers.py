@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 from digits.apps.workers import free_addresses
-from digits.common.params import set_params
+from dvcproof.values import set_params
 from stages import train as stage
 from tests.support.arrays import snapshot, write_prepared
 from tests.support.project import AT_ROOT, Arrays, environment, recipe_params, run

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from digits.model.networks import Convnet, Dense, Train
+from digits.networks import Convnet, Dense, Train
 
 TRAIN = Train(model="dense", seed=0, shards=2, device="cpu")
 

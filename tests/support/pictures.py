@@ -11,7 +11,7 @@ from digits.apps.handwriting import prepare
 from digits.apps.ink.finding import find_digits
 from digits.apps.ink.form import in_form
 from digits.data.form import Form
-from digits.runtime.program import InputError
+from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 from tests.support.strokes import draw
 

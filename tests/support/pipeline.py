@@ -18,7 +18,7 @@ def run_pipeline(project: Path) -> None:
     stages = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage, entry in stages.items():
         *runner, _lock, module, options = entry["cmd"].split(maxsplit=5)
-        assert runner == ["python", "-m", "digits.runtime.locked"]
+        assert runner == ["python", "-m", "dvcproof.runtime.run"]
         assert module == f"stages.{stage}"
         with (
             contextlib.chdir(project),

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from digits.verify.processors import Processor, calls, hashes, make_sample, run_code, run_stages
+from bench.processors import Processor, calls, hashes, make_sample, run_code, run_stages
 from tests.support.project import ROOT, recipe_params
 
 MODEL = "data/model.keras"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.common.params import set_params
+from dvcproof.values import set_params
 
 ROOT = Path(__file__).resolve().parents[2]
 Arrays = dict[str, NDArray[np.generic]]
@@ -102,7 +102,7 @@ def make_project(path: Path, digits: Arrays) -> Path:
     for name in ("dvc.yaml", "requirements.lock", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
     recipe_params(path)
-    for package in ("stages", "digits"):
+    for package in ("stages", "digits", "exactkeras", "dvcproof"):
         shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (path / "data").mkdir()
     np.savez_compressed(path / "data" / "mnist.npz", **digits)  # type: ignore[arg-type]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.model.chain import F, Floats, adam, chain, flushed, rmsprop
-from digits.model.networks import Recipe
-from digits.model.warp import Warp
+from exactkeras.chain import F, Floats, adam, chain, flushed, rmsprop
+from exactkeras.recipe import Recipe
+from exactkeras.warp import Warp
 
 #: The longest chain.
 LONGEST = 168

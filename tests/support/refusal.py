@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
 
 #: `THING: sentence. Next step.`
 FORM = re.compile(r"ERROR: [^\s].*: .+\. [A-Z].*[.?]")

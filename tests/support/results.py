@@ -9,15 +9,15 @@ from bench import waits
 from bench.convnet import EXAMPLE, contestants
 from bench.figures import CARD
 from bench.kinds import TARGETS
+from bench.processors import STAGES, Processor, proof_params
 from bench.speed import medians, ratios
 from bench.study import data_hashes, describe
 from bench.sweep import rank
 from bench.tables import DOCUMENTS, Table, filled
 from digits.apps.card import write_card
-from digits.common.params import study_params
-from digits.runtime.files import write_json
-from digits.runtime.params import read_document
-from digits.verify.processors import STAGES, Processor, proof_params
+from digits.params import read_document
+from digits.study import study_params
+from dvcproof.runtime.files import write_json
 
 #: Where results are, in a project.
 RESULTS = Path("bench") / "results"

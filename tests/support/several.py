@@ -15,9 +15,9 @@ from unittest import mock
 import numpy as np
 
 from digits.data.splits import to_features
-from digits.model import determinism
-from digits.model.cluster import read_cluster
-from digits.runtime.program import run
+from dvcproof.runtime.program import run
+from exactkeras import determinism
+from exactkeras.cluster import read_cluster
 from tests.support.networks import TRAIN, convnet, dense
 from tests.support.project import ROOT
 
@@ -50,8 +50,8 @@ def train(name: str, folder: Path, **options: Any) -> bytes:
     """What a training gives: the bytes of the model file, and the history. As the stage does, one worker measures."""
     import keras
 
-    from digits.model import archive
-    from digits.model.fit import fit
+    from exactkeras import archive
+    from exactkeras.fit import fit
 
     keras.utils.set_random_seed(0)
     model = NETWORKS[name].build((28, 28), 10)
@@ -85,14 +85,14 @@ def on_devices(devices: int, names: Sequence[str], folder: Path) -> None:
     """Train on logical devices; and once with the parts of a batch in another order, as they may arrive."""
     import tensorflow as tf
 
-    from digits.model.arithmetic import in_order
-    from digits.model.replicas import Replicas
+    from exactkeras.arithmetic import in_order
+    from exactkeras.replicas import Replicas
 
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
     replicas = Replicas(tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(devices)]))
     write(train_each(names, folder, replicas=replicas), folder)
-    with mock.patch("digits.model.replicas.in_order", lambda terms: in_order(terms[::-1])):
+    with mock.patch("exactkeras.replicas.in_order", lambda terms: in_order(terms[::-1])):
         write(train_each(names[:1], folder / "arrival", replicas=replicas), folder / "arrival")
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int)
     args = parser.parse_args()
     determinism.configure(seed=0)
-    from digits.model import replicas
+    from exactkeras import replicas
 
     if args.devices:
         on_devices(args.devices, args.networks, args.folder)

@@ -11,9 +11,9 @@ from unittest import mock
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from digits.verify.audit import main as audit_main
-from digits.verify.cache import names
-from digits.verify.share import main_fetch, main_push
+from dvcproof.audit import main as audit_main
+from dvcproof.cache import names
+from dvcproof.share import main_fetch, main_push
 from tests.support.project import environment, run_ok, stages_run
 from tests.support.s3 import S3
 from tests.support.verifying import Result, rebuild, run_main, write_toy

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from digits.data.splits import to_features
-from digits.model import determinism
-from digits.model.networks import Dense, Train
+from digits.networks import Dense, Train
+from exactkeras import determinism
 from tests.support.project import ROOT
 
 IMAGES = 20000
@@ -19,8 +19,8 @@ def train_model(path: Path) -> Path:
     determinism.configure(seed=TRAIN.seed)
     import tensorflow as tf
 
-    from digits.model import archive
-    from digits.model.fit import fit
+    from exactkeras import archive
+    from exactkeras.fit import fit
 
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
         images, labels = mnist["x_train"][:IMAGES], mnist["y_train"][:IMAGES]

@@ -19,10 +19,10 @@ from unittest import mock
 
 import pytest
 
-from digits.common.params import set_params
-from digits.runtime import program
-from digits.verify.__main__ import main
-from digits.verify.doctor import main as doctor_main
+from dvcproof.doctor import main as doctor_main
+from dvcproof.runtime import program
+from dvcproof.values import set_params
+from dvcproof.verify import main
 from tests.support.project import Arrays, commit, environment, make_project, run_ok
 
 #: The environment decides what the toy's stages do wrong, so that a good commit can meet a bad machine.
@@ -60,6 +60,13 @@ if "STRAY" in os.environ:
     open("stray.txt", "w").write("hello")
 """,
     ".gitignore": "platform.json\n",
+    "pyproject.toml": """[tool.dvcproof.tolerance]
+record = "platform.json"
+metric = "test.accuracy"
+runs = "seeds.json"
+key = "test_accuracy"
+measure = "make seeds"
+""",
     "seeds.json": '{"runs": [' + ", ".join(f'{{"test_accuracy": {0.88 + step / 100}}}' for step in range(5)) + "]}",
 }
 
@@ -137,12 +144,12 @@ class Result(NamedTuple):
 
 
 def verify(path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
-    """What `python -m digits.verify` does in the folder `path`."""
+    """What `python -m dvcproof` does in the folder `path`."""
     return run_main(main, path, *options, env=env)
 
 
 def doctor(path: Path, *options: str) -> Result:
-    """What `python -m digits.verify.doctor` does in the folder `path`."""
+    """What `python -m dvcproof.doctor` does in the folder `path`."""
     return run_main(doctor_main, path, *options)
 
 

@@ -21,7 +21,7 @@ from digits.apps import decoding, summary
 from digits.scoring import history
 from digits.sources import tree
 from digits.sources.stream import Stream
-from digits.verify import lock
+from dvcproof import lockfile as lock
 from tests.support.memory import linux_only
 
 pytestmark = linux_only
@@ -136,7 +136,7 @@ def test_weights_that_are_no_numbers_are_caught(
     import h5py
 
     from bench.faults import models
-    from digits.model import archive, fit
+    from exactkeras import archive, fit
 
     assert tensorflow
     members = models.sound()[0]

@@ -1,0 +1,327 @@
+"""Proof across processors: the four stages on a sample of the real digits, natively and emulated, to one hash.
+
+The emulator, qemu-user, gives a program another processor's instructions, feature bits and cache sizes. It knows no
+x86-64 processor with an L1 data cache of 48 KiB, which Intel has since Ice Lake and AMD since Zen 5; for these, a
+copy of it is made whose cache tables hold that size. For arm64 it runs an arm64 Python with the packages of the lock
+file, which `make .venv/arm64/python` unpacks. A machine that is arm64 itself, without an x86-64 Python, runs the
+stages natively alone.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from digits.sources.arrays import NPZ_NAMES
+from digits.study import study_params
+from dvcproof.runtime import machine
+from dvcproof.runtime.files import file_hash, write_json
+from dvcproof.runtime.program import InputError, run
+from dvcproof.values import set_params
+
+#: A data cache in the emulator's tables: kind, level, size, line, ways, partitions, sets (QEMU, target/i386/cpu.c).
+_CACHE = struct.Struct("<IBxxxIHBBI")
+_L1_32K = _CACHE.pack(0, 1, 32 * 2**10, 64, 8, 1, 64)
+_L1_48K = _CACHE.pack(0, 1, 48 * 2**10, 64, 12, 1, 64)
+
+#: For each network, images, epochs, batches and seed of the sample. Few, since emulation is slow.
+SAMPLES = {
+    "dense": {"train": 300, "test": 100, "epochs": 2, "batch_size": 128, "seed": 7},
+    "convnet": {"train": 96, "test": 50, "epochs": 2, "batch_size": 32, "seed": 7},
+}
+
+#: What the sample is loaded from, whatever data set the project has.
+SAMPLE_DATA = {
+    "load.source": "data/mnist.npz",
+    "load.test_size": 0,
+    "load.transpose": "auto",
+    "preprocess.validation_size": 0,
+    "class_names": None,
+}
+
+#: Stages of the graph, in order.
+STAGES = ("load", "preprocess", "train", "evaluate")
+
+
+class Processor(NamedTuple):
+    """One way to run the stages."""
+
+    name: str
+    threads: int  # that TensorFlow may run operations on
+    l1_kib: int | None = None  # an emulated L1 data cache of another size than the model has
+    model: str | None = None  # of the emulator; None runs natively
+    architecture: str = "x86-64"  # or 'arm64'
+    isa: str | None = None  # the widest instruction set that oneDNN may use; None for all that there are
+
+
+HERE = "x86-64" if machine.is_x86_64() else "arm64"
+NATIVE = tuple(Processor("native", threads, architecture=HERE) for threads in (1, 2, 4))
+CAPPED = Processor("native, AVX2 alone", 2, isa="AVX2")
+EMULATED = (
+    Processor("Intel Haswell", 2, model="Haswell"),
+    Processor("Intel Skylake-Client", 2, model="Skylake-Client"),
+    Processor("AMD EPYC", 2, model="EPYC"),
+    Processor("Intel Icelake-Server", 2, l1_kib=48, model="Icelake-Server"),
+    Processor("arm64", 2, model="max", architecture="arm64"),
+)
+
+
+def natively() -> tuple[Processor, ...]:
+    """How this machine can run the stages by itself: with AVX2 alone too, if it has more."""
+    return (*NATIVE, CAPPED) if "avx512f" in machine.cpu_flags() else NATIVE
+
+
+def emulated() -> tuple[Processor, ...]:
+    """What this machine emulates."""
+    return EMULATED if HERE == "x86-64" else ()
+
+
+def emulator(architecture: str = "x86-64") -> str | None:
+    """Path of the program of qemu-user for an architecture, or None where it is not installed."""
+    return shutil.which({"x86-64": "qemu-x86_64", "arm64": "qemu-aarch64"}[architecture])
+
+
+def arm64_python(root: Path) -> Path:
+    """Where `make .venv/arm64/python` puts the arm64 Python of a project."""
+    return root / ".venv" / "arm64" / "python"
+
+
+def missing(root: Path) -> str:
+    """What is to be done before the stages can run on all emulated processors; nothing if they can."""
+    architectures = {processor.architecture for processor in emulated()}
+    if not all(emulator(architecture) for architecture in architectures):
+        return "Install qemu-user."
+    if "arm64" in architectures and not _arm64_is_of_the_lock(root):
+        return "Run `make .venv/arm64/python`."
+    return ""
+
+
+def _arm64_is_of_the_lock(root: Path) -> bool:
+    """Whether the arm64 Python is there, whole, and has the packages of requirements.lock as it is now."""
+    python, lock = arm64_python(root), root / "requirements.lock"
+    return python.exists() and (python.parent / lock.name).read_bytes() == lock.read_bytes()
+
+
+def with_l1_of_48_kib(program: Path, copy: Path) -> None:
+    """Copy the emulator, with every L1 data cache of 32 KiB in its tables made one of 48 KiB.
+
+    Raises:
+        InputError: the tables are not found.
+    """
+    content = program.read_bytes()
+    if _L1_32K not in content:
+        raise InputError(
+            str(program), expected="the cache tables of QEMU", received="none of that form", hint="Use QEMU 7 or later."
+        )
+    copy.write_bytes(content.replace(_L1_32K, _L1_48K))
+    copy.chmod(0o755)
+
+
+def make_sample(root: Path, folder: Path, model: str = "dense", size: Mapping[str, int] | None = None) -> None:
+    """Make a folder in which the stages of the project at `root` train a network on its first images.
+
+    Args:
+        root: the project.
+        folder: to be made.
+        model: one of SAMPLES.
+        size: of the sample, where it is not that of SAMPLES.
+    """
+    sample = SAMPLES[model] | dict(size or {})
+    (folder / "data").mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml", "requirements.lock"):
+        shutil.copy(root / name, folder / name)
+    with np.load(root / "data" / "mnist.npz", allow_pickle=False) as arrays:
+        arrays_of_sample = {name: arrays[name][: sample[name.partition("_")[2]]] for name in NPZ_NAMES}
+    np.savez(folder / "data" / "mnist.npz", **arrays_of_sample)
+    section = {f"{model}.{name}": sample[name] for name in ("epochs", "batch_size")}
+    train = {"train.model": model, "train.seed": sample["seed"]}
+    set_params(folder / "params.yaml", SAMPLE_DATA | train | section)
+
+
+def run_stages(
+    processor: Processor,
+    folder: Path,
+    *,
+    root: Path,
+    stages: Sequence[str] = STAGES,
+    before: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Run the stages' own commands from dvc.yaml in a folder that `make_sample` filled, a process for each.
+
+    Args:
+        processor: what to run them on.
+        folder: where to run them.
+        root: the project, whose code runs.
+        stages: which of them.
+        before: Python code to run first in each process, for negative controls.
+        environment: variables to add.
+
+    Returns:
+        What `hashes` gives.
+    """
+    for stage in stages:
+        run_code(processor, folder, before + "\n" + calls(folder, [stage]), root=root, environment=environment)
+    return hashes(folder)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each output and metric that exists in a folder in which stages have run, by path."""
+    return {str(path.relative_to(folder)): file_hash(path) for path in outputs(_graph(folder), folder) if path.exists()}
+
+
+def run_code(
+    processor: Processor, folder: Path, code: str, *, root: Path, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run Python code, such as `calls` of stages, in one process, which imports TensorFlow once.
+
+    Args:
+        processor: what to run it on. An emulator needs up to a minute for the import.
+        folder: where to run it.
+        code: what to run.
+        root: the project, whose code runs.
+        environment: variables to add.
+    """
+    variables = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"} | dict(environment or {})
+    program = _PROGRAM.format(threads=processor.threads, environment=_capped(processor)) + code
+    command = [*_python(processor, folder, root), "-c", program]
+    result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{folder.name} on {processor}: {result.stdout}\n{result.stderr}")
+
+
+#: What a process does before its stages. A variable that is set outside of it would be removed.
+_PROGRAM = """
+import os, runpy, sys
+from dvcproof.runtime import machine
+from exactkeras import determinism
+machine.cores = lambda: {threads}
+determinism.ENVIRONMENT |= {environment}
+def call(*arguments):
+    sys.argv = list(arguments)
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+def calls(folder: Path, stages: Sequence[str] = STAGES) -> str:
+    """Python code that runs stages' own commands in a folder that `make_sample` filled, for `run_code`."""
+    graph = _graph(folder)
+    return "\n".join([f"os.chdir({str(folder)!r})", *(_call(graph[stage]["cmd"]) for stage in stages), ""])
+
+
+def _graph(folder: Path) -> dict[str, Any]:
+    """The stages of the dvc.yaml in a folder."""
+    return dict(yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+
+
+def _call(command: str) -> str:
+    """Python code for a stage's command, `python -m ...`."""
+    python, *arguments = shlex.split(command)
+    if (python, arguments[0]) != ("python", "-m"):
+        raise InputError(command, expected="python -m ...", received=python, hint="Correct dvc.yaml.")
+    return f"call(*{arguments[1:]!r})"
+
+
+def _capped(processor: Processor) -> dict[str, str]:
+    """The variable that holds oneDNN to an instruction set."""
+    return {} if processor.isa is None else {"ONEDNN_MAX_CPU_ISA": processor.isa}
+
+
+def _python(processor: Processor, folder: Path, root: Path) -> Sequence[str]:
+    """The command that is Python on a processor.
+
+    Raises:
+        InputError: it is emulated, and the emulator is not installed.
+    """
+    if processor.model is None:
+        return (sys.executable,)
+    program = emulator(processor.architecture)
+    if program is None:
+        hint = "Install qemu-user."
+        raise InputError(processor.name, expected="QEMU's user emulator", received="none", hint=hint)
+    if processor.architecture == "arm64":
+        return (str(arm64_python(root)),)
+    if processor.l1_kib == 48:
+        copy = folder / "qemu-48k"
+        if not copy.exists():
+            with_l1_of_48_kib(Path(program), copy)
+        program = str(copy)
+    return (program, "-cpu", processor.model, sys.executable)
+
+
+def outputs(graph: dict[str, Any], folder: Path) -> list[Path]:
+    """Every output, metric and plot that dvc.yaml names."""
+    named = [
+        entry for stage in graph.values() for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])
+    ]
+    return [folder / (entry if isinstance(entry, str) else next(iter(entry))) for entry in named]
+
+
+def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict[str, Any]]]:
+    """Run the stages with each network on each processor, two at a time.
+
+    Returns:
+        By network, a row per processor: its fields, the seconds that it took, and the SHA-256 of each output.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+
+        def row(model: str, index: int) -> dict[str, Any]:
+            start, processor = time.monotonic(), processors[index]
+            folder = Path(temporary) / f"{model} {index}"
+            make_sample(root, folder, model)
+            hashes = run_stages(processor, folder, root=root)
+            seconds = round(time.monotonic() - start)
+            found = f"{processor.threads} threads: {hashes['data/model.keras'][:16]}, {seconds} s"
+            sys.stdout.write(f"{model}, {processor.name}, {found}\n")
+            sys.stdout.flush()
+            return processor._asdict() | {"seconds": seconds, "sha256": hashes}
+
+        pool = ThreadPoolExecutor(2)
+        try:
+            jobs = {model: [pool.submit(row, model, index) for index in range(len(processors))] for model in SAMPLES}
+            return {model: [job.result() for job in rows] for model, rows in jobs.items()}
+        finally:
+            pool.shutdown(cancel_futures=True)  # the first failure ends it
+
+
+def proof_params(params: Path, model: str) -> dict[str, Any]:
+    """The parameters that a proof of a network is valid for: all but those of the data, which is a sample of MNIST."""
+    found = study_params(params, model)
+    return {name: found[name] for name in found if name not in ("load", "preprocess")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.processors", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the table to write, .json")
+    args = parser.parse_args()
+    root = Path.cwd()
+    if hint := missing(root):
+        raise InputError("emulated processors", expected="QEMU and an arm64 Python", received="not both", hint=hint)
+    if not emulated():
+        sys.stdout.write(f"This machine is {HERE}: no x86-64 processor is emulated on it.\n")
+    proof = {}
+    for model, rows in prove((*natively(), *emulated()), root=root).items():
+        if any(row["sha256"] != rows[0]["sha256"] for row in rows):
+            raise InputError(model, expected="one hash", received="several", hint="See docs/reproducibility.md.")
+        proof[model] = SAMPLES[model] | {"params": proof_params(Path("params.yaml"), model), "runs": rows}
+    write_json(args.out, proof)
+
+
+if __name__ == "__main__":
+    run(main)

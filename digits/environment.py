@@ -1,0 +1,324 @@
+"""Set up the virtual environment .venv, or mend it, with the packages of the stages and of groups of pyproject.toml.
+
+python3 -I digits/environment.py [--ask] [dev | s3 | cluster | parquet] ...
+
+It needs nothing but Python; older ones can read it, and are told which is needed. pip installs uv, and uv the rest, or
+pip where uv fails: both only files whose hashes stand in the locks. With `--ask`, the exit status is 0 if all is well
+and 3 if not. Every `make` asks, so what takes long is imported late.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+if not (3, 11) <= sys.version_info[:2] < (3, 14):
+    received = "{}.{}".format(*sys.version_info)
+    sys.exit(f"ERROR: Python {received}: TensorFlow has packages for Python 3.11 to 3.13. Run make PYTHON=python3.12.")
+
+CPUINFO = Path("/proc/cpuinfo")
+VENV = Path(".venv")
+PYTHON, UV = VENV / "bin" / "python", VENV / "bin" / "uv"
+HASHED = ("install", "--quiet", "--no-deps", "--require-hashes")
+PIP = (PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", *HASHED, "-r")
+SITE = Path(VENV, "lib", "python{}.{}".format(*sys.version_info), "site-packages")
+#: Where the environment was made, and the packages of the locks that are not for this machine. None: it is not whole.
+STAMP = VENV / "whole"
+
+#: Of pip's settings, those of the registry and the network, and what uv calls them. Others would install elsewhere.
+SETTINGS = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "no-index": "",  # of uv, an option
+    "trusted-host": "UV_INSECURE_HOST",
+    "keyring-provider": "UV_KEYRING_PROVIDER",
+    "proxy": "HTTPS_PROXY",
+    "cert": "SSL_CERT_FILE",
+    "client-cert": "SSL_CLIENT_CERT",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+    "retries": "UV_HTTP_RETRIES",
+    "no-cache-dir": "UV_NO_CACHE",
+    "cache-dir": "",  # of pip alone
+}
+#: The same of uv's.
+OF_UV = re.compile(
+    "UV_(DEFAULT_INDEX|INDEX.*|EXTRA_INDEX_URL|FIND_LINKS|INSECURE_HOST|KEYRING_PROVIDER|CACHE_DIR|NO_CACHE|LINK_MODE"
+    "|HTTP_.*|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|CONCURRENT_.*|CONFIG_FILE|NO_CONFIG)"
+)
+
+#: How a lock says that a group of this project asks for a package, before the name of the group.
+OWN = "digits (pyproject.toml:"
+
+#: Parts of Python that some installations lack, and that are needed here.
+MODULES = {
+    "ensurepip": "to put pip into a virtual environment",
+    "zlib": "to unpack packages",
+    "_ssl": "to download packages",
+    "_sqlite3": "for DVC",
+    "_ctypes": "for DVC and NumPy",
+}
+
+
+def read_pins(lock: str) -> dict[str, str]:
+    """Read a lock: 'name==version' of each package, and its lines."""
+    try:
+        text = Path(lock).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        sys.exit(f"ERROR: {lock}: it cannot be read. Run `git checkout -- {lock}`.")
+    return {match[1]: match[0] for match in re.finditer(r"^(\w\S*==\S+).*\n(?:[ #].*\n)*", text, re.MULTILINE)}
+
+
+def choose(*groups: str) -> dict[str, str]:
+    """Read from the locks what these groups need, and the stages."""
+    runtime = read_pins("requirements.lock")
+    if not groups:
+        return runtime
+    lock = read_pins("requirements-dev.lock")
+    if "dev" in groups:
+        return {**runtime, **lock}
+    # Below each package, uv has written what asks for it: other packages, or a group of pyproject.toml.
+    askers = {pin: set(re.findall(r"^ +#(?: +via)? +(\S.*)$", lines, re.MULTILINE)) for pin, lines in lock.items()}
+    every, chosen = set().union(*askers.values()), {f"{OWN}{group})" for group in groups}
+    unknown = chosen - every
+    if unknown:
+        sys.exit(
+            f"ERROR: {unknown.pop()[len(OWN) : -1]}: no group has this name. Known are dev, s3, cluster and parquet."
+        )
+    known = 0
+    while len(chosen) > known:
+        known = len(chosen)
+        chosen |= {pin.partition("==")[0] for pin in lock if askers[pin] & chosen}
+    return {**runtime, **{pin: lines for pin, lines in lock.items() if pin.partition("==")[0] in chosen}}
+
+
+def list_installed() -> set[str]:
+    """List the packages in the environment: 'name==version', with the name as the locks spell it."""
+    parts = (path.name[: -len(".dist-info")].partition("-") for path in SITE.glob("*.dist-info"))
+    return {f"{re.sub('[-_.]+', '-', name).lower()}=={version}" for name, _, version in parts}
+
+
+def read_stamp() -> list[str]:
+    """Read the place, and the packages that are not for this machine."""
+    return STAMP.read_text(encoding="utf-8").split("\n") if STAMP.exists() else [""]
+
+
+def describe(lines: str) -> str:
+    """Take the package, its version and its marker from its lines in a lock."""
+    return lines.partition("\n")[0].rstrip(" \\")
+
+
+def list_missing(wanted: dict[str, str]) -> list[str]:
+    """List the packages that are not here, but for those that were found to be for other machines."""
+    here, others = list_installed(), read_stamp()
+    return [pin for pin, lines in wanted.items() if pin not in here and describe(lines) not in others]
+
+
+def list_needed(wanted: dict[str, str]) -> list[str]:
+    """List the packages that are not here, but for those that have a marker."""
+    return [pin for pin in list_missing(wanted) if " ; " not in describe(wanted[pin])]
+
+
+def find_defect() -> str:
+    """Say why the environment has to be made from nothing, if it has to."""
+    place = read_stamp()[0]
+    if not PYTHON.exists():
+        return "its interpreter is gone"
+    if os.path.realpath(VENV) != os.path.realpath(Path(sys.executable).parents[1]):
+        return "its interpreter cannot be used"  # else the Makefile would have started that one
+    if not (SITE / "pip").exists():
+        return "it has no pip"
+    if not place:
+        return "it was not made by this Makefile, or not finished"
+    return "" if place == os.path.realpath(VENV) else f"it was made in {place}"
+
+
+def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run a program. Give back its exit status and its output."""
+    import subprocess
+
+    words, both = [str(word) for word in command], subprocess.STDOUT
+    try:
+        result = subprocess.run(words, stdout=subprocess.PIPE, stderr=both, env=variables, check=False)
+    except OSError as error:
+        return 126, str(error)
+    output = result.stdout.decode(errors="replace")
+    if result.returncode and re.search("No space left on device|Disk quota exceeded", output):
+        sys.exit(f"ERROR: {Path.cwd()}: the disk is full. Make room, and run make again.")
+    return result.returncode, output
+
+
+def shorten(output: str) -> str:
+    """Say in one line what a program's output says, without its warnings."""
+    lines = [line.split() for line in output.splitlines() if not line.lower().startswith("warning")]
+    said = " ".join(word for line in lines for word in line) or "it failed without a word"
+    return (said if len(said) < 300 else f"{said[:300]}...").rstrip(".")
+
+
+def require_machine() -> None:
+    """Refuse what would fail after gigabytes are installed."""
+    import platform
+
+    flags = re.search(r"^flags\s*:(.*)$", CPUINFO.read_text() if CPUINFO.exists() else "", re.MULTILINE)
+    if flags and platform.machine() in ("x86_64", "AMD64") and "avx" not in flags[1].split():
+        step = "If it is virtual, give it the flags of its host's (QEMU: -cpu host); else use another machine."
+        sys.exit(f"ERROR: the processor: it has no AVX, which the packages of TensorFlow use. {step}")
+    for name, purpose in MODULES.items():
+        try:
+            __import__(name)
+        except ImportError:
+            step = "Name another Python: make PYTHON=python3.12."
+            if name == "ensurepip":
+                step = "On Debian and Ubuntu: sudo apt-get install python3-venv. Elsewhere: make PYTHON=python3.12."
+            sys.exit(f"ERROR: {sys.executable}: it lacks the module {name}, {purpose}. {step}")
+    if os.pathsep in str(Path.cwd()):
+        sys.exit(f"ERROR: {Path.cwd()}: a path with a colon can have no virtual environment. Rename the folder.")
+
+
+def require_git() -> None:
+    """Refuse a folder that DVC would refuse after all is installed."""
+    import shutil
+
+    if shutil.which("git") is None:
+        sys.exit("ERROR: git: it is not installed. Install it (Debian and Ubuntu: sudo apt-get install git).")
+    status, said = run("git", "rev-parse", "--git-dir", variables={**os.environ, "LC_ALL": "C"})
+    if status and "not a git repository" in said:
+        sys.exit("ERROR: git: this is no repository. Clone it with Git, or run `git init` here: DVC needs one.")
+    if status:
+        sys.exit(f"ERROR: git: {shorten(said)}. `git status` says what to do.")
+
+
+def make() -> None:
+    """Make the virtual environment from nothing, with the Python below this one, which may be the environment's."""
+    import shutil
+
+    if VENV.is_symlink() or VENV.is_file():
+        VENV.unlink()
+    elif VENV.exists():
+        if not (VENV / "pyvenv.cfg").exists() and any(VENV.iterdir()):
+            sys.exit(f"ERROR: {VENV}: this folder is no virtual environment. Move it away.")
+        shutil.rmtree(VENV)
+    base = getattr(sys, "_base_executable", sys.executable)
+    try:
+        for command in (
+            (base, "-I", "-m", "venv", "--without-pip", VENV),
+            (PYTHON, "-I", "-m", "ensurepip", "--default-pip"),  # `venv` would do it, and not say why it fails
+        ):
+            status, said = run(*command)
+            if status:
+                step = "Name another Python: make PYTHON=python3.12."
+                sys.exit(f"ERROR: {base}: it makes no virtual environment: {shorten(said)}. {step}")
+    except SystemExit:
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise
+    with (VENV / "pyvenv.cfg").open("a", encoding="utf-8") as file:  # for uv: programs without a path that has a `$`
+        file.write("relocatable = true\n")
+    STAMP.write_text(os.path.realpath(VENV), encoding="utf-8")
+
+
+def read_sources() -> tuple[dict[str, str], dict[str, str]]:
+    """Find out where packages come from and how: the environment for pip, and that for uv.
+
+    It is what the user's configuration of pip says, in files and variables, and of uv, in variables.
+    """
+    import ast
+
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "PYTHON"))}
+    # What limits the list or leads to another Python must not count here, either.
+    others = {name: value for name, value in os.environ.items() if name.startswith("PIP_") and name != "PIP_PYTHON"}
+    every_file = {"PIP_USER": "0", "PIP_GLOBAL": "0", "PIP_SITE": "0"}
+    status, said = run(PYTHON, "-I", "-m", "pip", "config", "list", variables={**clean, **others, **every_file})
+    if status:
+        sys.exit(f"ERROR: pip: it cannot read its configuration: {shorten(said)}. Run `pip config debug`.")
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}  # the later ones win
+    for section, name, value in re.findall(r"^(global|install|:env:)\.([\w-]+)=(.+)$", said, re.MULTILINE):
+        if name in SETTINGS and ast.literal_eval(value):  # pip ignores an empty one
+            sections[section][name] = ast.literal_eval(value)
+    found = {**sections["global"], **sections["install"], **sections[":env:"]}
+    theirs = {name: value for name, value in os.environ.items() if OF_UV.fullmatch(name)}
+    index = theirs.get("UV_DEFAULT_INDEX", theirs.get("UV_INDEX_URL"))
+    if index and "index-url" not in found:  # for pip, which installs uv
+        found["index-url"] = index
+    of_pip = {f"PIP_{name.replace('-', '_').upper()}": value for name, value in found.items()}
+    of_uv = {SETTINGS[name]: " ".join(value.split()) for name, value in found.items() if SETTINGS[name]}
+    if "find-links" in found:
+        of_uv["UV_FIND_LINKS"] = ",".join(found["find-links"].split())
+    if "proxy" in found:
+        of_uv.update(dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy"), found["proxy"]))
+    if found.get("keyring-provider") != "subprocess":  # the others are pip's alone
+        of_uv.pop("UV_KEYRING_PROVIDER", None)
+    if "UV_INDEX_URL" in theirs:
+        of_uv.pop("UV_DEFAULT_INDEX", None)
+    # As pip: the hash decides, not the index that is asked first.
+    strategy = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    return {**clean, **of_pip, "PIP_CONFIG_FILE": os.devnull}, {**clean, **strategy, **of_uv, **theirs}
+
+
+def install_with_uv(wanted: Path, of_pip: dict[str, str], of_uv: dict[str, str]) -> str:
+    """Install packages with uv, and uv itself if it is not there. Say why it failed, if it did."""
+    for pin, lines in read_pins("requirements-dev.lock").items():
+        if pin.startswith("uv==") and pin not in list_installed():
+            wanted_uv = VENV / "uv.txt"
+            wanted_uv.write_text(lines, encoding="utf-8")
+            status, said = run(*PIP, wanted_uv, variables=of_pip)
+            if status:
+                return f"it cannot be installed: {shorten(said)}"
+    options: list[object] = ["--python", PYTHON.absolute()]
+    if of_pip.get("PIP_NO_INDEX", "0").lower() not in ("0", "false", "no", "off"):
+        options.append("--no-index")
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        options.append("--compile-bytecode")  # else Python would compile TensorFlow at each start, not at the first
+    status, said = run(UV, "pip", *HASHED, *options, "-r", wanted, variables=of_uv)
+    return shorten(said) if status else ""
+
+
+def install(wanted: dict[str, str]) -> None:
+    """Install packages, and write down that the environment is whole."""
+    import subprocess
+
+    of_pip, of_uv = read_sources()
+    lines, stamp, before = VENV / "wanted.txt", read_stamp(), list_installed()
+    lines.write_text("".join(wanted.values()), encoding="utf-8")
+    STAMP.unlink()
+    try:
+        problem = install_with_uv(lines, of_pip, of_uv)
+        if problem or list_needed(wanted):
+            problem = problem or f"it left out {', '.join(list_needed(wanted))}"
+            print(f"uv: {problem}. Going on with pip, which takes some minutes.", flush=True)  # noqa: T201
+            if subprocess.run([str(word) for word in (*PIP, lines)], env=of_pip, check=False).returncode:
+                sys.exit("ERROR: pip: see its error above. Mend that, and run make again: what was downloaded is kept.")
+            if list_needed(wanted):
+                sys.exit(f"ERROR: {VENV}: pip left out {', '.join(list_needed(wanted))}. Run `make clean setup`.")
+        before = list_installed()
+        stamp += [describe(lines) for pin, lines in wanted.items() if pin not in before]
+    finally:
+        if list_installed() == before:  # else something is there in part
+            STAMP.write_text("\n".join(stamp), encoding="utf-8")
+
+
+def main() -> None:
+    os.chdir(Path(__file__).resolve().parents[1])
+    wanted = choose(*(word for word in sys.argv[1:] if word != "--ask"))
+    if "--ask" in sys.argv:
+        whole = read_stamp()[0] == os.path.realpath(VENV) and not list_missing(wanted)
+        sys.exit(0 if whole else 3)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    require_machine()
+    require_git()
+    defect = find_defect() if os.path.lexists(VENV) else "it is not there"
+    if defect:
+        print(f"Setting up {VENV} (some minutes at most): {defect}", flush=True)  # noqa: T201
+        make()
+    absent = list_missing(wanted)
+    if absent:
+        install({pin: wanted[pin] for pin in absent})
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as problem:
+        sys.exit(f"ERROR: {VENV}: it cannot be set up: {problem}. Mend that, and run make again.")

@@ -1,0 +1,179 @@
+"""Run again some of the runs that a store records, chosen by chance, and name each record that does not come out.
+
+Whoever may write into a store can name any model there as the result of any run. Only running it tells.
+
+audit --remote team --sample 3
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from dvcproof.cache import names, read_entry
+from dvcproof.messages import printable
+from dvcproof.rerun import Clone
+from dvcproof.runtime.program import InputError
+from dvcproof.share import Entry, Plan, locked_runs
+from dvcproof.store import Store, StoreError
+from dvcproof.values import flatten, set_params
+
+
+class Record(NamedTuple):
+    """A record in the store: the folder is the hash of what went into the run, the name that of all it says."""
+
+    folder: str
+    name: str
+    text: str
+
+
+def choose(store: Store, clone: Clone, wanted: str | None) -> Iterator[tuple[Record, Entry | None]]:
+    """Records that the last commit can run again, in an order that nobody can foresee; damaged ones with None.
+
+    Raises:
+        StoreError: the store did not answer, or refused.
+    """
+    folders = store.folders()
+    random.SystemRandom().shuffle(folders)
+    inputs = clone.lock.inputs()
+    for folder in folders:
+        for name, text in store.records(folder).items():
+            entry = read_entry(text, folder, name)
+            if wanted in (None, name) and (entry is None or _is_of(inputs, entry)):
+                yield Record(folder, name, text), entry
+
+
+def _is_of(inputs: dict[str, str | None], entry: Entry) -> bool:
+    """Whether a run has the code and the data that the last commit has."""
+    return all(inputs[dep["path"]] == dep.get("md5") for dep in entry.get("deps", ()) if dep["path"] in inputs)
+
+
+def rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
+    """Run again what a record says in a clean clone. None: it is not a run of this commit, or its inputs are gone.
+
+    The command is the one that the clone's dvc.yaml has: never one that a record brings along.
+
+    Raises:
+        InputError: the stage failed.
+        StoreError: the store did not answer, or refused.
+    """
+    try:
+        for path, values in entry.get("params", {}).items():
+            set_params(clone.path / path, flatten(values))
+    except (InputError, AttributeError, TypeError):
+        return None
+    stage, written = _stage(clone, entry)
+    if stage is None:
+        return None
+    for dep in entry["deps"]:
+        if dep["path"] in written and not _place(store, dep["md5"], clone.path / dep["path"]):
+            return None
+    clone.repro("--single-item", "--force", "--no-run-cache", stage)
+    return locked_runs(clone.path)[stage]
+
+
+def _stage(clone: Clone, entry: Entry) -> tuple[str | None, set[str]]:
+    """The stage of the clone that has the inputs of a run, and the paths of what stages write."""
+    with Repo(str(clone.path)) as repo:
+        written = {out.def_path for stage in repo.index.stages for out in stage.outs}
+        plan = Plan(repo, {dep["path"]: dep["md5"] for dep in entry["deps"] if "md5" in dep})
+        same = (stage.name for stage, inputs in plan if names(inputs)[0] == names(entry)[0])
+        return next(same, None), written
+
+
+def _place(store: Store, digest: str, target: Path) -> bool:
+    """Put an input into the clone: a file, or a folder of files."""
+    if not digest.endswith(".dir"):
+        return store.fetch(digest, target) == "good"
+    parts = store.parts(digest)
+    return parts is not None and all(_place(store, part, target / path) for path, part in parts.items())
+
+
+def differences(recorded: Entry, found: Entry) -> Iterator[tuple[str, str, str]]:
+    """The outputs that two runs do not share, with what the first and the second have."""
+    there, here = ({out["path"]: str(out.get("md5")) for out in entry["outs"]} for entry in (recorded, found))
+    yield from ((path, there[path], here.get(path, "none")) for path in there if there[path] != here.get(path))
+
+
+def audit(root: Path, store: Store, sample: int, wanted: str | None) -> Iterator[tuple[Record, str]]:
+    """Run records again until `sample` have been; gives each with what is wrong with it, which may be nothing.
+
+    Raises:
+        InputError: the commit has no dvc.lock.
+        StoreError: the store did not answer, or refused.
+    """
+    with tempfile.TemporaryDirectory(prefix="audit-") as folder:
+        clone = Clone(root, _new(folder, "first"))
+        done = 0
+        for number, (record, entry) in enumerate(choose(store, clone, wanted)):
+            if done == sample:
+                return
+            if entry is None:
+                yield record, "expected what its name says. Got a damaged record"
+                continue
+            try:
+                found = rerun(Clone(root, _new(folder, str(number))), store, entry)
+            except InputError as error:  # what it says of itself cannot be true: nothing comes out of it
+                done += 1
+                yield record, f"expected a run of it in a clean clone. Got a failure: {error.problem.rstrip('.')}"
+                continue
+            if found is None:
+                continue
+            done += 1
+            wrong = next(differences(entry, found), None)
+            yield record, "" if wrong is None else "{}: expected md5 {}, as it says. Got md5 {}".format(*wrong)
+
+
+def _new(folder: str, name: str) -> Path:
+    path = Path(folder, name)
+    path.mkdir()
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
+    parser.add_argument("--sample", type=int, default=1, help="how many to run (default: %(default)s)")
+    parser.add_argument("--record", metavar="NAME", help="this record, and no other")
+    parser.add_argument("--remove", action="store_true", help="remove the records that are named")
+    args = parser.parse_args()
+    if args.sample < 1:
+        raise InputError("--sample", expected="at least 1", received=str(args.sample), hint="Name how many to run.")
+    try:
+        with Repo() as repo:
+            store = Store.open(repo, args.remote)
+            _audit(store, args)
+    except StoreError as error:
+        hint = "Check its address, the keys and this machine's clock."
+        raise InputError(f"store {args.remote}", expected="an answer", received=str(error), hint=hint) from None
+    except DvcException as error:
+        hint = "Correct it: `dvc status` says more."
+        raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
+
+
+def _audit(store: Store, args: Any) -> None:
+    bad = good = 0
+    for record, problem in audit(Path.cwd(), store, args.sample, args.record):
+        good += not problem
+        if problem:
+            bad += 1
+            again = f"--remote {args.remote} --record {record.name} --remove"
+            step = f"Run `{Path(sys.argv[0]).name} {again}` with a key that may write."
+            if args.remove:
+                store.remove_record(record.folder, record.name)
+                step = "It was removed."
+            sys.stderr.write(f"ERROR: record {record.name}: {printable(problem)}. {step}\n")
+            sys.stderr.flush()  # found is found, whatever ends the rest
+    sys.stdout.write(f"audit: {good} records came out as the store has them\n")
+    sys.stdout.flush()
+    if bad:
+        sys.exit(1)
+    if not good:
+        hint = "Audit the commit whose runs are there: `git checkout COMMIT`."
+        raise InputError(f"store {args.remote}", expected="a record of this commit", received="none", hint=hint)

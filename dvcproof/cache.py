@@ -1,0 +1,219 @@
+"""DVC's cache, beside dvc.lock: objects and records of runs that are not what their names say are removed.
+
+DVC takes an object for good as long as nobody may write to it, and a file in the work tree as long as its size and its
+time are the same. A disk or a program that damages one changes neither.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dvc.utils import dict_sha256
+from ruamel.yaml import YAML
+
+from dvcproof.git import AbsentError, git
+from dvcproof.lockfile import File, Lock
+from dvcproof.runtime.bounds import require_small_yaml
+from dvcproof.runtime.files import file_hash, replacing
+from dvcproof.runtime.watch import identity
+
+#: The mode of an object.
+PROTECTED = 0o444
+
+
+class Memory:
+    """What was found out about files, in one JSON file: it holds as long as a file's identity is the same."""
+
+    def __init__(self, path: Path, *, forget: bool = False) -> None:
+        """
+        Args:
+            path: the JSON file. It may be missing or damaged.
+            forget: whether to begin with nothing.
+        """
+        self._path, self._new = path, dict[str, Any]()
+        try:
+            self._old: dict[str, Any] = {} if forget else dict(json.loads(path.read_bytes()))
+        except (FileNotFoundError, ValueError, TypeError):
+            self._old = {}
+
+    def of(self, path: Path, find: Callable[[Path], Any]) -> Any:
+        """What `find` says of a file: asked only if the file is another than the last time.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        now = identity(path.stat())
+        known = self._new.get(str(path)) or self._old.get(str(path))
+        if not isinstance(known, list) or known[:1] != [now]:
+            known = [now, find(path)]
+        self._new[str(path)] = known
+        return known[1]
+
+    def save(self) -> None:
+        """Keep it for the next time, without the files that nobody asked for."""
+        if self._new != self._old:
+            with replacing(self._path) as (file,):
+                file.write_text(json.dumps(self._new), encoding="utf-8")
+
+
+def md5(path: Path) -> str:
+    """The hash by which DVC names a file."""
+    return file_hash(path, "md5")
+
+
+def names(entry: dict[str, Any]) -> tuple[str, str]:
+    """Folder and name of the run cache's record of a run: hashes of what went in, and of all that it says."""
+    inputs = entry | {"outs": [out["path"] for out in entry["outs"]]}
+    return dict_sha256(inputs, exclude=["size", "nfiles"]), dict_sha256(entry, exclude=["size", "nfiles"])
+
+
+def read_entry(text: str, folder: str, name: str) -> dict[str, Any] | None:
+    """What a record of the run cache says. None: it is damaged, or not the record of this folder and name.
+
+    The name of the folder holds the command, the inputs and the paths of the outputs: a record that passes leads to
+    no other path than those of the stage that looks for it.
+    """
+    try:
+        require_small_yaml(text)
+        entry: dict[str, Any] = YAML(typ="safe").load(text)
+        return entry if names(entry) == (folder, name) else None
+    except Exception:  # the reader raises many kinds
+        return None
+
+
+def digests(entry: dict[str, Any]) -> list[str]:
+    """The hashes of the outputs that a record of the run cache names."""
+    return [out["md5"] for out in entry["outs"] if "md5" in out]
+
+
+def recorded(path: Path) -> list[str] | None:
+    """The hashes of the outputs that a record of the run cache names. None: it is damaged, or no record at all."""
+    try:
+        entry = read_entry(path.read_text(encoding="utf-8"), path.parent.name, path.name)
+    except (OSError, ValueError):
+        return None
+    return None if entry is None else digests(entry)
+
+
+class Cache:
+    """The cache of the project in the folder `root`."""
+
+    def __init__(self, root: Path, folder: Path, memory: Memory) -> None:
+        self.root, self.folder, self.memory = root, folder, memory
+
+    def places(self, digest: str) -> Iterator[Path]:
+        """Where an object may lie: where DVC puts it, and where earlier versions did."""
+        yield self.folder / "files" / "md5" / digest[:2] / digest[2:]
+        yield self.folder / digest[:2] / digest[2:]
+
+    def is_good(self, path: Path, digest: str) -> bool:
+        """Whether a file has the content of an object. A folder's object is the list of what is in it."""
+        return path.is_file() and self.memory.of(path, md5) == digest.removesuffix(".dir")
+
+    def object(self, digest: str) -> Path | None:
+        """A good object, if there is one."""
+        return next((place for place in self.places(digest) if self.is_good(place, digest)), None)
+
+    def parts(self, digest: str) -> list[str]:
+        """The hashes of the files in a folder, of which there is a good object; of a file, none."""
+        place = self.object(digest) if digest.endswith(".dir") else None
+        return [part["md5"] for part in json.loads(place.read_bytes())] if place else []
+
+    def record(self, folder: str, name: str) -> Path:
+        """Where the record of a run lies."""
+        return self.folder / "runs" / folder[:2] / folder / name
+
+    def drop_records(self) -> int:
+        """Remove the records of runs that are not what their names say. Gives their number.
+
+        DVC stops at a folder for records that holds none, so that these are removed too.
+        """
+        bad = [path for path in self.records() if self.memory.of(path, recorded) is None]
+        for path in bad:
+            path.unlink()
+        empty = [folder for folder in self.folder.glob("runs/*/*") if folder.is_dir() and not any(folder.iterdir())]
+        for folder in empty:
+            folder.rmdir()
+        return max(len(bad), len(empty))
+
+    def drop_record(self, entry: dict[str, Any]) -> None:
+        """Remove the record of one run."""
+        path = self.record(*names(entry))
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+    def drop_objects(self, lock: Lock) -> list[str]:
+        """Remove the damaged objects among those that dvc.lock or a record of a run names; gives their hashes."""
+        bad = []
+        for digest in self._named(lock):
+            for place in self.places(digest):
+                if place.is_file() and not self.is_good(place, digest):
+                    place.unlink()
+                    bad.append(digest)
+        return bad
+
+    def records(self) -> list[Path]:
+        """The records of runs, good or not."""
+        return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
+
+    def _named(self, lock: Lock) -> list[str]:
+        named = [file.md5 for file in lock.files().values() if file.md5]
+        for path in self.records():
+            named += self.memory.of(path, recorded) or []
+        return list(dict.fromkeys([*named, *(part for digest in named for part in self.parts(digest))]))
+
+    def fill(self, outputs: Iterable[File]) -> None:
+        """Put outputs that the cache lacks back into it, from the work tree."""
+        for out in outputs:
+            path = self.root / out.path
+            if out.md5 and self.is_good(path, out.md5) and not self.object(out.md5):
+                with replacing(next(self.places(out.md5))) as (file,):
+                    shutil.copyfile(path, file)
+                    file.chmod(PROTECTED)
+
+    def suspects(self, lock: Lock) -> list[str]:
+        """Files that are not what dvc.lock names: their dates are renewed, so that DVC looks at them.
+
+        An input that was edited after dvc.lock was written has a new date already, and is left alone.
+        """
+        if not lock.stages:
+            return []
+        written = (self.root / "dvc.lock").stat().st_mtime_ns
+        outputs = {out.path for stage in lock.stages.values() for out in stage.outs}
+        found = []
+        for file in lock.files().values():
+            path = self.root / file.path
+            if not file.md5 or not path.is_file() or self.is_good(path, file.md5):
+                continue
+            if file.path in outputs or path.stat().st_mtime_ns < written:
+                os.utime(path)
+                found.append(file.path)
+        return found
+
+    def restore(self, outputs: Iterable[File]) -> list[str]:
+        """Put back missing outputs that Git holds: DVC removes them before a stage, which may then fail."""
+        missing = {out.path: out for out in outputs if out.md5 and not os.path.lexists(self.root / out.path)}
+        try:
+            tracked = git(self.root, "ls-files", "-z", "--", *missing).decode().split("\0") if missing else []
+        except AbsentError:
+            return []
+        return [path for path in tracked if path in missing and self._put_back(missing[path])]
+
+    def _put_back(self, out: File) -> bool:
+        content = self._content(out)
+        if content is not None:
+            with replacing(self.root / out.path) as (file,):
+                file.write_bytes(content)
+        return content is not None
+
+    def _content(self, out: File) -> bytes | None:
+        """What dvc.lock names, from the cache or from Git."""
+        if out.md5 and (source := self.object(out.md5)):
+            return source.read_bytes()
+        staged = git(self.root, "cat-file", "blob", f":./{out.path}")
+        return staged if hashlib.md5(staged, usedforsecurity=False).hexdigest() == out.md5 else None

@@ -1,0 +1,198 @@
+"""Find and mend what a kill, a full disk or a damaged file left behind, so that `dvc repro` gives the right bytes.
+
+Before `dvc repro`: files that DVC left empty or cut short, damaged objects and records of its cache, damaged or missing
+outputs, left-overs. With --after: whether DVC recorded what the stages have read.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dvc.config import Config
+from dvc.exceptions import DvcException
+from dvc.lock import LockBase, LockError, make_lock
+
+from dvcproof.cache import Cache, Memory
+from dvcproof.ignored import restore_lists
+from dvcproof.lockfile import Lock, read_lock
+from dvcproof.messages import printable
+from dvcproof.runtime.files import clear_rooms
+from dvcproof.runtime.program import InputError
+from dvcproof.runtime.watch import RECORDS
+from dvcproof.rwlock import dvc_at_work, mend_lock, mend_rwlock
+from dvcproof.witness import contradictions, drop, others_results
+
+#: How DVC ends the names of files that it has not finished.
+UNFINISHED = re.compile(r".*\.[\w-]{22}\.tmp")
+
+#: Seconds after which a file in a cache that others share is taken for a left-over: nothing takes so long to write.
+LONG = 3600
+
+AGAIN = "Run it again."
+
+
+class Project:
+    """The project in the folder `root`, and where DVC keeps its things."""
+
+    def __init__(self, root: Path, *, forget: bool = False) -> None:
+        """
+        Args:
+            root: the folder.
+            forget: whether to look at every file, those too that have not changed since the last time.
+
+        Raises:
+            InputError: this is no project of DVC.
+        """
+        self.root, self.tmp = root, root / ".dvc" / "tmp"
+        if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
+            hint = "Run it in the top folder of the project."
+            raise InputError(str(root), expected="dvc.yaml and .dvc", received="neither or one of them", hint=hint)
+        config = Config(str(root / ".dvc"))
+        self.hardlink = bool(config["core"].get("hardlink_lock"))
+        folder = Path(config["cache"].get("dir", root / ".dvc" / "cache"))
+        self.memory = Memory(self.tmp / "doctor.json", forget=forget)
+        self.cache = Cache(root, folder, self.memory)
+
+    @contextmanager
+    def alone(self) -> Iterator[str]:
+        """Keep DVC out, as its own commands keep each other out. Gives the process of DVC that runs a stage, if any.
+
+        Raises:
+            InputError: another command holds the lock for longer than DVC waits.
+        """
+        self.tmp.mkdir(exist_ok=True)
+        try:
+            with self._locked(self.tmp / "lock"):
+                lists = [folder / "rwlock" for folder in (self.tmp, self.tmp / "exps") if folder.is_dir()]
+                yield ", ".join(filter(None, map(self._mend_rwlock, lists)))
+        except LockError:
+            name = str(self.tmp / "lock")
+            raise InputError(name, expected="no other command of DVC", received="one at work", hint=AGAIN) from None
+
+    def _locked(self, path: Path) -> LockBase:
+        return make_lock(str(path), str(path.parent), hardlink_lock=self.hardlink)
+
+    def _mend_rwlock(self, path: Path) -> str | None:
+        with self._locked(path.with_name("rwlock.lock")):
+            mended, at_work = mend_rwlock(path, self.root)
+        _say(mended)
+        return at_work
+
+    def lock(self) -> Lock:
+        """What dvc.lock records; nothing if there is none."""
+        path = self.root / "dvc.lock"
+        return read_lock(path) if path.exists() else Lock()
+
+
+def mend(project: Project) -> None:
+    """Mend all that can be mended, and say what was."""
+    _say(mend_lock(project.root / "dvc.lock", project.tmp / "dvc.lock.damaged"))
+    cache = project.cache
+    for stage, name in dict(others_results(project.root, project.lock(), cache)).items():
+        drop(project.root, cache, stage)
+        _say(f"{name} is not what stage '{stage}' wrote: its record was taken back, and it runs again")
+    lock = project.lock()
+    outputs = [out for stage in lock.stages.values() for out in stage.outs]
+    places = {project.root, *((project.root / out.path).parent for out in outputs)}
+    stored = {folder for form in ("files/md5", "files/md5/*", "runs/*/*") for folder in cache.folder.glob(form)}
+    shared = not cache.folder.is_relative_to(project.root)  # then others may be writing now
+    if cleared := [*_clear(places), *_clear(stored, age=LONG if shared else 0), *_clear_experiments(project)]:
+        _say(f"left-overs of killed processes removed: {len(cleared)}")
+    if dropped := cache.drop_records():
+        _say(f"{dropped} damaged or missing records of runs: DVC runs again what it needs of them")
+    if bad := cache.drop_objects(lock):
+        _say(f"{len(bad)} damaged objects of the cache removed: DVC makes again what it needs of them ({_few(bad)})")
+    if restored := cache.restore(outputs):
+        _say(f"missing, and put back: {_few(restored)}")
+    if listed := restore_lists(project.root, outputs):
+        _say(f"lists of what Git ignores, cut short by DVC, put back: {_few(listed)}")
+    cache.fill(outputs)
+    if found := cache.suspects(lock):
+        _say(f"not what dvc.lock names, so that DVC takes or makes it again if it has to: {_few(found)}")
+    project.memory.save()
+    for record in (project.root / RECORDS).glob("*.json"):  # a stage that DVC takes from its cache leaves none
+        record.unlink()
+
+
+def _clear(folders: Iterable[Path], *, age: float = 0) -> Iterator[Path]:
+    """Remove unfinished files, those of DVC if they are so many seconds old."""
+    for folder in folders:
+        yield from clear_rooms(folder)
+        for path in folder.glob("*.tmp"):
+            if UNFINISHED.fullmatch(path.name) and time.time() - path.stat().st_mtime >= age:
+                path.unlink()
+                yield path
+
+
+def _clear_experiments(project: Project) -> Iterator[Path]:
+    """Copies of the project in which `dvc exp run --temp` was killed."""
+    copies = [*(project.tmp / "exps" / "standalone").glob("tmp*")]
+    if copies and not dvc_at_work(project.root):
+        for copy in copies:
+            shutil.rmtree(copy, ignore_errors=True)
+            yield copy
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def check(project: Project) -> None:
+    """Take back what DVC recorded of a stage that has read something else.
+
+    Raises:
+        InputError: there was such a stage. The others are taken back too.
+    """
+    found = dict(contradictions(project.root, project.lock(), project.cache))
+    for stage in found:
+        drop(project.root, project.cache, stage)
+    for stage, name in found.items():
+        raise InputError(
+            f"stage '{stage}', {name}",
+            expected="no change until DVC had recorded it",
+            received="one, so the record was taken back",
+            hint=AGAIN,
+        )
+
+
+def examine(root: Path, *, after: bool = False, forget: bool = False) -> None:
+    """Mend the project in the folder `root`, or check what the last `dvc repro` recorded, unless DVC is at work there.
+
+    Args:
+        root: the folder.
+        after: whether to check, not to mend.
+        forget: whether to read files too that have not changed since the last time.
+
+    Raises:
+        InputError: this is no project of DVC, or DVC recorded something else than a stage has read.
+    """
+    try:
+        project = Project(root, forget=forget)
+        with project.alone() as at_work:
+            if at_work:
+                _say(f"nothing was looked at, for this is at work here: {at_work}")
+            elif after:
+                check(project)
+            else:
+                mend(project)
+    except DvcException as error:
+        hint = "Correct it: `dvc status` says more."
+        raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--after", action="store_true", help="check what the last `dvc repro` recorded")
+    parser.add_argument("--all", action="store_true", help="read files too that have not changed since the last time")
+    args = parser.parse_args()
+    examine(Path.cwd(), after=args.after, forget=args.all)
+
+
+def _say(line: str | None) -> None:
+    if line:
+        sys.stdout.write(f"doctor: {printable(line)}\n")

@@ -1,0 +1,65 @@
+"""The machine that runs this: its processor and the cores that this process may use."""
+
+import os
+import platform
+from pathlib import Path
+
+from dvcproof.runtime.program import InputError
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_x86_64() -> bool:
+    """Whether this is an x86-64 machine."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def cpu_name() -> str:
+    """The processor's name as Linux reports it, else as Python does."""
+    return _cpuinfo("model name") or platform.processor()
+
+
+def kind() -> str:
+    """The kind of machine, as the name of a file: maker, family and model of the processor, and the cores to use.
+
+    Two machines of one kind take about the same time for the same work: 'amd-25-17-2-cores'.
+    """
+    maker = _cpuinfo("vendor_id") or _cpuinfo("CPU implementer") or platform.machine()
+    model = (_cpuinfo("cpu family"), _cpuinfo("model\t")) if _cpuinfo("vendor_id") else (_cpuinfo("CPU part"),)
+    known = {"AuthenticAMD": "amd", "GenuineIntel": "intel"}
+    return "-".join([known.get(maker, maker.lower()), *filter(None, model), str(cores()), "cores"])
+
+
+def cpu_flags() -> list[str]:
+    """The processor's features as Linux names them, sorted. Empty where Linux does not report them."""
+    return sorted(_cpuinfo("flags").split())
+
+
+def require_avx() -> None:
+    """Refuse a processor on which the packages of TensorFlow, or even of NumPy, end a program without a word.
+
+    Raises:
+        InputError: it is one of x86-64, and the system reports that it has no AVX.
+    """
+    flags = cpu_flags()
+    if flags and is_x86_64() and "avx" not in flags:
+        raise InputError(
+            "the processor",
+            expected="AVX, which the packages of TensorFlow use on x86-64",
+            received=f"{cpu_name() or 'one'} without it",
+            hint="If it is virtual, give it the flags of its host's (QEMU: -cpu host); else use another machine.",
+        )
+
+
+def _cpuinfo(field: str) -> str:
+    """The first value of a field in /proc/cpuinfo, or nothing."""
+    try:
+        with CPUINFO.open(encoding="utf-8") as lines:  # no further than needed: Linux asks each processor
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+    except OSError:
+        return ""

@@ -1,0 +1,164 @@
+"""The packages that Python would import, compared with those that a lock file names.
+
+Nothing is imported here but Python's own modules, for the rest is what is compared. The folders that Python imports
+from are listed, as it would look through them; no file of a package is read unless a name is there twice.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from dvcproof.runtime.program import InputError
+
+#: A line of the lock that names a package: name, version and perhaps a marker.
+_PIN = re.compile(r"([A-Za-z0-9][\w.-]*)==([^\s;\\]+)(?:\s*;\s*([^\\]*[^\\\s]))?")
+
+#: What says which version is installed: 'numpy-2.4.2.dist-info', or of older tools 'numpy-2.4.2-py3.11.egg-info'.
+_INSTALLED = re.compile(r"(.+?)-(\d[^-]*)(?:-py\d.*)?\.(?:dist|egg)-info")
+
+
+class Pin(NamedTuple):
+    """A package of the lock."""
+
+    version: str
+    marker: str  # on which machines it is wanted: "sys_platform == 'win32'". Empty: on all
+
+
+class Package(NamedTuple):
+    """A package that Python would import."""
+
+    versions: Mapping[str, Path]  # each with the folder that says so. More than one: an installation was broken off
+    place: str  # the folder that it would be imported from
+
+
+class Fault(NamedTuple):
+    """What is not as the lock has it."""
+
+    name: str
+    expected: str
+    received: str
+    place: str  # the folder that it would be imported from. Empty: it is nowhere
+    cure: Literal["install", "renew", "move"]  # the lock over it; all from nothing; what is in its way
+
+
+def read_pins(lock: Path) -> dict[str, list[Pin]]:
+    """The packages of a lock file by their normalized names. One may have several versions, each for other machines.
+
+    Raises:
+        InputError: it cannot be read, or names no package.
+    """
+    try:
+        lines = lock.read_text(encoding="utf-8").splitlines()
+        received = "none"
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        lines, received = [], "no such file" if isinstance(error, FileNotFoundError) else "no text"
+    pins: dict[str, list[Pin]] = {}
+    for line in lines:
+        if line[:1].isalnum() and (match := _PIN.match(line)):  # most lines are hashes
+            pins.setdefault(_normalized(match[1]), []).append(Pin(match[2], match[3] or ""))
+    if not pins:
+        hint = f"Run `git checkout -- {shlex.quote(str(lock))}`."
+        raise InputError(str(lock), expected="packages, as numpy==2.4.2", received=received, hint=hint)
+    return pins
+
+
+def find_packages(names: Mapping[str, object], path: Sequence[str]) -> dict[str, Package]:
+    """What Python would import of the packages `names`: of each, what the first folder of `path` that has it holds."""
+    found: dict[str, Package] = {}
+    for place in map(os.path.abspath, path):
+        here: dict[str, dict[str, Path]] = {}
+        for entry in _entries(place):
+            if entry.endswith("-info") and (match := _INSTALLED.fullmatch(entry)):
+                here.setdefault(_normalized(match[1]), {})[match[2]] = Path(place, entry)
+        found |= {name: Package(here[name], place) for name in here if name in names and name not in found}
+    return found
+
+
+def none_of_them(_marker: str) -> bool:
+    """That no marker holds on this machine. To know better takes a library and thirty times as long."""
+    return False
+
+
+def find_faults(
+    pins: Mapping[str, list[Pin]], path: Sequence[str], holds: Callable[[str], bool] = none_of_them
+) -> list[Fault]:
+    """Compare what Python would import with a lock.
+
+    Args:
+        pins: the packages of the lock.
+        path: the folders that Python imports from, in order.
+        holds: whether a marker holds on this machine. A package that is wanted only on others may be absent; where it
+            is present, it has the version of the lock all the same.
+
+    Returns:
+        The faults; those that hide other packages come first.
+    """
+    found = find_packages(pins, path)
+    faults = list(_hidden(found, path))
+    for name, choices in pins.items():
+        wanted = [pin.version for pin in choices if not pin.marker or holds(pin.marker)]
+        expected = " or ".join(wanted or [pin.version for pin in choices])
+        package = found.get(name)
+        if package is None:
+            faults += [Fault(name, expected, "none", "", "install")] if wanted else []
+        elif {*map(_plain, package.versions)} - {*map(_plain, expected.split(" or "))}:
+            broken = len(package.versions) > 1
+            received = " and ".join(package.versions)
+            faults.append(Fault(name, expected, received, package.place, "renew" if broken else "install"))
+        elif any((info / "direct_url.json").exists() for info in package.versions.values()):
+            # A lock's packages come from an index. This one has its version, and perhaps other contents.
+            faults.append(Fault(name, expected, "one from a folder or address", package.place, "renew"))
+    return faults
+
+
+def _hidden(found: Mapping[str, Package], path: Sequence[str]) -> Iterator[Fault]:
+    """Packages behind a module of the same name: a file keras.py in this folder, or a folder on PYTHONPATH."""
+    places = list(dict.fromkeys(map(os.path.abspath, path)))
+    for place in {package.place for package in found.values()}:
+        theirs = _modules(place)
+        for earlier in places[: places.index(place)]:
+            for module in sorted(theirs & _modules(earlier)) if earlier not in _OWN else ():
+                for name, package in found.items():
+                    if package.place == place and _has(package, module):
+                        yield Fault(name, " or ".join(package.versions), f"another module '{module}'", earlier, "move")
+
+
+#: Where Python's own modules are.
+_OWN = [str(Path(os.__file__).parent / name) for name in (".", "lib-dynload")]
+
+
+def _modules(place: str) -> set[str]:
+    """What can be imported from a folder, by name. A folder without __init__.py hides nothing that comes later."""
+    found = set()
+    for entry in _entries(place):
+        stem, dot, ending = entry.partition(".")
+        if ending.endswith(("py", "pyc", "so")) if dot else Path(place, entry, "__init__.py").exists():
+            found.add(stem)
+    return found
+
+
+def _has(package: Package, module: str) -> bool:
+    """Whether a module is among the files of a package."""
+    records = [info / "RECORD" for info in package.versions.values()]
+    line = re.compile(rb"^%b[/.]" % re.escape(module).encode(), re.MULTILINE)
+    return any(line.search(record.read_bytes()) for record in records if record.exists())
+
+
+def _entries(place: str) -> list[str]:
+    try:
+        with os.scandir(place) as entries:
+            return [entry.name for entry in entries]
+    except OSError:  # nothing, or an archive: as Python does, look further
+        return []
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _plain(version: str) -> str:
+    """A version without zeros before its numbers: 2026.01.04 is 2026.1.4."""
+    return re.sub(r"(?<![0-9A-Za-z])0+(?=\d)", "", version.lower())

@@ -1,0 +1,76 @@
+"""Run a module if the packages are those of a lock file, else refuse: other packages may write other bytes.
+
+What it reads must stay as it is until its results are written.
+
+python -m dvcproof.runtime.run requirements.lock stages.load --params params.yaml --out data/raw
+"""
+
+import argparse
+import json
+import os
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from dvcproof.runtime import watch
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.packages import find_faults, none_of_them, read_pins
+from dvcproof.runtime.program import run
+
+
+def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) -> None:
+    """Refuse to go on with other packages than those of a lock file.
+
+    Args:
+        lock: the file.
+        holds: whether a marker of it holds on this machine.
+
+    Raises:
+        InputError: a package is missing, of another version, from elsewhere, or hidden; or the lock is damaged.
+    """
+    pins = read_pins(lock)
+    faults = find_faults(pins, sys.path, holds)
+    if faults:
+        from dvcproof.package_errors import other_packages
+
+        raise other_packages(lock, faults, len(pins))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m dvcproof.runtime.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("lock", type=Path, help="the list of packages, with versions")
+    parser.add_argument("module", help="what to run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own")
+    args = parser.parse_args()
+    sys.argv[1:] = args.arguments
+    with watch.watch() as seen:
+        watch.see_file(args.lock)
+        watch.see_code(Path(__file__).parents[2])
+        require_packages(args.lock)
+        _run(args.module)
+    _record(seen)
+
+
+def _run(module: str) -> None:
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def _record(seen: watch.Inputs) -> None:
+    """Leave word of what a stage of DVC has read. DVC hashes it only now: `dvcproof.doctor` compares."""
+    root, stage = os.environ.get("DVC_ROOT"), os.environ.get("DVC_STAGE")
+    if root and stage:
+        with replacing(Path(root, watch.RECORDS, f"{Path(stage).name}.json")) as (file,):
+            file.write_text(json.dumps(seen.record(Path(root))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,143 @@
+"""The files that DVC writes in place, and leaves empty or cut short if it is killed: dvc.lock and .dvc/tmp/rwlock."""
+
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+from dvcproof.git import AbsentError, git
+from dvcproof.lockfile import parse_lock, refuse_conflict
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import InputError
+
+#: Seconds by which the start of a process and the date of a file may disagree.
+SLACK = 2.0
+
+
+class Holder(BaseModel):
+    """A process of DVC that reads or writes a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    pid: int
+    cmd: str
+
+
+class Holders(BaseModel):
+    """DVC's list of them, by the path of the file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    write: dict[str, Holder] = {}
+    read: dict[str, list[Holder]] = {}
+
+    def all(self) -> set[Holder]:
+        """Every process in it."""
+        return {*self.write.values(), *(holder for holders in self.read.values() for holder in holders)}
+
+    def without(self, gone: set[Holder]) -> "Holders":
+        """The list without some of them."""
+        read = {path: [holder for holder in holders if holder not in gone] for path, holders in self.read.items()}
+        write = {path: holder for path, holder in self.write.items() if holder not in gone}
+        return Holders(write=write, read={path: holders for path, holders in read.items() if holders})
+
+
+def mend_lock(path: Path, kept: Path) -> str | None:
+    """Put the last commit's dvc.lock in place of one that is empty or cut short.
+
+    What a run had recorded since is not lost: `dvc repro` takes it from its cache.
+
+    Args:
+        path: dvc.lock.
+        kept: where to keep the damaged one.
+
+    Returns:
+        What was done, if anything.
+
+    Raises:
+        InputError: it has conflict markers.
+    """
+    if not path.exists():
+        return None
+    refuse_conflict(path)
+    if is_whole(path.read_bytes()):
+        return None
+    try:
+        committed: bytes | None = git(path.parent, "cat-file", "blob", f"HEAD:./{path.name}")
+    except AbsentError:
+        committed = None
+    kept.write_bytes(path.read_bytes())
+    if committed is None or not is_whole(committed):
+        path.unlink()
+        return f"{path.name} was damaged, and the last commit has none that is not: removed. A copy is {kept}"
+    with replacing(path) as (file,):
+        file.write_bytes(committed)
+    return f"{path.name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether this is a dvc.lock to its last line."""
+    try:
+        return content.endswith(b"\n") and bool(parse_lock(content.decode()).stages)
+    except ValueError:
+        return False
+
+
+def mend_rwlock(path: Path, root: Path) -> tuple[str | None, str | None]:
+    """Mend DVC's list of who reads and writes what. The caller holds the lock on it.
+
+    Args:
+        path: the list, JSON.
+        root: the folder of the project.
+
+    Returns:
+        What was done, if anything; and the process that is at work here, if one is.
+
+    Raises:
+        InputError: the list is damaged while a process of DVC that may be in it is at work.
+    """
+    try:
+        holders = Holders.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None, None
+    except ValueError:
+        if found := dvc_at_work(root):
+            hint = f"Wait until process {found} is done, and run it again."
+            raise InputError(str(path), expected="DVC's list", received="a damaged one", hint=hint) from None
+        path.unlink()
+        return f"{path} was damaged: removed", None
+    written = path.stat().st_mtime
+    present = {holder for holder in holders.all() if psutil.pid_exists(holder.pid)}  # of the others DVC takes care
+    strangers = {holder for holder in present if not _is_same(holder, written)}
+    if strangers:
+        with replacing(path) as (file,):
+            file.write_text(holders.without(strangers).model_dump_json(), encoding="utf-8")
+    numbers = ", ".join(str(holder.pid) for holder in strangers)
+    at_work = ", ".join(f"{holder.cmd} (process {holder.pid})" for holder in present - strangers)
+    return f"{path} named processes that are not DVC: {numbers}" if strangers else None, at_work or None
+
+
+def _is_same(holder: Holder, written: float) -> bool:
+    """Whether the process that has this number now is the one that a list of this date means."""
+    try:
+        process = psutil.Process(holder.pid)
+        words = process.cmdline()
+        is_dvc = _is_dvc(words) or " ".join(words).endswith(holder.cmd)
+        return is_dvc and process.create_time() <= written + SLACK
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _is_dvc(words: list[str]) -> bool:
+    return any(Path(word).name == "dvc" for word in words)
+
+
+def dvc_at_work(root: Path) -> int | None:
+    """A process of DVC in this project."""
+    for process in psutil.process_iter(["cwd", "cmdline"]):
+        folder, words = process.info["cwd"], process.info["cmdline"]
+        if folder and Path(folder).is_relative_to(root) and _is_dvc(words or []):
+            return int(process.pid)
+    return None

@@ -1,0 +1,299 @@
+"""A store that several machines share: a remote of DVC, with objects by their MD5 and records of runs by their key.
+
+DVC takes what has the right name there for good: always before it sends, and before it receives unless it is told
+otherwise. Here nothing is taken that is not what its name says, and what is damaged is replaced.
+"""
+
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from hashlib import md5
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar
+
+from dvc.config import Config
+from dvc.exceptions import DvcException
+from dvc.fs import FileSystem
+from dvc.repo import Repo
+from dvc_objects.fs.errors import RemoteMissingDepsError
+
+from dvcproof.cache import PROTECTED
+from dvcproof.config import read_config
+from dvcproof.runtime.files import file_hash, replacing
+from dvcproof.runtime.program import InputError
+
+State = Literal["good", "damaged", "missing"]
+
+#: What must never be in Git.
+KEYS = ("access_key_id", "secret_access_key", "session_token", "password", "account_key", "sas_token")
+
+#: Seconds within which a store should answer at all.
+DEADLINE = 4.0
+
+#: Transfers at a time.
+JOBS = 8
+
+#: What S3 answers to a request that is not of its time, as one during which the machine slept. HEAD gets only a number.
+NOT_OF_ITS_TIME = re.compile(r"RequestTimeTooSkewed|request time|An error occurred \((400|403)\)")
+
+#: Bytes of the longest record. This project's have two thousand.
+LONGEST = 2**20
+
+
+class StoreError(Exception):
+    """The store did not answer, or refused. Its text is one line."""
+
+
+class _DamagedError(Exception):
+    """An object is not what its name says."""
+
+
+class Store:
+    """The store at `path` of a file system of DVC."""
+
+    def __init__(self, files: FileSystem, path: str) -> None:
+        self._files, self._path = files, path
+
+    @classmethod
+    def open(cls, repo: Repo, name: str, patience: float | None = None) -> "Store":
+        """The store that a remote of the project is, or that has an address, as s3://bucket/folder.
+
+        Args:
+            repo: the project.
+            name: of the remote, or the address.
+            patience: seconds for a connection to S3, unless the project says otherwise. None: as long as S3's library
+                waits, which tries again and again.
+
+        Raises:
+            InputError: there is no such remote, its settings hold keys that Git would hold, or a package is missing.
+        """
+        _refuse_keys(repo)
+        remotes = repo.config["remote"]
+        if "://" in name:
+            remotes["store"] = {"url": name}
+            name = "store"
+        if name not in remotes:
+            known = ", ".join(sorted(remotes)) or "none, for there are none yet"
+            hint = "Run `dvc remote list`, or add one: `dvc remote add NAME ADDRESS`."
+            raise InputError("--remote", expected=f"a remote of DVC: {known}", received=name or "nothing", hint=hint)
+        if patience and remotes[name]["url"].startswith("s3://"):
+            remotes[name] = {"connect_timeout": patience, "read_timeout": 3 * patience} | remotes[name]
+            os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")
+        try:
+            remote = repo.cloud.get_remote(name)
+        except (RemoteMissingDepsError, ImportError) as error:  # DVC raises either
+            hint = read_config(Path(repo.root_dir)).install.format(remotes[name]["url"].partition(":")[0])
+            raise InputError(f"remote {name}", expected="its packages", received=str(error), hint=hint) from None
+        except DvcException as error:
+            hint = "Correct it with `dvc remote modify`."
+            raise InputError(f"remote {name}", expected="an address", received=str(error), hint=hint) from None
+        if remote.worktree or remote.fs.version_aware:
+            hint = "Add another: `dvc remote add NAME ADDRESS`."
+            raise InputError(f"remote {name}", expected="objects by their hash", received="versions", hint=hint)
+        if remote.fs.protocol == "s3":
+            _sign_again()
+        return cls(remote.fs, remote.path)
+
+    def ask(self, deadline: float) -> None:
+        """Look whether the store answers.
+
+        Args:
+            deadline: seconds.
+
+        Raises:
+            StoreError: it did not in time, or refused.
+        """
+        problems: list[str] = [f"no answer in {deadline:g} s"]
+
+        def look() -> None:
+            try:
+                self._list("runs", deep=False)
+                problems.clear()
+            except StoreError as error:
+                problems[:] = [str(error)]
+
+        if self._files.protocol == "s3":
+            with _answers():
+                self._files.fs.connect()  # which loads a description of S3: not what is timed here
+        thread = threading.Thread(target=look, daemon=True)  # which may hang for longer
+        thread.start()
+        thread.join(deadline)
+        if problems:
+            raise StoreError(problems[0])
+
+    def fetch(self, digest: str, target: Path) -> State:
+        """Write an object into a file, if the store has it, and it is what its name says.
+
+        Raises:
+            StoreError: the store did not answer, or refused.
+        """
+        try:
+            with replacing(target) as (file,):
+                with _answers(reads=True):
+                    self._files.get_file(self._object(digest), str(file))
+                if file_hash(file, "md5") != digest.removesuffix(".dir") or not _is_sound(digest, file):
+                    raise _DamagedError
+                file.chmod(PROTECTED)
+        except _DamagedError:
+            return "damaged"
+        except FileNotFoundError:
+            return "missing"
+        return "good"
+
+    def parts(self, digest: str) -> dict[str, str] | None:
+        """The objects of the files in a folder, by their paths in it. None: what the store has of it is not good.
+
+        Raises:
+            StoreError: the store did not answer, or refused.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "parts")
+            if self.fetch(digest, file) != "good":
+                return None
+            return {part["relpath"]: part["md5"] for part in json.loads(file.read_bytes())}
+
+    def state(self, digest: str, size: int) -> State:
+        """Whether the store has an object of so many bytes, and good.
+
+        S3 computes an MD5 of what it was sent in one piece: that is believed. All else is read.
+
+        Raises:
+            StoreError: the store did not answer, or refused.
+        """
+        path = self._object(digest)
+        try:
+            with _answers(reads=True):
+                info = self._files.info(path)
+                if info["size"] != size:
+                    return "damaged"
+                if str(info.get("ETag", "")).strip('"') == digest:
+                    return "good"
+                content = md5(usedforsecurity=False)
+                with self._files.open(path, "rb") as file:
+                    while part := file.read(2**20):
+                        content.update(part)
+        except FileNotFoundError:
+            return "missing"
+        return "good" if content.hexdigest() == digest.removesuffix(".dir") else "damaged"
+
+    def put(self, digest: str, source: Path) -> None:
+        """Send an object, in the place of what may be there.
+
+        Raises:
+            StoreError: the store did not answer, or refused.
+        """
+        with _answers():
+            path = self._object(digest)
+            self._files.makedirs(self._files.parent(path))
+            self._files.put_file(str(source), path)
+
+    def folders(self) -> list[str]:
+        """The names of the folders of all records: each is the hash of what went into a run.
+
+        Raises:
+            StoreError: the store did not answer, or refused.
+        """
+        return sorted({Path(path).parent.name for path in self._list("runs")})
+
+    def records(self, folder: str) -> dict[str, str]:
+        """The records in a folder by their names, as they are: the text may be damaged.
+
+        Raises:
+            StoreError: the store did not answer, or refused.
+        """
+        found = {}
+        for path in self._list("runs", folder[:2], folder):
+            with _answers(), self._files.open(path, "rb") as file:
+                found[Path(path).name] = file.read(LONGEST).decode(errors="replace")
+        return found
+
+    def put_record(self, folder: str, name: str, text: str) -> None:
+        """Send a record of a run.
+
+        Raises:
+            StoreError: the store did not answer, or refused.
+        """
+        with _answers():
+            path = self._place("runs", folder[:2], folder, name)
+            self._files.makedirs(self._files.parent(path))
+            self._files.pipe_file(path, text.encode())
+
+    def remove_record(self, folder: str, name: str) -> None:
+        """Remove a record of a run.
+
+        Raises:
+            StoreError: the store did not answer, or refused.
+        """
+        with _answers():
+            self._files.rm_file(self._place("runs", folder[:2], folder, name))
+
+    def _list(self, *parts: str, deep: bool = True) -> list[str]:
+        try:
+            with _answers(reads=True):
+                self._files.fs.invalidate_cache()
+                place = self._place(*parts)
+                return list(self._files.find(place) if deep else self._files.ls(place))
+        except FileNotFoundError:
+            return []
+
+    def _object(self, digest: str) -> str:
+        return self._place("files", "md5", digest[:2], digest[2:])
+
+    def _place(self, *parts: str) -> str:
+        return str(self._files.join(self._path, *parts))
+
+
+def _is_sound(digest: str, file: Path) -> bool:
+    """Whether an object, if it is the list of a folder's files, names files in that folder and no others."""
+    if not digest.endswith(".dir"):
+        return True
+    try:
+        paths = [PurePosixPath(part["relpath"]) for part in json.loads(file.read_bytes()) if part["md5"]]
+    except (ValueError, TypeError, KeyError):
+        return False
+    return not any(path.is_absolute() or ".." in path.parts for path in paths)
+
+
+def _refuse_keys(repo: Repo) -> None:
+    """Refuse keys in the settings that Git holds.
+
+    Raises:
+        InputError: there are some.
+    """
+    for name, values in Config(repo.dvc_dir, validate=False).load_one("repo").get("remote", {}).items():
+        for key in set(KEYS) & set(values):
+            hint = f"Run `dvc remote modify --unset {name} {key}`, then `dvc remote modify --local {name} {key} VALUE`."
+            raise InputError(f"{key} of remote {name}", expected="no key in .dvc/config", received="one", hint=hint)
+
+
+def _sign_again() -> None:
+    """Have S3's library send what was refused for its time again a few times, with the time of then."""
+    import s3fs
+
+    s3fs.set_custom_error_handler(lambda error: NOT_OF_ITS_TIME.search(str(error)) is not None)
+
+
+@contextmanager
+def _answers(*, reads: bool = False) -> Iterator[None]:
+    """Make one kind of the errors of file systems, but for a file that is read and not there."""
+    try:
+        yield
+    except Exception as error:  # each library has kinds of its own
+        if reads and isinstance(error, FileNotFoundError):
+            raise
+        raise StoreError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+def in_parallel(function: Callable[[Given], Found], items: Sequence[Given]) -> list[Found]:
+    """Call a function for each item, several at a time; results in the order of the items."""
+    with ThreadPoolExecutor(JOBS) as pool:
+        return list(pool.map(function, items))

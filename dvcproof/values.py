@@ -1,0 +1,70 @@
+"""Parameters as values: flattened, shown in a message, read from a text, and changed in their file."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from dvcproof.runtime.document import read_mapping
+from dvcproof.runtime.program import InputError
+
+
+def flatten(values: Any, prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
+    """Nested mappings as one, with names joined by dots: 'train.seed'.
+
+    Args:
+        values: a mapping; anything else is one value under the name `prefix`.
+        prefix: stands before each name.
+        lists: whether to take lists apart too, by position; else a list is one value.
+    """
+    inner = dict(enumerate(values)) if lists and isinstance(values, list) else values
+    result: dict[str, Any] = {}
+    for key, value in inner.items() if isinstance(inner, Mapping) else ():
+        result |= flatten(value, f"{prefix}.{key}" if prefix else str(key), lists=lists)
+    return result or {prefix: values}
+
+
+def set_params(path: Path, values: Mapping[str, Any]) -> None:
+    """Change parameters in the file, and keep its comments.
+
+    Args:
+        path: params.yaml.
+        values: new values by their whole names: {'train.seed': 8}.
+
+    Raises:
+        InputError: the file cannot be read, or there is no such parameter.
+    """
+    read_mapping(path)
+    yaml = YAML()  # keeps comments
+    yaml.preserve_quotes = True
+    yaml.width = sys.maxsize  # else it would break other long lines
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        place = document.get(section) if section else document
+        if not isinstance(place, dict) or key not in place or isinstance(place[key], dict):
+            raise InputError(
+                str(path), expected=f"the parameter '{name}'", received="none", hint="Restore the file from Git."
+            )
+        place[key] = value
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def parse_value(text: str) -> Any:
+    """A value as it would be written in params.yaml: '1e-3' is a number, as DVC reads it."""
+    return YAML(typ="safe").load(text)
+
+
+def shown(value: Any) -> str:
+    """A value of params.yaml for a message: its text if it is short, else its kind."""
+    for kind, name in ((dict, "a mapping"), (list, "a list"), (set, "a set")):
+        if isinstance(value, kind):
+            return name
+    try:
+        text = "nothing" if value is None else repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        text = "a number of too many digits"
+    return text if len(text) <= 100 else f"{text[:100]}..."

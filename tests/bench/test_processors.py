@@ -1,0 +1,299 @@
+"""The same bytes however this machine runs the stages, and other bytes as soon as one of the settings is missing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from bench import processors
+from bench.processors import (
+    CAPPED,
+    EMULATED,
+    HERE,
+    NATIVE,
+    SAMPLES,
+    Processor,
+    calls,
+    make_sample,
+    run_code,
+    run_stages,
+)
+from dvcproof.runtime import machine
+from dvcproof.runtime.program import InputError
+from dvcproof.values import flatten, set_params
+from tests.support.hostile import HOSTILE
+from tests.support.processors import MODEL, SMALL, recorded_deviations, run_sample, run_sample_at_once, write_recipe
+from tests.support.project import ROOT, environment
+
+pytestmark = pytest.mark.slow
+ONE_THREAD, TWO_THREADS, FOUR_THREADS = NATIVE
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture(scope="module")
+def references(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By network, the folder of a native run on two threads, a process for each stage, on the small sample."""
+    folder = tmp_path_factory.mktemp("references")
+    for model in SMALL:
+        run_sample(recipe, folder / model, model, TWO_THREADS)
+    return {model: folder / model for model in SMALL}
+
+
+@pytest.fixture(scope="module")
+def hashes(references: dict[str, Path]) -> dict[str, dict[str, str]]:
+    return {model: processors.hashes(folder) for model, folder in references.items()}
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_every_output_is_compared(model: str, references: dict[str, Path], hashes: dict[str, dict[str, str]]) -> None:
+    assert len(hashes[model]) == 5 + 6 + 2 + 6
+    assert {MODEL, "metrics/scores.json", "metrics/worst.png"} <= set(hashes[model])
+    assert recorded_deviations(references[model]) == []
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_the_committed_table_holds_what_is_computed(model: str, recipe: Path, tmp_path: Path) -> None:
+    """Computed with the sample and the parameters that the table records: a user's own may be others."""
+    table = json.loads((ROOT / "bench" / "results" / "processors.json").read_text(encoding="utf-8"))[model]
+    runs = table["runs"]
+    assert all(run["sha256"] == runs[0]["sha256"] for run in runs)
+    made_on_x86_64 = runs[0]["architecture"] == "x86-64"
+    expected = [(p.name, p.threads) for p in (*NATIVE, *(EMULATED if made_on_x86_64 else ()))]
+    assert [(run["name"], run["threads"]) for run in runs if run["name"] != CAPPED.name] == expected
+    root = Path(shutil.copytree(recipe, tmp_path / "recipe", symlinks=True))
+    set_params(root / "params.yaml", flatten(table["params"]))
+    size = {name: table[name] for name in SAMPLES[model]}
+    make_sample(root, tmp_path / "sample", model, size)
+    run_code(TWO_THREADS, tmp_path / "sample", calls(tmp_path / "sample"), root=ROOT)
+    assert processors.hashes(tmp_path / "sample")[MODEL] == runs[0]["sha256"][MODEL]
+
+
+def test_another_folder_user_locale_clock_and_shell_and_one_core(
+    recipe: Path, references: dict[str, Path], hashes: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "thư mục khác"
+    make_sample(recipe, folder, "dense", SMALL["dense"])
+    strange = {
+        "TZ": "Pacific/Kiritimati",
+        "LC_ALL": "tr_TR.UTF-8",
+        "LANG": "tr_TR.UTF-8",
+        "PYTHONHASHSEED": "12345",
+        "HOME": str(tmp_path),
+        "USER": "somebody",
+    }
+    one_core = "import os\nos.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
+    found = run_stages(ONE_THREAD, folder, root=ROOT, before=one_core, environment=HOSTILE | strange)
+    assert found == hashes["dense"]
+    assert (folder / MODEL).stat().st_mtime > (references["dense"] / MODEL).stat().st_mtime
+
+
+@pytest.mark.parametrize(
+    ("model", "processor"),
+    [
+        pytest.param(model, processor, id=f"{model}-{processor.name}-{processor.threads}")
+        for model in SMALL
+        for processor in (ONE_THREAD, FOUR_THREADS, CAPPED)
+    ],
+)
+def test_other_threads_and_instructions_give_the_same_bytes(
+    model: str, processor: Processor, recipe: Path, hashes: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    if processor == CAPPED and CAPPED not in processors.natively():
+        pytest.skip("this processor has no more than AVX2")
+    assert run_sample_at_once(recipe, tmp_path / "sample", model, processor) == hashes[model]
+    assert recorded_deviations(tmp_path / "sample") == []
+
+
+class Control(NamedTuple):
+    """A training with a change in the code, where the change shows."""
+
+    file: str  # in exactkeras
+    old: str
+    new: str
+    model: str
+    processor: Processor
+
+
+SETTINGS = {
+    "oneDNN's graph operations": Control("determinism.py", 'ONEDNN_OPTS": "0"', 'ONEDNN_OPTS": "1"', "convnet", CAPPED),
+    "four threads in an operation": Control(
+        "determinism.py", "intra_op_parallelism_threads(1)", "intra_op_parallelism_threads(4)", "convnet", FOUR_THREADS
+    ),
+    "rewritten arithmetic": Control(
+        "determinism.py", '"arithmetic_optimization": False', '"arithmetic_optimization": True', "convnet", TWO_THREADS
+    ),
+}
+PADDING = Control("arithmetic.py", "if not missing:", "if True:", "dense", CAPPED)
+on_x86_64 = pytest.mark.skipif(HERE != "x86-64", reason="shown with kernels for x86-64")
+
+
+@on_x86_64
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_without_a_setting_the_model_differs(
+    setting: str, references: dict[str, Path], hashes: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    control = SETTINGS[setting]
+    assert train_with(control, references, tmp_path)[MODEL] != hashes[control.model][MODEL]
+
+
+@on_x86_64
+def test_shapes_without_padding_differ_and_are_recorded(
+    references: dict[str, Path], hashes: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    assert train_with(PADDING, references, tmp_path)[MODEL] != hashes["dense"][MODEL]
+    reasons = recorded_deviations(tmp_path / "copy")
+    assert reasons
+    assert all("are not the defined chain" in reason for reason in reasons)
+
+
+def train_with(control: Control, references: dict[str, Path], tmp_path: Path) -> dict[str, str]:
+    """Hashes after another training in a copy of the reference, with the change."""
+    root = tmp_path / "root"
+    for package in ("stages", "digits", "exactkeras", "dvcproof"):
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = root / "exactkeras" / control.file
+    text = code.read_text(encoding="utf-8")
+    assert text.count(control.old) == 1
+    code.write_text(text.replace(control.old, control.new), encoding="utf-8")
+    folder = Path(shutil.copytree(references[control.model], tmp_path / "copy"))
+    return run_stages(control.processor, folder, root=root, stages=("train",))
+
+
+def test_with_avx_512_the_stages_run_with_avx2_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cpu_flags", lambda: ["avx2", "avx512f"])
+    assert processors.natively() == (*NATIVE, CAPPED)
+    monkeypatch.setattr(machine, "cpu_flags", lambda: ["avx2"])
+    assert processors.natively() == NATIVE
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project on an x86-64 machine that has all that it needs to emulate others."""
+    monkeypatch.setattr(processors, "HERE", "x86-64")
+    monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
+    (tmp_path / "requirements.lock").write_text("tensorflow==2.21.0\n", encoding="utf-8")
+    python = processors.arm64_python(tmp_path)
+    python.parent.mkdir(parents=True)
+    python.touch()
+    shutil.copy(tmp_path / "requirements.lock", python.parent)
+    assert processors.missing(tmp_path) == ""
+    return tmp_path
+
+
+def test_an_absent_emulator_is_to_be_installed(unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda program: None if program == "qemu-aarch64" else program)
+    assert processors.missing(unpacked) == "Install qemu-user."
+
+
+def test_an_absent_arm64_python_is_to_be_made(unpacked: Path) -> None:
+    processors.arm64_python(unpacked).unlink()
+    assert processors.missing(unpacked) == "Run `make .venv/arm64/python`."
+
+
+def test_an_arm64_python_of_another_lock_is_to_be_made(unpacked: Path) -> None:
+    (unpacked / "requirements.lock").write_text("tensorflow==2.22.0\n", encoding="utf-8")
+    assert processors.missing(unpacked) == "Run `make .venv/arm64/python`."
+
+
+def test_an_arm64_machine_emulates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "HERE", "arm64")
+    assert processors.emulated() == ()
+    assert processors.missing(tmp_path) == ""
+
+
+def test_the_proof_refuses_to_leave_out_a_processor(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.processors", "--out", "table.json"]
+    variables = environment(PYTHONPATH=str(ROOT))
+    result = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    if HERE == "x86-64":
+        assert result.returncode == 1
+        assert result.stderr.startswith("ERROR: emulated processors: expected QEMU and an arm64 Python. Got not both. ")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_an_emulated_processor_never_runs_natively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "emulator", lambda _: None)
+    make_sample(ROOT, tmp_path / "sample")
+    for processor in EMULATED:
+        with pytest.raises(InputError, match="expected QEMU's user emulator"):
+            run_stages(processor, tmp_path / "sample", root=ROOT, stages=("load",))
+
+
+def test_an_emulator_without_known_tables_is_refused(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"another program")
+    with pytest.raises(InputError, match="expected the cache tables of QEMU"):
+        processors.with_l1_of_48_kib(program, tmp_path / "copy")
+
+
+def test_the_first_failure_ends_the_proof(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Path] = []
+
+    def fail(processor: Processor, folder: Path, **_: Any) -> dict[str, str]:
+        begun.append(folder)
+        raise RuntimeError(f"train on {processor.name}")
+
+    monkeypatch.setattr(processors, "run_stages", fail)
+    with pytest.raises(RuntimeError, match="train on native"):
+        processors.prove((*NATIVE, *EMULATED), root=recipe)
+    assert len(begun) < len(SAMPLES) * len((*NATIVE, *EMULATED))
+
+
+ARM64 = ROOT / "bench" / "arm64.sh"
+
+
+def programs(folder: Path, **scripts: str) -> Path:
+    """A folder of programs, each with the text of a shell script."""
+    folder.mkdir()
+    for name, text in scripts.items():
+        (folder / name.replace("_", "-")).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (folder / name.replace("_", "-")).chmod(0o755)
+    return folder
+
+
+def make_arm64(path: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script that unpacks an arm64 Python into `folder`, with the programs of `path`."""
+    lock = folder.parent / "requirements.lock"
+    lock.write_text("tensorflow==2.21.0\n", encoding="utf-8")
+    command = [str(shutil.which("bash")), str(ARM64), str(folder), str(lock)]
+    return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=False)
+
+
+def test_what_unpacking_needs_is_named(tmp_path: Path) -> None:
+    path = programs(tmp_path / "bin", uname="echo x86_64", id="echo 1000", realpath='echo "$1"')
+    result = make_arm64(str(path), tmp_path / "arm64")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "ERROR: expected qemu-aarch64 and debootstrap. One is missing. Install qemu-user and debootstrap.\n"
+    )
+    assert not (tmp_path / "arm64").exists()
+
+
+def test_an_arm64_machine_unpacks_nothing(tmp_path: Path) -> None:
+    result = make_arm64(str(programs(tmp_path / "bin", uname="echo aarch64")), tmp_path / "arm64")
+    assert (result.returncode, result.stdout) == (0, "This machine is arm64 itself: nothing to unpack.\n")
+    assert not (tmp_path / "arm64").exists()
+
+
+@pytest.mark.parametrize("failing", ["debootstrap", "pip"])
+def test_unpacking_that_fails_leaves_no_python(failing: str, tmp_path: Path) -> None:
+    folder = tmp_path / "arm64"
+    folder.mkdir()
+    (folder / "python").touch()  # of another lock
+    if failing == "pip":
+        (folder / "root").mkdir()
+    working = {"uname": "echo x86_64", "qemu_aarch64": "echo 3.11", "debootstrap": "", "pip": ""}
+    path = programs(tmp_path / "bin", **working | {failing: "echo no network >&2; exit 1"})
+    result = make_arm64(f"{path}{os.pathsep}{os.environ['PATH']}", folder)
+    assert result.returncode == 1
+    assert not (folder / "python").exists()
+    assert (folder / "root").exists() is (failing == "pip")

@@ -1,0 +1,190 @@
+"""Bounds on files from outside: others than regular ones, too large, too deep, or with lies in them."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bench.faults.files import Special, write
+from digits.apps import predict, report, runs, summary
+from digits.apps.options import Files
+from digits.data.arrays import NpyFile
+from digits.data.dataset import read_dataset
+from digits.parameters import require_params
+from digits.params import read_document
+from digits.scoring.history import read_history
+from digits.sources.source import open_source
+from dvcproof.lockfile import read_lock
+from dvcproof.messages import LONGEST, shortened
+from dvcproof.runtime import bounds
+from dvcproof.runtime.files import file_hash, read_csv, write_json
+from dvcproof.runtime.program import InputError
+from tests.support.project import recipe_params
+
+
+def opened(path: Path) -> None:
+    with open_source(str(path)):
+        pass
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "params.yaml": read_document,
+    "dvc.lock": read_lock,
+    "data set": opened,
+    "array": lambda path: NpyFile(path, dtype="uint8", shape=(None,)),
+    "description": read_dataset,
+    "history": read_history,
+    "CSV": read_csv,
+    "record": lambda path: report.platform(path, ""),
+    "picture": lambda path: predict.read(str(path)),
+    "hash": file_hash,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("kind", [Special.PIPE, Special.SOCKET, Special.DEVICE])
+def test_what_is_no_regular_file_is_refused(tmp_path: Path, reader: str, kind: Special) -> None:
+    path = write(tmp_path / "case", {"file": kind}) / "file"
+    with pytest.raises(
+        InputError, match=rf"file: expected a regular file\. Got a {kind.value}\. Copy what it gives into"
+    ):
+        READERS[reader](path)
+
+
+def test_what_the_hint_says_works(tmp_path: Path) -> None:
+    path = write(tmp_path / "case", {"file": Special.PIPE, "copy": b"a,b\n1,2\n"}) / "copy"
+    assert read_csv(path) == [{"a": "1", "b": "2"}]
+
+
+def test_a_pipe_that_takes_a_files_place_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "case", {"file": Special.PIPE}) / "file"
+    monkeypatch.setattr(bounds, "require_regular", lambda _: None)
+    assert bounds.read_bytes(path) == b""
+
+
+def test_a_pipe_anywhere_in_the_source_is_refused_before_dvc(tmp_path: Path) -> None:
+    write(tmp_path / "data", {"deep/er/pipe": Special.PIPE, "file": b"", "dangling": Special.LOOP})
+    params = recipe_params(tmp_path, load={"source": str(tmp_path / "data")})
+    with pytest.raises(InputError, match=r"deep/er/pipe: expected a regular file\. Got a pipe\."):
+        require_params(params)
+    (tmp_path / "data" / "deep" / "er" / "pipe").unlink()
+    require_params(params)
+
+
+def test_a_file_of_metrics_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "metrics", {"scores.json": Special.PIPE, "per_class.csv": Special.PIPE})
+    with pytest.raises(InputError, match="Got a pipe"):
+        summary.summarize(folder)
+    with pytest.raises(InputError, match="Got a pipe"):
+        runs.read_run(Files(metrics=folder))
+
+
+def test_a_file_larger_than_its_bound_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert bounds.read_bytes(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(InputError, match=r"a: expected at most 4 bytes\. Got a larger file\."):
+        bounds.read_bytes(tmp_path / "a", 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[" * 10**5, "nested too deeply"),
+        ("NaN", "NaN is no finite number"),
+        ("[1e999]", "1e999 is no finite number"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_json_that_is_damaged_is_a_value_error(text: str, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        bounds.parse_json(text)
+    assert bounds.parse_json('{"a": [1, 2.5]}') == {"a": [1, 2.5]}
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a,b\n1\n", "1 values in line 2, and 2 columns"),
+        ("a,b\n1,2,3\n", "3 values in line 2, and 2 columns"),
+        ("a,a\n1,2\n", "two columns of one name"),
+        ('a\n"1', "unexpected end of data"),
+    ],
+)
+def test_csv_that_is_damaged_is_a_value_error(text: str, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        list(bounds.parse_csv(text))
+    assert list(bounds.parse_csv("a,b\n\n1,2\n")) == [{"a": "1", "b": "2"}]
+
+
+def test_a_csv_of_too_many_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n" + "1\n" * 20_001)
+    with pytest.raises(InputError, match="more than 20000 rows"):
+        read_csv(tmp_path / "a.csv")
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[" * 21, "more than 20 levels"),
+        (LAUGHS, "more than 10000 values"),
+        ("{" + ", ".join(f"a{k}: 1" for k in range(5000)) + "}", "more than 10000 values"),
+        ("a: &a {b: *a}", "'a' within itself"),
+    ],
+)
+def test_yaml_that_is_too_much_is_refused(text: str, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        bounds.require_small_yaml(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[" * 20 + "]" * 20, "a: &a {x: 1}\nb: *a\nc: {<<: *a}", "{" + "a: 1, " * 4999 + "}"]
+)
+def test_yaml_within_the_bounds_is_let_through(text: str) -> None:
+    bounds.require_small_yaml(text)
+
+
+def zipped(members: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(members):
+            archive.writestr(f"{number:060}", b"")
+    return file.getvalue()
+
+
+def test_an_archive_with_a_long_directory_is_refused(tmp_path: Path) -> None:
+    with ExitStack() as files:
+        (tmp_path / "a.zip").write_bytes(zipped(9000))
+        assert len(bounds.open_archive(tmp_path / "a.zip", files).namelist()) == 9000
+        (tmp_path / "b.zip").write_bytes(zipped(11000))
+        with pytest.raises(ValueError, match="a directory that is too long"):
+            bounds.open_archive(tmp_path / "b.zip", files)
+
+
+@pytest.mark.parametrize("cut", [100, 280, 300, 500])
+def test_an_archive_without_its_beginning_is_said_to_be_cut(tmp_path: Path, cut: int) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped(3)[cut:])
+    with ExitStack() as files, pytest.raises((ValueError, zipfile.BadZipFile)) as error:
+        bounds.open_archive(tmp_path / "a.zip", files).read(f"{0:060}")
+    assert "Errno" not in str(error.value)
+
+
+def test_a_long_message_is_cut_in_its_middle() -> None:
+    assert shortened("a" * LONGEST) == "a" * LONGEST
+    line = str(InputError("what", expected="a" * 5000, received="first " + "b" * 5000 + " last.", hint="Next."))
+    assert len(line) < 2 * LONGEST + 100
+    assert line.startswith("what: expected aaa")
+    assert "Got first bbb" in line
+    assert line.endswith("bbb last. Next.")
+
+
+def test_no_number_that_is_none_is_written(tmp_path: Path) -> None:
+    assert json.loads("NaN") != 0  # Python reads what JSON does not have
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})

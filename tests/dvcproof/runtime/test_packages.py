@@ -1,0 +1,193 @@
+"""dvcproof.runtime.packages: what Python would import, compared with a lock, in folders made for it."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from dvcproof.runtime.packages import Fault, find_faults, find_packages, read_pins
+from dvcproof.runtime.program import InputError
+from tests.support.project import ROOT
+
+LOCK = """\
+# A comment.
+keras==3.15.1 \\
+    --hash=sha256:0000 \\
+    --hash=sha256:1111
+zc.lockfile==3.0.1 \\
+    --hash=sha256:2222
+pywin32==312 ; sys_platform == 'win32' \\
+    --hash=sha256:3333
+orjson==3.13.0 ; implementation_name == 'cpython' \\
+    --hash=sha256:4444
+"""
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    path = tmp_path / "requirements.lock"
+    path.write_text(LOCK, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with the packages of the lock."""
+    path = tmp_path / "site"
+    for name, module, version in (
+        ("keras", "keras", "3.15.1"),
+        ("zc.lockfile", "zc/lockfile", "3.0.1"),
+        ("orjson", "orjson", "3.13.0"),
+    ):
+        install(path, name, version, module)
+    return path
+
+
+def install(site: Path, name: str, version: str, module: str = "") -> Path:
+    """Put a package into a folder as pip does; without a module, what says so alone."""
+    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    if module:
+        (site / module).mkdir(parents=True)
+        (site / module / "__init__.py").touch()
+        (info / "RECORD").write_text(f"{module}/__init__.py,,\n", encoding="utf-8")
+    return info
+
+
+def found(lock: Path, *path: Path) -> list[Fault]:
+    return find_faults(read_pins(lock), [str(folder) for folder in path])
+
+
+def test_the_lock_is_read(lock: Path) -> None:
+    pins = read_pins(lock)
+    assert {name: [tuple(pin) for pin in several] for name, several in pins.items()} == {
+        "keras": [("3.15.1", "")],
+        "zc-lockfile": [("3.0.1", "")],
+        "pywin32": [("312", "sys_platform == 'win32'")],
+        "orjson": [("3.13.0", "implementation_name == 'cpython'")],
+    }
+
+
+LOCKS = sorted(path.name for path in ROOT.glob("requirements*.lock"))
+
+
+def test_no_two_locks_contradict_each_other() -> None:
+    """All are installed into one environment: two versions of a package would take turns there."""
+    assert len(LOCKS) > 1
+    found: dict[str, set[str]] = {}
+    for name in LOCKS:
+        for package, pins in read_pins(ROOT / name).items():
+            versions = {pin.version for pin in pins}
+            assert found.setdefault(package, versions) == versions, (package, name)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_line_of_the_real_lock_is_read(name: str) -> None:
+    lines = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line[:1].strip()]
+    pins = read_pins(ROOT / name)
+    assert sum(map(len, pins.values())) == len(lines) > 10
+    assert all(f"=={pin.version} " in line for line, (pin,) in zip(lines, pins.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "received"), [(None, "no such file"), (b"\xff", "no text"), (b"# nothing\n", "none")]
+)
+def test_a_damaged_lock_is_refused(lock: Path, content: bytes | None, received: str) -> None:
+    lock.unlink()
+    if content is not None:
+        lock.write_bytes(content)
+    with pytest.raises(InputError, match=f"expected packages, .* Got {received}\\. Run `git checkout -- /.*lock`"):
+        read_pins(lock)
+
+
+def test_equal_packages_have_no_fault(lock: Path, site: Path) -> None:
+    install(site, "extra-tool", "1.0", "extra")  # of which the lock knows nothing
+    assert found(lock, site) == []
+
+
+def test_the_packages_of_this_python_are_the_locks() -> None:
+    assert find_faults(read_pins(ROOT / "requirements.lock"), sys.path) == []
+
+
+def test_another_version(lock: Path, site: Path) -> None:
+    (site / "keras-3.15.1.dist-info").rename(site / "keras-3.13.2.dist-info")
+    assert found(lock, site) == [Fault("keras", "3.15.1", "3.13.2", str(site), "install")]
+
+
+def test_a_missing_package(lock: Path, site: Path) -> None:
+    (site / "keras-3.15.1.dist-info").rename(site / "renamed")
+    assert found(lock, site) == [Fault("keras", "3.15.1", "none", "", "install")]
+
+
+def test_nothing_at_all(lock: Path, tmp_path: Path) -> None:
+    missing = found(lock, tmp_path / "nowhere", lock)
+    assert [(fault.name, fault.received) for fault in missing] == [("keras", "none"), ("zc-lockfile", "none")]
+
+
+def test_a_marker_counts_if_the_package_is_here(lock: Path, site: Path) -> None:
+    (site / "orjson-3.13.0.dist-info").rename(site / "orjson-3.12.0.dist-info")
+    assert found(lock, site) == [Fault("orjson", "3.13.0", "3.12.0", str(site), "install")]
+
+
+def test_a_marker_counts_where_it_is_asked(lock: Path, site: Path) -> None:
+    pins = read_pins(lock)
+    (missing,) = find_faults(pins, [str(site)], lambda marker: "win32" in marker)
+    assert (missing.name, missing.received) == ("pywin32", "none")
+
+
+def test_one_package_in_two_versions(lock: Path, site: Path) -> None:
+    """A lock may name one for each Python; either is right, unless the markers are asked."""
+    old, new = "python_version < '3.12'", "python_version >= '3.12'"
+    lock.write_text(f"keras==3.14.0 ; {old} \\\nkeras==3.15.1 ; {new} \\\n", encoding="utf-8")
+    assert found(lock, site) == []
+    (fault,) = find_faults(read_pins(lock), [str(site)], lambda marker: marker == old)
+    assert (fault.expected, fault.received) == ("3.14.0", "3.15.1")
+
+
+def test_two_versions_in_one_folder(lock: Path, site: Path) -> None:
+    """What an installation that was broken off leaves, or two programs that install."""
+    install(site, "keras", "3.13.2")
+    (fault,) = found(lock, site)
+    assert (fault.cure, set(fault.received.split(" and "))) == ("renew", {"3.15.1", "3.13.2"})
+
+
+def test_the_right_version_from_a_folder(lock: Path, site: Path) -> None:
+    (site / "keras-3.15.1.dist-info" / "direct_url.json").write_text(json.dumps({"url": "file:///k"}))
+    assert found(lock, site) == [Fault("keras", "3.15.1", "one from a folder or address", str(site), "renew")]
+
+
+@pytest.mark.parametrize("name", ["Keras-3.15.1.dist-info", "keras-3.15.1-py3.11.egg-info", "keras-3.15.01.dist-info"])
+def test_one_version_is_written_in_many_ways(lock: Path, site: Path, name: str) -> None:
+    (site / "keras-3.15.1.dist-info").rename(site / name)
+    assert found(lock, site) == []
+
+
+def test_the_first_folder_counts(lock: Path, site: Path, tmp_path: Path) -> None:
+    install(tmp_path / "foreign", "keras", "3.10.0")
+    assert found(lock, site, tmp_path / "foreign") == []
+    assert found(lock, tmp_path / "foreign", site) == [
+        Fault("keras", "3.15.1", "3.10.0", str(tmp_path / "foreign"), "install")
+    ]
+    assert find_packages({"keras": []}, [str(site)])["keras"].place == str(site)
+
+
+@pytest.mark.parametrize("module", ["keras.py", "keras/__init__.py", "keras.cpython-311-x86_64-linux-gnu.so"])
+def test_a_module_before_a_package_of_the_lock(lock: Path, site: Path, tmp_path: Path, module: str) -> None:
+    """It has no version, and Python would import it all the same."""
+    hiding = tmp_path / "foreign" / module
+    hiding.parent.mkdir(parents=True)
+    hiding.touch()
+    assert found(lock, site, tmp_path / "foreign") == []
+    assert found(lock, tmp_path / "foreign", site) == [
+        Fault("keras", "3.15.1", "another module 'keras'", str(tmp_path / "foreign"), "move")
+    ]
+
+
+def test_what_hides_nothing_of_the_lock(lock: Path, site: Path, tmp_path: Path) -> None:
+    """A folder without __init__.py, a module of no package, and one of a package that the lock does not name."""
+    install(site, "extra-tool", "1.0", "tests")
+    for module in ("tests/__init__.py", "keras/data.csv", "digits/__init__.py", "keras.json"):
+        (tmp_path / "project" / module).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / module).touch()
+    assert found(lock, tmp_path / "project", site) == []

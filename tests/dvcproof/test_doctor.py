@@ -1,0 +1,594 @@
+"""The doctor: what a kill or a damaged file leaves is found and mended, and `dvc repro` gives the right bytes."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import psutil
+import pytest
+import yaml
+
+from digits.apps import repro
+from dvcproof import cache
+from dvcproof import doctor as doctor_module
+from dvcproof.runtime.watch import RECORDS, fingerprint, sample
+from dvcproof.rwlock import is_whole
+from tests.support.arrays import flip
+from tests.support.project import ROOT, run, run_ok, stages_run
+from tests.support.refusal import one_line
+from tests.support.verifying import doctor, fails, passes, run_main, write_toy
+
+STAGES = ["load", "train", "evaluate"]
+RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
+
+
+@pytest.fixture(scope="module")
+def good_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    toy = write_toy(tmp_path_factory.mktemp("toy") / "project")
+    with (toy / ".gitignore").open("a", encoding="utf-8") as file:
+        file.write((ROOT / ".gitignore").read_text(encoding="utf-8"))
+    run_ok("git", "add", ".gitignore", cwd=toy)
+    run_ok("git", "commit", "--quiet", "-m", "ignored", cwd=toy)
+    return toy
+
+
+@pytest.fixture
+def toy(good_toy: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(good_toy, tmp_path / "toy", symlinks=True)
+
+
+def says(toy: Path, *options: str) -> str:
+    """What the doctor says; it must succeed."""
+    result = doctor(toy, *options)
+    assert (result.status, result.errors) == (0, ""), result
+    return result.output
+
+
+def refuses(toy: Path, *options: str) -> str:
+    result = doctor(toy, *options)
+    assert result.status == 1, result
+    return one_line(result.errors[:-1])
+
+
+def damage(path: Path, kind: str) -> None:
+    """Change a file as a disk would: its mode stays, and its date; a flip or a swap leaves its size too."""
+    before, content = path.stat(), path.read_bytes()
+    middle = content.find(b"md5: ") + 5 if b"md5: " in content else len(content) // 2  # in a record: not in a size
+    path.chmod(0o644)
+    if kind == "gone":
+        path.unlink()
+        return
+    path.write_bytes({"flip": flip(content, middle), "cut": content[: len(content) // 2], "empty": b""}[kind])
+    path.chmod(before.st_mode & 0o777)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def objects(toy: Path) -> list[Path]:
+    """The objects that are files. Of a folder's list nobody knows what it named once it is damaged."""
+    found = (toy / ".dvc" / "cache" / "files" / "md5").rglob("*")
+    return [path for path in found if path.is_file() and path.suffix != ".dir"]
+
+
+def records(toy: Path) -> list[Path]:
+    return [path for path in (toy / ".dvc" / "cache" / "runs").rglob("*") if path.is_file()]
+
+
+def results(toy: Path) -> dict[str, bytes]:
+    return {name: (toy / name).read_bytes() for name in RESULTS}
+
+
+def test_a_good_project_is_left_as_it_is(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {
+        path: path.stat().st_mtime_ns for path in toy.rglob("*") if path.is_file() and "tmp" not in path.parts[-2:]
+    }
+    assert says(toy) == ""
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
+    monkeypatch.setattr(cache, "md5", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(cache, "recorded", lambda path: pytest.fail(f"{path} was read again"))
+    assert says(toy) == ""
+
+
+def test_all_reads_every_file_again(toy: Path) -> None:
+    """What a disk changes on its own leaves a file's identity: only --all sees that."""
+    assert says(toy) == ""
+    memory = toy / ".dvc" / "tmp" / "doctor.json"
+    known = json.loads(memory.read_text())
+    path = toy / "model.npy"
+    path.write_bytes(flip(path.read_bytes(), 3))
+    known[str(path)][0] = [
+        getattr(path.stat(), f"st_{name}") for name in ("dev", "ino", "size", "mtime_ns", "ctime_ns")
+    ]
+    memory.write_text(json.dumps(known))
+    assert says(toy) == ""
+    assert "model.npy" in says(toy, "--all")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"a": 1}', b"\xff"])
+def test_a_damaged_memory_is_none(toy: Path, content: bytes) -> None:
+    assert says(toy) == ""
+    (toy / ".dvc" / "tmp" / "doctor.json").write_bytes(content)
+    assert says(toy) == ""
+
+
+# Objects and outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
+def test_damage_in_each_object_and_output(toy: Path, kind: str) -> None:
+    """Both at once: nothing is left to take the right bytes from, so that they are made again."""
+    before, names = results(toy), {path.name for path in objects(toy)}
+    assert len(names) == 3  # a.npy and b.npy are equal
+    for path in (*objects(toy), *(toy / name for name in RESULTS)):
+        damage(path, kind)
+    said = says(toy)
+    assert "3 damaged objects of the cache removed" in said or kind == "gone"
+    run_ok("dvc", "repro", cwd=toy)
+    assert results(toy) == before
+    assert {path.name for path in objects(toy)} == names
+    assert all(cache.md5(path) == path.parent.name + path.name for path in objects(toy))
+    passes(toy, "--only", "freshness")
+    assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
+
+
+def test_the_control_serves_damaged_bytes(toy: Path) -> None:
+    for name in ("model.npy", "scores.json"):
+        (stored,) = (path for path in objects(toy) if path.read_bytes() == (toy / name).read_bytes())
+        damage(stored, "flip")
+        damage(toy / name, "flip")
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
+    assert "expected md5 " in fails(toy, "--only", "freshness")
+
+
+@pytest.mark.fast(1)
+@pytest.mark.parametrize("kind", ["flip", "cut", "gone"])
+def test_a_damaged_object_whose_output_is_good(toy: Path, kind: str) -> None:
+    """It is taken from the work tree: nothing runs."""
+    names = {path.name for path in objects(toy)}
+    (model,) = (path for path in objects(toy) if cache.md5(toy / "model.npy").endswith(path.name))
+    damage(model, kind)
+    says(toy)
+    assert {path.name for path in objects(toy)} == names
+    assert model.read_bytes() == (toy / "model.npy").read_bytes()
+    assert model.stat().st_mode & 0o777 == 0o444
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
+
+
+@pytest.mark.slow
+def test_a_damaged_output_whose_object_is_good(toy: Path) -> None:
+    before = results(toy)
+    damage(toy / "model.npy", "flip")
+    damage(toy / "scores.json", "flip")
+    assert "not what dvc.lock names" in says(toy)
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
+    assert results(toy) == before
+
+
+@pytest.mark.slow
+def test_the_hint_of_verify_works_word_for_word(toy: Path) -> None:
+    """It names `make repro`, which calls the doctor and then `dvc repro`."""
+    before = results(toy)
+    for path in (*objects(toy), toy / "model.npy"):
+        damage(path, "flip")
+    assert "Run `make repro`, then commit dvc.lock and metrics." in fails(toy, "--only", "freshness")
+    says(toy)
+    run_ok("dvc", "repro", cwd=toy)
+    passes(toy, "--only", "freshness")
+    assert results(toy) == before
+
+
+@pytest.mark.slow
+def test_an_object_that_only_another_run_needs(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
+    """Going back to an earlier run never restores a damaged object."""
+    before = results(toy)
+    edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
+    run_ok("dvc", "repro", cwd=toy)
+    (earlier,) = (path for path in objects(toy) if path.read_bytes() == before["model.npy"])
+    damage(earlier, "flip")
+    run_ok("git", "checkout", "--quiet", ".", cwd=toy)
+    assert "1 damaged objects" in says(toy)
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == ["train"]
+    assert results(toy) == before
+
+
+def test_an_edited_input_is_left_to_dvc(toy: Path) -> None:
+    (toy / "train.py").write_text((toy / "train.py").read_text() + "# edited\n")
+    date = (toy / "train.py").stat().st_mtime_ns
+    assert says(toy) == ""
+    assert (toy / "train.py").stat().st_mtime_ns == date
+
+
+def test_an_input_whose_date_was_set_back(toy: Path) -> None:
+    damage(toy / "train.py", "flip")
+    assert "train.py" in says(toy)
+    assert "train.py" in run_ok("dvc", "status", cwd=toy)
+
+
+# Records of runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
+def test_damage_in_each_record(toy: Path, kind: str) -> None:
+    before, names = results(toy), {path.name for path in records(toy)}
+    for path in records(toy):
+        damage(path, kind)
+    assert "3 damaged or missing records of runs" in says(toy)
+    assert records(toy) == []
+    (toy / "dvc.lock").unlink()
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == STAGES
+    assert results(toy) == before
+    assert {path.name for path in records(toy)} == names
+
+
+def test_a_record_at_the_place_of_another(toy: Path) -> None:
+    first, second, *_ = records(toy)
+    first.write_bytes(second.read_bytes())
+    assert "1 damaged or missing records" in says(toy)
+    assert not first.exists()
+
+
+@pytest.mark.fast(1)
+@pytest.mark.parametrize("kind", ["without outputs", "gone"])
+def test_the_control_is_stuck_at_a_bad_record(toy: Path, kind: str) -> None:
+    """DVC can neither read a record without its outputs, nor a folder without its record; nor does it replace them."""
+    for path in records(toy):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text[: text.index("outs:")], encoding="utf-8")
+        if kind == "gone":
+            path.unlink()
+    (toy / "dvc.lock").unlink()
+    assert ("NoneType" if kind == "gone" else "'outs'") in run("dvc", "repro", cwd=toy).stderr
+    says(toy)
+    run_ok("dvc", "repro", cwd=toy)
+
+
+# dvc.lock
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 0.3, 0.6, -1])
+def test_a_lock_that_was_cut_short(toy: Path, length: float) -> None:
+    lock = toy / "dvc.lock"
+    whole = lock.read_bytes()
+    cut = whole[: round(len(whole) * length) if isinstance(length, float) else length]
+    lock.write_bytes(cut.rstrip(b"\n"))
+    assert "dvc.lock was damaged: that of the last commit is back" in says(toy)
+    assert lock.read_bytes() == whole
+    assert (toy / ".dvc" / "tmp" / "dvc.lock.damaged").read_bytes() == cut.rstrip(b"\n")
+    assert says(toy) == ""
+
+
+def test_each_cut_is_mended_or_one_that_dvc_reads(toy: Path) -> None:
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+
+    whole = (toy / "dvc.lock").read_bytes()
+    good = [whole[:length] for length in range(len(whole)) if is_whole(whole[:length])]
+    assert 10 < len(good) < 0.1 * len(whole)
+    for content in good:
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(content))
+
+
+@pytest.mark.slow
+def test_an_uncommitted_record_is_not_lost(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
+    """It is in the cache of runs: nothing runs again."""
+    edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
+    run_ok("dvc", "repro", cwd=toy)
+    before, lock = results(toy), (toy / "dvc.lock").read_bytes()
+    (toy / "dvc.lock").write_bytes(b"")
+    assert run("dvc", "repro", cwd=toy).returncode != 0  # the control
+    says(toy)
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
+    assert (results(toy), (toy / "dvc.lock").read_bytes()) == (before, lock)
+
+
+def test_a_lock_that_no_commit_holds(toy: Path) -> None:
+    lock = (toy / "dvc.lock").read_bytes()
+    shutil.rmtree(toy / ".git")
+    (toy / "dvc.lock").write_bytes(lock[:100].rstrip())
+    assert "the last commit has none" in says(toy)
+    shutil.copy(toy / ".dvc" / "tmp" / "dvc.lock.damaged", toy / "kept")
+    assert not (toy / "dvc.lock").exists()
+    assert (toy / "kept").read_bytes() == lock[:100].rstrip()
+
+
+def test_a_merge_is_not_taken_for_damage(toy: Path) -> None:
+    lock = toy / "dvc.lock"
+    merged = b"<<<<<<< HEAD\n" + lock.read_bytes()
+    lock.write_bytes(merged)
+    assert "Keep one side" in refuses(toy)
+    assert lock.read_bytes() == merged
+
+
+# DVC's list of who reads and writes
+
+
+def holding(toy: Path, pid: int, cmd: str = "dvc repro") -> Path:
+    """Write DVC's list as if a process were training."""
+    path = toy / ".dvc" / "tmp" / "rwlock"
+    holder = {"pid": pid, "cmd": cmd}
+    path.write_text(json.dumps({"write": {str(toy / "model.npy"): holder}, "read": {str(toy / "raw"): [holder]}}))
+    return path
+
+
+@pytest.fixture
+def at_work(toy: Path) -> Iterator[int]:
+    """A process that looks like DVC's in this project."""
+    command = [sys.executable, "-c", "print(flush=True); input()", "dvc", "repro"]
+    with subprocess.Popen(command, cwd=toy, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.communicate("\n")
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"write": {"a": {"pid"', "[]", '{"read": {"a": {}}}', "\0\0"])
+@pytest.mark.parametrize("folder", [".dvc/tmp", ".dvc/tmp/exps"])
+def test_a_damaged_list_is_removed(toy: Path, folder: str, content: str) -> None:
+    path = toy / folder / "rwlock"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    assert "rwlock was damaged: removed" in says(toy)
+    assert not path.exists()
+
+
+def test_the_control_is_stuck_at_an_empty_list(toy: Path) -> None:
+    (toy / ".dvc" / "tmp" / "rwlock").write_text("")
+    assert run("dvc", "repro", cwd=toy).returncode != 0
+    says(toy)
+    run_ok("dvc", "repro", cwd=toy)
+
+
+def test_a_damaged_list_while_dvc_is_at_work(toy: Path, at_work: int) -> None:
+    path = toy / ".dvc" / "tmp" / "rwlock"
+    path.write_text("{")
+    assert f"Wait until process {at_work} is done" in refuses(toy)
+    assert path.exists()
+
+
+@pytest.mark.slow
+def test_a_number_that_another_process_has_now(toy: Path) -> None:
+    """That of the tests themselves."""
+    path = holding(toy, os.getpid())
+    (toy / "train.py").write_text((toy / "train.py").read_text() + "# edited\n")
+    assert "is busy" in run("dvc", "repro", cwd=toy).stderr  # the control
+    assert f"named processes that are not DVC: {os.getpid()}" in says(toy)
+    assert json.loads(path.read_text()) == {"write": {}, "read": {}}
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == ["train"]
+
+
+def test_a_number_that_another_dvc_has_now(toy: Path, at_work: int) -> None:
+    """It started after the list was written."""
+    os.utime(holding(toy, at_work), (0, 0))
+    assert f"named processes that are not DVC: {at_work}" in says(toy)
+
+
+def test_who_is_at_work_is_left_alone(toy: Path, at_work: int) -> None:
+    path = holding(toy, at_work)
+    before = path.read_text()
+    damage(toy / "model.npy", "flip")
+    damaged = results(toy)
+    assert f"nothing was looked at, for this is at work here: dvc repro (process {at_work})" in says(toy)
+    assert (path.read_text(), results(toy)) == (before, damaged)
+
+
+@pytest.mark.slow
+def test_a_number_that_nobody_has_is_left_to_dvc(toy: Path) -> None:
+    free = next(number for number in range(2**22 - 1, 1, -1) if not psutil.pid_exists(number))
+    path = holding(toy, free)
+    before = path.read_text()
+    assert says(toy) == ""
+    assert path.read_text() == before
+    run_ok("dvc", "repro", "--force", cwd=toy)
+
+
+@pytest.mark.slow
+def test_another_command_holds_the_lock(toy: Path) -> None:
+    with (toy / ".dvc" / "tmp" / "lock").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "expected no other command of DVC. Got one at work." in refuses(toy)
+    assert says(toy) == ""
+
+
+# Left-overs, and what a failed stage takes away
+
+
+def test_left_overs_are_cleared(toy: Path) -> None:
+    names = [".writing-0123abcd/model.npy", f".{'x' * 22}.tmp", f"model.npy.{'_-' * 11}.tmp"]
+    names += [f".dvc/cache/files/md5/.{'z' * 22}.tmp", ".dvc/tmp/exps/standalone/tmpabc/params.yaml"]
+    names += [f"{records(toy)[0].parent.relative_to(toy)}/.{'r' * 22}.tmp"]
+    for name in (*names, "notes.tmp"):
+        (toy / name).parent.mkdir(parents=True, exist_ok=True)
+        (toy / name).write_text("half")
+    assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
+    assert f"left-overs of killed processes removed: {len(names)}" in says(toy)
+    assert not any((toy / name).exists() for name in names)
+    assert (toy / "notes.tmp").exists()
+
+
+@pytest.mark.slow
+def test_a_record_that_was_never_finished_leaves_no_empty_folder(toy: Path) -> None:
+    """DVC stops at a folder of records that holds none: 'join() argument must be str'."""
+    before, unfinished = results(toy), records(toy)
+    for number, record in enumerate(unfinished):
+        record.rename(record.with_name(f".{number:022}.tmp"))
+    (toy / "dvc.lock").unlink()
+    says(toy)
+    assert not any(record.parent.exists() for record in unfinished)
+    run_ok("dvc", "repro", cwd=toy)
+    assert results(toy) == before
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(0.5, True), (1.5, False)])
+def test_in_a_shared_cache_only_old_left_overs_are_cleared(
+    toy: Path, tmp_path: Path, hours: float, stays: bool
+) -> None:
+    shutil.move(toy / ".dvc" / "cache", tmp_path / "shared")
+    (toy / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
+    left = tmp_path / "shared" / "files" / "md5" / f".{'z' * 22}.tmp"
+    left.write_text("half")
+    os.utime(left, (time.time() - 3600 * hours,) * 2)
+    says(toy)
+    assert left.exists() == stays
+
+
+@pytest.mark.fast(1)
+@pytest.mark.parametrize("source", ["cache", "git"])
+def test_what_a_failed_stage_took_away_is_put_back(toy: Path, source: str) -> None:
+    before = (toy / "scores.json").read_bytes()
+    (toy / "evaluate.py").write_text("raise SystemExit(1)\n")
+    assert run("dvc", "repro", cwd=toy).returncode != 0
+    assert not (toy / "scores.json").exists()  # DVC removes outputs first
+    if source == "git":
+        shutil.rmtree(toy / ".dvc" / "cache")
+    assert "missing, and put back: scores.json" in says(toy)
+    assert (toy / "scores.json").read_bytes() == before
+    assert run_ok("git", "status", "--porcelain", cwd=toy) == " M evaluate.py\n"
+
+
+@pytest.mark.slow
+def test_a_result_that_is_not_committed_is_put_back(toy: Path) -> None:
+    text = (toy / "evaluate.py").read_text()
+    (toy / "evaluate.py").write_text(text.replace("0.9", "0.8"))
+    run_ok("dvc", "repro", cwd=toy)
+    before = (toy / "scores.json").read_bytes()
+    (toy / "evaluate.py").write_text("raise SystemExit(1)\n")
+    assert run("dvc", "repro", cwd=toy).returncode != 0
+    says(toy)
+    assert (toy / "scores.json").read_bytes() == before
+    assert b"0.8" in before
+
+
+# What DVC recorded, beside what was read
+
+
+def record(toy: Path, stage: str, seen: dict[str, object]) -> None:
+    path = toy / RECORDS / f"{stage}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"params": {}, "files": {}} | seen))
+
+
+def test_a_stage_that_read_what_is_recorded(toy: Path) -> None:
+    record(toy, "train", {"files": {"train.py": fingerprint(toy / "train.py")}})
+    record(toy, "unknown", {})
+    assert says(toy, "--after") == ""
+
+
+@pytest.mark.fast(1)
+@pytest.mark.parametrize("seen", [{"files": {"train.py": "other"}}, {"files": {"raw/a.npy": "other"}}])
+def test_a_stage_that_read_something_else(toy: Path, seen: dict[str, object]) -> None:
+    """A file, and one in a folder. The record of the run goes too, or DVC would take the result from there."""
+    before, lock = results(toy), (toy / "dvc.lock").read_bytes()
+    record(toy, "train", seen)
+    assert "stage 'train', " in refuses(toy, "--after")
+    assert len(records(toy)) == 2
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == ["train"]
+    assert results(toy) == before
+    assert yaml.safe_load((toy / "dvc.lock").read_bytes()) == yaml.safe_load(lock)
+
+
+@pytest.fixture
+def swapped(toy: Path, edit: Callable[[Path, str, str], None]) -> dict[str, bytes]:
+    """Another command of DVC put an earlier model in the place of the new one just before DVC looked at it."""
+    earlier, before = (toy / "model.npy").read_bytes(), (toy / "dvc.lock").read_text()
+    edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
+    run_ok("dvc", "repro", cwd=toy)
+    right, lock = results(toy), (toy / "dvc.lock").read_text()
+    record(toy, "train", {"outputs": {"model.npy": sample(toy / "model.npy")}})
+    digests = [yaml.safe_load(text)["stages"]["train"]["outs"][0]["md5"] for text in (lock, before)]
+    (toy / "dvc.lock").write_text(lock.replace(*digests))
+    (toy / "model.npy").unlink()
+    (toy / "model.npy").write_bytes(earlier)
+    assert right != results(toy)
+    return right
+
+
+@pytest.mark.fast(1)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_result_that_its_stage_did_not_write(toy: Path, swapped: dict[str, bytes], after: bool) -> None:
+    said = refuses(toy, "--after") if after else says(toy)
+    named = "stage 'train', model.npy: " if after else "model.npy is not what stage 'train' wrote"
+    assert named in said
+    run_ok("dvc", "repro", cwd=toy)
+    assert results(toy) == swapped
+
+
+def test_the_control_takes_another_result_for_good(toy: Path, swapped: dict[str, bytes]) -> None:
+    assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
+    assert results(toy) != swapped
+
+
+def test_damage_is_not_taken_for_another_result(toy: Path) -> None:
+    before, lock = results(toy), (toy / "dvc.lock").read_bytes()
+    record(toy, "train", {"outputs": {"model.npy": sample(toy / "model.npy")}})
+    for path in (*objects(toy), toy / "model.npy"):
+        damage(path, "flip")
+    assert "wrote" not in says(toy)
+    run_ok("dvc", "repro", cwd=toy)
+    assert (results(toy), (toy / "dvc.lock").read_bytes()) == (before, lock)
+
+
+def test_a_lock_of_other_inputs_is_not_judged_by_an_earlier_run(
+    toy: Path, edit: Callable[[Path, str, str], None]
+) -> None:
+    """As after `git checkout`."""
+    record(toy, "train", {"outputs": {"model.npy": "other"}, "files": {"train.py": "other"}})
+    edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
+    before = (toy / "dvc.lock").read_bytes()
+    assert says(toy) == ""
+    assert (toy / "dvc.lock").read_bytes() == before
+
+
+@pytest.mark.parametrize("taken", [["/raw"], ["/raw", "/model.npy"]])
+def test_a_list_of_what_git_ignores_is_put_back(toy: Path, taken: list[str]) -> None:
+    """DVC takes outputs off it before it runs a stage; it was killed then."""
+    path = toy / ".gitignore"
+    before = path.read_text()
+    path.write_text("".join(f"{line}\n" for line in before.splitlines() if line not in taken))
+    assert run_ok("git", "status", "--porcelain", cwd=toy)
+    assert "lists of what Git ignores, cut short by DVC, put back: .gitignore" in says(toy)
+    assert path.read_text() == before
+    assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
+
+
+@pytest.mark.parametrize("change", [("/raw\n", "/mine\n"), ("*.pyc\n", "")])
+def test_a_list_that_somebody_edited_stays(toy: Path, change: tuple[str, str]) -> None:
+    path = toy / ".gitignore"
+    edited = path.read_text().replace(*change)
+    path.write_text(edited)
+    assert says(toy) == ""
+    assert path.read_text() == edited
+
+
+def test_records_of_an_earlier_run_are_forgotten(toy: Path) -> None:
+    record(toy, "train", {"files": {"train.py": "other"}})
+    assert says(toy) == ""
+    assert says(toy, "--after") == ""
+
+
+def test_a_folder_without_a_project(tmp_path: Path) -> None:
+    assert "Run it in the top folder of the project." in refuses(tmp_path)
+
+
+def test_repro_calls_it_before_and_after(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a `dvc repro` that failed, it mends; after one that did not, it checks what was recorded."""
+    calls: list[object] = []
+    monkeypatch.setattr(repro, "require_params", lambda params: calls.append(params.name))
+    monkeypatch.setattr(repro, "summarize", lambda _: "the summary")
+    monkeypatch.setattr(doctor_module, "examine", lambda _, after=False: calls.append("check" if after else "mend"))
+    for status, expected in ((0, "check"), (3, "mend")):
+        dvc = mock.Mock(return_value=status)
+        monkeypatch.setattr("dvc.cli.main", dvc)
+        result = run_main(repro.main, toy, "--force")
+        assert result.status == status
+        assert ("the summary" in result.output) is (status == 0)
+        assert calls == ["params.yaml", "mend", expected]
+        dvc.assert_called_once_with(["repro", "--force"])
+        calls.clear()

@@ -1,0 +1,337 @@
+"""A store that a team shares, on a real S3 server: what others ran is not run again, and nothing damaged is taken."""
+
+import hashlib
+import json
+import shutil
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+from dvcproof.cache import names, read_entry
+from dvcproof.share import main_fetch, main_push
+from dvcproof.store import DEADLINE, Store, StoreError
+from tests.support.arrays import flip
+from tests.support.project import ROOT, run_ok
+from tests.support.refusal import one_line
+from tests.support.s3 import S3
+from tests.support.team import (
+    clone,
+    empty,
+    executed,
+    fetch,
+    objects,
+    push,
+    record_of,
+    records,
+    results,
+    set_shift,
+    write_record,
+    write_team,
+)
+from tests.support.verifying import run_main
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Path:
+    """The project, as it is committed."""
+    return write_team(tmp_path_factory.mktemp("team") / "project", "s3://team/digits", s3.address)
+
+
+@pytest.fixture
+def first(committed: Path, s3: S3, tmp_path: Path) -> Path:
+    """The clone of who ran the project, with a full cache. The store is empty."""
+    empty(s3)
+    return shutil.copytree(committed, tmp_path / "first", symlinks=True)
+
+
+@pytest.fixture
+def second(committed: Path, tmp_path: Path) -> Path:
+    """The clone of a colleague, with an empty cache."""
+    return clone(committed, tmp_path / "second")
+
+
+def test_the_same_commit_executes_nothing(first: Path, second: Path, s3: S3) -> None:
+    assert push(first, s3) == "store: 4 objects and 4 records of runs added\n"
+    assert push(first, s3) == "store: 0 objects and 0 records of runs added\n"
+    said = fetch(second, s3)
+    assert said == "store: stage 'load': 2 objects fetched\nstore: stage 'train': 1 objects fetched\n"
+    assert executed(second) == []
+    assert results(second) == results(first)
+    assert run_ok("git", "status", "--porcelain", cwd=second) == ""
+    assert fetch(second, s3) == ""
+
+
+def test_what_was_fetched_is_not_sent_again(first: Path, second: Path, s3: S3) -> None:
+    """An audit removes a record: nobody who has fetched it brings it back, only who ran it."""
+    set_shift(first, 1.5)
+    assert executed(first) == ["train", "evaluate"]
+    push(first, s3)
+    set_shift(second, 1.5)
+    assert "stage 'train': 1 objects fetched" in fetch(second, s3)
+    gone = record_of(s3, "cmd: python train.py", "shift: 1.5")
+    gone.unlink()
+    assert push(second, s3) == "store: 0 objects and 0 records of runs added\n"
+    assert not gone.exists()
+    assert push(first, s3) == "store: 0 objects and 1 records of runs added\n"
+
+
+def test_dvc_reads_the_store_too(first: Path, second: Path, s3: S3) -> None:
+    push(first, s3)
+    run_ok("dvc", "pull", cwd=second, env=s3.env)
+    assert results(second) == results(first)
+
+
+def test_what_was_run_and_not_committed_is_not_trained(first: Path, second: Path, s3: S3) -> None:
+    """Two settings, of which dvc.lock holds the last: DVC would push the objects of that one alone."""
+    for shift in (1.5, 2.5):
+        set_shift(first, shift)
+        assert executed(first) == ["train", "evaluate"]
+    push(first, s3)
+    for shift in (1.5, 2.5):
+        set_shift(second, shift)
+        fetch(second, s3)
+        assert executed(second) == []
+    assert results(second) == results(first)
+
+
+def test_other_code_is_run(first: Path, second: Path, s3: S3) -> None:
+    push(first, s3)
+    with (second / "train.py").open("a") as file:
+        file.write("# changed\n")
+    assert fetch(second, s3) == "store: stage 'load': 2 objects fetched\n"
+    assert executed(second) == ["train"]
+
+
+def damage(path: Path, kind: str) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    if kind != "gone":
+        path.write_bytes({"flip": flip(content, len(content) // 2), "cut": content[:9], "empty": b""}[kind])
+
+
+def object_of(s3: S3, project: Path, name: str) -> Path:
+    (found,) = (path for path in objects(s3) if path.read_bytes() == (project / name).read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "gone"])
+def test_a_damaged_object_is_refused_and_mended(first: Path, second: Path, s3: S3, tmp_path: Path, kind: str) -> None:
+    push(first, s3)
+    path = object_of(s3, first, "model.npy")
+    good = path.read_bytes()
+    damage(path, kind)
+    state = "missing" if kind == "gone" else "damaged"
+    assert f"stage 'train': 1 objects there are {state}, so that it runs here\n" in fetch(second, s3)
+    assert executed(second) == ["train"]
+    assert results(second) == results(first)
+    if kind == "flip":  # DVC sees that there is an object, and leaves it
+        run_ok("dvc", "push", cwd=second, env=s3.env)
+        assert path.read_bytes() != good
+    said = push(second, s3)
+    assert ("1 damaged objects replaced" in said) == (kind != "gone")
+    assert path.read_bytes() == good
+    third = clone(first, tmp_path / "third")
+    fetch(third, s3)
+    assert executed(third) == []
+
+
+@pytest.mark.parametrize("kind", ["flip", "empty"])
+def test_a_damaged_record_is_refused_and_mended(first: Path, second: Path, s3: S3, kind: str) -> None:
+    set_shift(first, 1.5)
+    executed(first)
+    push(first, s3)
+    before = {path: path.read_bytes() for path in records(s3)}
+    for path in before:
+        damage(path, kind)
+    set_shift(second, 1.5)
+    assert "stage 'train': 1 damaged records there are not used\n" in fetch(second, s3)
+    assert executed(second) == ["train", "evaluate"]
+    assert results(second) == results(first)
+    assert "damaged records replaced" in push(first, s3)
+    assert {path: path.read_bytes() for path in records(s3)} == before
+
+
+def test_records_that_contradict_each_other_are_not_used(first: Path, second: Path, s3: S3) -> None:
+    set_shift(first, 1.5)
+    executed(first)
+    push(first, s3)
+    record = record_of(s3, "shift: 1.5")
+    model = hashlib.md5((first / "model.npy").read_bytes(), usedforsecurity=False).hexdigest()
+    write_record(record, model, "0" * 32)
+    set_shift(second, 1.5)
+    assert "stage 'train': 2 records there contradict each other, so that it runs here\n" in fetch(second, s3)
+    assert executed(second) == ["train", "evaluate"]
+
+
+def test_a_record_leads_to_no_other_path(first: Path, s3: S3) -> None:
+    """Its folder is the hash of the paths, too: DVC would write wherever the record says."""
+    push(first, s3)
+    path = record_of(s3, "shift: 0.0")
+    text = path.read_text().replace("path: model.npy", "path: ../model.npy")
+    entry = YAML(typ="safe").load(text)
+    assert read_entry(path.read_text(), path.parent.name, path.name)
+    assert names(entry)[0] != path.parent.name
+    assert read_entry(text, path.parent.name, names(entry)[1]) is None
+
+
+@pytest.mark.fast(1)
+@pytest.mark.parametrize("path", ["../outside", "/outside", "inside/../../outside"])
+def test_a_folder_holds_no_file_that_lies_outside(tmp_path: Path, path: str) -> None:
+    store = local_store(tmp_path)
+    content = json.dumps([{"md5": "0" * 32, "relpath": path}]).encode()
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir"
+    (tmp_path / "source").write_bytes(content)
+    store.put(digest, tmp_path / "source")
+    assert store.state(digest, len(content)) == "good"
+    assert store.fetch(digest, tmp_path / "target") == "damaged"
+    assert not (tmp_path / "target").exists()
+
+
+def local_store(tmp_path: Path) -> Store:
+    """A store in a folder: DVC has many kinds."""
+    run_ok("git", "init", "--quiet", cwd=tmp_path)
+    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
+    run_ok("dvc", "remote", "add", "folder", str(tmp_path / "store"), cwd=tmp_path)
+    with Repo(str(tmp_path)) as repo:
+        return Store.open(repo, "folder")
+
+
+# A store that does not answer
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def closed() -> str:
+    """The address of a server that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["silent", "closed", "keys", "bucket"])
+def test_a_store_that_cannot_be_read_costs_one_line(
+    first: Path, s3: S3, kind: str, request: pytest.FixtureRequest
+) -> None:
+    env = dict(s3.env)
+    remote = "s3://nowhere/digits" if kind == "bucket" else "s3://team/digits"
+    if kind in ("silent", "closed"):
+        env["AWS_ENDPOINT_URL"] = request.getfixturevalue(kind)
+    if kind == "keys":
+        env["AWS_ACCESS_KEY_ID"] = "another"
+    shutil.rmtree(first / ".dvc" / "cache")
+    result = run_main(main_fetch, first, "--remote", remote, "--patience", "2", env=env)
+    assert (result.status, result.errors) == (0, ""), result
+    if kind != "bucket":  # where nothing is to be had
+        line = result.output.removesuffix("\n")
+        assert line.isprintable()
+        assert line.startswith(f"store: {remote} cannot be read, so that what the cache lacks is made here: ")
+    result = run_main(main_push, first, "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
+    assert result.status == 1 or not objects(s3)
+
+
+@contextmanager
+def signed_late(times: int) -> Iterator[None]:
+    """The first `times` that a request is signed, it is signed by a clock that is an hour slow."""
+    sign, seen = SigV4Auth.add_auth, Counter[tuple[str, str]]()
+
+    def add_auth(self: SigV4Auth, request: AWSRequest) -> None:
+        seen[request.method, request.url] += 1
+        now = datetime.now(UTC) - timedelta(hours=seen[request.method, request.url] <= times)
+        with mock.patch("botocore.auth.get_current_datetime", return_value=now):
+            sign(self, request)
+
+    with mock.patch.object(SigV4Auth, "add_auth", add_auth):
+        yield
+    assert seen
+
+
+@pytest.mark.fast(1)
+def test_requests_that_slept_are_sent_again(first: Path, second: Path, s3: S3) -> None:
+    with signed_late(1):
+        assert push(first, s3) == "store: 4 objects and 4 records of runs added\n"
+        assert "2 objects fetched" in fetch(second, s3)
+    assert executed(second) == []
+    assert results(second) == results(first)
+
+
+def test_a_wrong_clock_is_one_line(first: Path, s3: S3) -> None:
+    with signed_late(1000):
+        result = run_main(main_push, first, "--remote", "team", env=s3.env)
+    assert (result.status, result.output) == (1, "")
+    line = one_line(result.errors.removesuffix("\n"))
+    assert line.startswith(
+        "ERROR: store team: expected to write there. Got The difference between the request time and "
+    )
+    assert "this clock" in line
+    assert not objects(s3)
+
+
+def test_the_answer_is_awaited_so_long_and_no_longer(first: Path, silent: str) -> None:
+    assert DEADLINE < 5
+    with Repo(str(first)) as repo:
+        repo.config["remote"]["team"]["endpointurl"] = silent
+        repo.config["remote"]["team"] |= {"access_key_id": "a", "secret_access_key": "b"}
+        store = Store.open(repo, "team")
+        start = time.monotonic()
+        with pytest.raises(StoreError, match=r"no answer in 0\.5 s"):
+            store.ask(0.5)
+        assert time.monotonic() - start < 30
+
+
+# Keys
+
+
+@pytest.mark.parametrize("key", ["access_key_id", "session_token"])
+def test_keys_that_git_would_hold_are_refused(first: Path, s3: S3, key: str) -> None:
+    run_ok("dvc", "remote", "modify", "team", key, "abc", cwd=first)
+    result = run_main(main_fetch, first, "--remote", "team", env=s3.env)
+    line = one_line(result.errors.removesuffix("\n"))
+    assert f"{key} of remote team: expected no key in .dvc/config. Got one. Run `" in line
+    for command in line.split("`")[1::2]:
+        run_ok(*command.split(), cwd=first)
+    assert "abc" not in (first / ".dvc" / "config").read_text()
+
+
+def test_keys_in_the_local_configuration(first: Path, s3: S3) -> None:
+    for key, value in (("access_key_id", "team"), ("secret_access_key", "secret")):
+        run_ok("dvc", "remote", "modify", "--local", "team", key, value, cwd=first)
+    run_ok("git", "diff", "--exit-code", cwd=first)
+    result = run_main(main_push, first, "--remote", "team", env=s3.without_keys)
+    assert result.output == "store: 4 objects and 4 records of runs added\n"
+
+
+@pytest.mark.parametrize("remote", ["nobody", ""])
+def test_a_remote_that_is_not_there(first: Path, s3: S3, remote: str) -> None:
+    result = run_main(main_fetch, first, "--remote", remote, env=s3.env)
+    assert result.status == 1
+    assert "--remote: expected a remote of DVC: team. Got n" in one_line(result.errors.removesuffix("\n"))
+
+
+def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC raises an ImportError where it knows the package."""
+    run_ok("git", "init", "--quiet", cwd=tmp_path)
+    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "dvc_s3", None)
+    result = run_main(main_push, tmp_path, "--remote", "s3://team/digits")
+    assert result.status == 1
+    assert result.errors.endswith("Install the packages of `dvc[s3]`.\n")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # which knows a command of this project for it
+    assert run_main(main_push, tmp_path, "--remote", "s3://team/digits").errors.endswith("Run `make setup WITH=s3`.\n")

@@ -1,0 +1,47 @@
+"""The keys of a store on a server that checks what each may do: pull requests only read."""
+
+from pathlib import Path
+
+import pytest
+
+from dvcproof.share import main_fetch, main_push
+from tests.support.moto import serve_moto
+from tests.support.project import run_ok
+from tests.support.refusal import one_line
+from tests.support.team import PATIENCE, clone, executed, results, set_shift, write_team
+from tests.support.verifying import Result, run_main
+
+
+def share(project: Path, env: dict[str, str], direction: str, *words: str) -> Result:
+    main = main_push if direction == "push" else main_fetch
+    return run_main(main, project, *words, "--remote", "team", env=env)
+
+
+@pytest.mark.slow
+def test_a_key_that_may_only_read_writes_nothing(tmp_path: Path) -> None:
+    """It fetches what the main branch pushed; what it runs stays here, and its push is refused with one line."""
+    with serve_moto(tmp_path) as keys:
+        main = write_team(tmp_path / "main", "s3://team/digits", keys.address)
+        pull = clone(main, tmp_path / "pull")
+        added = "store: 4 objects and 4 records of runs added\n"
+        assert share(main, keys.writer, "push") == Result(0, added, "")
+        there = keys.names()
+        fetched = share(pull, keys.reader, "fetch", *PATIENCE)
+        assert (fetched.status, fetched.errors) == (0, "")
+        assert "objects fetched" in fetched.output
+        assert executed(pull) == []
+        assert results(pull) == results(main)
+        set_shift(pull, 1.5)
+        assert "cannot be read" not in share(pull, keys.reader, "fetch", *PATIENCE).output
+        assert executed(pull) == ["train", "evaluate"]
+        ours = results(pull)
+        refused = share(pull, keys.reader, "push")
+        assert (refused.status, refused.output) == (1, "")
+        line = one_line(refused.errors.removesuffix("\n"))
+        assert line.startswith("ERROR: store team: expected to write there. Got ")
+        assert "AccessDenied" in line or "Access Denied" in line or "not authorized" in line
+        assert keys.names() == there
+        assert results(pull) == ours
+        assert executed(pull) == []
+        run_ok("git", "checkout", "--quiet", ".", cwd=pull)
+        assert executed(pull) == []

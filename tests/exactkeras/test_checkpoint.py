@@ -1,0 +1,272 @@
+"""A training that goes on from its checkpoint: the bytes of one that was never killed, or from nothing."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from digits.data.arrays import NpyFile
+from dvcproof.runtime.watch import see_code, watch
+from tests.support import several
+from tests.support.arrays import flip
+
+EPOCHS = 3
+
+HISTORY = {"loss": [0.1 + 0.2, 1e-9, 3.0], "accuracy": [0.5, 0.75, 1.0]}
+
+
+@pytest.fixture(autouse=True)
+def tf(tensorflow: Any) -> Any:
+    return tensorflow
+
+
+def checkpoint_at(path: Path, **other: str) -> Any:
+    """The checkpoint of a training with some fingerprint."""
+    from exactkeras.checkpoint import Checkpoint, Fingerprint
+
+    ours = Fingerprint("0" * 64, "1" * 64, "2" * 64)
+    return Checkpoint(path, ours._replace(**other))
+
+
+def train(name: str, folder: Path, checkpoint: Any = None) -> bytes:
+    recipe = several.recipe_of(name)._replace(epochs=EPOCHS)
+    return several.train(name, folder, checkpoint=checkpoint, recipe=recipe)
+
+
+@pytest.fixture
+def kept(tf: Any, tmp_path: Path) -> tuple[Path, list[Any]]:
+    """A checkpoint after three epochs, and variables like those in it."""
+    values = [tf.Variable([[1.5, -2.0], [0.0, 3.0]]), tf.Variable(7, dtype=tf.int64), tf.Variable(tf.zeros((0, 3)))]
+    checkpoint_at(tmp_path / "checkpoint").write(values, HISTORY)
+    return tmp_path / "checkpoint", [tf.Variable(tf.zeros_like(value)) for value in values]
+
+
+class Whole(NamedTuple):
+    """What a training gives that is never killed; and its checkpoint after each epoch, as a kill would leave it."""
+
+    result: bytes
+    left: list[bytes]
+
+
+@pytest.fixture(scope="module")
+def whole(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Whole]:  # noqa: ARG001
+    """Both networks, trained once."""
+    folder = tmp_path_factory.mktemp("whole")
+    path = folder / "checkpoint"
+
+    def trained(name: str) -> Whole:
+        checkpoint = checkpoint_at(path)
+        left: list[bytes] = []
+
+        def write(*given: Any) -> None:
+            type(checkpoint).write(checkpoint, *given)
+            left.append(path.read_bytes())
+
+        with mock.patch.object(checkpoint, "write", write):
+            result = train(name, folder, checkpoint)
+        path.unlink()
+        return Whole(result, left)
+
+    return {name: trained(name) for name in several.NETWORKS}
+
+
+@pytest.mark.fast(1)
+@pytest.mark.parametrize(("name", "epochs"), [("dense", 2), ("dense", EPOCHS), ("convnet", 1)])
+def test_it_goes_on_to_the_same_bytes(
+    name: str, epochs: int, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / ".model.checkpoint"
+    path.write_bytes(whole[name].left[epochs - 1])
+    assert train(name, tmp_path, checkpoint_at(path)) == whole[name].result
+    assert f"{path}: the training goes on after epoch {epochs}\n" in capsys.readouterr().out
+    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras"]
+
+
+@pytest.mark.fast(1)
+@pytest.mark.parametrize("forgotten", ["numbers of the epochs", "optimizer"])
+def test_with_a_part_forgotten_the_bytes_are_others(
+    forgotten: str, whole: dict[str, Whole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exactkeras import batches, checkpoint
+
+    (tmp_path / "checkpoint").write_bytes(whole["dense"].left[1])
+    if forgotten == "optimizer":
+        set_values = checkpoint.set_values
+        monkeypatch.setattr(checkpoint, "set_values", lambda state, values: set_values(state[:4], values))
+    else:
+        monkeypatch.setattr(batches, "ITERATORS", 0)
+    assert train("dense", tmp_path, checkpoint_at(tmp_path / "checkpoint")) != whole["dense"].result
+
+
+def damage(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(change(path.read_bytes()))
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (damage(lambda content: content[:-1]), "it is damaged"),
+    "a bit of a weight": (damage(lambda content: flip(content, len(content) - 9)), "it is damaged"),
+    "a bit of the history": (damage(lambda content: flip(content, 290)), "it is damaged"),
+    "empty": (damage(lambda _: b""), "it is damaged"),
+    "far too long": (damage(lambda content: content + bytes(2**23)), "Got a larger file"),
+    "a folder": (lambda path: replaced(path).mkdir(), "Is a directory"),
+    "a pipe": (lambda path: os.mkfifo(replaced(path)), "expected a regular file. Got a pipe"),
+    "a link to itself": (lambda path: replaced(path).symlink_to(path), "Too many levels of symbolic links"),
+    "not readable as JSON": (lambda path: path.write_bytes(sealed(b"[" * 10**5 + b"\n")), "it is damaged"),
+    "another form": (lambda path: path.write_bytes(sealed(b"[]\n")), "it is damaged"),
+}
+
+
+def replaced(path: Path) -> Path:
+    path.unlink()
+    return path
+
+
+def sealed(content: bytes) -> bytes:
+    """The content with its own SHA-256, as somebody else would forge it."""
+    return hashlib.sha256(content).digest() + content
+
+
+def test_what_was_written_is_restored(kept: tuple[Path, list[Any]]) -> None:
+    path, state = kept
+    assert checkpoint_at(path).restore(state) == HISTORY
+    assert [variable.numpy().tolist() for variable in state] == [[[1.5, -2.0], [0.0, 3.0]], 7, []]
+    checkpoint_at(path).remove()
+    assert checkpoint_at(path).restore(state) == {}
+    checkpoint_at(path).remove()
+
+
+def refused(checkpoint: Any, state: list[Any], capsys: pytest.CaptureFixture[str]) -> str:
+    """Why a checkpoint is not used: it says so, and the training starts from nothing."""
+    assert checkpoint.restore(state) == {}
+    assert not any(variable.numpy().any() for variable in state)
+    (line,) = capsys.readouterr().out.splitlines()
+    start = f"{checkpoint.path}: not used, and the training starts from nothing: "
+    assert line.startswith(start)
+    return line.removeprefix(start)
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_damaged_one_is_not_used(case: str, kept: tuple[Path, list[Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    spoil, reason = UNUSABLE[case]
+    path, state = kept
+    spoil(path)
+    assert reason in refused(checkpoint_at(path), state, capsys)
+
+
+@pytest.mark.parametrize("kind", ["parameters", "code", "data"])
+def test_that_of_another_training_is_not_used(
+    kind: str, kept: tuple[Path, list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, state = kept
+    reason = refused(checkpoint_at(path, **{kind: "f" * 64}), state, capsys)
+    assert reason == f"it belongs to other {kind}"
+    assert refused(checkpoint_at(path), state[:1], capsys) == "it belongs to another network"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("obstacle", ["damaged", "a folder"])
+def test_a_training_goes_on_without_it(
+    obstacle: str, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "checkpoint"
+    if obstacle == "damaged":
+        path.write_bytes(b"damaged")
+    else:
+        path.mkdir()
+    checkpoint = checkpoint_at(path)
+    assert train("dense", tmp_path, checkpoint) == whole["dense"].result
+    checkpoint.remove()
+    captured = capsys.readouterr()
+    assert "not used, and the training starts from nothing: " in captured.out
+    lines = captured.err.splitlines()
+    if obstacle == "damaged":
+        assert (lines, path.exists()) == ([], False)
+    else:
+        assert len(lines) == EPOCHS
+        start = "WARNING: no checkpoint, so a killed training would start from nothing: "
+        assert all(line.startswith(f"{start}{path}: expected a file, or nothing yet. Got a folder") for line in lines)
+
+
+def test_a_full_disk_does_not_end_a_training(
+    kept: tuple[Path, list[Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, state = kept
+    before = path.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        checkpoint_at(path).write(state, HISTORY)
+    assert path.read_bytes() == before  # still that of an earlier epoch
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("WARNING: no checkpoint")
+    assert "No space left on device" in line
+
+
+def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> None:
+    """Else a training with the old code, killed, would go on with the new."""
+    from exactkeras import checkpoint
+
+    code = tmp_path / "stages" / "train.py"
+    code.parent.mkdir()
+    (code.parent / "__init__.py").touch()
+
+    def written(text: str) -> Any:
+        code.write_text(text)
+        return checkpoint.fingerprint(1, [code], [tf.zeros(1)])
+
+    old, new = written("old"), written("new")
+    assert old.code != new.code
+    code.write_text("old")
+    with watch():
+        see_code(tmp_path)
+        assert written("new") == old
+    assert written("new") == new
+
+
+def test_features_on_disk_have_the_fingerprint_of_those_in_memory(tf: Any, tmp_path: Path) -> None:
+    from exactkeras import checkpoint
+    from exactkeras.batches import Stored
+
+    def found(rows: int, last: float) -> Any:
+        values = np.random.default_rng(0).random((rows, 784), np.float32)
+        values[-1, -1] = last
+        np.save(tmp_path / "features.npy", values)
+        stored = Stored(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)))
+        prints = {checkpoint.fingerprint({}, [], [features]) for features in (tf.constant(values), stored)}
+        assert len(prints) == 1
+        return prints.pop()
+
+    assert len({found(200, 0), found(200, 1), found(199, 0)}) == 3  # of several blocks
+
+
+def test_the_fingerprint_tells_what_has_changed(tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    from exactkeras import checkpoint
+
+    code, rows = tmp_path / "train.py", np.zeros((3, 2), np.float32)
+    code.write_text("pass")
+
+    def found(parameters: object = 1, data: Any = rows) -> Any:
+        return checkpoint.fingerprint({"seed": parameters}, [code], [tf.constant(data), tf.zeros((0, 2))])
+
+    first = found()
+    assert found() == first
+    assert found(parameters=2) == first._replace(parameters=found(2).parameters) != first
+    for other in (rows.astype(np.float64), rows[:2], np.eye(3, 2, dtype=np.float32)):
+        assert found(data=other) == first._replace(data=found(data=other).data) != first
+    monkeypatch.setattr(keras, "__version__", "4")
+    assert found() == first._replace(code=found().code) != first
+    monkeypatch.undo()
+    code.write_text("...")
+    assert found() == first._replace(code=found().code) != first

@@ -1,0 +1,144 @@
+"""One training on several workers or devices: the bytes of one process; and what a worker does that loses another."""
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digits.apps.workers import free_addresses
+from dvcproof.runtime.program import InputError
+from tests.support import several
+from tests.support.project import AT_ROOT, run, run_ok
+from tests.support.several import Trained
+
+PROGRAM = ("-m", "tests.support.several")
+
+
+@pytest.fixture(scope="module")
+def alone(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:  # noqa: ARG001 (it sets it up)
+    """What one process makes of both networks."""
+    return several.train_each([*several.NETWORKS], tmp_path_factory.mktemp("alone"))
+
+
+def network_of_its_own() -> list[str]:
+    """What runs a program with no network but a loopback interface; nothing where that is not allowed.
+
+    TensorFlow's server listens on every interface.
+    """
+    inside = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    try:
+        return inside if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode == 0 else []
+    except FileNotFoundError:
+        return []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_workers_give_the_bytes_of_one_process(count: int, alone: Trained, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "digits", "workers", str(count), "--"]
+    command = [*network_of_its_own(), *launcher, "python", *PROGRAM, str(tmp_path), *alone]
+    run_ok(*command, cwd=tmp_path, env=AT_ROOT)
+    assert several.read([*alone], tmp_path / "0") == alone
+    for index, (name, trained) in itertools.product(range(1, count), alone.items()):
+        assert trained.startswith((tmp_path / f"{index}" / f"{name}.keras").read_bytes())
+
+
+@pytest.mark.slow
+def test_so_do_devices_but_not_in_another_order(alone: Trained, tmp_path: Path) -> None:
+    run_ok(sys.executable, *PROGRAM, str(tmp_path), "dense", "--devices", "3", cwd=tmp_path, env=AT_ROOT)
+    assert several.read(["dense"], tmp_path) == {"dense": alone["dense"]}
+    arrival = several.read(["dense"], tmp_path / "arrival")["dense"]
+    assert arrival != alone["dense"]
+    assert arrival.startswith(alone["dense"][:8])  # a model all the same
+
+
+@pytest.mark.slow
+def test_an_absent_worker_is_missed_in_one_line(tmp_path: Path) -> None:
+    absent, present = free_addresses(2)
+    config = {"cluster": {"worker": [absent, present]}, "task": {"type": "worker", "index": 1}}
+    command = (sys.executable, *PROGRAM, str(tmp_path), "dense", "--deadline", "3")
+    result = run(*network_of_its_own(), *command, cwd=tmp_path, env={**AT_ROOT, "TF_CONFIG": json.dumps(config)})
+    assert result.returncode
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+    assert f"worker 1 of 2 ({present}): expected all workers within 3 s. Got not all of them. Start each of " in line
+    assert "Traceback" not in result.stderr
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    """Not in a network of its own, where another program could not have it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        own, other = f"127.0.0.1:{taken.getsockname()[1]}", free_addresses(1)[0]
+        config = {"cluster": {"worker": [own, other]}, "task": {"type": "worker", "index": 0}}
+        command = (sys.executable, *PROGRAM, str(tmp_path), "dense", "--deadline", "30")
+        result = run(*command, cwd=tmp_path, env={**AT_ROOT, "TF_CONFIG": json.dumps(config)})
+    assert result.returncode
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+    assert f"worker 0 of 2 ({own}): expected a port that is free. Got one at which another program listens." in line
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_shares_are_whole_in_order_and_nearly_equal() -> None:
+    from exactkeras.replicas import share
+
+    for parts in range(1, 12):
+        for replicas in range(1, parts + 1):
+            shares = [range(*share(parts, replicas, index)) for index in range(replicas)]
+            assert [part for own in shares for part in own] == [*range(parts)]
+            assert max(map(len, shares)) - min(map(len, shares)) in (0, 1)
+
+
+def test_what_is_packed_is_unpacked(tensorflow: Any) -> None:
+    from exactkeras.replicas import packed, unpacked
+
+    result = (tensorflow.range(3.0), tensorflow.ones((3, 2)), [tensorflow.zeros((1, 2, 3)), tensorflow.ones(())])
+    again = unpacked(packed(result)[tensorflow.newaxis], result)
+    assert repr(again) == repr(result)
+
+
+@pytest.fixture
+def gathered(tensorflow: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+    """Replicas of which the others give what a function makes of one's own value."""
+    from exactkeras.replicas import Replicas
+
+    def make(other: Callable[[Any], Any]) -> Replicas:
+        replicas = Replicas(tensorflow.distribute.get_strategy())
+        replicas.count = 3
+        monkeypatch.setattr(replicas, "gather", lambda value: np.stack([value, value, other(value)]))
+        return replicas
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["parameters", "code", "data"])
+def test_workers_that_disagree_refuse(gathered: Any, kind: str) -> None:
+    from exactkeras.checkpoint import Fingerprint
+
+    ours = Fingerprint("0" * 64, "1" * 64, "2" * 64)
+    theirs = ours._replace(**{kind: "3" * 64})
+    gathered(lambda value: value).require_same(ours)
+    with pytest.raises(InputError, match=rf"3 workers: .* Got other {kind} on worker 2 than on worker 0\."):
+        gathered(lambda _: np.frombuffer(bytes.fromhex("".join(theirs)), np.int32)).require_same(ours)
+
+
+def test_a_worker_that_deviates_is_named(gathered: Any) -> None:
+    assert gathered(lambda _: 1).deviating([]) == ["worker 2 says so"]
+    assert gathered(lambda _: 0).deviating([]) == []
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_the_reason_is_what_tensorflow_says_of_it() -> None:
+    from exactkeras.replicas import _reason
+
+    twice = 2 * "Collective ops is aborted by: " + "Socket closed\n"
+    assert _reason(f"Graph execution error:\n\n  File x\n{twice}") == "Socket closed"
+    assert _reason("Could not start gRPC server") == "Could not start gRPC server"
+    assert _reason("") == "no word"
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"  # what else it says is not shown

@@ -1,0 +1,510 @@
+"""The virtual environment that `make` sets up: broken in every way it heals, or one line says what to do.
+
+The project is this one's Makefile with locks of tiny packages, which lie in a folder, as does the real uv: nothing is
+downloaded. In the slow tests the environments are real ones, in a folder whose name misleads a shell.
+"""
+
+import ast
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from digits import environment as setup
+from tests.support.project import ROOT, environment, run_ok
+
+PROGRAM = "digits/environment.py"
+BASE = str(Path(sys.base_prefix) / "bin" / "python3")
+GROUPS = {"s3", "cluster", "parquet", "dev"}
+
+#: A program that says which environment it runs in, as `dvc` would.
+SAYS_WHERE = b"import sys\n\ndef main():\n    print(sys.prefix)\n"
+FOREIGN = "elsewhere==1.0 ; sys_platform == 'nowhere' \\\n    --hash=sha256:" + 64 * "0" + "\n"
+
+
+def wheel(folder: Path, name: str, version: str = "1.0", program: Path | None = None) -> str:
+    """Write a wheel with a module and a program of its name. Gives back its line of a lock."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if program:
+        files[f"{name}-{version}.data/scripts/{name}"] = program.read_bytes()
+    else:
+        files[f"{name}.py"] = SAYS_WHERE
+        files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {name}:main\n".encode()
+    digests = {path: base64.urlsafe_b64encode(hashlib.sha256(data).digest()) for path, data in files.items()}
+    lines = [f"{path},sha256={digest.decode().rstrip('=')}," for path, digest in digests.items()]
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, data in (files | {f"{info}/RECORD": "\n".join([*lines, f"{info}/RECORD,,"]).encode()}).items():
+            about = zipfile.ZipInfo(member)
+            about.external_attr = (0o100755 if "/scripts/" in member else 0o100644) << 16
+            archive.writestr(about, data)
+    return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+def write_locks(project: Path, runtime: str, *more: str) -> None:
+    (project / "requirements.lock").write_text(runtime + FOREIGN, encoding="utf-8")
+    (project / "requirements-dev.lock").write_text(runtime + FOREIGN + "".join(more), encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project without an environment, in which this test runs. Its files have lost their executable bits."""
+    path = tmp_path / "project"
+    (path / PROGRAM).parent.mkdir(parents=True)
+    for name in ("Makefile", PROGRAM):
+        shutil.copyfile(ROOT / name, path / name)
+    run_ok("git", "init", "--quiet", cwd=path)
+    zeros = f" \\\n    --hash=sha256:{64 * '0'}\n"
+    small, below = "# via digits (pyproject.toml:s3)\n", "# via\n    #   other\n    #   small\n"
+    tool = f"tool==1.0{zeros}    # via digits (pyproject.toml:dev)\n"
+    write_locks(path, f"tiny==1.0{zeros}", f"below==2.0{zeros}    {below}small==1.0{zeros}    {small}", tool)
+    monkeypatch.chdir(path)
+    return path
+
+
+@pytest.fixture
+def venv(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What looks like a good environment, of which this Python says that it is its own."""
+    monkeypatch.setattr(sys, "executable", str(project / ".venv" / "bin" / "python"))
+    for name in (".venv/bin", str(setup.SITE / "pip"), str(setup.SITE / "Tiny-1.0.dist-info")):
+        (project / name).mkdir(parents=True)
+    setup.PYTHON.symlink_to(BASE)
+    setup.STAMP.write_text(f"{project / '.venv'}\nelsewhere==1.0 ; sys_platform == 'nowhere'", encoding="utf-8")
+    return project / ".venv"
+
+
+# What each `make` asks
+
+
+def ask(*arguments: str) -> int:
+    """The status of the question."""
+    command = [setup.PYTHON, "-I", "-S", PROGRAM, "--ask", *arguments]
+    return subprocess.run([str(word) for word in command], capture_output=True, check=False).returncode
+
+
+def test_a_good_environment_is_good(venv: Path) -> None:
+    assert venv.exists()
+    assert setup.find_defect() == ""
+    assert (ask(), ask("dev"), ask("s3")) == (0, 3, 3)
+
+
+def test_only_what_a_target_needs_is_asked_for(venv: Path) -> None:
+    assert {pin.partition("==")[0] for pin in setup.choose("s3")} == {"tiny", "elsewhere", "small", "below"}
+    assert {pin.partition("==")[0] for pin in setup.choose("dev")} == {"tiny", "elsewhere", "small", "below", "tool"}
+    for name in ("small", "below"):
+        (venv.parent / setup.SITE / f"{name}-{'1.0' if name == 'small' else '2.0'}.dist-info").mkdir()
+    assert ask("s3") == 0
+
+
+def without_package() -> None:
+    """And the stamp stays."""
+    shutil.rmtree(setup.SITE / "Tiny-1.0.dist-info")
+
+
+def of_another_lock() -> None:
+    lock = Path("requirements.lock")
+    lock.write_text(lock.read_text(encoding="utf-8").replace("tiny==1.0", "tiny==2.0"), encoding="utf-8")
+
+
+def of_another_marker() -> None:
+    """A package that was for other machines is for this one now."""
+    lock = Path("requirements.lock")
+    lock.write_text(lock.read_text(encoding="utf-8").replace("'nowhere'", "'linux'"), encoding="utf-8")
+
+
+def of_another_version() -> None:
+    """As when the system's Python was upgraded: packages lie where the new one does not look."""
+    setup.SITE.parent.rename(".venv/lib/python3.2")
+
+
+@pytest.mark.parametrize("damage", [without_package, of_another_lock, of_another_marker, of_another_version])
+def test_every_make_asks_and_finds_it(venv: Path, damage: Callable[[], None]) -> None:
+    assert venv.exists()
+    assert ask() == 0
+    damage()
+    assert ask() == 3
+
+
+def without_pip() -> None:
+    """As when `ensurepip` failed, or somebody interrupted it."""
+    (setup.SITE / "pip").rmdir()
+
+
+def without_interpreter() -> None:
+    setup.PYTHON.unlink()
+    setup.PYTHON.symlink_to("/nonexistent/python")
+
+
+def of_a_dangling_link() -> None:
+    shutil.rmtree(".venv")
+    setup.VENV.symlink_to("/nonexistent")
+
+
+def broken_off() -> None:
+    setup.STAMP.unlink()
+
+
+def moved() -> None:
+    setup.STAMP.write_text("/old/.venv", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (without_pip, "it has no pip"),
+        (of_another_version, "it has no pip"),
+        (without_interpreter, "its interpreter is gone"),
+        (of_a_dangling_link, "its interpreter is gone"),
+        (broken_off, "it was not made by this Makefile, or not finished"),
+        (moved, "it was made in /old/.venv"),
+    ],
+)
+def test_what_is_broken_is_found(venv: Path, damage: Callable[[], None], says: str) -> None:
+    assert venv.exists()
+    damage()
+    assert setup.find_defect() == says
+
+
+# Before anything is installed
+
+
+def refused(project: Path, *arguments: str, **variables: str) -> str:
+    """The line that `make setup` fails with, before anything is installed."""
+    result = make(project, "setup", *arguments, **variables)
+    assert result.returncode != 0
+    assert result.stdout == ""
+    assert not (project / ".venv").exists()
+    return one_line(re.sub(r"\nmake: .*", "", result.stderr).rstrip("\n"))
+
+
+def one_line(text: object) -> str:
+    """Check that a text is one line in the form of an error, and give it back."""
+    assert re.fullmatch(r"ERROR: [^\s].*?: .+\. [A-Z`].*\.", str(text)), text
+    return str(text)
+
+
+def make(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What `make` does for a user whose registry is a folder of wheels, and who is in no virtual environment."""
+    foreign = ("PIP_", "UV_", "PYTHON", "VIRTUAL")
+    env = {name: value for name, value in environment().items() if not name.startswith(foreign)}
+    env |= {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project.parent / "wheels")}
+    env |= {"PATH": f"{Path(BASE).parent}:/usr/bin:/bin", "UV_CACHE_DIR": str(project.parent / "cache")} | variables
+    return subprocess.run(["make", *arguments], cwd=project, env=env, capture_output=True, text=True, check=False)
+
+
+def test_without_a_repository_it_is_said_first(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    line = refused(project, GIT_CEILING_DIRECTORIES=str(project.parent))
+    assert line == "ERROR: git: this is no repository. Clone it with Git, or run `git init` here: DVC needs one."
+
+
+def test_without_git_it_is_said_first(project: Path) -> None:
+    (project.parent / "bin").mkdir()
+    for name in ("make", "sh"):
+        (project.parent / "bin" / name).symlink_to(str(shutil.which(name)))
+    assert "git: it is not installed" in refused(project, PATH=str(project.parent / "bin"), PYTHON=BASE)
+
+
+def test_a_path_with_a_colon_is_said_first(project: Path) -> None:
+    line = refused(project.rename(project.parent / "a:b"))
+    assert line.endswith("/a:b: a path with a colon can have no virtual environment. Rename the folder.")
+
+
+@pytest.mark.parametrize("module", setup.MODULES)
+def test_a_python_without_a_part_is_refused(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit) as stop:
+        setup.require_machine()
+    assert f": it lacks the module {module}, " in one_line(stop.value)
+
+
+def test_a_processor_without_avx_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    setup.CPUINFO.write_text("flags\t\t: sse2 avx avx2\n", encoding="utf-8")
+    setup.require_machine()
+    setup.CPUINFO.write_text("flags\t\t: sse2\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        setup.require_machine()
+    assert "it has no AVX" in one_line(stop.value)
+
+
+def test_a_python_that_is_too_old_is_refused(project: Path) -> None:
+    text = (ROOT / PROGRAM).read_text(encoding="utf-8")
+    ast.parse(text, feature_version=(3, 6))
+    program = f"import sys; sys.version_info = (3, 9, 1, 'final', 0); exec({text!r})"
+    said = subprocess.run([BASE, "-c", program], capture_output=True, text=True, check=False).stderr
+    assert "Python 3.9: TensorFlow has packages for Python 3.11 to 3.13. Run make PYTHON=" in one_line(said.rstrip())
+    assert "there is no such program" in refused(project, PYTHON="/nonexistent/python")
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["project"]["requires-python"] == ">=3.11,<3.14"
+
+
+def test_a_folder_that_is_no_environment_is_not_removed(project: Path) -> None:
+    (project / ".venv").mkdir()
+    (project / ".venv" / "theirs").touch()
+    with pytest.raises(SystemExit) as stop:
+        setup.make()
+    assert one_line(stop.value) == "ERROR: .venv: this folder is no virtual environment. Move it away."
+    assert (project / ".venv" / "theirs").exists()
+
+
+def test_a_python_that_makes_no_environment_leaves_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_base_executable", shutil.which("false"))
+    with pytest.raises(SystemExit) as stop:
+        setup.make()
+    assert "it makes no virtual environment: it failed without a word" in one_line(stop.value)
+    assert not (project / ".venv").exists()
+
+
+def test_a_full_disk_is_named() -> None:
+    with pytest.raises(SystemExit) as stop:
+        setup.run("sh", "-c", "echo '[Errno 28] No space left on device' >&2; exit 1")
+    assert one_line(stop.value).endswith(": the disk is full. Make room, and run make again.")
+
+
+# The registry, and the locks
+
+
+def test_of_the_settings_only_the_registry_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the environment, and from a file, where the section of `install` wins; and all else stays."""
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://a\ntarget = elsewhere\nuser = true\ntimeout = 7\nproxy = http://p\n"
+        "[install]\nindex-url = https://b\nextra-index-url =\n  https://c\n  https://d\nuser = true\n"
+        "[list]\nformat = json\n"
+    )
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    theirs = {"PIP_CONFIG_FILE": str(config), "PIP_TRUSTED_HOST": "e", "PIP_TIMEOUT": "", "PIP_CERT": "/c.pem"}
+    theirs |= {"PIP_FIND_LINKS": "/w1 /w2", "PIP_TARGET": "x", "PIP_DRY_RUN": "1", "UV_SYSTEM_PYTHON": "1"}
+    for name, value in (theirs | {"UV_TARGET": "x", "UV_CACHE_DIR": "/cache", "HTTPS_PROXY": "f"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
+    of_pip, of_uv = setup.read_sources()
+    assert not {name for name in of_pip | of_uv if name.startswith("PYTHON")}
+    assert not {"PIP_TARGET", "PIP_USER", "PIP_DRY_RUN"} & of_pip.keys()
+    assert (of_pip["PIP_INDEX_URL"], of_pip["PIP_CONFIG_FILE"]) == ("https://b", os.devnull)
+    assert {name: value for name, value in of_uv.items() if name.startswith("UV_") and name != "UV_INDEX"} == {
+        "UV_DEFAULT_INDEX": "https://b",
+        "UV_FIND_LINKS": "/w1,/w2",
+        "UV_INSECURE_HOST": "e",
+        "UV_HTTP_TIMEOUT": "7",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_CACHE_DIR": "/cache",
+    }
+    assert of_uv["UV_INDEX"].split()[-2:] == ["https://c", "https://d"]
+    assert (of_uv["SSL_CERT_FILE"], of_uv["HTTPS_PROXY"], of_pip["HTTPS_PROXY"]) == ("/c.pem", "http://p", "f")
+
+
+def test_uvs_registry_is_pips_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For pip installs uv."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("UV_INDEX_URL", "https://u")
+    monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
+    of_pip, of_uv = setup.read_sources()
+    assert of_pip["PIP_INDEX_URL"] == of_uv["UV_INDEX_URL"] == "https://u"
+    assert "UV_DEFAULT_INDEX" not in of_uv
+
+
+def test_the_locks_are_read_whole_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    runtime, every = setup.read_pins("requirements.lock"), setup.read_pins("requirements-dev.lock")
+    assert runtime.keys() < every.keys()
+    assert "".join(every.values()) == Path("requirements-dev.lock").read_text(encoding="utf-8")
+    assert [pin for pin in every if pin.startswith("uv==")]
+    assert all("--hash=sha256:" in lines and "://" not in lines for lines in every.values())
+    for target, package in (("s3", "dvc-s3"), ("cluster", "distributed"), ("parquet", "pyarrow")):
+        more = {pin.partition("==")[0] for pin in setup.choose(target).keys() - runtime.keys()}
+        assert package in more
+        assert not {"pytest", "uv"} & more
+
+
+def test_a_tool_of_development_never_changes_what_the_stages_depend_on() -> None:
+    lines = run_ok("make", "--dry-run", "lock", cwd=ROOT).splitlines()
+    runtime, every = (line for line in lines if "uv pip compile" in line)
+    assert runtime.endswith("--no-annotate pyproject.toml -o requirements.lock")
+    assert "--group" not in runtime
+    assert set(re.findall(r"--group (\S+)", every)) == GROUPS
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    assert groups.keys() == GROUPS
+    assert every.endswith(" -c requirements.lock -o requirements-dev.lock")
+
+
+def test_no_script_is_started_by_its_executable_bit() -> None:
+    recipes = (ROOT / "Makefile").read_text(encoding="utf-8") + (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    assert re.findall(r"(\S+) (?:\S*/)?\w+\.sh (?=\S*(?:\$|\"))", recipes) == ["bash", "bash"]
+
+
+# Real environments
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in a folder whose name a shell would change, beside its wheels; the first of `good` sets it up."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "wheels").mkdir()
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
+    assert uv
+    wheel(folder / "wheels", "uv", program=Path(uv))
+    return folder / "a $HOME `b`'c"
+
+
+def digest(project: Path, name: str, version: str = "1.0") -> str:
+    """The line of a wheel in a lock."""
+    data = (project.parent / "wheels" / f"{name}-{version}-py3-none-any.whl").read_bytes()
+    return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(data).hexdigest()}\n"
+
+
+@pytest.fixture
+def good(made: Path, project: Path) -> Path:
+    """A project with an environment of its own that is good."""
+    if not made.exists():
+        shutil.move(project, made)
+    wheels = made.parent / "wheels"
+    small = wheel(wheels, "small") + "    # via digits (pyproject.toml:s3)\n"
+    write_locks(made, wheel(wheels, "tiny"), small, digest(made, "uv"))
+    (made / "where.mk").write_text("include Makefile\nwhere: setup\n\t@$(RUN) tiny\n", encoding="utf-8")
+    set_up(made)
+    os.chdir(made)
+    return made
+
+
+def set_up(project: Path, target: str = "setup", **variables: str) -> str:
+    """What `make` says, which must succeed and leave a good environment."""
+    result = make(project, target, **variables)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout + result.stderr
+    assert "uv: " not in result.stdout
+    where = make(project, "-f", "where.mk", "where")
+    assert where.stdout == f"{project / '.venv'}\n", where.stdout + where.stderr
+    return result.stdout
+
+
+def have(project: Path, name: str) -> bool:
+    """Whether a package is in the environment."""
+    return bool(list((project / setup.SITE).glob(f"{name}-*.dist-info")))
+
+
+def remove(project: Path, name: str) -> None:
+    for path in (project / setup.SITE).glob(f"{name}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.slow
+def test_a_good_environment_is_left_alone(good: Path) -> None:
+    python = (good / ".venv" / "bin" / "python").lstat()
+    (good / "requirements.lock").touch()  # as `git checkout` does
+    assert set_up(good, PIP_FIND_LINKS="") == ""
+    assert (good / ".venv" / "bin" / "python").lstat() == python
+
+
+@pytest.mark.slow
+def test_a_changed_lock_is_installed(good: Path) -> None:
+    write_locks(good, wheel(good.parent / "wheels", "tiny", "2.0"), digest(good, "uv"))
+    assert set_up(good) == ""
+    assert (good / setup.SITE / "tiny-2.0.dist-info").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("uv", ["with uv", "with pip"])
+def test_a_group_comes_with_its_hash_or_not_at_all(good: Path, uv: str) -> None:
+    remove(good, "small")
+    if uv == "with pip":
+        remove(good, "uv")
+        (good / ".venv" / "bin" / "uv").unlink(missing_ok=True)
+    lock = good / "requirements-dev.lock"
+    text = lock.read_text(encoding="utf-8")
+    bad = digest(good, "uv").partition("sha256:")[2] if uv == "with pip" else "none"
+    of_small = digest(good, "small").partition("sha256:")[2]
+    lock.write_text(text.replace(bad, 64 * "0" + "\n").replace(of_small, 64 * "1" + "\n"), encoding="utf-8")
+    result = make(good, "setup", "WITH=s3")
+    assert result.returncode != 0
+    assert "ERROR: pip: see its error above." in result.stderr
+    assert "Going on with pip" in result.stdout
+    assert len(result.stdout.splitlines()) == 1
+    assert not have(good, "small")
+    lock.write_text(text.replace(bad, 64 * "0" + "\n"), encoding="utf-8")
+    result = make(good, "setup", "WITH=s3")
+    assert result.returncode == 0, result.stderr
+    assert ("uv: it cannot be installed: " in result.stdout) is (uv == "with pip")
+    assert have(good, "small")
+    assert have(good, "tool") is False
+
+
+@pytest.mark.slow
+def test_no_setting_leads_elsewhere(good: Path) -> None:
+    """Nor does a package on PYTHONPATH count."""
+    remove(good, "tiny")
+    (good / "elsewhere").mkdir(exist_ok=True)
+    with zipfile.ZipFile(good.parent / "wheels" / "tiny-1.0-py3-none-any.whl") as archive:
+        archive.extractall(good / "elsewhere")
+    hostile = dict.fromkeys(
+        ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "UV_TARGET", "UV_PREFIX", "PYTHONPATH"), "elsewhere"
+    )
+    hostile |= {"PIP_USER": "1", "PIP_DRY_RUN": "1", "PIP_NO_BINARY": ":all:", "UV_NO_BINARY": "1"}
+    hostile |= {"UV_SYSTEM_PYTHON": "1", "UV_PYTHON": "python3.99", "UV_NO_VERIFY_HASHES": "1"}
+    assert set_up(good, **hostile) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["PIP_TARGET", "PYTHONPATH"])
+def test_a_plain_pip_goes_elsewhere(good: Path, name: str) -> None:
+    """The negative control: what `make` does not let through."""
+    wheels = good.parent / "wheels"
+    remove(good, "tiny")
+    (good / "elsewhere").mkdir(exist_ok=True)
+    if name == "PYTHONPATH":
+        with zipfile.ZipFile(wheels / "tiny-1.0-py3-none-any.whl") as archive:
+            archive.extractall(good / "elsewhere")
+    command = [setup.PYTHON, "-m", "pip", "install", "--quiet", "tiny==1.0"]
+    variables = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), name: str(good / "elsewhere")}
+    subprocess.run([str(word) for word in command], env=variables, check=True, capture_output=True)
+    assert list((good / "elsewhere").glob("tiny*"))
+    assert not have(good, "tiny")
+    shutil.rmtree(good / "elsewhere")
+    set_up(good)
+
+
+@pytest.mark.slow
+def test_a_copied_checkout_gets_its_own(good: Path, tmp_path: Path) -> None:
+    """And so does a moved one."""
+    (tmp_path / "wheels").symlink_to(good.parent / "wheels")
+    copy = tmp_path / "copy"
+    shutil.copytree(good, copy, symlinks=True)
+    script = '. .venv/bin/activate && printf %s "$VIRTUAL_ENV"'
+    assert run_ok("sh", "-c", script, cwd=copy) != str(copy / ".venv")  # the negative control: it leads elsewhere
+    assert f"it was made in {good / '.venv'}" in set_up(copy)
+    assert make(good, "setup").stdout == ""
+
+
+@pytest.mark.slow
+def test_an_activated_environment_is_made_again_if_an_installation_was_killed(good: Path) -> None:
+    """Then `python3` is the environment's own, which goes away."""
+    (good / setup.STAMP).unlink()
+    programs = f"{good / '.venv' / 'bin'}:{Path(BASE).parent}:/usr/bin:/bin"
+    assert "it was not made by this Makefile, or not finished" in set_up(
+        good, PATH=programs, VIRTUAL_ENV=str(good / ".venv")
+    )
+
+
+@pytest.mark.slow
+def test_a_failure_before_anything_is_installed_leaves_it_as_it_was(good: Path) -> None:
+    """As a pull that changes the lock, and then no network."""
+    before = (good / "requirements.lock").read_text(encoding="utf-8")
+    write_locks(good, before.replace("tiny==1.0", "tiny==3.0").replace(FOREIGN, ""), digest(good, "uv"))
+    assert make(good, "setup").returncode != 0
+    (good / "requirements.lock").write_text(before, encoding="utf-8")
+    assert set_up(good) == ""
