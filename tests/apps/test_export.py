@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from digits.apps import convert
 from digits.apps.export import NAMES, export, main
-from digits.data.arrays import NpyFile
-from digits.data.splits import to_features
 from digits.networks import Dense
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
@@ -148,40 +146,6 @@ def test_the_code_of_the_card_runs(
     run_ok(sys.executable, "-c", program, cwd=exported, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
     found = np.load(exported.parent / "found.npy")
     np.testing.assert_allclose(found, reference[:100], rtol=0, atol=convert.TOLERANCE)
-
-
-def test_a_convnet_can_be_exported_too(
-    built: Path, features: NDArray[np.float32], tmp_path: Path, digits: Arrays, tensorflow: Any
-) -> None:
-    """With the kinds of layers that convolutional networks of digits are made of."""
-    import keras
-
-    keras.utils.set_random_seed(7)
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((784,), name="features"),
-            layers.Reshape((28, 28, 1)),
-            layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.DepthwiseConv2D(3, padding="same"),
-            layers.MaxPooling2D(),
-            layers.SeparableConv2D(12, 3, activation="relu"),
-            layers.Dropout(0.25),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-    images = tensorflow.constant(to_features(digits["x_train"].astype(np.uint8)))
-    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", jit_compile=False)
-    model.fit(images, digits["y_train"], epochs=5, verbose=0)  # so that the normalization's averages move
-    file = NpyFile(built / SOURCES.data / "test_features.npy", dtype="float32", shape=(None, 784))
-    checks = convert.convert(model, file, 1000, tmp_path, "")
-    assert set(checks) == {"saved_model", "model.onnx"}
-    assert np.ptp(model(features[:100]).numpy(), axis=0).max() > 0.1  # its predictions differ between images
-    found = convert.load_onnx(tmp_path / "model.onnx")(features[:3])
-    np.testing.assert_allclose(found, model(features[:3]).numpy(), rtol=0, atol=convert.TOLERANCE)
 
 
 @pytest.mark.parametrize(("function", "name"), [("save_saved_model", "saved_model"), ("save_onnx", "model.onnx")])

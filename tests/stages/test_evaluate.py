@@ -15,8 +15,8 @@ from dvcproof.values import set_params
 from stages import evaluate as stage
 from tests.support.arrays import snapshot, write_prepared
 from tests.support.networks import dense
-from tests.support.project import AT_ROOT, Arrays, recipe_params, run
-from tests.support.refusal import refusal, refused_by
+from tests.support.project import Arrays, recipe_params
+from tests.support.refusal import refusal
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -162,10 +162,3 @@ def test_bad_input_is_refused_and_the_old_metrics_stay(case: str, folder: Path) 
     damage(folder)
     assert message in refusal(stage.main, *options(folder))
     assert snapshot(folder / "metrics") == {"scores.json": b"the metrics of before"}
-
-
-@pytest.mark.slow
-def test_the_program_exits_with_1(folder: Path) -> None:
-    damage_model(folder)
-    command = (sys.executable, "-m", "stages.evaluate", *options(folder))
-    assert "model.keras: " in refused_by(run(*command, cwd=folder, env=AT_ROOT))
