@@ -1,7 +1,6 @@
 """Write the model card: what the model is for, how it was made, how good it is. Its figures come from the run's files.
 
-python -m digits card --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
-    --seeds bench/results/seeds.json --out docs/model-card.md
+python -m digits card --out docs/model-card.md
 
 Its form is Hugging Face's (https://github.com/huggingface/hub-docs/blob/main/modelcard.md): data for programs in front,
 then the sections of M. Mitchell et al., Model Cards for Model Reporting (2019).

@@ -1,7 +1,6 @@
 """Export the model: as Keras file, SavedModel and ONNX file, with its model card, in one folder.
 
-python -m digits export --params params.yaml --lock dvc.lock --metrics metrics --model data/model.keras \
-    --seeds bench/results/seeds.json --dataset data/raw/dataset.json --data data/prepared --out export
+python -m digits export --out export
 
 Each format is read back from disk and must give the Keras model's probabilities on every test image. Otherwise nothing
 is written.

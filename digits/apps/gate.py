@@ -1,7 +1,6 @@
 """Stop a change that makes the model worse: compare this run with that of the branch that it is merged into.
 
-python -m digits gate --params params.yaml --lock dvc.lock --metrics metrics --seeds bench/results/seeds.json \
-    --against origin/main
+python -m digits gate --against origin/main
 
 It fails if the test predictions are significantly worse, image by image, or if the test accuracy is below the spread
 over seeds that the other branch has committed. A change cannot move its own bar.
