@@ -21,7 +21,8 @@ from bench.study import PARAMS, data_hashes, on_whole_mnist
 from bench.sweep import shared
 from bench.tables import DOCUMENTS, filled
 from bench.whole import accuracies, agrees
-from digits.apps.card import CardFiles, read_record, write_card
+from digits.apps.card import write_card
+from digits.apps.options import Files
 from digits.params import read_document
 from digits.study import study_params
 from dvcproof.check import check
@@ -32,7 +33,7 @@ from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import flatten
 
 RESULTS = Path("bench") / "results"
-CARD = CardFiles(PARAMS, Path("dvc.lock"), Path("metrics"), Path("data/model.keras"), RESULTS / "seeds.json")
+CARD = Files()
 
 
 #: A cold run takes about as long as the plain script if the ratio of their times is within these.
@@ -195,7 +196,7 @@ def _document(name: str) -> str:
 
 
 def _card() -> str:
-    card = write_card(CARD, read_record(CARD))
+    card = write_card(CARD)
     return "" if Path("docs/model-card.md").read_text(encoding="utf-8") == card else "it does not show this run"
 
 

@@ -18,6 +18,7 @@ from bench.faults import generate, inputs, judge
 from bench.faults.files import Files, Special, write
 from bench.faults.readers import READERS
 from digits.apps import decoding, summary
+from digits.scoring import history
 from digits.sources import tree
 from digits.sources.arrays import Stream
 from dvcproof import lockfile as lock
@@ -82,7 +83,7 @@ def metrics(**changes: bytes) -> Files:
 
 
 def no_number() -> Files:
-    return metrics(scores=json.dumps(generate.SCORES).replace("0.9", "NaN").encode())
+    return {**metrics(), "history.csv": generate.TABLES["history.csv"].replace("0.9", "NaN").encode()}
 
 
 def deep() -> Files:
@@ -105,8 +106,13 @@ CONTROLS: dict[str, tuple[str, Callable[[], Files], Break, str]] = {
     ),
     "aliases": ("lock", aliases, lambda patch: patch.setattr(lock, "require_small_yaml", lambda _: None), "memory"),
     "many pixels": ("pictures", picture, lambda patch: patch.setattr(decoding, "MAX_PIXELS", 50 * 10**6), "memory"),
-    "deep JSON": ("metrics", deep, lambda patch: patch.setattr(summary, "parse_json", json.loads), "traceback"),
-    "no number": ("metrics", no_number, lambda patch: patch.setattr(summary, "parse_json", json.loads), "wrong"),
+    "deep JSON": (
+        "metrics",
+        deep,
+        lambda patch: patch.setattr(summary, "read", lambda path, *_, **__: json.loads(path.read_text())),
+        "traceback",
+    ),
+    "no number": ("metrics", no_number, lambda patch: patch.setattr(history, "finite", float), "wrong"),
 }
 
 
