@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dvc.exceptions import DvcException
-
 from bench import kinds
 from bench.convnet import EXAMPLE
 from bench.processors import proof_params
@@ -23,17 +21,19 @@ from bench.study import PARAMS, data_hashes, on_whole_mnist
 from bench.sweep import shared
 from bench.tables import DOCUMENTS, filled
 from bench.whole import accuracies, agrees
-from digits.apps.card import CardFiles, read_record, write_card
+from digits.apps.card import write_card
+from digits.apps.options import Files
 from digits.params import read_document
 from digits.study import study_params
-from dvcproof.freshness import check
+from dvcproof.check import check
 from dvcproof.messages import printable
+from dvcproof.project import Project
 from dvcproof.runtime import machine
 from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import flatten
 
 RESULTS = Path("bench") / "results"
-CARD = CardFiles(PARAMS, Path("dvc.lock"), Path("metrics"), Path("data/model.keras"), RESULTS / "seeds.json")
+CARD = Files()
 
 
 #: A cold run takes about as long as the plain script if the ratio of their times is within these.
@@ -99,11 +99,9 @@ def why(figure: Figure) -> str:
 
 
 def _run() -> str:
-    try:
-        report = check(Path.cwd())
-    except DvcException as error:
-        return f"DVC cannot read the project: {error}"
-    return report.problems[0].problem if report.problems else ""
+    with Project.open(Path.cwd()) as project:
+        errors = [one for one in check(project, linting=False).findings if one.level == "error"]
+    return errors[0].message if errors else ""
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -198,7 +196,7 @@ def _document(name: str) -> str:
 
 
 def _card() -> str:
-    card = write_card(CARD, read_record(CARD))
+    card = write_card(CARD)
     return "" if Path("docs/model-card.md").read_text(encoding="utf-8") == card else "it does not show this run"
 
 

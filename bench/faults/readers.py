@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from bench.faults.judge import Reader, WrongError
 from digits.apps import predict, reading, report, runs, summary
 from digits.apps.handwriting import prepare
+from digits.apps.options import Files
 from digits.data.dataset import Dataset, ImagesPerClass, read_dataset
 from digits.data.form import Form
 from digits.data.splits import open_split
@@ -133,7 +134,7 @@ def metrics(folder: Path) -> None:
     require(np.isfinite([value for epoch in epochs for value in epoch.values()]).all(), f"{epochs}")
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         require(len(list(csv.DictReader(file))) == len(epochs), "other epochs")
-    run = runs.this_run(runs.RunFiles(folder / "params.yaml", folder / "dvc.lock", folder))
+    run = runs.read_run(Files(lock=folder / "dvc.lock", metrics=folder))
     require(np.isfinite([score.loss for score in (*run.scores.values(), *run.epochs)]).all(), f"{run.scores}")
     with (folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
         require(len([pair for pair in csv.reader(file) if pair]) == len(run.labels) + 1, "other predictions")

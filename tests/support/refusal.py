@@ -12,7 +12,7 @@ import pytest
 
 from dvcproof.runtime.program import run
 
-#: What is at fault, what is wrong with it, the next step.
+#: `THING: sentence. Next step.`
 FORM = re.compile(r"ERROR: [^\s].*: .+\. [A-Z].*[.?]")
 
 

@@ -14,7 +14,7 @@ from bench.speed import medians, ratios
 from bench.study import data_hashes, describe
 from bench.sweep import rank
 from bench.tables import DOCUMENTS, Table, filled
-from digits.apps.card import read_record, write_card
+from digits.apps.card import write_card
 from digits.params import read_document
 from digits.study import study_params
 from dvcproof.runtime.files import write_json
@@ -199,7 +199,7 @@ def write_documents(project: Path) -> None:
         for name, tables in DOCUMENTS.items():
             Path(name).write_text(document(*tables), encoding="utf-8")
             Path(name).write_text(filled(name, Path.cwd()), encoding="utf-8")
-        Path("docs/model-card.md").write_text(write_card(CARD, read_record(CARD)), encoding="utf-8")
+        Path("docs/model-card.md").write_text(write_card(CARD), encoding="utf-8")
 
 
 def document(*tables: Table) -> str:

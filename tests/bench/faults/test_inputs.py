@@ -15,8 +15,9 @@ from bench.faults import generate, inputs, judge
 from bench.faults.files import Files, Special, image_file, write
 from bench.faults.readers import reader
 from digits.apps import decoding, summary
+from digits.scoring import history
 from digits.sources import tree
-from digits.sources.stream import Stream
+from digits.sources.arrays import Stream
 from dvcproof import lockfile as lock
 from tests.support.memory import linux_only
 
@@ -65,7 +66,7 @@ def picture() -> Files:
 
 
 def no_number() -> Files:
-    return generate.METRICS | {"scores.json": generate.METRICS["scores.json"].replace(b"0.9", b"NaN")}
+    return generate.METRICS | {"history.csv": generate.METRICS["history.csv"].replace(b"0.9", b"NaN")}
 
 
 def deep() -> Files:
@@ -78,8 +79,8 @@ CONTROLS: dict[str, tuple[str, Callable[[], Files], Any, str, Any, str]] = {
     "a pipe": ("idx", pipe_for_images, tree, "open_file", lambda path: path.open("rb"), "more than"),
     "aliases": ("lock", aliases, lock, "require_small_yaml", lambda _: None, "memory"),
     "many pixels": ("pictures", picture, decoding, "MAX_PIXELS", 50 * 10**6, "memory"),
-    "deep JSON": ("metrics", deep, summary, "parse_json", json.loads, "traceback"),
-    "no number": ("metrics", no_number, summary, "parse_json", json.loads, "accepted"),
+    "deep JSON": ("metrics", deep, summary, "read", lambda path, *_, **__: json.loads(path.read_text()), "traceback"),
+    "no number": ("metrics", no_number, history, "finite", float, "accepted"),
 }
 
 
