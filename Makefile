@@ -49,7 +49,7 @@ check: dev ## Name each committed figure that is stale, and the command that ren
 	@$(RUN) python -m bench.check
 
 gate: setup ## Fail if the model is worse than that of AGAINST=COMMIT: make gate AGAINST=origin/main
-	@$(RUN) python -m digits verify --only freshness
+	@$(RUN) python -m digits verify --only check
 	@$(RUN) python -m digits gate --against "$$AGAINST"
 
 report: dev repro ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail

@@ -20,15 +20,17 @@ from bench.seeds import nearest_seed
 from bench.study import PARAMS, read_result
 from bench.tables import documents, filled
 from bench.whole import accuracies, agrees
-from digits.apps.card import CardFiles, read_record, write_card
+from digits.apps.card import write_card
+from digits.apps.options import Files
 from digits.params import read_document
-from dvcproof.freshness import check as check_run
+from dvcproof.check import check as check_run
 from dvcproof.messages import printable
+from dvcproof.project import Project
 from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import flatten
 
 RESULTS = Path("bench") / "results"
-CARD = CardFiles(PARAMS, Path("dvc.lock"), Path("metrics"), Path("data/model.keras"), RESULTS / "seeds.json")
+CARD = Files()
 
 #: A cold run takes about as long as the plain script if the ratio of their times is within these.
 ALIKE = (0.8, 1.2)
@@ -65,8 +67,9 @@ def _judged(name: str, command: str, problem: Callable[[], str]) -> Iterator[Sta
 
 
 def _run() -> str:
-    problems = check_run(Path.cwd()).problems
-    return problems[0].problem if problems else ""
+    with Project.open(Path.cwd()) as project:
+        errors = [one for one in check_run(project, linting=False).findings if one.level == "error"]
+    return errors[0].message if errors else ""
 
 
 def _studies() -> Iterator[Stale]:
@@ -165,7 +168,7 @@ def _document(path: Path) -> str:
 
 
 def _card() -> str:
-    card = write_card(CARD, read_record(CARD))
+    card = write_card(CARD)
     return "" if Path("docs/model-card.md").read_text(encoding="utf-8") == card else "it does not show this run"
 
 

@@ -1,4 +1,4 @@
-"""DVC's cache, beside dvc.lock: objects and records of runs that are not what their names say are removed.
+"""DVC's cache, beside dvc.lock: objects and records of runs that are not what their names say are moved away.
 
 DVC takes an object for good as long as nobody may write to it, and a file in the work tree as long as its size and its
 time are the same. A disk or a program that damages one changes neither.
@@ -16,8 +16,7 @@ from dvc.utils import dict_sha256
 from ruamel.yaml import YAML
 
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import File, Lock
-from dvcproof.runtime.bounds import require_small_yaml
+from dvcproof.lockfile import File, Lock, refuse_aliases
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.watch import identity
 
@@ -67,7 +66,7 @@ def md5(path: Path) -> str:
 
 def names(entry: dict[str, Any]) -> tuple[str, str]:
     """Folder and name of the run cache's record of a run: hashes of what went in, and of all that it says."""
-    inputs = entry | {"outs": [out["path"] for out in entry["outs"]]}
+    inputs = entry | {"outs": [out["path"] for out in entry.get("outs", ())]}
     return dict_sha256(inputs, exclude=["size", "nfiles"]), dict_sha256(entry, exclude=["size", "nfiles"])
 
 
@@ -78,7 +77,7 @@ def read_entry(text: str, folder: str, name: str) -> dict[str, Any] | None:
     no other path than those of the stage that looks for it.
     """
     try:
-        require_small_yaml(text)
+        refuse_aliases(text)
         entry: dict[str, Any] = YAML(typ="safe").load(text)
         return entry if names(entry) == (folder, name) else None
     except Exception:  # the reader raises many kinds
@@ -86,24 +85,59 @@ def read_entry(text: str, folder: str, name: str) -> dict[str, Any] | None:
 
 
 def digests(entry: dict[str, Any]) -> list[str]:
-    """The hashes of the outputs that a record of the run cache names."""
-    return [out["md5"] for out in entry["outs"] if "md5" in out]
+    """Return the hashes of the outputs in a record, but for those of DVC 2: it hashed texts with other line ends."""
+    return [out["md5"] for out in entry.get("outs", ()) if out.get("hash") == "md5" and "md5" in out]
 
 
 def recorded(path: Path) -> list[str] | None:
-    """The hashes of the outputs that a record of the run cache names. None: it is damaged, or no record at all."""
-    try:
-        entry = read_entry(path.read_text(encoding="utf-8"), path.parent.name, path.name)
-    except (OSError, ValueError):
-        return None
+    """Return the hashes of the outputs in a record of the run cache. None: it is damaged, or no record at all."""
+    entry = _entry(path)
     return None if entry is None else digests(entry)
 
 
-class Cache:
-    """The cache of the project in the folder `root`."""
+def recorded_command(path: Path) -> str | None:
+    """Return the command in a record of the run cache."""
+    entry = _entry(path)
+    return None if entry is None else str(entry.get("cmd"))
 
-    def __init__(self, root: Path, folder: Path, memory: Memory) -> None:
-        self.root, self.folder, self.memory = root, folder, memory
+
+def _entry(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_entry(path.read_text(encoding="utf-8"), path.parent.name, path.name)
+    except ValueError:
+        return None
+
+
+class Cache:
+    """The cache of the project in the folder `root`.
+
+    Args:
+        root: the project.
+        folder: the cache's, which other projects may share.
+        memory: what is known of files.
+        group: whether others of the group write there too (`cache.shared`).
+    """
+
+    def __init__(self, root: Path, folder: Path, memory: Memory, *, group: bool = False) -> None:
+        self.root, self.folder, self.memory, self.group = root, folder, memory, group
+        #: What is damaged is moved here, never deleted.
+        self.away = folder / "damaged"
+
+    def make_folder(self, place: Path) -> None:
+        """Make the folder of a new file in the cache, with the mode that DVC would give it."""
+        missing = [folder for folder in (place.parent, *place.parent.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            if self.group:
+                folder.chmod(0o2775)
+
+    def move_away(self, path: Path, name: str) -> None:
+        """Move a damaged file out of DVC's sight; an earlier one of its name stays."""
+        self.make_folder(self.away / name)
+        target = self.away / name
+        while target.exists():
+            target = target.with_name(f"{target.name}~")
+        path.replace(target)
 
     def places(self, digest: str) -> Iterator[Path]:
         """Where an object may lie: where DVC puts it, and where earlier versions did."""
@@ -128,13 +162,13 @@ class Cache:
         return self.folder / "runs" / folder[:2] / folder / name
 
     def drop_records(self) -> int:
-        """Remove the records of runs that are not what their names say. Gives their number.
+        """Move away the records of runs that are not what their names say. Gives their number.
 
-        DVC stops at a folder for records that holds none, so that these are removed too.
+        DVC stops at a folder for records that holds none, so that these are removed.
         """
-        bad = [path for path in self.records() if self.memory.of(path, recorded) is None]
+        bad = [path for path in self.records() if self._readable(path) and self.memory.of(path, recorded) is None]
         for path in bad:
-            path.unlink()
+            self.move_away(path, path.name)
         empty = [folder for folder in self.folder.glob("runs/*/*") if folder.is_dir() and not any(folder.iterdir())]
         for folder in empty:
             folder.rmdir()
@@ -148,23 +182,34 @@ class Cache:
             path.parent.rmdir()
 
     def drop_objects(self, lock: Lock) -> list[str]:
-        """Remove the damaged objects among those that dvc.lock or a record of a run names; gives their hashes."""
+        """Move away the damaged objects that stages of this project have made, and make again; gives their hashes.
+
+        Other data may be the only copy, and other projects and versions of DVC have rules of their own.
+        """
         bad = []
-        for digest in self._named(lock):
-            for place in self.places(digest):
-                if place.is_file() and not self.is_good(place, digest):
-                    place.unlink()
-                    bad.append(digest)
+        for digest in self._made(lock):
+            place = next(self.places(digest))
+            if place.is_file() and self._readable(place) and not self.is_good(place, digest):
+                self.move_away(place, digest)
+                bad.append(digest)
         return bad
+
+    def _readable(self, path: Path) -> bool:
+        """Return whether a file can be read: one that cannot is not damaged."""
+        return os.access(path, os.R_OK)
 
     def records(self) -> list[Path]:
         """The records of runs, good or not."""
         return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
 
-    def _named(self, lock: Lock) -> list[str]:
-        named = [file.md5 for file in lock.files().values() if file.md5]
-        for path in self.records():
-            named += self.memory.of(path, recorded) or []
+    def _made(self, lock: Lock) -> list[str]:
+        """Return the hashes of what this project's stages have made, by dvc.lock and by records of their commands."""
+        outs = [out for stage in lock.stages.values() for out in stage.outs]
+        named = [out.md5 for out in outs if out.md5 and (out.model_extra or {}).get("hash") == "md5"]
+        commands = {str(stage.cmd) for stage in lock.stages.values()}
+        for path in (path for path in self.records() if self._readable(path)):
+            digests = self.memory.of(path, recorded) or []
+            named += digests if digests and recorded_command(path) in commands else []
         return list(dict.fromkeys([*named, *(part for digest in named for part in self.parts(digest))]))
 
     def fill(self, outputs: Iterable[File]) -> None:
@@ -172,7 +217,9 @@ class Cache:
         for out in outputs:
             path = self.root / out.path
             if out.md5 and self.is_good(path, out.md5) and not self.object(out.md5):
-                with replacing(next(self.places(out.md5))) as (file,):
+                place = next(self.places(out.md5))
+                self.make_folder(place)
+                with replacing(place) as (file,):
                     shutil.copyfile(path, file)
                     file.chmod(PROTECTED)
 

@@ -5,13 +5,12 @@ import json
 import zipfile
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
-
-import h5py
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from dvcproof.values import flatten
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def first_difference(name: str, recorded: Path, rerun: Path) -> str:
@@ -28,27 +27,33 @@ def first_difference(name: str, recorded: Path, rerun: Path) -> str:
     """
     try:
         if name.endswith(".npy"):
+            import numpy as np
+
             # Mapped, since features are large.
             found = arrays_differ(*(np.load(path, mmap_mode="r", allow_pickle=False) for path in (recorded, rerun)))
             return found or _bytes(recorded.read_bytes(), rerun.read_bytes())
-    except (ValueError, EOFError):
+    except (ImportError, ValueError, EOFError):
         pass
     return contents_differ(name, recorded.read_bytes(), rerun.read_bytes())
 
 
 def contents_differ(name: str, recorded: bytes, rerun: bytes) -> str:
     """The same as `first_difference`, of contents in memory."""
-    readers = {".keras": _keras, ".h5": _weights, ".json": _json, ".csv": _lines}
+    readers = {".keras": _keras, ".h5": _weights, ".json": _json} | dict.fromkeys(
+        (".csv", ".tsv", ".txt", ".md"), _lines
+    )
     reader = readers.get(Path(name).suffix, _bytes)
     try:
         found = reader(recorded, rerun)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile):
+    except (ImportError, ValueError, OSError, KeyError, zipfile.BadZipFile):
         found = ""
     return found or _bytes(recorded, rerun)
 
 
-def arrays_differ(recorded: NDArray[Any], rerun: NDArray[Any]) -> str:
+def arrays_differ(recorded: "NDArray[Any]", rerun: "NDArray[Any]") -> str:
     """Say where two arrays differ in type, shape or bits, or return an empty text."""
+    import numpy as np
+
     forms = [f"{array.dtype} {list(array.shape)}" for array in (recorded, rerun)]
     if forms[0] != forms[1]:
         return f"{forms[0]} recorded, {forms[1]} re-run"
@@ -70,9 +75,11 @@ def arrays_differ(recorded: NDArray[Any], rerun: NDArray[Any]) -> str:
 
 
 def _bytes(recorded: bytes, rerun: bytes) -> str:
-    shorter = min(len(recorded), len(rerun))
-    differing = np.flatnonzero(np.frombuffer(recorded[:shorter], "u1") != np.frombuffer(rerun[:shorter], "u1"))
-    first = int(differing[0]) if len(differing) else shorter
+    shorter, block = min(len(recorded), len(rerun)), 2**16
+    start = next(
+        (at for at in range(0, shorter, block) if recorded[at : at + block] != rerun[at : at + block]), shorter
+    )
+    first = next((at for at in range(start, min(start + block, shorter)) if recorded[at] != rerun[at]), shorter)
     sizes = "" if len(recorded) == len(rerun) else f"; {len(recorded)} bytes recorded, {len(rerun)} re-run"
     return f"first differing byte at {first}{sizes}"
 
@@ -90,6 +97,9 @@ def _keras(recorded: bytes, rerun: bytes) -> str:
 
 
 def _weights(recorded: bytes, rerun: bytes) -> str:
+    import h5py
+    import numpy as np
+
     with h5py.File(io.BytesIO(recorded)) as old, h5py.File(io.BytesIO(rerun)) as new:
         arrays: dict[str, NDArray[Any]] = {}
         old.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)

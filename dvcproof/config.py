@@ -8,6 +8,7 @@ record = "data/platform.json"           # JSON that a stage writes; `may_differ_
 metric = "test.accuracy"                # of the JSON files that Git holds
 runs = "bench/results/seeds.json"       # JSON: `runs`, a list of objects with the metric under the name `key`
 key = "test_accuracy"
+measure = "make study NAME=seeds"       # the command that writes `runs`
 """
 
 import tomllib
@@ -23,10 +24,11 @@ class ToleranceConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    record: str
-    metric: str
+    record: str = ""
+    metric: str = ""
     runs: Path
     key: str
+    measure: str
 
 
 class Config(BaseModel):

@@ -56,7 +56,7 @@ class Project:
         self.hardlink = bool(config["core"].get("hardlink_lock"))
         folder = Path(config["cache"].get("dir", root / ".dvc" / "cache"))
         self.memory = Memory(self.tmp / "doctor.json", forget=forget)
-        self.cache = Cache(root, folder, self.memory)
+        self.cache = Cache(root, folder, self.memory, group=config["cache"].get("shared") == "group")
 
     @contextmanager
     def alone(self) -> Iterator[str]:
@@ -104,9 +104,11 @@ def mend(project: Project) -> None:
     if cleared := [*_clear(places), *_clear(stored, age=LONG if shared else 0), *_clear_experiments(project)]:
         _say(f"left-overs of killed processes removed: {len(cleared)}")
     if dropped := cache.drop_records():
-        _say(f"{dropped} damaged or missing records of runs: DVC runs again what it needs of them")
+        _say(
+            f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs again what it needs of them"
+        )
     if bad := cache.drop_objects(lock):
-        _say(f"{len(bad)} damaged objects of the cache removed: DVC makes again what it needs of them ({_few(bad)})")
+        _say(f"{len(bad)} damaged objects moved to {cache.away}: DVC makes again what it needs of them ({_few(bad)})")
     if restored := cache.restore(outputs):
         _say(f"missing, and put back: {_few(restored)}")
     if listed := restore_lists(project.root, outputs):

@@ -1,6 +1,7 @@
 """dvc.lock: what it records of each stage, and whether files, parameters or another lock agree with it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -91,13 +92,50 @@ def parse_lock(text: str) -> Lock:
         ValueError: it is none.
     """
     try:
-        require_small_yaml(text)
+        refuse_aliases(text)
         return Lock.model_validate(YAML(typ="safe").load(text))  # DVC's own reader
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
     except Exception as error:  # the reader raises many kinds
         raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def parse_lock_document(content: bytes) -> dict[str, dict[str, Any]]:
+    """Read a dvc.lock of any version of DVC, as large as it may be: its stages with all that they hold.
+
+    Raises:
+        ValueError: it cannot be read; the text says why.
+    """
+    text = content.decode("utf-8")
+    if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
+        raise ValueError("a merge left conflict markers in it")
+    refuse_aliases(text)
+    try:
+        document = YAML(typ="safe").load(text) or {}
+    except Exception as error:  # the reader raises many kinds
+        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
+    stages = document.get("stages", {} if "schema" in document else document) if isinstance(document, dict) else None
+    if not isinstance(stages, dict):
+        raise ValueError("it is no dvc.lock: it has no stages")
+    for name, stage in stages.items():
+        if not isinstance(stage, dict) or not all(_is_list_of_files(stage.get(kind, [])) for kind in ("deps", "outs")):
+            raise ValueError(f"it is no dvc.lock: stage '{name}' has another form")
+    return {str(name): stage for name, stage in stages.items()}
+
+
+def refuse_aliases(text: str) -> None:
+    """Refuse a YAML document that is small, and endless with its aliases written out. DVC never writes one.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if re.search(r"^\s*(?:- |[^#\n]*: )*[&*]\w", text, re.MULTILINE):
+        require_small_yaml(text)
+
+
+def _is_list_of_files(files: Any) -> bool:
+    return isinstance(files, list) and all(isinstance(file, dict) and "path" in file for file in files)
 
 
 def read_lock(path: Path) -> Lock:

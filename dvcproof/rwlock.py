@@ -6,7 +6,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import parse_lock, refuse_conflict
+from dvcproof.lockfile import parse_lock_document, refuse_conflict
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 
@@ -78,7 +78,7 @@ def mend_lock(path: Path, kept: Path) -> str | None:
 def is_whole(content: bytes) -> bool:
     """Whether this is a dvc.lock to its last line."""
     try:
-        return content.endswith(b"\n") and bool(parse_lock(content.decode()).stages)
+        return content.endswith(b"\n") and bool(parse_lock_document(content))
     except ValueError:
         return False
 

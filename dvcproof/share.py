@@ -23,14 +23,19 @@ from ruamel.yaml import YAML
 
 from dvcproof.cache import Cache, digests, names, read_entry, recorded
 from dvcproof.doctor import Project
-from dvcproof.freshness import Hashes
 from dvcproof.messages import printable
+from dvcproof.project import Project as Described
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 from dvcproof.store import DEADLINE, State, Store, StoreError, in_parallel
 
 #: The list of records that were fetched, in a project.
 FETCHED = Path(".dvc", "tmp", "fetched-records")
+
+HELP = {
+    "push": "Send the runs in DVC's cache to a store, and replace what is damaged there. Call it after `dvc repro`.",
+    "fetch": "Take the runs of others from a store, for this code, these parameters and this data, before `dvc repro`.",
+}
 
 #: A run, in the form in which dvc.lock and the run cache hold it: cmd, deps, params, outs.
 Entry = dict[str, Any]
@@ -49,7 +54,7 @@ class Plan:
         self._written = {out.fs_path for stage in self._stages for out in stage.outs}
         outs = [out for stage in self._stages for out in stage.outs if out.def_path in (results or {})]
         self._known = {out.fs_path: HashInfo("md5", (results or {})[out.def_path]) for out in outs}
-        self._hashes = Hashes(repo)
+        self._project = Described(repo)
 
     def __iter__(self) -> Iterator[tuple[Any, Entry]]:
         """Each stage whose inputs are known, after those that it depends on, and a run of it without results."""
@@ -59,7 +64,7 @@ class Plan:
 
     def expect(self, stage: Any, entry: Entry) -> None:
         """Take the results of a run for those that a stage will have."""
-        found = {out["path"]: out["md5"] for out in entry["outs"] if "md5" in out}
+        found = {out["path"]: out["md5"] for out in entry.get("outs", ()) if "md5" in out}
         self._known |= {
             out.fs_path: HashInfo("md5", found[out.def_path]) for out in stage.outs if out.def_path in found
         }
@@ -72,7 +77,7 @@ class Plan:
         elif dep.fs_path in self._written or dep.protocol != "local" or not dep.exists:
             return False
         else:
-            dep.meta, dep.hash_info = self._hashes.of(dep)
+            dep.meta, dep.hash_info = self._project.hash(dep)
         return True
 
 
@@ -107,6 +112,7 @@ def fetch(project: Project, repo: Repo, store: Store) -> Iterator[str]:
         if missing := [state for state in states if state != "good"]:
             yield f"stage '{stage.name}': {len(missing)} objects there are {missing[0]}, so that it runs here"
         elif record:
+            project.cache.make_folder(project.cache.record(key, record))
             with replacing(project.cache.record(key, record)) as (file,):
                 file.write_text(texts[record], encoding="utf-8")
             with (project.root / FETCHED).open("a", encoding="utf-8") as list_:
@@ -118,14 +124,20 @@ def _fetch_outputs(project: Project, store: Store, entry: Entry, *, record: bool
     cache = project.cache
     lacking = {
         out["md5"]
-        for out in entry["outs"]
+        for out in entry.get("outs", ())
         if "md5" in out
         and not cache.object(out["md5"])
         and (record or not cache.is_good(project.root / out["path"], out["md5"]))
     }
-    states = in_parallel(lambda digest: store.fetch(digest, next(cache.places(digest))), sorted(lacking))
+
+    def fetch_object(digest: str) -> State:
+        place = next(cache.places(digest))
+        cache.make_folder(place)
+        return store.fetch(digest, place)
+
+    states = in_parallel(fetch_object, sorted(lacking))
     parts = {part for digest in digests(entry) for part in cache.parts(digest) if not cache.object(part)}
-    return states + in_parallel(lambda digest: store.fetch(digest, next(cache.places(digest))), sorted(parts))
+    return states + in_parallel(fetch_object, sorted(parts))
 
 
 def locked_runs(root: Path) -> dict[str, Entry]:
@@ -207,7 +219,10 @@ def main_fetch() -> None:
 
 
 def _main(direction: str) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=f"{HELP[direction]}\n\n%(prog)s --remote team",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
     parser.add_argument(
         "--patience", type=float, default=DEADLINE, help="seconds to wait for its first answer (default: %(default)s)"

@@ -98,13 +98,13 @@ def check_metric(committed: float, rerun: float, config: ToleranceConfig, clone:
     Raises:
         InputError: they are further apart than the band allows, or the band cannot be derived from the study.
     """
-    mean, band, source = read_spread(_text(config.runs, clone), config.runs, config.key)
+    mean, band, source = read_spread(_text(config.runs, clone), config)
     if not abs(committed - mean) <= band:  # also for NaN
         raise InputError(
             str(config.runs),
             expected=f"a spread measured for these parameters, with the committed {committed:.4f} inside",
             received=f"{mean:.4f} +- {band:.4f} ({source})",
-            hint="Measure it again.",
+            hint=f"Run `{config.measure}`.",
         )
     if not abs(rerun - committed) <= band:
         raise InputError(
@@ -124,25 +124,24 @@ class Spread(NamedTuple):
     source: str  # what the band is
 
 
-def read_spread(text: str | None, seeds: Path, key: str = "test_accuracy") -> Spread:
+def read_spread(text: str | None, config: ToleranceConfig) -> Spread:
     """Read a study over seeds.
 
     Args:
-        text: of the file, None if there is none.
-        seeds: its name.
-        key: the metric in each of its `runs`.
+        text: of the file `config.runs`; None if there is none.
+        config: names the file, and the metric in each of its runs.
 
     Raises:
         InputError: it is no such study, or one of too few seeds.
     """
-    expected = f"{key} of {FEWEST_RUNS} seeds or more"
+    hint, expected = f"Run `{config.measure}`.", f"{config.key} of {FEWEST_RUNS} seeds or more"
     try:
-        values = [float(run[key]) for run in json.loads(text or "")["runs"]]
+        values = [float(run[config.key]) for run in json.loads(text or "")["runs"]]
     except (ValueError, KeyError, TypeError):
         received = "no such file" if text is None else "a file without them"
-        raise InputError(str(seeds), expected=expected, received=received, hint="Measure it first.") from None
+        raise InputError(str(config.runs), expected=expected, received=received, hint=hint) from None
     if len(values) < FEWEST_RUNS:
-        raise InputError(str(seeds), expected=expected, received=str(len(values)), hint="Measure more seeds.")
+        raise InputError(str(config.runs), expected=expected, received=str(len(values)), hint=hint)
     source = f"{DEVIATIONS} standard deviations over {len(values)} seeds"
     return Spread(statistics.fmean(values), DEVIATIONS * statistics.stdev(values), source)
 

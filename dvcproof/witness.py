@@ -76,12 +76,11 @@ def _differences(root: Path, name: str, stage: Stage, seen: dict[str, Any]) -> I
 
 
 def _current(root: Path, name: str) -> Stage:
-    from dvc.repo import Repo  # here, with all of DVC: it is seldom needed
+    from dvcproof.project import Project  # here, with all of DVC: it is seldom needed
 
-    from dvcproof.freshness import Hashes
-
-    with Repo(str(root)) as repo:
-        return Hashes(repo).entry(repo.stage.load_one(name=name))
+    with Project.open(root) as project:
+        stage = next(stage for stage in project.stages if stage.address == name)
+        return Stage.model_validate(project.entry(stage))
 
 
 def drop(root: Path, cache: Cache, stage: str) -> None:

@@ -71,5 +71,5 @@ def test_a_shell_that_hides_the_folder_from_python() -> None:
     """The control: with PYTHONSAFEPATH, what `make` takes out, no stage is found."""
     words = ("python", "-m", "dvcproof.runtime.run", "--help")
     hidden = run(*words, cwd=ROOT, env=environment(PYTHONSAFEPATH="1"))
-    assert "No module named 'digits'" in hidden.stderr
+    assert "No module named 'dvcproof'" in hidden.stderr
     run_ok(*words, cwd=ROOT)

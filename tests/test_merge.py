@@ -36,7 +36,7 @@ def test_the_documented_commands_end_a_merge(conflict: Path) -> None:
     for command in commands:
         executed += stages_run(run_ok("sh", "-ec", command, cwd=conflict))
     assert executed == ["evaluate"], "the training of the branch `seed` comes from the run cache"
-    assert "not in the last commit" not in passes(conflict, "--only", "freshness")
+    assert "not in the last commit" not in passes(conflict, "--only", "check")
     assert len(run_ok("git", "rev-list", "--parents", "-1", "HEAD", cwd=conflict).split()) == 3
     params = (conflict / "params.yaml").read_text(encoding="utf-8")
     assert "\n  seed: 1\n" in params
@@ -47,7 +47,7 @@ def test_the_documented_commands_end_a_merge(conflict: Path) -> None:
 def test_a_merge_that_forgets_to_run_is_found(conflict: Path) -> None:
     run_ok("git", "checkout", "HEAD", "--", "dvc.lock", "metrics", cwd=conflict)
     commit(conflict, "merge")
-    errors = fails(conflict, "--only", "freshness")
+    errors = fails(conflict, "--only", "check")
     assert "stage 'train', parameter train.seed in params.yaml: expected 0, as in dvc.lock. Got 1." in errors
 
 

@@ -14,7 +14,7 @@ from tests.support.project import ROOT, run, run_ok
 
 @pytest.mark.slow
 def test_two_workers_train_the_committed_model(tmp_path: Path) -> None:
-    fresh = run(sys.executable, "-m", "dvcproof", "--only", "freshness", cwd=ROOT)
+    fresh = run(sys.executable, "-m", "digits", "verify", "--only", "check", cwd=ROOT)
     if fresh.returncode:
         pytest.skip(f"dvc.lock is not of this code and these parameters: {fresh.stderr}")
     settings, _ = read_network(ROOT / "params.yaml")

@@ -1,14 +1,42 @@
-"""Check that dvc.lock is fresh, and that a clean clone gives the committed bytes, after a look at params.yaml."""
+"""Verify that the results in this repository are what its code, data and parameters give.
 
+check: dvc.lock is what `dvc repro` would write now, found out without running anything.
+verify: the last commit, run again from nothing in a clean clone, gives equal bytes.
+"""
+
+import sys
 from pathlib import Path
 
+from digits.apps.options import command
 from digits.networks import NETWORKS
 from digits.params import require_sections
-from dvcproof import verify as proof
+from dvcproof.findings import HOLDS, Report, show
+from dvcproof.project import Project
 
 
 def main() -> None:
-    params = Path("params.yaml")
+    parser = command("verify", __doc__)
+    parser.add_argument("--only", choices=("check", "verify"), help="do this alone (default: both)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the clone in this new folder and leave it there")
+    args = parser.parse_args()
+    params, lock = Path("params.yaml"), Path("requirements.lock")
     if params.is_file():
         require_sections(params, NETWORKS)
-    proof.main()
+    with Project.open(Path.cwd()) as project:
+        if args.only != "verify":
+            from dvcproof.check import check
+
+            _show(check(project, packages=lock if lock.is_file() else None))
+        if args.only != "check":
+            from dvcproof.verify import verify
+
+            sys.stdout.write("verify: running every stage in a clean clone of the last commit\n")
+            sys.stdout.flush()
+            _show(verify(project, keep=args.keep))
+
+
+def _show(report: Report) -> None:
+    """Print a report, and exit with its status if it is not 0."""
+    show(report)
+    if report.status() != HOLDS:
+        sys.exit(report.status())

@@ -136,7 +136,9 @@ def test_a_platform_record_without_reasons(tmp_path: Path, text: str | None) -> 
         tolerance(LOCK, tmp_path, CONFIG)
 
 
-CONFIG = ToleranceConfig(record="p.json", metric="test.accuracy", runs=Path("seeds.json"), key="test_accuracy")
+CONFIG = ToleranceConfig(
+    record="p.json", metric="test.accuracy", runs=Path("seeds.json"), key="test_accuracy", measure="make seeds"
+)
 
 
 def seeds(folder: Path, *accuracies: float) -> ToleranceConfig:

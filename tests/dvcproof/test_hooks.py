@@ -15,10 +15,11 @@ CLONE = """
 import sys, tempfile
 from pathlib import Path
 from dvcproof.git import changed_files
-from dvcproof.rerun import Clone
-with tempfile.TemporaryDirectory() as folder:
-    clone = Clone(Path.cwd(), Path(folder))
-    print("changed in the clone:", changed_files(clone.path), "here:", changed_files(Path.cwd()))
+from dvcproof.clone import Clone
+from dvcproof.project import Project
+with tempfile.TemporaryDirectory() as folder, Project.open(Path.cwd()) as project:
+    clone = Clone(project, Path(folder))
+    print("changed in the clone:", changed_files(clone.path), "here:", changed_files(project.root))
 """
 
 
@@ -61,12 +62,12 @@ def last_commit(path: Path) -> list[str]:
 @pytest.mark.slow
 def test_a_hook_of_commit_a(toy: Path, tmp_path: Path) -> None:
     """The hook gets GIT_INDEX_FILE, and the commit is what that file holds when the hook is over."""
-    as_hook(toy, program(tmp_path, "-m", "dvcproof", "--only", "rerun"))
+    as_hook(toy, program(tmp_path, "-m", "digits", "verify", "--only", "verify"))
     (toy / "seeds.json").write_text("{}\n", encoding="utf-8")
     run_ok("git", "commit", "--quiet", "-a", "-m", "edit", cwd=toy)
     assert last_commit(toy) == ["seeds.json"]
     assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
-    assert "equal byte for byte" in (tmp_path / "said").read_text(encoding="utf-8")
+    assert "stages reproduced: ok" in (tmp_path / "said").read_text(encoding="utf-8")
 
 
 def test_the_control_destroys_the_commit(toy: Path, tmp_path: Path) -> None:
@@ -118,13 +119,13 @@ def test_the_branch_of_the_worktree_is_cloned(toy: Path, tmp_path: Path) -> None
     run_ok("git", "worktree", "add", "--quiet", "--detach", str(linked), cwd=toy)
     (linked / "dvc.lock").unlink()
     commit(linked, "no lock")
-    assert "expected dvc.lock. Got none" in fails(linked, "--only", "rerun")
+    assert "no record in the committed dvc.lock" in fails(linked, "--only", "verify")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_the_folder_of_another_user(toy: Path, tmp_path: Path) -> None:
     for path in (toy, toy / ".git"):
         os.chown(path, 12345, 12345)
-    errors = fails(toy, "--only", "rerun", env={"HOME": str(tmp_path)})
+    errors = fails(toy, "--only", "verify", env={"HOME": str(tmp_path)})
     assert "Got detected dubious ownership in repository at" in errors
     assert "Run `git config --global --add safe.directory " in errors

@@ -218,6 +218,7 @@ def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> Non
 
     code = tmp_path / "stages" / "train.py"
     code.parent.mkdir()
+    (code.parent / "__init__.py").touch()
 
     def written(text: str) -> Any:
         code.write_text(text)

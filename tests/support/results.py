@@ -15,7 +15,7 @@ from bench.speed import TARGETS, medians, ratios
 from bench.study import data_hashes, describe
 from bench.sweep import rank
 from bench.tables import documents, filled
-from digits.apps.card import read_record, write_card
+from digits.apps.card import write_card
 from digits.params import read_document
 from digits.study import study_params
 from dvcproof.runtime.files import write_json
@@ -203,7 +203,7 @@ def write_documents(project: Path) -> None:
         for path, tables in places().items():
             path.write_text(document(*tables), encoding="utf-8")
             path.write_text(filled(path, Path.cwd()), encoding="utf-8")
-        Path("docs/model-card.md").write_text(write_card(CARD, read_record(CARD)), encoding="utf-8")
+        Path("docs/model-card.md").write_text(write_card(CARD), encoding="utf-8")
 
 
 def places() -> dict[Path, list[str]]:

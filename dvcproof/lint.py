@@ -1,0 +1,115 @@
+"""What dvc.yaml alone says: files that a command names and no dependency covers, files that nobody else can have."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dvcproof.findings import Finding
+from dvcproof.project import Project, Stage
+
+#: Bytes of a file that is large for Git.
+LARGE = 5_000_000
+
+_MODULE = re.compile(r"\bpython[\d.]*\s+(?:-\w+\s+)*-m\s+([\w.]+)")
+_HOME = re.compile(r"(?:^|[\s=\"'])(/home/\w|/Users/\w|~/)")
+_PIPE = re.compile(r"[^|>]\|[^|]")
+
+
+def lint(project: Project, stages: Sequence[Stage]) -> list[Finding]:
+    """Return what can be said without running and without data."""
+    findings: list[Finding] = []
+    seen: set[tuple[str, str, str]] = set()  # the stages of one foreach say the same
+    for stage in stages:
+        for finding in _of_stage(project, stage):
+            key = (finding.rule, stage.file, f"{stage.name.partition('@')[0]} {finding.path}")
+            if key not in seen:
+                seen.add(key)
+                findings.append(finding)
+    return [*findings, *_large(project)]
+
+
+def _of_stage(project: Project, stage: Stage) -> Iterator[Finding]:
+    yield from _unobtainable(project, stage)
+    for command in stage.commands:
+        for path in dict.fromkeys((*_named_files(project, stage, command), *_modules(project, stage, command))):
+            fix = f"Add it to deps: `- {os.path.relpath(project.root / path, stage.wdir)}`."
+            yield stage.finding("DP401", f"the command names {path}, which is no dependency", fix, path=path)
+        if _PIPE.search(_without_quotes(command)) and "pipefail" not in command:
+            message = "the command has a pipe, and a failure before its last part is not noticed"
+            yield stage.finding("DP404", message, "Use `bash -o pipefail -c`, or write a file between.", level="note")
+        if match := _HOME.search(command):
+            yield stage.finding("DP405", f"the command names a path of one user, {match[1]}...", level="warning")
+    if not stage.deps and not stage.params and not stage.frozen:
+        yield stage.finding("DP406", "it has no dependencies, so that it runs each time", level="note")
+    for out in stage.outs:
+        if out.persist:
+            message = f"output {out.path} keeps what earlier runs left (persist), so that a clean run may differ"
+            yield stage.finding("DP408", message, level="note", path=out.path)
+
+
+def _unobtainable(project: Project, stage: Stage) -> Iterator[Finding]:
+    if project.top is None:
+        return
+    for dep in stage.deps:
+        known = project.maker(dep.place) or project.makes_inside(dep.place) or project.is_tracked(dep.place)
+        if dep.local and not known and Path(dep.place).is_relative_to(project.top):
+            message = f"dependency {dep.path} is neither in Git nor made by a stage, so that a clone lacks it"
+            fix = f"Run `git add {dep.path}` or `dvc add {dep.path}`."
+            yield stage.finding("DP402", message, fix, path=dep.path)
+        elif dep.local and not known:
+            message = f"dependency {dep.path} is outside of the project, so that another machine lacks it"
+            yield stage.finding("DP402", message, level="warning", path=dep.path)
+    for out in stage.outs:
+        if out.local and not out.cached and not project.is_tracked(out.place):
+            message = f"output {out.path} is not cached and not in Git, so that a clone lacks it"
+            yield stage.finding(
+                "DP403", message, f"Run `git add {out.path}`, or cache it.", level="warning", path=out.path
+            )
+
+
+def _named_files(project: Project, stage: Stage, command: str) -> Iterator[str]:
+    """Return the tracked files that the words of a command name, and that the stage does not declare."""
+    for word in _words(command):
+        for candidate in {word, word.rpartition("=")[2]}:
+            place = os.path.normpath(stage.wdir / candidate) if candidate else ""
+            if place in project.tracked and os.path.isfile(place) and not _declared(stage, place):  # noqa: PTH113
+                yield project.name(place)
+
+
+def _modules(project: Project, stage: Stage, command: str) -> Iterator[str]:
+    """Return the tracked modules that `python -m` runs, and that the stage does not declare."""
+    bases = [stage.wdir, project.root, *([project.top] if project.top else [])]
+    for module in _MODULE.findall(command):
+        for base in bases:
+            path = base.joinpath(*module.split("."))
+            for place in (f"{path}.py", str(path / "__main__.py")):
+                if place in project.tracked and not _declared(stage, place):
+                    yield project.name(place)
+
+
+def _declared(stage: Stage, place: str) -> bool:
+    paths = [*(item.place for item in (*stage.deps, *stage.outs)), *stage.params]
+    return any(place == path or place.startswith(path.rstrip("/") + "/") for path in paths)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command.replace("\n", " ; "))
+    except ValueError:
+        words = command.split()
+    return [word.strip(";&|()<>") for word in words]
+
+
+def _without_quotes(command: str) -> str:
+    return re.sub(r"'[^']*'|\"[^\"]*\"", "", command)
+
+
+def _large(project: Project) -> Iterator[Finding]:
+    for place in sorted(project.tracked):
+        if os.path.isfile(place) and not os.path.islink(place) and os.path.getsize(place) > LARGE:  # noqa: PTH113, PTH114, PTH202
+            path, size = project.name(place), os.path.getsize(place) / 1e6  # noqa: PTH202
+            yield Finding(
+                "DP407", "note", f"{path} is large for Git ({size:.0f} MB)", "Keep it with `dvc add`.", path=path
+            )
