@@ -46,7 +46,7 @@ verify: setup ## Check that dvc.lock is fresh, and that a clean clone of the las
 	@$(RUN) python -m digits verify
 
 check: dev ## Name each committed figure that is stale, and the command that renews it
-	@$(RUN) python -m bench.figures --check
+	@$(RUN) python -m bench.check
 
 gate: setup ## Fail if the model is worse than that of AGAINST=COMMIT: make gate AGAINST=origin/main
 	@$(RUN) python -m digits verify --only check

@@ -1,4 +1,4 @@
-"""Measurements as pictures: bars beside their baselines, how cost grows, and accuracy against seconds."""
+"""Draw measurements: bars beside their baselines, how cost grows, and accuracy against seconds."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,26 +8,64 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Parts of a cold run, in their order.
+#: What is drawn as bars, and the parts of a cold run in their order.
+BARS = {
+    "script": "one script",
+    "naive": "naive pipeline",
+    "cold": "this pipeline",
+    "script fit": "model.fit",
+    "fit": "this fit",
+}
 PARTS = ("dvc", "load", "preprocess", "train", "evaluate")
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw what `bench.speed` measured.
+@contextmanager
+def _saved(path: Path, columns: int) -> "Iterator[Sequence[Axes]]":
+    """Give axes beside each other, and write them to a PNG in the end."""
+    import matplotlib as mpl
 
-    Args:
-        result: its JSON.
-        path: the PNG to write.
-    """
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, columns, figsize=(13 if columns > 1 else 7, 4), layout="constrained", squeeze=False)
+    yield axes[0]
+    figure.savefig(path, format="png", dpi=80, metadata={"Software": None})
+    plt.close(figure)
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Draw the result of `bench.speed` to a PNG."""
+    times = result["times"]
+    walls = {name: found["wall"] for name, found in times.items()}
     with _saved(path, columns=3) as (bars, parts, growth):
-        times = result["times"]
-        _draw_bars(bars, times)
-        _draw_parts(parts, times)
-        _draw_growth(growth, times)
+        for position, name in enumerate(BARS):
+            wall = walls[name]
+            spread = [[wall["median"] - wall["min"]], [wall["max"] - wall["median"]]]
+            bars.bar(position, wall["median"], yerr=spread, color="C0" if name in ("cold", "fit") else "0.7", capsize=4)
+        bars.set_xticks(range(len(BARS)), list(BARS.values()), rotation=20)
+        bars.set_title("Cold run and training (median, min to max)")
+        bars.set_ylabel("seconds")
+
+        left = 0.0
+        for part in PARTS:
+            seconds = walls[f"cold {part}"]["median"]
+            parts.barh(0, seconds, left=left, label=f"{part} {seconds:.1f} s")
+            left += seconds
+        parts.set(yticks=[], xlabel="seconds", title="Where a cold run spends its time", ylim=(-0.6, 1.2))
+        parts.legend(loc="upper center", ncols=2)
+
+        sizes = sorted(int(name.removeprefix("load x")) for name in walls if name.removeprefix("load x").isdigit())
+        for stage in ("load", "preprocess", "train"):
+            growth.plot(sizes, [walls[f"{stage} x{size}"]["median"] for size in sizes], marker="o", label=stage)
+        growth.set_xscale("log", base=4)
+        growth.set_xticks(sizes, [f"x{size}" for size in sizes])
+        growth.set_ylim(bottom=0)
+        growth.set(ylabel="microseconds an image", title="Cost of an image as the data grows")
+        growth.legend()
 
 
 def draw_accuracy(study: dict[str, Any], example: str, path: Path) -> None:
-    """Draw test accuracy against the seconds of training, the mean and the standard deviation of each contestant.
+    """Draw test accuracy against seconds of training: mean and standard deviation of each contestant.
 
     Args:
         study: the JSON of `bench.convnet`.
@@ -38,12 +76,12 @@ def draw_accuracy(study: dict[str, Any], example: str, path: Path) -> None:
 
     contestants = study["contestants"]
     long = {name.partition(".")[2]: value for name, value in study["long"].items()}
+    groups: dict[str, dict[str, Any]] = {}
+    for name in [name for name in contestants if name != example]:
+        values = ", ".join(f"{key} = {value}" for key, value in long.items() if "x" in name or key != "views")
+        label = "this convnet, by epochs" if name.isdigit() else values
+        groups.setdefault(label, {})[name if name.isdigit() else ""] = contestants[name]
     with _saved(path, columns=1) as (axes,):
-        groups: dict[str, dict[str, Any]] = {}
-        for name in [name for name in contestants if name != example]:
-            values = ", ".join(f"{key} = {value}" for key, value in long.items() if "x" in name or key != "views")
-            label = "this convnet, by epochs" if name.isdigit() else values
-            groups.setdefault(label, {})[name if name.isdigit() else ""] = contestants[name]
         for label, group in {**groups, "Keras's example": {"": contestants[example]}}.items():
             seconds, accuracy = ([found[kind] for found in group.values()] for kind in ("seconds", "test_accuracy"))
             means, spread = ([100 * found[key] for found in accuracy] for key in ("mean", "std"))
@@ -60,67 +98,3 @@ def draw_accuracy(study: dict[str, Any], example: str, path: Path) -> None:
         axes.set_title("Accuracy against seconds (mean ± standard deviation)")
         axes.grid(visible=True, which="both", alpha=0.3)
         axes.legend(loc="best")
-
-
-@contextmanager
-def _saved(path: Path, columns: int) -> "Iterator[Sequence[Axes]]":
-    """Axes beside each other, which are written to a PNG in the end."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, columns, figsize=(13 if columns > 1 else 7, 4), layout="constrained", squeeze=False)
-    yield axes[0]
-    figure.savefig(path, format="png", dpi=80, metadata={"Software": None})
-    plt.close(figure)
-
-
-def _draw_bars(axes: "Axes", times: dict[str, Any]) -> None:
-    """A cold run and training beside their baselines."""
-    names = {
-        "script": "one script",
-        "naive": "naive pipeline",
-        "cold": "this pipeline",
-        "script fit": "model.fit",
-        "fit": "this fit",
-    }
-    for position, name in enumerate(names):
-        wall = times[name]["wall"]
-        spread = [[wall["median"] - wall["min"]], [wall["max"] - wall["median"]]]
-        colour = "C0" if name in ("cold", "fit") else "0.7"
-        axes.bar(position, wall["median"], yerr=spread, color=colour, capsize=4)
-    axes.set_xticks(range(len(names)), list(names.values()), rotation=20)
-    axes.set_title("Cold run and training (median, min to max)")
-    axes.set_ylabel("seconds")
-
-
-def _draw_parts(axes: "Axes", times: dict[str, Any]) -> None:
-    """Where a cold run spends its time."""
-    left = 0.0
-    for part in PARTS:
-        seconds = times[f"cold {part}"]["wall"]["median"]
-        axes.barh(0, seconds, left=left, label=f"{part} {seconds:.1f} s")
-        left += seconds
-    axes.set_yticks([])
-    axes.set_xlabel("seconds")
-    axes.set_title("Where a cold run spends its time")
-    axes.legend(loc="upper center", ncols=2)
-    axes.set_ylim(-0.6, 1.2)
-
-
-def _draw_growth(axes: "Axes", times: dict[str, Any]) -> None:
-    """How the cost of an image grows with the data."""
-    for stage in ("load", "preprocess", "train"):
-        points = {
-            int(name.rsplit("x", 1)[1]): value
-            for name, value in times.items()
-            if name.startswith(f"{stage} x") and "memory" not in name
-        }
-        axes.plot(list(points), [value["wall"]["median"] for value in points.values()], marker="o", label=stage)
-    axes.set_xscale("log", base=4)
-    axes.set_xticks(list(points), [f"x{times}" for times in points])
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("microseconds an image")
-    axes.set_title("Cost of an image as the data grows")
-    axes.legend()

@@ -11,12 +11,12 @@ import json
 import shutil
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench.measure import peak_bytes, timed
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
 from digits.networks import read_network
@@ -31,30 +31,19 @@ from stages.preprocess import PreprocessParams, preprocess
 SQUARE = 2048
 
 
-def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Seconds that `work` takes on the wall and of the processor."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-
-
 def load_set(params: Path, out: Path) -> None:
-    """What the stage `load` does."""
+    """Do what the stage `load` does."""
     settings = read_params(params, "load", LoadParams)
     load(settings.source, out, test_size=settings.test_size, transpose=settings.transpose)
 
 
-def peak_bytes(process: int | None = None) -> int:
-    """The most memory that a process, or this one, has held at once, mapped files included (Linux). 0: it has ended.
-
-    Not `getrusage`: its figure includes what the process was before it became this program.
-    """
-    status = Path(f"/proc/{process or 'self'}/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024 if "VmHWM:" in status else 0
+def preprocess_set(params: Path, raw: Path, out: Path) -> None:
+    """Do what the stage `preprocess` does."""
+    preprocess(read_params(params, "preprocess", PreprocessParams).validation_size, raw, out)
 
 
 def dense_arithmetic(*, images: int, epochs: int, sizes: list[int]) -> int:
-    """Multiplications and additions of the matrix products that a training of dense layers needs.
+    """Count the multiplications and additions of the matrix products that a training of dense layers needs.
 
     A layer from a to b values takes 2ab for an image forwards, as many for the gradient of its weights, and as many
     for that of its input, which the first layer does not need.
@@ -69,7 +58,7 @@ def dense_arithmetic(*, images: int, epochs: int, sizes: list[int]) -> int:
 
 
 def multiplication_rate() -> float:
-    """Operations per second of large float32 matrix products in this process, one on each core; the median of 9."""
+    """Return the operations per second of large float32 matrix products, one on each core; the median of 9."""
     import tensorflow as tf
 
     pairs = [[tf.random.normal((SQUARE, SQUARE)) for _ in range(2)] for _ in range(machine.cores())]
@@ -84,7 +73,7 @@ def multiplication_rate() -> float:
 
 
 def fit(params: Path, data: Path) -> dict[str, Any]:
-    """What `train` does, with the times of its parts, its memory, and the arithmetic that it needs."""
+    """Do what `train` does, and return the times of its parts, its memory, and the arithmetic that it needs."""
     settings, network = read_network(params)
     dataset = read_dataset(data / "raw" / "dataset.json")
     training = open_split(data / "prepared", "train", dataset)
@@ -102,22 +91,17 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
         history.update(fit_network(model, data_of([training])[0], None, recipe, verbose=0))
 
     seconds = timed(train)
-    images = len(training.labels)
+    images, sizes = len(training.labels), [model.input_shape[1], *(layer.units for layer in model.layers)]
     return {
         "images": images * recipe.epochs,
         "import": imported,
         "fit": seconds,
         "accuracy": history["accuracy"][-1],
-        "arithmetic": dense_arithmetic(images=images, epochs=recipe.epochs, sizes=_sizes(model)),
+        "arithmetic": dense_arithmetic(images=images, epochs=recipe.epochs, sizes=sizes),
         "rate": rate,
         "features": images * training.features.shape[1] * 4,
         "memory": peak_bytes() - before,
     }
-
-
-def _sizes(model: Any) -> list[int]:
-    """Values of an image before and after each layer of a dense network."""
-    return [model.input_shape[1], *(layer.units for layer in model.layers)]
 
 
 def arrays(params: Path, out: Path) -> dict[str, Any]:
@@ -125,37 +109,32 @@ def arrays(params: Path, out: Path) -> dict[str, Any]:
     raw, prepared, copied = out / "raw", out / "prepared", out / "copied"
     steps = {
         "load": lambda: load_set(params, raw),
-        "preprocess": lambda: preprocess(_validation_size(params), raw, prepared),
+        "preprocess": lambda: preprocess_set(params, raw, prepared),
         "hash": lambda: [file_hash(path, "md5") for path in (*raw.iterdir(), *prepared.iterdir())],
         "copy": lambda: [shutil.copytree(folder, copied / folder.name) for folder in (raw, prepared)],
     }
-    seconds = {name: timed(step) for name, step in steps.items()}
-    return seconds | {"bytes": sum(path.stat().st_size for path in (*raw.iterdir(), *prepared.iterdir()))}
-
-
-def _validation_size(params: Path) -> int:
-    return read_params(params, "preprocess", PreprocessParams).validation_size
+    return {name: timed(step) for name, step in steps.items()}
 
 
 def stage(work: Callable[[], object]) -> dict[str, Any]:
-    """Time and peak memory of a stage's work."""
+    """Return time and peak memory of a stage's work."""
     return {"seconds": timed(work), "peak": peak_bytes()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.parts", description=__doc__)
-    parser.add_argument("part", choices=("fit", "arrays", "load", "preprocess"))
+    measure: dict[str, Callable[[], dict[str, Any]]] = {
+        "fit": lambda: fit(args.params, args.data),
+        "arrays": lambda: arrays(args.params, args.out),
+        "load": lambda: stage(lambda: load_set(args.params, args.out)),
+        "preprocess": lambda: stage(lambda: preprocess_set(args.params, args.raw, args.out)),
+    }
+    parser.add_argument("part", choices=measure)
     parser.add_argument("--params", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="the pipeline's folder with raw/ and prepared/")
     parser.add_argument("--raw", type=Path, help="folder of the arrays that `load` wrote")
     parser.add_argument("--out", type=Path, help="folder to write to")
     args = parser.parse_args()
-    measure: dict[str, Callable[[], dict[str, Any]]] = {
-        "fit": lambda: fit(args.params, args.data),
-        "arrays": lambda: arrays(args.params, args.out),
-        "load": lambda: stage(lambda: load_set(args.params, args.out)),
-        "preprocess": lambda: stage(lambda: preprocess(_validation_size(args.params), args.raw, args.out)),
-    }
     sys.stdout.write(json.dumps(measure[args.part]()) + "\n")
 
 

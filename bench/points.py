@@ -1,7 +1,7 @@
-"""Where the points of a study are computed: here, several at a time, or on the workers of a Dask scheduler.
+"""Compute the points of a study: here, several at a time, or on the workers of a Dask scheduler.
 
-Equal bytes make points from unlike machines comparable. So that they are equal, a worker refuses other code, packages
-or parameters than this project has, makes the data itself, and compares it with the data here.
+Equal bytes make points from different machines comparable. So a worker refuses code, packages or parameters that differ
+from this project's, makes the data itself, and compares it with the data here.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from bench.study import PACKAGES, PARAMS
+from bench.study import PACKAGES, PARAMS, require_at_least
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError, on_terminal
 
@@ -22,11 +22,9 @@ from dvcproof.runtime.program import InputError, on_terminal
 DEADLINE = 5
 FIRST_WORKER = 30
 
-#: Computes a point from its parts and the folder with the data. Its result is of Python's own types.
+#: Computes a point from its parts and the folder with the data.
 Work = Callable[..., Any]
-
-#: Makes the data in an empty folder and gives the folder.
-Make = Callable[[Path], Path]
+Point = tuple[Any, ...]
 
 
 class Where(NamedTuple):
@@ -37,10 +35,10 @@ class Where(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The data of a study: where it is, and how a worker makes it."""
+    """The data of a study: where it is, and how a worker makes it in an empty folder."""
 
     folder: Path
-    make: Make
+    make: Callable[[Path], Path]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,28 +48,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def where(args: argparse.Namespace) -> Where:
-    """What the user said of it.
-
-    Raises:
-        InputError: no job at a time.
-    """
-    if args.jobs < 1:
-        raise InputError("--jobs", expected="at least 1", received=str(args.jobs), hint="Try one for each two cores.")
+    """Read the options of `add_options`. Raises InputError if --jobs is below 1."""
+    require_at_least(1, "--jobs", args.jobs, "Try one for each two cores.")
     return Where(args.jobs, args.scheduler)
 
 
-def compute(work: Work, points: Sequence[tuple[Any, ...]], data: Data, where: Where, name: str) -> list[Any]:
-    """Call `work(*point, folder)` for each point.
+def compute(work: Work, points: Sequence[Point], data: Data, where: Where, name: str) -> list[Any]:
+    """Call `work(*point, folder)` for each point, and return the results in the order of `points`.
 
     Args:
-        work: computes a point.
+        work: computes a point. On a cluster its result must be of Python's own types.
         points: the parts of each.
         data: what all of them need.
         where: here or elsewhere: it does not change the results.
         name: of the study, for the progress bar.
-
-    Returns:
-        The results in the order of `points`, in whatever order they came.
 
     Raises:
         InputError: a point failed, or there is no scheduler, or it has no workers.
@@ -81,7 +71,7 @@ def compute(work: Work, points: Sequence[tuple[Any, ...]], data: Data, where: Wh
     return [found[index] for index in range(len(points))]
 
 
-def _here(work: Work, points: Sequence[tuple[Any, ...]], data: Data, where: Where) -> Iterator[tuple[int, Any]]:
+def _here(work: Work, points: Sequence[Point], data: Data, where: Where) -> Iterator[tuple[int, Any]]:
     pool = ThreadPoolExecutor(where.jobs)  # of threads: each waits for the program of a stage
     try:
         futures = {pool.submit(work, *point, data.folder): index for index, point in enumerate(points)}
@@ -91,72 +81,65 @@ def _here(work: Work, points: Sequence[tuple[Any, ...]], data: Data, where: Wher
         pool.shutdown(cancel_futures=True)
 
 
-def _elsewhere(work: Work, points: Sequence[tuple[Any, ...]], data: Data, where: Where) -> Iterator[tuple[int, Any]]:
+def _elsewhere(work: Work, points: Sequence[Point], data: Data, where: Where) -> Iterator[tuple[int, Any]]:
     with _client(str(where.scheduler)) as client:
         from distributed import KilledWorker
         from distributed import as_completed as as_they_come
 
-        # A worker that dies loses its point to another: that is Dask's own doing.
+        # Dask gives the point of a worker that dies to another one.
         shared = work, data.make, code(), _hashes(data.folder)
         futures = {client.submit(_on_worker, shared, point, pure=False): index for index, point in enumerate(points)}
         try:
             for future in as_they_come(futures):
                 result, problem = future.result()
                 if problem:
-                    hint = "Mend it there, and run this again."
-                    raise InputError("a worker", expected="a result", received=problem, hint=hint)
+                    raise InputError("a worker", problem.rstrip("."), hint="Mend it there, and run this again.")
                 yield futures[future], result
         except (KilledWorker, CancelledError, OSError) as error:
             hint = "See the logs of the workers and of the scheduler, and run this again."
-            raise InputError(
-                "the workers", expected="to stay alive", received=f"{type(error).__name__}: {error}", hint=hint
-            ) from None
+            raise InputError("the workers", f"they died ({type(error).__name__}: {error})", hint=hint) from None
 
 
 def _client(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError:
-        hint = "Run `make setup WITH=cluster`, which installs it, or leave out --scheduler."
-        raise InputError("--scheduler", expected="the package distributed", received="none", hint=hint) from None
-    hint = "Start a scheduler and workers: docs/experiments.md."
+        hint = "Run `make setup WITH=cluster`, or leave out --scheduler."
+        raise InputError("--scheduler", "the package distributed is not installed", hint=hint) from None
+    what, hint = f"--scheduler {address}", "Start a scheduler and workers: docs/experiments.md."
     try:
         client = Client(address, timeout=DEADLINE)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"--scheduler {address}", expected="a Dask scheduler", received=str(error) or "no answer", hint=hint
-        ) from None
+        raise InputError(what, f"no Dask scheduler answers there ({error or 'no answer'})", hint=hint) from None
     try:
         client.wait_for_workers(1, timeout=FIRST_WORKER)
     except TimeoutError:
         client.close()
-        expected = f"one with a worker within {FIRST_WORKER} s"
-        raise InputError(f"--scheduler {address}", expected=expected, received="none", hint=hint) from None
+        raise InputError(what, f"it has had no worker for {FIRST_WORKER} s", hint=hint) from None
     return client
 
 
 def code(rooms: Sequence[str] = ("bench", "digits", "dvcproof", "exactkeras", "stages")) -> dict[str, str]:
-    """The hashes of all that a point depends on beside the data: code, packages, parameters."""
+    """Return the hashes of all that a point depends on beside the data: code, packages, parameters."""
     files = [PARAMS, PACKAGES, *(path for room in rooms for path in Path(room).rglob("*.py"))]
     return {path.as_posix(): file_hash(path) for path in sorted(files)}
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """The hashes of the data that points read."""
     return {path.name: file_hash(path) for path in sorted((folder / "prepared").iterdir())}
 
 
-#: The data that this worker made, by what it was to be.
+#: The data that this worker has made, by its hashes; and the lock under which it does.
 _HERE: dict[str, Any] = {}
 _LOCK = threading.Lock()
 
 
-def _on_worker(shared: Any, point: tuple[Any, ...]) -> tuple[Any, str]:
-    """Compute a point on a worker. Gives its result and what was wrong, since an InputError cannot be sent."""
+def _on_worker(shared: Any, point: Point) -> tuple[Any, str]:
+    """Compute a point on a worker. Return its result, and what was wrong: an InputError cannot be sent."""
     work, make, theirs, hashes = shared
     try:
         with _LOCK:
-            _require_same("this code", theirs, code())  # each time: somebody may edit it, and stages are new processes
+            _require_same("code", theirs, code())  # each time: somebody may edit it, and stages are new processes
             data = _data(make, hashes)
         return work(*point, data), ""
     except InputError as error:
@@ -165,25 +148,20 @@ def _on_worker(shared: Any, point: tuple[Any, ...]) -> tuple[Any, str]:
         return None, f"{type(error).__name__}: {error}"
 
 
-def _data(make: Make, hashes: Mapping[str, str]) -> Path:
-    """The data, made once in the life of a worker."""
+def _data(make: Callable[[Path], Path], hashes: Mapping[str, str]) -> Path:
+    """Make the data once in the life of a worker."""
     key = repr(sorted(hashes.items()))
     if key not in _HERE:
         room = tempfile.TemporaryDirectory(prefix="study-")
         data = make(Path(room.name))
-        _require_same("this data", hashes, _hashes(data))
+        _require_same("data", hashes, _hashes(data))
         _HERE[key] = room, data  # the room is removed with the worker
     return Path(_HERE[key][1])
 
 
 def _require_same(what: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
-    """Refuse to compute with something else than who asks.
-
-    Raises:
-        InputError: a file is another.
-    """
+    """Raise InputError if a file differs from that of the machine that asks."""
     for name in sorted({*theirs, *ours}):
         if theirs.get(name) != ours.get(name):
             hint = "Start the worker in a clone of the same commit, with the same changes."
-            received = "another file" if name in ours and name in theirs else "a file that one of both lacks"
-            raise InputError(f"{name} on a worker", expected=what, received=received, hint=hint)
+            raise InputError(f"{name} on a worker", f"this {what} differs from that of the study", hint=hint)

@@ -7,105 +7,73 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from tqdm import tqdm
 
+from bench.study import require_at_least
 from dvcproof.runtime.program import InputError, on_terminal, run
 
-#: Seconds between two looks at the queue, and for which it may have work and no worker.
+#: Seconds between two looks at the queue, and for which it may have experiments and no worker.
 PAUSE = 1.0
 ALONE = 20.0
 
-#: Experiments that are not done.
-WAITING = ("Queued", "Running")
 
-
-def names(entries: list[dict[str, Any]]) -> dict[str, str]:
-    """The experiments of a queue by their commits, as users name them."""
-    return {entry["rev"]: entry["name"] or entry["rev"][:7] for entry in entries}
-
-
-def run_queue(root: Path, jobs: int) -> list[tuple[str, str]]:
-    """Start workers, and wait until the experiments that are in the queue now are done.
-
-    Returns:
-        Those that failed: the name of each, and the last error in its log.
+def run_queue(root: Path, jobs: int) -> dict[str, str]:
+    """Start workers, wait until the queued experiments are done, and return the names of the failed ones.
 
     Raises:
-        InputError: there are no experiments in the queue, or no worker is left.
+        InputError: the queue is empty, or no worker is left.
     """
-    with Repo(str(root)) as repo:
+    command = [sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs)]
+    with Repo(str(root)) as repo, tqdm(desc="queue", disable=not on_terminal()) as bar:
         queue = repo.experiments.celery_queue
-        ours = names([entry for entry in queue.status() if entry["status"] in WAITING])
+
+        def experiments(*status: str) -> dict[str, str]:
+            return {one["rev"]: one["name"] or one["rev"][:7] for one in queue.status() if one["status"] in status}
+
+        ours = left = experiments("Queued", "Running")
         if not ours:
             hint = "Put some there: `dvc exp run --queue -S dense.units=128,256`."
-            raise InputError("the queue", expected="experiments", received="none", hint=hint)
-        _start(root, jobs)
-        with tqdm(total=len(ours), desc="queue", disable=not on_terminal()) as bar:
-            for done in _progress(queue, set(ours), lambda: _start(root, jobs)):
-                bar.update(done - bar.n)
-        failed = [entry["rev"] for entry in queue.status() if entry["rev"] in ours and entry["status"] == "Failed"]
-    return [(ours[rev], _last_error(root, ours[rev])) for rev in failed]
+            raise InputError("the queue", "it has no experiments", hint=hint)
+        bar.reset(len(ours))
+        starts, seen = 0, float("-inf")
+        while left := {rev: left[rev] for rev in left if rev in experiments("Queued", "Running")}:
+            bar.update(len(ours) - len(left) - bar.n)
+            if any(queue.worker_status().values()):
+                seen = time.monotonic()
+            elif time.monotonic() - seen > ALONE:  # also DVC starts none while those of an earlier queue still end
+                if starts == 2:
+                    hint = "Run `dvc queue status`, and this again."
+                    raise InputError("the queue", f"no worker runs its {len(left)} experiments", hint=hint)
+                # Their output is not captured: workers would keep the pipe open.
+                subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                starts, seen = starts + 1, time.monotonic()
+            time.sleep(PAUSE)
+        return {rev: name for rev, name in experiments("Failed").items() if rev in ours}
 
 
-def _start(root: Path, jobs: int) -> None:
-    """Start workers. Their output is not captured: they would keep the pipe open."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs)]
-    subprocess.run(command, cwd=root, check=True, **quiet)  # type: ignore[call-overload]
-
-
-def _progress(queue: Any, ours: set[str], start: Callable[[], None]) -> Iterator[int]:
-    """Yield how many are done, again and again until all are; `start` starts workers where none is left."""
-    seen, again = time.monotonic(), True
-    while True:
-        left = sum(entry["rev"] in ours and entry["status"] in WAITING for entry in queue.status())
-        yield len(ours) - left
-        if not left:
-            return
-        if any(queue.worker_status().values()):
-            seen = time.monotonic()
-        if time.monotonic() - seen > ALONE and again:  # DVC starts none while those of an earlier queue still end
-            start()
-            seen, again = time.monotonic(), False
-        elif time.monotonic() - seen > ALONE:
-            hint = "Run `dvc queue status`, and this again."
-            raise InputError("the queue", expected=f"a worker for {left} experiments", received="none", hint=hint)
-        time.sleep(PAUSE)
-
-
-def _last_error(root: Path, name: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-m", "dvc", "queue", "logs", name], cwd=root, capture_output=True, text=True, check=False
-    )
-    lines = [line.removeprefix("ERROR: ") for line in result.stdout.splitlines() if line.startswith("ERROR: ")]
-    return lines[0] if lines else "no error in its log"
+def first_error(root: Path, name: str) -> str:
+    """Return the first error in the log of an experiment."""
+    command = [sys.executable, "-m", "dvc", "queue", "logs", name]
+    log = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+    return next((line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")), "no error")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.queued", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="experiments at a time (default: %(default)s)")
-    args = parser.parse_args()
-    if args.jobs < 1:
-        raise InputError("--jobs", expected="at least 1", received=str(args.jobs), hint="Try one for each two cores.")
+    jobs = parser.parse_args().jobs
+    require_at_least(1, "--jobs", jobs, "Try one for each two cores.")
     try:
-        failed = run_queue(Path.cwd(), args.jobs)
+        failed = [*run_queue(Path.cwd(), jobs).values()]
     except DvcException as error:
-        hint = "Correct it: `dvc status` says more."
-        raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
+        raise InputError("DVC", f"it cannot read the project: {error}", hint="`dvc status` says more.") from None
     if failed:
-        name, problem = failed[0]
-        raise InputError(
-            f"experiment{'s' if len(failed) > 1 else ''} {', '.join(name for name, _ in failed)}",
-            expected="success",
-            received=problem,
-            hint=f"`dvc queue logs {name}` says more.",
-        )
+        what, problem = f"experiment{'s' * (len(failed) > 1)} {', '.join(failed)}", first_error(Path.cwd(), failed[0])
+        raise InputError(what, f"failed: {problem.rstrip('.')}", hint=f"`dvc queue logs {failed[0]}` says more.")
     sys.stdout.write("queue: all experiments succeeded; `dvc exp show` compares them\n")
 
 

@@ -1,7 +1,7 @@
-"""What more images and more workers would take: arithmetic from measured rates, and a simulated exchange.
+"""Compute what more images and more workers would take, from measured rates and a simulated exchange.
 
-Measured: seconds an image, on the machine of the studies. Simulated: how long workers exchange their gradients, on a
-network that is assumed. docs/scaling.md says which is which.
+Measured: seconds per image, on the machine of the studies. Simulated: how long workers exchange their gradients, on an
+assumed network. docs/scaling.md says which is which.
 """
 
 import math
@@ -22,7 +22,7 @@ ROWS = 128
 
 
 class Links(NamedTuple):
-    """A network: what is assumed of it."""
+    """The network that is assumed."""
 
     workers: int = 8  # in one machine
     inside: float = 10e9  # bytes a second between the workers of one machine, all together
@@ -35,12 +35,9 @@ LINKS = Links()
 
 
 def round_seconds(receivers: NDArray[np.int64], size: float, links: Links) -> float:
-    """How long it takes if each worker sends one message at the same time.
+    """Return the seconds of a round in which each worker sends `size` bytes at the same time.
 
-    Args:
-        receivers: of the message of each worker, [workers].
-        size: bytes of a message.
-        links: the network.
+    `receivers` has the receiver of each worker's message, [workers].
     """
     senders = np.arange(len(receivers)) // links.workers  # their machines
     machines = receivers // links.workers
@@ -51,9 +48,9 @@ def round_seconds(receivers: NDArray[np.int64], size: float, links: Links) -> fl
 
 
 def flat(workers: int, weights: int, links: Links) -> float:
-    """Seconds of an exchange in slices, each worker with each: of all gradients, and then of their sums.
+    """Return the seconds of an exchange in slices between all workers: gradients first, then their sums.
 
-    In every round each worker sends to the one that is so many places after it. It is what this project does.
+    This is what the project does: in round i, each worker sends to the one i places after it.
     """
     own = np.arange(workers)
     size = 4 * weights / workers
@@ -61,9 +58,9 @@ def flat(workers: int, weights: int, links: Links) -> float:
 
 
 def hierarchical(workers: int, weights: int, links: Links) -> float:
-    """Seconds if the workers of a machine add first, and each then exchanges its slice with those in its place.
+    """Return the seconds if the workers of a machine add up first, and then exchange slices between machines.
 
-    This is another order of adding: the parts of a machine, and then the machines.
+    The order of addition differs from the flat exchange, and so does the model.
     """
     inside = min(workers, links.workers)
     own, machine = np.arange(workers), np.arange(workers) // inside * inside
@@ -74,11 +71,9 @@ def hierarchical(workers: int, weights: int, links: Links) -> float:
 
 
 def rates(speed: Mapping[str, Any], convnet: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds an image: to load, preprocess, hash, and train each network for one epoch, on one worker.
+    """Return the seconds per image to load, preprocess, hash, and train each network for one epoch on one worker.
 
-    Args:
-        speed: the study of speed, of the largest set that it measured.
-        convnet: the study of the convnet.
+    They come from the largest set in the study of speed, and from the study of the convnet.
     """
     times = {name: found["wall"]["median"] for name, found in speed["times"].items()}
     largest = max(
@@ -94,7 +89,7 @@ def rates(speed: Mapping[str, Any], convnet: Mapping[str, Any]) -> dict[str, flo
 
 
 def weights(speed: Mapping[str, Any], convnet: Mapping[str, Any]) -> dict[str, int]:
-    """Weights of each network for images of 28 x 28 pixels in ten classes, from its width."""
+    """Return the number of weights of each network for images of 28 x 28 pixels in ten classes."""
     units, filters = speed["params"]["dense"]["units"], convnet["params"]["convnet"]["filters"]
     layers = [(25, 1), (9 * filters, 2), (9 * 2 * filters, 3), (9 * 3 * filters, 4)]
     convolutions = sum((inputs + 1) * times * filters for inputs, times in layers)
@@ -102,19 +97,36 @@ def weights(speed: Mapping[str, Any], convnet: Mapping[str, Any]) -> dict[str, i
 
 
 def epoch(images: int, workers: int, image: float, exchange: float) -> float:
-    """Seconds of an epoch if each worker computes ROWS images between two exchanges.
+    """Return the seconds of an epoch in which each worker computes ROWS images between two exchanges.
 
-    Args:
-        images: of the training set.
-        workers: how many.
-        image: seconds that one image takes on one worker.
-        exchange: seconds of an exchange.
+    `image` are the seconds of one image on one worker, `exchange` those of an exchange.
     """
     return math.ceil(images / (ROWS * workers)) * (ROWS * image + exchange)
 
 
+class Row(NamedTuple):
+    """What a number of workers takes: seconds of an exchange of the dense network, and of an epoch of each network."""
+
+    workers: int
+    flat: float
+    hierarchical: float
+    epochs: list[float]
+    quicker: tuple[float, ...]  # than one worker, each network
+
+
+def by_workers(rates: Mapping[str, float], weights: Mapping[str, int], images: int = 10**9) -> list[Row]:
+    """Compute what an epoch takes on 1 to 1000 workers, from the results of `rates` and `weights`."""
+    rows: list[Row] = []
+    for count in (1, 2, 8, 64, 1000):
+        epochs = [epoch(images, count, rates[name], flat(count, size, LINKS)) for name, size in weights.items()]
+        quicker = tuple(one / many for one, many in zip(rows[0].epochs if rows else epochs, epochs, strict=True))
+        in_slices, in_a_hierarchy = (find(count, weights["dense"], LINKS) for find in (flat, hierarchical))
+        rows.append(Row(count, in_slices, in_a_hierarchy, epochs, quicker))
+    return rows
+
+
 def loopback(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Of the training of the first network on most workers: what they exchanged, and took more than one."""
+    """Return what the most workers exchanged for the first network, and how much longer than one worker they took."""
     first = [one for one in runs if one["values"] == runs[0]["values"]]
     alone, most = min(first, key=lambda one: one["workers"]), max(first, key=lambda one: one["workers"])
     return {

@@ -1,6 +1,7 @@
-"""How much the result depends on the seed: train and evaluate with each of several, on what `dvc repro` prepared.
+"""Show how much the result depends on the seed: train and evaluate with several, on what `dvc repro` prepared.
 
 python -m bench.seeds --seeds 10 --data data --out bench/results/seeds.json
+python -m bench.seeds --take-typical bench/results/seeds.json    gives `train.seed` the typical seed of a study
 """
 
 import argparse
@@ -13,25 +14,34 @@ from pathlib import Path
 from typing import Any
 
 from bench.points import Data, Where, add_options, compute, where
-from bench.study import PARAMS, data_hashes, describe, run_model_stages, run_stage
-from digits.study import study_params
-from dvcproof.runtime.files import replacing, write_json
-from dvcproof.runtime.program import InputError, run
+from bench.study import (
+    PARAMS,
+    describe,
+    load_and_preprocess,
+    parser_of,
+    read_result,
+    require_at_least,
+    run_model_stages,
+    save,
+    valid_for,
+)
+from dvcproof.runtime.program import run
 from dvcproof.values import set_params
 
 
-def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
+def run_seed(seed: int, data: Path) -> dict[str, float]:
     """Train and evaluate with one seed, all other parameters as in params.yaml.
 
     Args:
         seed: the value of `train.seed`.
         data: the pipeline's folder with raw/ and prepared/.
-        folder: an empty folder to work in.
     """
-    set_params(Path(shutil.copy(PARAMS, folder)), {"train.seed": seed})
-    run_model_stages(("train", "evaluate"), f"seed {seed}", data, folder)
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        set_params(Path(shutil.copy(PARAMS, folder)), {"train.seed": seed})
+        run_model_stages(("train", "evaluate"), f"seed {seed}", data, folder)
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     return {
         "seed": seed,
         "test_accuracy": scores["test"]["accuracy"],
@@ -41,51 +51,44 @@ def run_seed(seed: int, data: Path, folder: Path) -> dict[str, float]:
     }
 
 
-def one_seed(seed: int, data: Path) -> dict[str, float]:
-    """The same in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        return run_seed(seed, data, Path(folder))
-
-
 def prepare(folder: Path) -> Path:
-    """Load and preprocess as `dvc repro` does, for a worker that has not run it.
-
-    Args:
-        folder: an empty folder to work in.
-    """
-    run_stage("load", {"--params": PARAMS, "--out": folder / "raw"}, "the study's data")
-    run_stage(
-        "preprocess", {"--params": PARAMS, "--raw": folder / "raw", "--out": folder / "prepared"}, "the study's data"
-    )
-    return folder
+    """Make the data as `dvc repro` does, in an empty folder of a worker that has not run it."""
+    return load_and_preprocess(PARAMS, folder)
 
 
 def study(seeds: Sequence[int], data: Path, where: Where) -> dict[str, Any]:
-    """Run every seed and describe what came out."""
-    valid_for = {"params": study_params(PARAMS), "data": data_hashes()}  # first: it can fail
-    runs = compute(one_seed, [(seed,) for seed in seeds], Data(data, prepare), where, "seeds")
+    """Run every seed and describe the results."""
+    conditions = valid_for()
+    runs = compute(run_seed, [(seed,) for seed in seeds], Data(data, prepare), where, "seeds")
     measured = [name for name in runs[0] if name != "seed"]
-    return valid_for | {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
+    return conditions | {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
 
 
 def nearest_seed(study: Mapping[str, Any]) -> int:
-    """The seed of the most typical run: the one whose test accuracy is the nearest to the mean."""
+    """Return the seed of the most typical run: its test accuracy is the nearest to the mean."""
     mean = study["test_accuracy"]["mean"]
     return int(min(study["runs"], key=lambda one: abs(one["test_accuracy"] - mean))["seed"])
 
 
+class TakeTypical(argparse.Action):
+    """Write the typical seed of the study in a file into params.yaml, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, value: Any, __: object = None) -> None:
+        seed = nearest_seed(read_result(Path(value)))
+        set_params(PARAMS, {"train.seed": seed})
+        sys.stdout.write(f"train.seed: {seed}\n")
+        parser.exit()
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.seeds", description=__doc__)
+    parser = parser_of("bench.seeds", __doc__, data=True)
     parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
-    parser.add_argument("--data", type=Path, required=True, help="the pipeline's folder with raw/ and prepared/")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("--take-typical", action=TakeTypical, metavar="STUDY", help="give params.yaml its typical seed")
     add_options(parser)
     args = parser.parse_args()
-    if args.seeds < 2:
-        raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
+    require_at_least(2, "--seeds", args.seeds, "A spread needs two runs.")
     result = study(range(args.seeds), args.data, where(args))
-    with replacing(args.out) as (file,):
-        write_json(file, result)
+    save(args.out, result)
     test = result["test_accuracy"]
     sys.stdout.write(f"test accuracy {test['mean']:.2%}, spread (std) {test['std']:.2%}, n = {test['n']}\n")
 

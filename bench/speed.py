@@ -1,85 +1,68 @@
-"""How fast the pipeline is: measured against two baselines in the same run, interleaved, since machines are noisy.
+"""Measure how fast the pipeline is against two baselines in the same run, interleaved, since machines are noisy.
 
 python -m bench.speed --rounds 3 --out bench/results/speed
 
-It measures the last commit, in a clean clone with an empty cache. Each figure is the median of its rounds, with the
-least and the greatest, on the wall and of the processor. Ratios are of medians.
+It measures the last commit, in a clean clone with an empty cache. Each figure is the median of its rounds, with minimum
+and maximum, on the wall and of the processor. Ratios are of medians.
 """
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from bench.kinds import compare, keep, targets
-from bench.study import MNIST, data_hashes, require_whole_mnist
-from digits.data.arrays import read_header
-from digits.study import study_params
+from bench.chart import draw
+from bench.large import repeat
+from bench.measure import ROOT, execute, printed_json, this_machine
+from bench.study import MNIST, parser_of, read_result, require_at_least, require_whole_mnist, valid_for
 from dvcproof import git
 from dvcproof.runtime import machine
-from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.runtime.files import replacing, write_json
+from dvcproof.runtime.program import on_terminal, run
 from dvcproof.values import set_params
-
-ROOT = Path(__file__).parents[1]
 
 #: How often the training set is repeated to see how cost grows, and the epochs, so that each makes the same steps.
 GROWTH = {1: 16, 4: 4, 16: 1}
 
+#: For each ratio of the table, the greatest that is good (for `efficiency`, the least).
+TARGETS = {
+    "cold": 0.75,
+    "fit": 0.42,
+    "efficiency": 0.58,
+    "nothing": 1.4,
+    "parameter": 1.5,
+    "arrays": 5.0,
+    "growth_time": 1.1,
+    "growth_cpu": 1.1,
+    "growth_memory": 1.1,
+    "peak_memory": 200.0,
+    "copies": 2.0,
+}
+
+#: Other targets on Zen 5, which computes vectors of 512 bits at once: the script's products gain more by it.
+TARGETS_BY_KIND = {"amd-26-": {"cold": 0.85, "fit": 0.55, "efficiency": 0.65}}
+
 Samples = dict[str, list[dict[str, float]]]
-
-
-def execute(command: Sequence[str], folder: Path, bin_folder: Path | None = None) -> dict[str, Any]:
-    """Run a command; seconds on the wall and of the processor with all its children, and what it printed.
-
-    Raises:
-        InputError: it failed.
-    """
-    path = os.pathsep.join([str(bin_folder or ""), str(Path(sys.executable).parent), os.environ["PATH"]])
-    variables = {"PATH": path.lstrip(os.pathsep), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."}
-    before, start = children_seconds(), time.perf_counter()
-    result = subprocess.run(
-        command, cwd=folder, env=git.environment() | variables, capture_output=True, text=True, check=False
-    )
-    wall, cpu = time.perf_counter() - start, children_seconds() - before
-    if result.returncode:
-        raise InputError(
-            " ".join(command), expected="exit status 0", received=result.stderr[-2000:], hint="Run `make test` first."
-        )
-    return {"wall": wall, "cpu": cpu, "output": result.stdout}
-
-
-def children_seconds() -> float:
-    """Seconds of the processor of all programs that this one has started and that have ended, with their own."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
-def measured(command: Sequence[str], folder: Path) -> dict[str, Any]:
-    """What a command prints as its last line, in JSON."""
-    return dict(json.loads(execute(command, folder)["output"].splitlines()[-1]))
 
 
 class Clock:
     """A folder with a `python` that writes down when each stage began and ended."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, folder / "log"
+        self.log = folder / "log"
         folder.mkdir()
         self.log.touch()
+        self.variables = {"PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])}
         program = folder / "python"
         program.write_text(
             f'#!/bin/sh\nstart=$(date +%s.%N)\n"{sys.executable}" "$@"\nstatus=$?\n'
@@ -87,20 +70,21 @@ class Clock:
         )
         program.chmod(0o755)
 
-    def take(self) -> dict[str, float]:
-        """Seconds of each stage since the last call."""
-        lines = [line.split() for line in self.log.read_text().splitlines()]
+    def take(self, *expected: str) -> dict[str, float]:
+        """Return the seconds of each stage since the last call. Raises RuntimeError if other stages have run."""
+        found = {}
+        for line in self.log.read_text().splitlines():
+            start, end, *words = line.split()
+            stage = next(word.removeprefix("stages.") for word in words if word.startswith("stages."))
+            found[stage] = float(end) - float(start)
         self.log.write_text("")
-        return {_stage(words): float(end) - float(start) for start, end, *words in lines}
-
-
-def _stage(words: Sequence[str]) -> str:
-    """The stage that a command runs."""
-    return next(word.removeprefix("stages.") for word in words if word.startswith("stages."))
+        if tuple(found) != expected:
+            raise RuntimeError(f"the stages {list(expected)} must run here, and {list(found)} have run")
+        return found
 
 
 def prepare_clone(folder: Path) -> Path:
-    """A clone of the last commit that has results of no stage: everything must run, to the network of the baselines."""
+    """Clone the last commit, without results and with the network of the baselines, so that every stage must run."""
     shutil.rmtree(folder, ignore_errors=True)
     git.git(folder.parent, "clone", "--quiet", str(ROOT), str(folder))
     (folder / "dvc.lock").unlink()
@@ -110,7 +94,7 @@ def prepare_clone(folder: Path) -> Path:
 
 
 def prepare_naive(folder: Path) -> Path:
-    """The naive pipeline, with the data and an empty cache."""
+    """Copy the naive pipeline, with the data and an empty cache."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "bench" / "naive", folder)
     shutil.copy(ROOT / MNIST, folder)
@@ -121,21 +105,19 @@ def prepare_naive(folder: Path) -> Path:
 
 
 def cold_round(folder: Path, samples: Samples) -> None:
-    """The script, the naive pipeline and ours, each from nothing; and of ours the parts."""
+    """Measure the script, the naive pipeline and ours, each from nothing, and the parts of ours."""
     script = execute([sys.executable, "-m", "bench.script", MNIST], ROOT)
     figures = json.loads(script["output"])["seconds"]
     add(samples, "script", script)
     add(samples, "script fit", {"wall": figures["fit"], "cpu": figures["fit_cpu"]})
     clone = prepare_clone(folder / "clone")
     clock = Clock(folder / f"clock{len(samples['script'])}")
-    add(samples, "cold", execute(["dvc", "repro"], clone, clock.folder))
-    stages = clock.take()
-    if list(stages) != ["load", "preprocess", "train", "evaluate"]:
-        raise RuntimeError(f"a cold run must execute four stages, and executed {list(stages)}")
+    add(samples, "cold", execute(["dvc", "repro"], clone, clock.variables))
+    stages = clock.take("load", "preprocess", "train", "evaluate")
     for name, seconds in stages.items():
         add(samples, f"cold {name}", {"wall": seconds})
     add(samples, "cold dvc", {"wall": samples["cold"][-1]["wall"] - sum(stages.values())})
-    fit = measured([sys.executable, "-m", "bench.parts", "fit", "--params", "params.yaml", "--data", "data"], clone)
+    fit = printed_json([sys.executable, "-m", "bench.parts", "fit", "--params", "params.yaml", "--data", "data"], clone)
     add(samples, "import", fit["import"])
     add(samples, "fit", fit["fit"])
     add(samples, "efficiency", {"wall": fit["arithmetic"] / fit["fit"]["wall"] / fit["rate"]})
@@ -144,62 +126,39 @@ def cold_round(folder: Path, samples: Samples) -> None:
 
 
 def warm_round(clone: Path, clock: Clock, samples: Samples, seed: int) -> None:
-    """Nothing to do, three times against `dvc status`; then one parameter of `train` changed."""
+    """Measure a run with nothing to do, three times against `dvc status`; then with another seed."""
     for _ in range(3):
-        add(samples, "status", execute(["dvc", "status"], clone, clock.folder))
-        add(samples, "nothing", execute(["dvc", "repro"], clone, clock.folder))
-    if clock.take():
-        raise RuntimeError("with nothing to do, a stage was executed")
+        add(samples, "status", execute(["dvc", "status"], clone, clock.variables))
+        add(samples, "nothing", execute(["dvc", "repro"], clone, clock.variables))
+    clock.take()
     set_params(clone / "params.yaml", {"train.seed": seed})
-    whole = execute(["dvc", "repro"], clone, clock.folder)
-    stages = clock.take()
-    if list(stages) != ["train", "evaluate"]:
-        raise RuntimeError(f"another seed must execute train and evaluate, and executed {list(stages)}")
-    add(samples, "parameter", {"wall": whole["wall"] - sum(stages.values())})
+    whole = execute(["dvc", "repro"], clone, clock.variables)
+    add(samples, "parameter", {"wall": whole["wall"] - sum(clock.take("train", "evaluate").values())})
 
 
 def arrays_round(folder: Path, samples: Samples) -> None:
-    """Load, preprocess and hash against copying the same bytes."""
+    """Measure load, preprocess and hash against copying the same bytes."""
     out = folder / "arrays"
     shutil.rmtree(out, ignore_errors=True)
-    parts = measured(
-        [sys.executable, "-m", "bench.parts", "arrays", "--params", "params.yaml", "--out", str(out)], ROOT
-    )
+    command = [sys.executable, "-m", "bench.parts", "arrays", "--params", "params.yaml", "--out", str(out)]
+    parts = printed_json(command, ROOT)
     for name in ("load", "preprocess", "hash", "copy"):
         add(samples, f"arrays {name}", parts[name])
     ours = {kind: sum(parts[name][kind] for name in ("load", "preprocess", "hash")) for kind in ("wall", "cpu")}
     add(samples, "arrays", ours)
 
 
-def repeat(source: Path, times: int, out: Path, compression: int = zipfile.ZIP_STORED) -> int:
-    """Write an .npz with the training set repeated, a piece at a time; gives its training images."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(out, "w", compression) as new:
-        for name in old.namelist():
-            again = times if "train" in name else 1
-            with old.open(name) as file, new.open(name, "w", force_zip64=True) as copy:
-                shape, _, dtype = read_header(file)
-                values = file.read()
-                head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-                np.lib.format.write_array_header_1_0(copy, head | {"shape": (shape[0] * again, *shape[1:])})
-                for _ in range(again):
-                    copy.write(values)
-            if "x_train" in name:
-                images = shape[0] * again
-    return images
-
-
 def make_tiled(times: int, folder: Path) -> None:
-    """MNIST with its training set repeated, and the parameters to train on it for as many steps as ever."""
+    """Write MNIST with its training set repeated, and the parameters to train on it for the same number of steps."""
     folder.mkdir()
     repeat(ROOT / MNIST, times, folder / "tiled.npz", zipfile.ZIP_DEFLATED)
     params = Path(shutil.copy(ROOT / "params.yaml", folder))
-    set_params(
-        params, {"load.source": str(folder / "tiled.npz"), "train.model": "dense", "dense.epochs": GROWTH[times]}
-    )
+    values = {"load.source": str(folder / "tiled.npz"), "train.model": "dense", "dense.epochs": GROWTH[times]}
+    set_params(params, values)
 
 
 def growth_round(folder: Path, times: int, samples: Samples) -> None:
-    """Load, preprocess and train on `times` as many images: seconds an image, and memory."""
+    """Measure load, preprocess and train on `times` as many images: seconds an image, and memory."""
     if not folder.exists():
         make_tiled(times, folder)
     common = ["--params", str(folder / "params.yaml")]
@@ -213,7 +172,7 @@ def growth_round(folder: Path, times: int, samples: Samples) -> None:
         if out is not None:
             shutil.rmtree(out, ignore_errors=True)  # as DVC does
         os.sync()  # what was written before is not this part's to wait for
-        figures = measured([sys.executable, "-m", "bench.parts", part, *common, *options], ROOT)
+        figures = printed_json([sys.executable, "-m", "bench.parts", part, *common, *options], ROOT)
         images = figures.get("images", 60000 * times + 10000)
         seconds = figures["fit" if part == "fit" else "seconds"]
         name = f"{'train' if part == 'fit' else part} x{times}"
@@ -223,28 +182,25 @@ def growth_round(folder: Path, times: int, samples: Samples) -> None:
 
 
 def add(samples: Samples, name: str, sample: dict[str, Any]) -> None:
-    """Keep the numbers of a sample."""
+    """Keep the times of a sample."""
     samples.setdefault(name, []).append({kind: value for kind, value in sample.items() if kind in ("wall", "cpu")})
 
 
+def summarize(values: Sequence[float]) -> dict[str, float]:
+    """Return median, minimum, maximum and number of values."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
+
+
 def medians(samples: Samples) -> dict[str, Any]:
-    """Median, least, greatest and number of the rounds, for each thing that was measured."""
+    """Summarize the rounds of each thing that was measured."""
     return {
-        name: {
-            kind: {
-                "median": statistics.median(values := [sample[kind] for sample in rounds]),
-                "min": min(values),
-                "max": max(values),
-                "n": len(values),
-            }
-            for kind in rounds[0]
-        }
+        name: {kind: summarize([sample[kind] for sample in rounds]) for kind in rounds[0]}
         for name, rounds in samples.items()
     }
 
 
 def ratios(times: dict[str, Any]) -> dict[str, float]:
-    """The figures that have a target."""
+    """Return the figures that have a target."""
 
     def median(name: str) -> float:
         return float(times[name]["wall"]["median"])
@@ -271,7 +227,7 @@ def ratios(times: dict[str, Any]) -> dict[str, float]:
 
 
 def measure(rounds: int, folder: Path) -> Samples:
-    """All rounds, interleaved, in an empty folder."""
+    """Measure all rounds, interleaved, in an empty folder."""
     samples: Samples = {}
     steps = tqdm(total=rounds * (3 + len(GROWTH)), desc="bench", disable=not on_terminal())
     for number in range(rounds):
@@ -288,35 +244,51 @@ def measure(rounds: int, folder: Path) -> Samples:
     return samples
 
 
-def this_machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    flags = machine.cpu_flags()
-    widest = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "none")
-    return {
-        "kind": machine.kind(),
-        "cpu": machine.cpu_name(),
-        "cores": machine.cores(),
-        "vector": widest,
-        "python": platform.python_version(),
-    }
+def targets(kind: str) -> dict[str, float]:
+    """Return the targets on a kind of machine."""
+    return TARGETS | next((values for start, values in TARGETS_BY_KIND.items() if kind.startswith(start)), {})
+
+
+def keep(result: dict[str, Any], folder: Path) -> None:
+    """Write a result and its chart, named by the kind of machine, beside valid results of other kinds.
+
+    Results with other parameters or data are removed: only a machine of their kind could renew them.
+    """
+    for other in folder.glob("*.json"):
+        made = read_result(other)
+        if any(made[name] != result[name] for name in ("params", "data")):
+            other.unlink()
+            other.with_suffix(".png").unlink(missing_ok=True)
+    out = folder / f"{result['machine']['kind']}.json"
+    with replacing(out, out.with_suffix(".png")) as (file, chart):
+        write_json(file, result)
+        draw(result, chart)
+
+
+def compare(result: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Write each ratio beside that of the last result on the same kind of machine, and its target."""
+    lines = [f"{'':20} {'now':>8} {'before':>8} {'target':>8}"]
+    for name, value in result["ratios"].items():
+        others = (before and before["ratios"].get(name), result["targets"].get(name))
+        columns = ["" if other is None else f"{other:.2f}" for other in (value, *others)]
+        lines.append(f"{name:20} " + " ".join(f"{column:>8}" for column in columns))
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
+    parser = parser_of("bench.speed", __doc__)
     parser.add_argument("--rounds", type=int, required=True, help="how often each is measured")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results, one for each kind of machine")
     args = parser.parse_args()
-    if args.rounds < 1:
-        raise InputError("--rounds", expected="at least 1", received=str(args.rounds), hint="5 take twenty minutes.")
+    require_at_least(1, "--rounds", args.rounds, "5 take twenty minutes.")
     require_whole_mnist(ROOT / "params.yaml")
-    valid_for = {"params": study_params(ROOT / "params.yaml", "dense"), "data": data_hashes()}  # first: it can fail
+    conditions = valid_for("dense")
     with tempfile.TemporaryDirectory() as folder:
         times = medians(measure(args.rounds, Path(folder)))
     kind = machine.kind()
     found = {"targets": targets(kind), "ratios": ratios(times), "times": times}
-    result = {"machine": this_machine()} | valid_for | found
+    result = {"machine": this_machine()} | conditions | found
     last = args.out / f"{kind}.json"
-    before = json.loads(last.read_text(encoding="utf-8")) if last.exists() else None
+    before = read_result(last) if last.exists() else None
     keep(result, args.out)
     sys.stdout.write(compare(result, before))
 

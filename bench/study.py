@@ -1,14 +1,19 @@
-"""What the studies share: parameters from the command line, stages run with them, and values over seeds described."""
+"""Share what the studies have in common: parameters from the command line, runs of stages, and statistics."""
 
+import argparse
+import json
+import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from digits.params import read_document
+from digits.study import study_params
 from dvcproof.lockfile import read_lock
+from dvcproof.runtime.files import replacing, write_json
 from dvcproof.runtime.program import InputError
 from dvcproof.values import parse_value
 
@@ -18,55 +23,65 @@ PARAMS = Path("params.yaml")
 #: The list of packages.
 PACKAGES = Path("requirements.lock")
 
-#: The data set of studies that are of no other.
+#: The data set of the studies that need this one.
 MNIST = "data/mnist.npz"
 
-#: What `load` writes of a data set, but for the facts that it finds in it.
+#: The arrays that `load` writes of a data set.
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 
 
-def _trained_on(params: Path) -> tuple[str, int]:
-    """The data set that params.yaml names, and how many of its images are kept back."""
-    document = read_document(params)
-    return document["load"]["source"], document["preprocess"]["validation_size"]
+def parser_of(module: str, doc: str | None, *, data: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with the options that most studies have."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=doc)
+    if data:
+        parser.add_argument("--data", type=Path, required=True, help="the pipeline's folder with raw/ and prepared/")
+    parser.add_argument("--out", type=Path, required=True, help="the result to write")
+    return parser
 
 
-def on_whole_mnist(params: Path) -> bool:
-    """Whether params.yaml names MNIST, and keeps no images back."""
-    return _trained_on(params) == (MNIST, 0)
+def require_at_least(least: int, option: str, value: int, hint: str) -> None:
+    """Raise InputError if an option's value is too small."""
+    if value < least:
+        raise InputError(option, expected=f"at least {least}", received=str(value), hint=hint)
 
 
 def require_whole_mnist(params: Path) -> None:
-    """Refuse to measure other images than those of a baseline, or of the pictures that are drawn.
+    """Refuse data other than what the study's baselines or pictures are made of.
 
     Raises:
-        InputError: params.yaml names other data, or keeps images back.
+        InputError: params.yaml names other data, or keeps images back for validation.
     """
-    source, kept = _trained_on(params)
-    if (source, kept) != (MNIST, 0):
+    document = read_document(params)
+    found = document["load"]["source"], document["preprocess"]["validation_size"]
+    if found != (MNIST, 0):
         raise InputError(
             str(params),
-            expected=f"the whole training set of {MNIST}, which this study is of",
-            received=f"{kept} images kept back of {source}",
+            expected=f"the whole training set of {MNIST}, which this study needs",
+            received=f"{found[1]} images kept back of {found[0]}",
             hint="Restore both parameters for this study.",
         )
 
 
 def data_hashes() -> dict[str, str | None]:
-    """The MD5 of each array of the data set that the project is run on, from dvc.lock."""
+    """Return the MD5 of each array of the data set that the project runs on, from dvc.lock."""
     written = read_lock(Path("dvc.lock")).stages["load"].outs  # other stages write files of the same names
     return {Path(file.path).name: file.md5 for file in written if Path(file.path).name in ARRAYS}
 
 
+def valid_for(model: str | None = None, *, scored: bool = True) -> dict[str, Any]:
+    """Return the parameters and data that a study is valid for. Call it before the work: it can fail."""
+    return {"params": study_params(PARAMS, model, scored=scored), "data": data_hashes()}
+
+
 def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path, launcher: Sequence[str] = ()) -> None:
-    """Run `train`, or `train` and then `evaluate`, on what `dvc repro` prepared or a study did.
+    """Run `train`, or `train` and then `evaluate`, on prepared data.
 
     Args:
         stages: their names, in order.
         what: the run's name in messages.
         data: folder with raw/dataset.json and prepared/.
-        folder: holds params.yaml, and takes all that the stages write.
-        launcher: what starts the command of a stage, given as the next words; none: it is started as it is.
+        folder: holds params.yaml, and receives all that the stages write.
+        launcher: a command that is given the stage's command as its next words.
 
     Raises:
         InputError: a stage failed.
@@ -83,23 +98,32 @@ def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path,
         run_stage(stage, options | extra[stage], what, launcher)
 
 
-def run_stage(stage: str, options: dict[str, Path], what: str, launcher: Sequence[str] = ()) -> None:
-    """Run one stage with its options, and a launcher as above.
+def run_stage(stage: str, options: Mapping[str, Path], what: str, launcher: Sequence[str] = ()) -> None:
+    """Run one stage with its options.
 
     Raises:
         InputError: it failed.
     """
     words = [str(word) for option in options.items() for word in option]
     command = [*launcher, sys.executable, "-m", "dvcproof.runtime.run", str(PACKAGES), f"stages.{stage}", *words]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    # A study may itself be a stage of DVC: this one must not report its inputs under that name.
+    outside = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "DVC_STAGE")}
+    result = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise InputError(
-            f"{stage} with {what}", expected="exit status 0", received=result.stderr, hint="Run `make repro` first."
-        )
+        hint = "Run `make repro` first."
+        raise InputError(f"{stage} with {what}", expected="exit status 0", received=result.stderr, hint=hint)
+
+
+def load_and_preprocess(params: Path, folder: Path) -> Path:
+    """Run `load` and `preprocess` in a folder, and return the folder with raw/ and prepared/."""
+    raw, prepared = folder / "raw", folder / "prepared"
+    run_stage("load", {"--params": params, "--out": raw}, "the study's data")
+    run_stage("preprocess", {"--params": params, "--raw": raw, "--out": prepared}, "the study's data")
+    return folder
 
 
 def parse_values(texts: Sequence[str]) -> dict[str, Any]:
-    """Parameters from NAME=VALUE each.
+    """Read parameters given as NAME=VALUE each.
 
     Raises:
         InputError: a text has another form.
@@ -112,11 +136,24 @@ def parse_values(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def describe(values: Sequence[float]) -> dict[str, float]:
-    """Mean, standard deviation of the sample, number, least and greatest."""
-    return {
-        "mean": statistics.mean(values),
-        "std": statistics.stdev(values),
-        "n": len(values),
-        "min": min(values),
-        "max": max(values),
-    }
+    """Return mean, sample standard deviation, number, minimum and maximum."""
+    found = {"mean": statistics.mean(values), "std": statistics.stdev(values), "n": len(values)}
+    return found | {"min": min(values), "max": max(values)}
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a study's result.
+
+    Raises:
+        InputError: it is not a JSON object.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise InputError(str(path), "this result is damaged", hint="Restore it from Git.") from None
+
+
+def save(path: Path, result: Any) -> None:
+    """Write a study's result as JSON, or leave the earlier file if that fails."""
+    with replacing(path) as (file,):
+        write_json(file, result)

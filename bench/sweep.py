@@ -6,7 +6,6 @@ python -m bench.sweep --set dense.units=128,512 --set dense.learning_rate=0.0003
 The test set is deleted before the first training: no choice can rest on it.
 """
 
-import argparse
 import functools
 import itertools
 import math
@@ -19,13 +18,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from scipy.stats import ttest_ind
 
 from bench.points import Data, Where, add_options, compute, where
-from bench.study import PARAMS, data_hashes, describe, run_model_stages, run_stage
+from bench.study import (
+    PARAMS,
+    data_hashes,
+    describe,
+    load_and_preprocess,
+    parser_of,
+    require_at_least,
+    run_model_stages,
+    save,
+)
 from digits.networks import NETWORKS, Train, read_network
 from digits.study import study_params
-from dvcproof.runtime.files import read_csv, replacing, write_json
+from dvcproof.runtime.files import read_csv
 from dvcproof.runtime.program import InputError, run
 from dvcproof.values import parse_value, set_params
 
@@ -35,45 +43,19 @@ Point = Mapping[str, str]
 #: What may be swept with any network.
 SHARED = {f"train.{name}" for name in Train.model_fields if name not in ("seed", "model")}
 
-#: How often at most the rule may find any difference where there is none.
+#: The probability with which the rule may find a difference where there is none.
 ALPHA = 0.05
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """The p-value of a difference of means: how probable one as large as this is when the true means are equal.
+def p_value(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return how probable a difference of means at least this large is if the true means are equal.
 
-    Both sides of Welch's t-test, which lets the two spreads differ: B. L. Welch, The generalization of "Student's"
+    This is Welch's two-sided t-test, which lets the two spreads differ: B. L. Welch, The generalization of "Student's"
     problem when several different population variances are involved, Biometrika 34 (1947).
-
-    Args:
-        first, second: two or more values each.
     """
-    difference = abs(statistics.fmean(first) - statistics.fmean(second))
-    parts = [(statistics.variance(values) / len(values), len(values) - 1) for values in (first, second)]
-    error = sum(part for part, _ in parts)
-    if not error:
-        return 0.0 if difference else 1.0
-    degrees_of_freedom = error**2 / sum(part**2 / degrees for part, degrees in parts)
-    return student_tails(difference / math.sqrt(error), degrees_of_freedom)
-
-
-def student_tails(value: float, degrees_of_freedom: float) -> float:
-    """The fraction of Student's t-distribution beyond -value and +value.
-
-    With t = sqrt(d) * tan(angle), for d degrees of freedom, its density is proportional to cos(angle) ** (d - 1), which
-    is summed.
-
-    Args:
-        value: 0 or more.
-        degrees_of_freedom: 1 or more.
-    """
-    start = math.atan(value / math.sqrt(degrees_of_freedom))
-
-    def area(low: float) -> float:
-        angles = np.linspace(low, math.pi / 2, 20001)
-        return float(np.trapezoid(np.maximum(np.cos(angles), 0) ** (degrees_of_freedom - 1), angles))
-
-    return area(start) / area(0.0)
+    if not statistics.variance(first) and not statistics.variance(second):
+        return float(statistics.fmean(first) == statistics.fmean(second))
+    return float(ttest_ind(first, second, equal_var=False).pvalue)
 
 
 def rank(runs: Iterable[tuple[Point, Sequence[float]]]) -> list[dict[str, Any]]:
@@ -84,34 +66,27 @@ def rank(runs: Iterable[tuple[Point, Sequence[float]]]) -> list[dict[str, Any]]:
     Simultaneous Statistical Inference, Springer, 1981).
 
     Args:
-        runs: each point, and its validation accuracies in [0, 1], one a seed.
+        runs: each point, and its validation accuracies in [0, 1], one a seed and at least two.
 
     Returns:
-        For each point, the best first: its values, the description of its accuracies, them, p, and `noise`.
-
-    Raises:
-        InputError: a point has fewer than two accuracies.
+        For each point, the best first: `values`, `validation_accuracy` described, `runs`, `p_value`, and `noise`.
     """
     ordered = sorted(runs, key=lambda point: statistics.fmean(point[1]), reverse=True)
-    fewest = min(len(values) for _, values in ordered)
-    if fewest < 2:
-        hint = "One run has no spread to hold a difference against."
-        raise InputError("runs of each point", expected="at least 2", received=str(fewest), hint=hint)
     pairs = math.comb(len(ordered), 2)
     ranked = []
     for point, values in ordered:
-        p_value = min(1.0, welch(ordered[0][1], values) * max(1, pairs))
+        p = min(1.0, p_value(ordered[0][1], values) * max(1, pairs))
         row = {"values": dict(point), "validation_accuracy": describe(values), "runs": list(values)}
-        ranked.append(row | {"p_value": p_value, "noise": p_value >= ALPHA})
+        ranked.append(row | {"p_value": p, "noise": p >= ALPHA})
     return ranked
 
 
 def parse_grid(texts: Sequence[str]) -> list[Point]:
-    """Every combination of what is given as 'dense.units=128,512'.
+    """Return every combination of values given as 'dense.units=128,512'.
 
     Raises:
-        InputError: a text has another form, names what cannot be swept, or not in this company, or names it twice, or a
-            value is not allowed.
+        InputError: a text has another form, a name cannot be swept with the others or stands twice, or a value is not
+            allowed.
     """
     grid: dict[str, list[str]] = {}
     for text in texts:
@@ -133,19 +108,19 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
 
 
 def _sweepable(chosen: Collection[str]) -> set[str]:
-    """Names that a grid may hold, beside those it has: what all networks share, and what belongs to one."""
+    """Return the names that may join those in a grid: what all networks share, and what belongs to one network."""
     networks = [network_of(chosen)] if set(chosen) - SHARED else list(NETWORKS)
     return SHARED | {f"{network}.{name}" for network in networks for name in NETWORKS[network].model_fields}
 
 
 def network_of(names: Collection[str]) -> str:
-    """The network whose parameters are swept; if all networks share them, the one that params.yaml names."""
+    """Return the network whose parameters are swept; if all networks share them, the one in params.yaml."""
     sections = {name.partition(".")[0] for name in set(names) - SHARED}
     return sections.pop() if sections else read_network(PARAMS)[0].model
 
 
 def write_params(folder: Path, point: Point, **train: Any) -> Path:
-    """Write params.yaml into `folder`, with the values of a point, and more of the section `train`."""
+    """Write params.yaml into `folder`, with the values of a point, and others of the section `train`."""
     path = Path(shutil.copy(PARAMS, folder))
     values: dict[str, Any] = {name: parse_value(value) for name, value in point.items()}
     set_params(path, {"train.model": network_of(point)} | {f"train.{name}": train[name] for name in train} | values)
@@ -153,33 +128,22 @@ def write_params(folder: Path, point: Point, **train: Any) -> Path:
 
 
 def prepare(validation: int, folder: Path) -> Path:
-    """Load and preprocess with images kept back for validation, and delete the test set.
-
-    Args:
-        validation: images to keep back, from the end of the training set.
-        folder: an empty folder to work in.
-
-    Returns:
-        The folder, with raw/ and prepared/ as a study needs them.
+    """Load and preprocess in an empty folder with images kept back for validation, and delete the test set.
 
     Raises:
         InputError: no images are kept back, or more than there are.
     """
-    if validation < 1:
-        hint = "Points are compared on these images."
-        raise InputError("--validation", expected="at least 1", received=str(validation), hint=hint)
+    require_at_least(1, "--validation", validation, "Points are compared on these images.")
     params = Path(shutil.copy(PARAMS, folder))
     set_params(params, {"preprocess.validation_size": validation})
-    raw, prepared = folder / "raw", folder / "prepared"
-    run_stage("load", {"--params": params, "--out": raw}, "the sweep's data")
-    run_stage("preprocess", {"--params": params, "--raw": raw, "--out": prepared}, "the sweep's data")
-    for path in (*raw.glob("test_*"), *prepared.glob("test_*")):
+    load_and_preprocess(params, folder)
+    for path in (*folder.glob("raw/test_*"), *folder.glob("prepared/test_*")):
         path.unlink()
     return folder
 
 
 def validation_accuracy(point: Point, seed: int, data: Path) -> float:
-    """Train a point with a seed; the accuracy in [0, 1] of the final weights on the validation split."""
+    """Train a point with a seed, and return the accuracy in [0, 1] of the final weights on the validation split."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_params(folder, point, seed=seed)
@@ -189,16 +153,16 @@ def validation_accuracy(point: Point, seed: int, data: Path) -> float:
 
 def sweep(points: Sequence[Point], seeds: int, validation: int, where: Where) -> dict[str, Any]:
     """Train every point with seeds 0, 1, ... and rank them."""
-    valid_for = {"params": shared(points[0], validation), "data": data_hashes()}  # first: it can fail
+    conditions = {"params": shared(points[0], validation), "data": data_hashes()}  # first: it can fail
     steps = [(point, seed) for seed in range(seeds) for point in points]
     with tempfile.TemporaryDirectory() as folder:
         make = functools.partial(prepare, validation)
         found = compute(validation_accuracy, steps, Data(make(Path(folder)), make), where, "sweep")
-    return valid_for | {"points": rank((point, found[index :: len(points)]) for index, point in enumerate(points))}
+    return conditions | {"points": rank((point, found[index :: len(points)]) for index, point in enumerate(points))}
 
 
 def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
-    """The parameters that a sweep is valid for: the values that every point has in common."""
+    """Return the parameters that a sweep is valid for: the values that every point has in common."""
     values = study_params(PARAMS, network_of(swept), scored=False) | {"preprocess": {"validation_size": validation}}
     for name in swept:
         section, _, key = name.partition(".")
@@ -207,35 +171,27 @@ def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
 
 
 def lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The ranked table as text."""
+    """Write the ranked table as text."""
     width = max(14, *(len(name) + 2 for name in points[0]["values"]))
     yield "".join(f"{name:>{width}}" for name in points[0]["values"]) + "   validation     spread   against the best"
     for index, point in enumerate(points):
-        found = point["validation_accuracy"]
+        found, p = point["validation_accuracy"], point["p_value"]
         values = "".join(f"{value:>{width}}" for value in point["values"].values())
-        verdict = verdict_of(point) if index else f"the best of {len(points)}, {found['n']} seeds each"
+        seen = f"{'inside the noise' if point['noise'] else 'worse'}, {f'p = {p:.3f}' if p >= 0.001 else 'p < 0.001'}"
+        verdict = seen if index else f"the best of {len(points)}, {found['n']} seeds each"
         yield f"{values}   {100 * found['mean']:8.2f} %   {100 * found['std']:.2f} %   {verdict}"
 
 
-def verdict_of(point: Mapping[str, Any]) -> str:
-    """What is to be said of a point that is not the best."""
-    p_value = f"p = {point['p_value']:.3f}" if point["p_value"] >= 0.001 else "p < 0.001"
-    return f"{'inside the noise' if point['noise'] else 'worse'}, {p_value}"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__)
+    parser = parser_of("bench.sweep", __doc__)
     parser.add_argument("--set", action="append", required=True, metavar="NAME=VALUE,...", help="values to try")
     parser.add_argument("--seeds", type=int, required=True, help="runs of each point: seeds 0, 1, 2, ...; at least 2")
     parser.add_argument("--validation", type=int, required=True, help="training images kept back to compare on")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
     add_options(parser)
     args = parser.parse_args()
-    if args.seeds < 2:
-        raise InputError("--seeds", expected="at least 2", received=str(args.seeds), hint="A spread needs two runs.")
+    require_at_least(2, "--seeds", args.seeds, "A spread needs two runs.")
     result = sweep(parse_grid(args.set), args.seeds, args.validation, where(args))
-    with replacing(args.out) as (file,):
-        write_json(file, result)
+    save(args.out, result)
     sys.stdout.write("\n".join(lines(result["points"])) + "\n")
 
 

@@ -1,14 +1,14 @@
 """Run the pipeline and use what it made: python -m digits VERB."""
 
-import difflib
 import importlib
 import sys
 
+from dvcproof.messages import did_you_mean
 from dvcproof.runtime.program import InputError, run
 
-#: What a person may ask for.
+#: The verbs, each with its purpose.
 VERBS = {
-    "repro": "run what has changed of the pipeline, and print the result",
+    "repro": "run the stages that have changed, and print the result",
     "summary": "print the results of the last run",
     "predict": "read digits from pictures",
     "demo": "draw digits on a page in the browser, and see what the model reads",
@@ -18,38 +18,42 @@ VERBS = {
     "export": "write the model as SavedModel and ONNX file, with its card",
     "workers": "train on several workers of this machine, to the same bytes",
     "verify": "check that dvc.lock is fresh, and that a clean clone gives the committed bytes",
-    "doctor": "mend what a kill, a full disk or a damaged file left behind",
-    "push": "send what has run here to a store that others read",
-    "fetch": "take what others have run from a store",
+    "doctor": "repair what a kill, a full disk or a damaged file left behind",
+    "push": "share the runs of this machine through a store",
+    "fetch": "take the runs of others from a store",
     "audit": "run again a sample of the runs in a store, and name those that do not reproduce",
 }
-#: The functions of verbs that are not `main` in the module of `digits/apps` with their name.
+#: Verbs that are not the `main` of the module of `digits.apps` with their name.
 FUNCTIONS = {
     "doctor": "dvcproof.doctor:main",
     "push": "dvcproof.share:main_push",
     "fetch": "dvcproof.share:main_fetch",
     "audit": "dvcproof.audit:main",
 }
+#: This project's own packages: one of their modules that is missing is a fault of the code, not of the environment.
+OWN = ("bench", "digits", "dvcproof", "exactkeras", "stages")
 
 
 def main() -> None:
     verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if verb in ("-h", "--help"):
         verbs = "\n".join(f"  {verb:8} {purpose}" for verb, purpose in VERBS.items())
-        sys.stdout.write(f"usage: python -m digits VERB ...\n\n{verbs}\n\npython -m digits VERB --help says more.\n")
+        sys.stdout.write(f"usage: python -m digits VERB ...\n\n{verbs}\n\nOptions: python -m digits VERB --help\n")
         return
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"Did you mean `python -m digits {near[0]}`?" if near else "Run `python -m digits --help`."
-        raise InputError(verb, expected="a verb", received="an unknown one", hint=hint)
+        hint = did_you_mean(verb, VERBS, form="`python -m digits {}`", otherwise="Run `python -m digits --help`.")
+        raise InputError(verb, "there is no such verb", hint=hint)
     sys.argv[:2] = [f"python -m digits {verb}"]
     module, _, function = FUNCTIONS.get(verb, f"digits.apps.{verb}:main").partition(":")
     try:
         getattr(importlib.import_module(module), function)()
     except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OWN:
+            raise
         outside = sys.prefix == sys.base_prefix
         hint = "Run `source .venv/bin/activate` first." if outside else "Run `make setup WITH=dev`."
-        raise InputError(f"package {error.name}", expected="it to be installed", received="none", hint=hint) from None
+        raise InputError(f"package {package}", "it is not installed", hint=hint) from None
 
 
 if __name__ == "__main__":

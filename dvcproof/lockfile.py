@@ -119,7 +119,7 @@ def parse_lock_document(content: bytes) -> dict[str, dict[str, Any]]:
     if not isinstance(stages, dict):
         raise ValueError("it is no dvc.lock: it has no stages")
     for name, stage in stages.items():
-        if not isinstance(stage, dict) or not all(_is_list_of_files(stage.get(kind)) for kind in ("deps", "outs")):
+        if not isinstance(stage, dict) or not all(_is_list_of_files(stage.get(kind, [])) for kind in ("deps", "outs")):
             raise ValueError(f"it is no dvc.lock: stage '{name}' has another form")
     return {str(name): stage for name, stage in stages.items()}
 
@@ -135,9 +135,7 @@ def refuse_aliases(text: str) -> None:
 
 
 def _is_list_of_files(files: Any) -> bool:
-    return files is None or (
-        isinstance(files, list) and all(isinstance(file, dict) and "path" in file for file in files)
-    )
+    return isinstance(files, list) and all(isinstance(file, dict) and "path" in file for file in files)
 
 
 def read_lock(path: Path) -> Lock:

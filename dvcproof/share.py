@@ -32,6 +32,11 @@ from dvcproof.store import DEADLINE, State, Store, StoreError, in_parallel
 #: The list of records that were fetched, in a project.
 FETCHED = Path(".dvc", "tmp", "fetched-records")
 
+HELP = {
+    "push": "Send the runs in DVC's cache to a store, and replace what is damaged there. Call it after `dvc repro`.",
+    "fetch": "Take the runs of others from a store, for this code, these parameters and this data, before `dvc repro`.",
+}
+
 #: A run, in the form in which dvc.lock and the run cache hold it: cmd, deps, params, outs.
 Entry = dict[str, Any]
 
@@ -214,7 +219,10 @@ def main_fetch() -> None:
 
 
 def _main(direction: str) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=f"{HELP[direction]}\n\n%(prog)s --remote team",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
     parser.add_argument(
         "--patience", type=float, default=DEADLINE, help="seconds to wait for its first answer (default: %(default)s)"

@@ -83,6 +83,7 @@ def verify(
         result = _execute(run, stages, timeout)
         config = read_config(clone.path).tolerance
         allowed = _tolerance(run, config)
+        again = [] if run.failed or result.status != 0 else list(_again(run, stages, timeout))
         report.table.append(("stage", "reproduced", "outputs", "seconds"))
         for stage in chosen:
             _judge(run, stage, report, allowed, timeout)
@@ -91,7 +92,7 @@ def verify(
         _failures(run, report, result)
         if not run.failed and result.status == 0:
             report.findings += _left(run)
-            report.findings += _again(run, stages, timeout)
+            report.findings += again
         equal = sum(row[1] in ("yes", "within tolerance") for row in report.table)
         report.summary = f"commit {clone.commit}: {equal} of {len(chosen)} stages reproduced"
     return report
@@ -159,6 +160,11 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str, ti
     what = f"output {changed[0]} is not the committed one"
     if inputs := run.changed(stage, "deps"):
         made = [path for path in inputs if run.project.maker(os.path.normpath(stage.wdir / path))]
+        places = {os.path.relpath(stage.wdir / path, run.project.root) for path in inputs}
+        own = places & {*changed_files(run.clone.path)}
+        if own and not made:
+            message = f"it changes its own input {min(own)}"
+            return stage.finding("DP205", message, "Write to another file.", path=min(own), evidence=difference)
         message = f"{what}: it follows from {', '.join(made or inputs)}"
         fix = "" if made else RUN
         return stage.finding("DP701", message, fix, path=changed[0], evidence=difference)

@@ -1,22 +1,20 @@
-"""Stage 1, load: a data set from its source to four .npy arrays, and a file that says what it is."""
+"""Stage 1, load: convert a data set to four .npy arrays, and describe it in dataset.json."""
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from digits.data.arrays import describe, write_npy
-from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
+from digits.data.dataset import Dataset, write_dataset
 from digits.data.labels import Labels, number_labels
 from digits.params import Params, read_params
-from digits.sources.canonical import Canonical, Transpose
+from digits.sources.orientation import Canonical, Found, Transpose
+from digits.sources.rows import NAMES
 from digits.sources.source import open_source
-from digits.sources.stream import NAMES
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import run
 
@@ -29,66 +27,53 @@ class LoadParams(Params):
     transpose: Transpose
 
 
-def describe_dataset(image_shape: tuple[int, ...], labels: Labels, facts: Mapping[str, Any]) -> Dataset:
-    """What the data set is.
-
-    Args:
-        image_shape: height and width, and 3 if the images are RGB.
-        labels: of both sets.
-        facts: the others, how the images of the source lie and where they have strokes.
-    """
-    counts = [np.bincount(values, minlength=len(labels.names)).tolist() for values in (labels.train, labels.test)]
-    return Dataset.model_validate(
-        {
-            "image_shape": image_shape,
-            "classes": labels.names,
-            "images": ImagesPerClass(train=counts[0], test=counts[1]),
-            **facts,
-        }
-    )
-
-
 def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "auto") -> list[str]:
     """Write the four arrays and dataset.json into the folder `out`.
 
     Args:
         source: the data set, in a form that `open_source` knows.
         out: the folder.
-        test_size: images that become the test set, of a source that has none.
+        test_size: number of training images that become the test set, if the source has no test set.
         transpose: whether to exchange height and width.
 
     Returns:
-        A line for each array: its name, type and shape, and of labels the first and the last; and one for each thing
-        that was converted, chosen or left out, or seems wrong.
+        The lines to print: each array with its type, shape and first and last labels; what was converted, chosen or
+        left out; warnings.
 
     Raises:
-        InputError: the source is missing, damaged or no set of images with labels, or a class has no image to train on.
+        InputError: the source is missing, damaged or not images with labels, or a class has no image to train on.
     """
     with open_source(source, test_size) as (train, test, notes):
         labels = number_labels(train.labels, test.labels, train_name=train.labels_name, test_name=test.labels_name)
         images = {"train": train.images, "test": test.images}
-        names = [source, *(part.name for part in images.values())]
-        shapes = {name: part.shape for name, part in images.items()}
-        canonical = Canonical(shapes, transpose=transpose, names=names)
-        with replacing(*(out / f"{name}.npy" for name in NAMES), out / "dataset.json") as (*paths, facts):
+        names = [source, *(rows.name for rows in images.values())]
+        canonical = Canonical({name: rows.shape for name, rows in images.items()}, transpose, names)
+        with replacing(*(out / f"{name}.npy" for name in NAMES), out / "dataset.json") as (*paths, description):
             files = dict(zip(NAMES, paths, strict=True))
-            for name, part in images.items():
-                blocks = canonical.upright(name, part.blocks())
+            for name, numbers in (("train", labels.train), ("test", labels.test)):
+                blocks = canonical.upright(name, images[name].blocks())
                 write_npy(files[f"{name}_images"], dtype=np.uint8, shape=canonical.shapes[name], blocks=blocks)
-                numbers = labels.of(name)
                 write_npy(files[f"{name}_labels"], dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
             found = canonical.finish({name: files[f"{name}_images"] for name in images})
-            described = {**found.facts, "form": found.form}
-            write_dataset(facts, describe_dataset(canonical.shapes["train"][1:], labels, described))
-    lines = [line for name in images for line in _lines(name, canonical.shapes[name], labels.of(name))]
+            write_dataset(description, describe_dataset(canonical.shapes["train"][1:], labels, found))
+    lines = [*_lines("train", canonical.shapes, labels.train), *_lines("test", canonical.shapes, labels.test)]
     return [*lines, *notes, *labels.notes, *found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]
 
 
-def _lines(split: str, shape: tuple[int, ...], labels: NDArray[np.uint8]) -> list[str]:
+def describe_dataset(image_shape: tuple[int, ...], labels: Labels, found: Found) -> Dataset:
+    """Return the description of the stored data set."""
+    train, test = (np.bincount(numbers, minlength=len(labels.names)).tolist() for numbers in labels[:2])
+    counts = {"train": train, "test": test}
+    return Dataset.model_validate(
+        {"image_shape": image_shape, "classes": labels.names, "images": counts, **found.facts}
+    )
+
+
+def _lines(name: str, shapes: dict[str, tuple[int, ...]], labels: NDArray[np.uint8]) -> list[str]:
     shown = [*map(str, labels)] if len(labels) <= 6 else [*map(str, labels[:3]), "...", *map(str, labels[-3:])]
     return [
-        f"{split + '_images':13} {describe(np.uint8, shape)}",
-        f"{split + '_labels':13} {describe(np.uint8, labels.shape)}: {' '.join(shown)}",
+        f"{name + '_images':13} {describe(np.uint8, shapes[name])}",
+        f"{name + '_labels':13} {describe(np.uint8, labels.shape)}: {' '.join(shown)}",
     ]
 
 

@@ -1,12 +1,10 @@
-"""Stage 2, preprocess: images to features in [0, 1], and the optional validation split."""
+"""Stage 2, preprocess: convert images to features in [0, 1], and cut the optional validation split."""
 
 import argparse
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from digits.data.arrays import NpyFile, require_rows, require_same_length, write_npy
@@ -31,22 +29,17 @@ def preprocess(validation_size: int, raw: Path, out: Path) -> None:
     """
     dataset = read_dataset(raw / "dataset.json")
     sets = {name: _open_set(raw, name, dataset) for name in ("train", "test")}
-    if validation_size >= len(sets["train"][0]):
-        raise InputError(
-            "parameter 'preprocess.validation_size'",
-            expected=f"less than the {len(sets['train'][0])} training images",
-            received=str(validation_size),
-            hint="Leave images to train on.",
-        )
-    paths = [out / f"{split}_{kind}.npy" for split in SPLITS for kind in ("features", "labels")]
+    length = len(sets["train"][0])
+    if validation_size >= length:
+        name, expected = "parameter 'preprocess.validation_size'", f"less than the {length} training images"
+        raise InputError(name, expected=expected, received=str(validation_size), hint="Leave images to train on.")
     width = math.prod(dataset.image_shape)
-    with replacing(*paths) as files:
+    with replacing(*(out / f"{split}_{kind}.npy" for split in SPLITS for kind in ("features", "labels"))) as files:
         for split, features_file, labels_file in zip(SPLITS, files[::2], files[1::2], strict=True):
             images, labels = sets[SPLITS[split]]
             start, stop = split_rows(split, len(images), validation_size)
-            write_npy(
-                features_file, dtype="float32", shape=(stop - start, width), blocks=_features(images, start, stop)
-            )
+            features = (to_features(block.astype(np.uint8, copy=False)) for block in images.blocks(start, stop))
+            write_npy(features_file, dtype="float32", shape=(stop - start, width), blocks=features)
             write_npy(labels_file, dtype="uint8", shape=(stop - start,), blocks=labels.blocks(start, stop))
 
 
@@ -56,11 +49,6 @@ def _open_set(raw: Path, name: str, dataset: Dataset) -> tuple[NpyFile, NpyFile]
     require_same_length(f"{images.path} and {labels.path}", len(images), len(labels))
     require_rows(str(images.path), len(images))
     return images, labels
-
-
-def _features(images: NpyFile, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
-    for block in images.blocks(start, stop):
-        yield to_features(block.astype(np.uint8, copy=False))
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ Each set is run as DVC would run it, and its report, card and export are made.
 
 import contextlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from digits.apps import convert
-from digits.apps.card import read_record, write_card
+from digits.apps.card import write_card
 from digits.apps.export import export
 from digits.apps.report import gather, render
-from digits.apps.runs import RunFiles
 from digits.data.dataset import read_dataset
 from dvcproof.runtime.files import read_csv
 from dvcproof.values import set_params
@@ -101,7 +101,7 @@ def test_a_set_goes_through_every_stage_and_program(tmp_path: Path, name: str) -
     validation = {"preprocess.validation_size": 30, "class_names": None, "evaluate.worst": 3}
     set_params(project / "params.yaml", case.params | validation)
     (project / SOURCES.seeds).parent.mkdir(parents=True)
-    (project / SOURCES.seeds).write_text('{"params": {}}', encoding="utf-8")
+    shutil.copy(ROOT / SOURCES.seeds, project / SOURCES.seeds)  # a study with other parameters
     run_pipeline(project)
     commit(project, "a run")
     with contextlib.chdir(project):
@@ -120,18 +120,12 @@ def test_a_set_goes_through_every_stage_and_program(tmp_path: Path, name: str) -
 def check_programs(case: Case) -> None:
     """The report, the card and the export of the project in the working folder."""
     values = int(np.prod(case.image_shape))
-    report = gather(
-        RunFiles(SOURCES.params, SOURCES.lock, SOURCES.metrics),
-        model=SOURCES.model,
-        dataset_file=DATASET,
-        data=DATA,
-        record=Path("data/platform.json"),
-    )
+    report = gather(SOURCES)
     assert "data:image/png" in render(report) or not (report.predictions.classes != report.predictions.labels).any()
-    card = write_card(SOURCES, read_record(SOURCES))
+    card = write_card(SOURCES)
     assert f"images, {case.image_shape[0]} x {case.image_shape[1]} pixels" in card
     assert f"float32 [n, {values}]" in card
-    checks = export(SOURCES, DATASET, DATA, Path("export"))
+    checks = export(SOURCES, Path("export"))
     assert [check.changed for check in checks.values()] == [0, 0]
     predict = convert.load_onnx(Path("export/model.onnx"))
     assert predict(np.zeros((2, values), np.float32)).shape == (2, len(case.names))

@@ -1,4 +1,4 @@
-"""python -m digits: one screen of verbs, each of which says what it takes."""
+"""python -m digits: one screen of verbs, each with its own help."""
 
 import shutil
 import sys
@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from digits.__main__ import VERBS, main
+from digits.__main__ import FUNCTIONS, VERBS, main
 from tests.support.project import Arrays
 from tests.support.refusal import refusal
 from tests.support.verifying import run_main, small_project
@@ -36,16 +36,32 @@ def test_every_verb_says_what_it_takes(capsys: pytest.CaptureFixture[str], verb:
     assert output(capsys, verb, "--help").startswith(f"usage: python -m digits {verb} ")
 
 
+def test_help_is_about_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, other in (("push", "fetch"), ("fetch", "push")):
+        text = output(capsys, verb, "--help")
+        assert f"python -m digits {verb} --remote" in text
+        assert f"python -m digits {other}" not in text
+    assert output(capsys, "workers", "--help").startswith("usage: python -m digits workers [-h] N [-- COMMAND ...]\n")
+
+
 def test_an_unknown_verb_is_refused_with_the_nearest() -> None:
-    assert refusal(main, "predct").endswith("Got an unknown one. Did you mean `python -m digits predict`?")
+    assert refusal(main, "predct") == "ERROR: predct: there is no such verb. Did you mean `python -m digits predict`?"
     assert refusal(main, "x").endswith("Run `python -m digits --help`.")
 
 
 def test_a_package_that_is_missing_is_named_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "digits.apps.card", None)  # as if one of its imports were not there
-    assert refusal(main, "card").endswith("Got none. Run `make setup WITH=dev`.")
+    monkeypatch.setitem(FUNCTIONS, "card", "no_such_package.part:main")
+    line = "ERROR: package no_such_package: it is not installed. "
+    assert refusal(main, "card") == f"{line}Run `make setup WITH=dev`."
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    assert refusal(main, "card").endswith("Got none. Run `source .venv/bin/activate` first.")
+    assert refusal(main, "card") == f"{line}Run `source .venv/bin/activate` first."
+
+
+def test_a_missing_module_of_this_project_is_a_fault_of_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FUNCTIONS, "card", "digits.apps.no_such_module:main")
+    monkeypatch.setattr(sys, "argv", ["digits", "card"])
+    with pytest.raises(ModuleNotFoundError, match=r"digits\.apps\.no_such_module"):
+        main()
 
 
 @pytest.mark.usefixtures("tensorflow")

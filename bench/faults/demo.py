@@ -1,12 +1,10 @@
-"""The demo's server under load: mixed requests in parallel, slow connections beside them, then large pictures at once.
+"""Load the demo's server: mixed requests in parallel, slow connections beside them, then large pictures at once.
 
-Every request has one right answer, which is known before: a status and, if it is 200, the body that a server with
-nothing else to do gives.
+The right answer to each request is known before: a status and, if it is 200, the body that an idle server gives.
 """
 
 import argparse
 import asyncio
-import io
 import json
 import random
 import re
@@ -14,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from bench.faults.files import image_file
 from digits.apps.demo import MAX_BYTES
 from digits.apps.server import SECONDS
 
@@ -30,38 +29,26 @@ PATIENCE = 60
 #: Seconds from one byte of a slow connection to the next.
 DRIP = 0.5
 
-#: Of every hundred requests so many are drawings, and so many ask for the page. The others are all wrong in some way.
+#: Percentages of requests that are drawings and requests for the page. The others are all wrong in some way.
 DRAWINGS, PAGES = 60, 20
 
-#: Pixels of the side of a picture of 49 megapixels.
+#: The side of a picture of 49 megapixels.
 LARGE = 7000
 
 
 class Request(NamedTuple):
-    """What is sent, and the status that is the right answer."""
+    """The bytes that are sent, and the status of the right answer."""
 
     sent: bytes
     status: int
 
 
 class Reply(NamedTuple):
-    """What came back, and after how many seconds. No status: nothing came, or not in time."""
+    """An answer, and its seconds. The status is None if nothing came in time."""
 
     status: int | None
     body: bytes
     seconds: float
-
-
-class Program(NamedTuple):
-    """A demo that was started as a user starts it."""
-
-    process: subprocess.Popen[str]
-    port: int
-
-    def mebibytes(self, name: str) -> float:
-        """Its memory: VmRSS is what it holds, VmHWM the most that it ever held."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        return int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) / 1024
 
 
 def measure(model: Path, dataset: Path, *, requests: int, parallel: int, slow: int) -> dict[str, Any]:
@@ -70,30 +57,17 @@ def measure(model: Path, dataset: Path, *, requests: int, parallel: int, slow: i
     Args:
         model: the .keras file.
         dataset: dataset.json, with the training images beside it.
-        requests: how many are sent in all.
-        parallel: how many of them at a time.
-        slow: connections beside them that send a byte in half a second, or nothing, or do not read the answer.
+        requests: number of requests in all.
+        parallel: number of requests at a time.
+        slow: number of slow connections beside them.
 
     Returns:
-        `lost` and `wrong` count requests with no answer and with another than the right one; `good` are those to which
-        the right one is 200, and the seconds are theirs; `slow` says how many slow connections ended, and how late;
+        `lost` and `wrong` count requests without an answer and with a wrong one; `good` are those whose right answer is
+        200, and the seconds are theirs; `slow` counts the slow connections that the server ended, and how late;
         `mebibytes` is the memory after a tenth of the requests, after all, and the peaks under load and under three
         pictures of 49 megapixels at once; `exit` is the exit status, and `output` what was written after the start.
     """
-    with started(model, dataset) as program:
-        found = asyncio.run(_load(program, requests, parallel, slow))
-        found["pictures"] = asyncio.run(_pictures(program))
-        found["mebibytes"]["peak with pictures"] = round(program.mebibytes("VmHWM"))
-        program.process.send_signal(signal.SIGINT)
-        output, errors = program.process.communicate(timeout=PATIENCE)
-        return found | {"exit": program.process.returncode, "output": output + errors}
-
-
-@contextmanager
-def started(model: Path, dataset: Path) -> Iterator[Program]:
-    """A demo on any free port, which ends with the block."""
-    files = ["--model", str(model), "--dataset", str(dataset)]
-    command = [sys.executable, "-m", "digits", "demo", *files, "--port", "0"]
+    command = [sys.executable, "-m", "digits", "demo", "--model", str(model), "--dataset", str(dataset), "--port", "0"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a background job's demo would ignore it
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -102,59 +76,66 @@ def started(model: Path, dataset: Path) -> Iterator[Program]:
     with process:
         try:
             line = process.stdout.readline() if process.stdout else ""
-            port = re.search(r":(\d+) ", line)
-            if port is None:
+            if not (port := re.search(r":(\d+) ", line)):
                 raise RuntimeError(f"the demo did not start: {line}{process.communicate()[1]}")
-            yield Program(process, int(port[1]))
+            found = asyncio.run(_load(process.pid, int(port[1]), requests, parallel, slow))
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=PATIENCE)
+            return found | {"exit": process.returncode, "output": output + errors}
         finally:
             process.kill()
 
 
-async def _load(program: Program, requests: int, parallel: int, slow: int) -> dict[str, Any]:
-    good, bad = right_requests(program.port), wrong_requests(program.port)
-    expected = {request: await ask(program.port, request.sent) for request in good}  # with nothing else to do
-    chosen = mixture(good, bad, requests)
+def _mebibytes(pid: int, name: str) -> int:
+    """Read the memory of a process: VmRSS is what it holds, VmHWM its peak."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return round(int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) / 1024)
+
+
+async def _load(pid: int, port: int, number: int, parallel: int, slow: int) -> dict[str, Any]:
+    good = right_requests(port)
+    expected = {request: (await ask(port, request.sent)).body for request in good}  # of an idle server
+    chosen = _mixture(good, wrong_requests(port), number)
     quiet = asyncio.Event()
-    drips = [asyncio.create_task(_drip(program.port, kind, quiet)) for kind in range(slow)]
-    first = await send(program.port, chosen[: requests // 10], parallel)
-    before = program.mebibytes("VmRSS")
-    replies = first + await send(program.port, chosen[requests // 10 :], parallel)
-    after, peak = program.mebibytes("VmRSS"), program.mebibytes("VmHWM")
+    drips = [asyncio.create_task(_drip(port, kind, quiet)) for kind in range(slow)]
+    replies = await send(port, chosen[: number // 10], parallel)
+    memory = {"before": _mebibytes(pid, "VmRSS")}
+    replies += await send(port, chosen[number // 10 :], parallel)
+    memory |= {"after": _mebibytes(pid, "VmRSS"), "peak": _mebibytes(pid, "VmHWM")}
     quiet.set()
     held = [seconds for times in await asyncio.gather(*drips) for seconds in times]
-    pairs = list(zip(chosen, replies, strict=True))
-    times = {
-        name: sorted(reply.seconds for request, reply in pairs if request.status == 200 and request.sent[:4] == method)
-        for name, method in (("page", b"GET "), ("drawing", b"POST"))
-    }
+    pictures = [reply.status for reply in await send(port, [_large_picture(port)] * 3, 3)]
+    memory["peak with pictures"] = _mebibytes(pid, "VmHWM")
+    times: dict[str, list[float]] = {"page": [], "drawing": []}
+    lost = wrong = 0
+    for request, reply in zip(chosen, replies, strict=True):
+        lost += reply.status is None
+        right = reply.status == request.status and reply.body == expected.get(request, reply.body)
+        wrong += reply.status is not None and not right
+        if request.status == 200:
+            times["page" if request.sent.startswith(b"GET") else "drawing"].append(reply.seconds)
     return {
-        "requests": requests,
+        "requests": number,
         "parallel": parallel,
         "good": {name: len(seconds) for name, seconds in times.items()},
-        "lost": sum(reply.status is None for reply in replies),
-        "wrong": sum(not _is_right(request, reply, expected) for request, reply in pairs if reply.status),
-        "median seconds": {name: round(seconds[len(seconds) // 2], 4) for name, seconds in times.items()},
-        "p99 seconds": {name: round(seconds[len(seconds) * 99 // 100], 4) for name, seconds in times.items()},
+        "lost": lost,
+        "wrong": wrong,
+        "p99 seconds": {name: round(sorted(seconds)[len(seconds) * 99 // 100], 4) for name, seconds in times.items()},
         "slow": {"at once": slow, "ended": len(held), "seconds at most": round(max(held, default=0), 1)},
-        "mebibytes": {"before": round(before), "after": round(after), "peak": round(peak)},
+        "mebibytes": memory,
+        "pictures": pictures,
     }
 
 
-def _is_right(request: Request, reply: Reply, expected: dict[Request, Reply]) -> bool:
-    return reply.status == request.status and (request not in expected or reply.body == expected[request].body)
+async def send(port: int, requests: Sequence[Request], parallel: int) -> list[Reply]:
+    """Send requests, `parallel` at a time. Returns the replies in the same order."""
+    free = asyncio.Semaphore(parallel)
 
+    async def client(request: Request) -> Reply:
+        async with free:
+            return await ask(port, request.sent)
 
-async def send(port: int, requests: list[Request], parallel: int) -> list[Reply]:
-    """Send requests, some at a time; the replies in the same order."""
-    left = iter(enumerate(requests))
-    replies = {}
-
-    async def client() -> None:
-        for index, request in left:
-            replies[index] = await ask(port, request.sent)
-
-    await asyncio.gather(*(client() for _ in range(parallel)))
-    return [replies[index] for index in range(len(requests))]
+    return await asyncio.gather(*map(client, requests))
 
 
 async def ask(port: int, sent: bytes) -> Reply:
@@ -175,30 +156,31 @@ async def ask(port: int, sent: bytes) -> Reply:
 
 
 async def _drip(port: int, kind: int, quiet: asyncio.Event) -> list[float]:
-    """Be a slow client, again and again until all is quiet. Gives the seconds until the server ended each connection.
+    """Be a slow client, repeatedly until all is quiet. Returns the seconds until the server ended each connection.
 
     The first kind sends the head of a request byte by byte, the second the body, the third nothing, and the last does
     not read the answer.
     """
-    head = (
-        f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: image/png\r\nContent-Length: 9999\r\n\r\n"
-    )
-    page = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
-    at_once, slowly = [("", head), (head, "x" * 9999), ("", ""), (page, "")][kind % 4]
+    head = _post_head(port, "Content-Length: 9999\r\n").decode()
+    at_once, slowly = [("", head), (head, "x" * 9999), ("", ""), (_page(port).decode(), "")][kind % 4]
     times = []
+
+    async def trickle(writer: asyncio.StreamWriter) -> None:
+        for char in slowly:
+            await asyncio.sleep(DRIP)
+            writer.write(char.encode())
+
     while not quiet.is_set():
         start = time.perf_counter()
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, TimeoutError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(at_once.encode())
-            sending = asyncio.create_task(_send_slowly(writer, slowly))
+            sending = asyncio.create_task(trickle(writer))
             try:
                 async with asyncio.timeout(PATIENCE):
                     if kind % 4 == 3:
                         await asyncio.sleep(SECONDS)
                     await reader.read()
-            except TimeoutError:
-                pass
             finally:
                 sending.cancel()
                 writer.close()
@@ -206,32 +188,34 @@ async def _drip(port: int, kind: int, quiet: asyncio.Event) -> list[float]:
     return times
 
 
-async def _send_slowly(writer: asyncio.StreamWriter, text: str) -> None:
-    for char in text:
-        await asyncio.sleep(DRIP)
-        writer.write(char.encode())
+def _page(port: int) -> bytes:
+    return f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
 
 
-async def _pictures(program: Program) -> list[int | None]:
-    """Send three pictures of 49 megapixels at once; the statuses of the answers."""
-    stream = io.BytesIO()
+def _post_head(port: int, headers: str, kind: str = "image/png") -> bytes:
+    return f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {kind}\r\n{headers}\r\n".encode()
+
+
+def _post(port: int, body: bytes, headers: str = "", kind: str = "image/png") -> bytes:
+    return _post_head(port, f"{headers}Content-Length: {len(body)}\r\n", kind) + body
+
+
+def _large_picture(port: int) -> Request:
+    """Return a request with a picture of 49 megapixels."""
     picture = Image.new("L", (LARGE, LARGE), 255)
     ImageDraw.Draw(picture).line([(LARGE // 2, LARGE // 5), (LARGE // 2, LARGE * 4 // 5)], 0, LARGE // 20)
-    picture.save(stream, "PNG")
-    request = Request(_post(program.port, stream.getvalue()), 200)
-    return [reply.status for reply in await send(program.port, [request] * 3, 3)]
+    return Request(_post(port, image_file(picture, "PNG")), 200)
 
 
 def right_requests(port: int) -> list[Request]:
-    """The page, with and without its body, and a drawing of each digit."""
-    page = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
-    return [Request(page, 200), *(Request(_post(port, drawing(digit)), 200) for digit in range(10))]
+    """Return a request for the page, and a drawing of each digit."""
+    return [Request(_page(port), 200), *(Request(_post(port, _drawing(digit)), 200) for digit in range(10))]
 
 
 def wrong_requests(port: int) -> list[Request]:
-    """Requests that are refused, each with another reason."""
+    """Return requests that are refused, each for another reason."""
     host = f"Host: 127.0.0.1:{port}\r\n"
-    png = drawing(3)
+    png = _drawing(3)
     return [
         Request(b"what is this\r\n\r\n", 400),
         Request(f"GET / HTTP/1.1\r\n{host}{host}\r\n".encode(), 400),
@@ -241,7 +225,7 @@ def wrong_requests(port: int) -> list[Request]:
         Request(_post(port, png, "Origin: https://elsewhere.example\r\n"), 403),
         Request(f"GET /demo.py HTTP/1.1\r\n{host}\r\n".encode(), 404),
         Request(f"DELETE / HTTP/1.1\r\n{host}\r\n".encode(), 405),
-        Request(f"POST /predict HTTP/1.1\r\n{host}Content-Type: image/png\r\n\r\n".encode(), 411),
+        Request(_post_head(port, ""), 411),
         Request(_post(port, bytes(MAX_BYTES + 1)), 413),
         Request(_post(port, png, kind="text/plain"), 415),
         Request(_post(port, b"seven"), 422),
@@ -249,39 +233,29 @@ def wrong_requests(port: int) -> list[Request]:
     ]
 
 
-def mixture(good: list[Request], bad: list[Request], number: int) -> list[Request]:
-    """So many requests in an order that looks random, and is the same every time."""
+def _mixture(good: list[Request], bad: list[Request], number: int) -> list[Request]:
+    """Choose requests in an order that looks random, and is the same every time."""
     chance = random.Random(0)  # noqa: S311
     page, *drawings = good
-    kinds = [drawings, [page], bad]
     weights = [DRAWINGS, PAGES, 100 - DRAWINGS - PAGES]
-    return [chance.choice(kind) for kind in chance.choices(kinds, weights, k=number)]
+    return [chance.choice(kind) for kind in chance.choices([drawings, [page], bad], weights, k=number)]
 
 
-def _post(port: int, body: bytes, header: str = "", kind: str = "image/png") -> bytes:
-    head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {kind}\r\n{header}"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def drawing(digit: int) -> bytes:
-    """A digit in the font that Pillow has, as PNG."""
+def _drawing(digit: int) -> bytes:
+    """Draw a digit in Pillow's own font, as PNG."""
     picture = Image.new("L", (280, 280), 255)
     ImageDraw.Draw(picture).text((140, 140), str(digit), 0, ImageFont.load_default(200), anchor="mm")
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+    return image_file(picture, "PNG")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.faults.demo", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the model that `train` wrote")
     parser.add_argument("--dataset", type=Path, required=True, help="dataset.json, with the training images beside it")
-    parser.add_argument("--requests", type=int, required=True, help="in all")
-    parser.add_argument("--parallel", type=int, required=True, help="requests at a time")
-    parser.add_argument("--slow", type=int, required=True, help="slow connections beside them")
-    args = parser.parse_args()
-    found = measure(args.model, args.dataset, requests=args.requests, parallel=args.parallel, slow=args.slow)
-    print(json.dumps(found, indent=2))
+    parser.add_argument("--requests", type=int, required=True, help="number of requests in all")
+    parser.add_argument("--parallel", type=int, required=True, help="number of requests at a time")
+    parser.add_argument("--slow", type=int, required=True, help="number of slow connections beside them")
+    print(json.dumps(measure(**vars(parser.parse_args())), indent=2))
 
 
 if __name__ == "__main__":

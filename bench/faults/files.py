@@ -1,12 +1,20 @@
-"""Files of generated inputs: bytes, or something else in a file's place."""
+"""Write generated files: bytes in the forms that the readers know, or something else in a file's place."""
 
 import contextlib
+import io
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+import struct
+import zipfile
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 
 class Special(Enum):
@@ -25,29 +33,60 @@ Files = Mapping[str, Content]
 
 
 def write(folder: Path, files: Files) -> Path:
-    """Write files into a new folder, in place of an earlier one. Their names may have folders in them."""
+    """Write files into a new folder, in place of an earlier one. Their names may contain folders."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            _make(path, content)
+        match content:
+            case bytes():
+                path.write_bytes(content)
+            case Special.PIPE:
+                os.mkfifo(path)
+            case Special.SOCKET:
+                with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent):
+                    server.bind(path.name)  # the whole path may be too long
+            case Special.FOLDER:
+                path.mkdir()
+            case Special.DEVICE | Special.LOOP:
+                path.symlink_to("/dev/zero" if content is Special.DEVICE else path.name)
     return folder
 
 
-def _make(path: Path, kind: Special) -> None:
-    match kind:
-        case Special.PIPE:
-            os.mkfifo(path)
-        case Special.SOCKET:
-            with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent):
-                server.bind(path.name)  # a whole path may be too long
-        case Special.FOLDER:
-            path.mkdir()
-        case Special.DEVICE:
-            path.symlink_to("/dev/zero")
-        case Special.LOOP:
-            path.symlink_to(path.name)
+def saved(array: NDArray[Any]) -> bytes:
+    """Return the bytes of a .npy file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def with_head(head: str, values: bytes = b"") -> bytes:
+    """Return a .npy file with any text as its head."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode("latin1") + values
+
+
+def idx_bytes(array: NDArray[Any]) -> bytes:
+    """Return an array of uint8 as an IDX file: magic number, lengths, values, all big-endian."""
+    return struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape) + array.tobytes()
+
+
+def flip(content: bytes, position: int) -> bytes:
+    """Return the content with one bit flipped."""
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+
+def archive(members: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """Return a zip archive, the same bytes for the same members."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression, compresslevel=1) as target:
+        for name, content in members:
+            target.writestr(zipfile.ZipInfo(name), content, compression)
+    return file.getvalue()
+
+
+def image_file(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return the bytes of a picture."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()

@@ -1,5 +1,6 @@
-"""Inputs for each kind of reader, by hypothesis: sound files, and such with damage, lies and bombs in them."""
+"""Hypothesis strategies for the files that readers are given: sound, damaged, with lies about sizes, or bombs."""
 
+import copy
 import functools
 import gzip
 import io
@@ -8,33 +9,34 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import yaml
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.faults.files import Content, Files, Special
-from digits.sources.arrays import IDX_MAGIC, IDX_NAMES, NPZ_NAMES
+from bench.faults.files import Content, Files, Special, archive, idx_bytes, image_file, saved, with_head
+from bench.faults.toy import ROOT
+from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
+Bytes = st.SearchStrategy[bytes]
 
-#: Numbers on which programs stumble.
+#: Numbers at which programs go wrong, also as bytes and digits.
 NUMBERS = (0, 1, 2, 27, 28, 255, 256, 784, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**64 - 1)
+PACKED = [struct.pack(form, n % 256 ** struct.calcsize(form)) for n in NUMBERS for form in ("<H", "<I", ">I", "<Q")]
+PACKED += [str(number).encode() for number in NUMBERS]
 
 #: Values of a field in a text file.
 SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.sampled_from(
-        [*NUMBERS, -1, 10**400, float("nan"), float("inf"), -0.0, 1e-320, 0.1, "", "adam", "dense", "\x00"]
-    ),
-    st.floats(),
-    st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.sampled_from([*NUMBERS, -1, 10**400, float("nan"), float("inf"), -0.0, 1e-320]),
+    st.sampled_from(("", "adam", "dense", "gelu", "l2", "Orthogonal", "\x00")),
     st.text("01\n:{}[]&*!#'\"|>-,", max_size=20),
 )
 VALUES = st.recursive(
@@ -43,458 +45,247 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 
-SECTIONS: dict[str, Any] = {
-    "class_names": None,
-    "load": {"source": "data.npz", "test_size": 0, "transpose": "auto"},
-    "preprocess": {"validation_size": 0},
-    "train": {"model": "dense", "seed": 7, "shards": 2, "device": "cpu"},
-    "dense": {"optimizer": "rmsprop", "learning_rate": 0.001, "epochs": 5, "batch_size": 128, "units": 512},
-    "convnet": {
-        "optimizer": "adam",
-        "learning_rate": 0.005,
-        "epochs": 7,
-        "batch_size": 128,
-        "filters": 24,
-        "warmup": 0.15,
-        "shift": 1.0,
-        "distortion": 0.15,
-    },
-    "evaluate": {"batch_size": 1000, "views": 1, "worst": 25},
-}
 
-LOCK: dict[str, Any] = {
-    "schema": "2.0",
-    "stages": {
-        name: {
-            "cmd": f"python -m {name}",
-            "deps": [{"path": before, "hash": "md5", "md5": "0" * 32, "size": 3}],
-            "params": {"params.yaml": {"train": SECTIONS["train"], "evaluate": SECTIONS["evaluate"]}},
-            "outs": [{"path": after, "hash": "md5", "md5": "1" * 32, "size": 4}],
-        }
-        for name, before, after in (
-            ("load", "data.npz", "raw"),
-            ("train", "raw", "model"),
-            ("evaluate", "model", "metrics"),
-        )
-    },
-}
+def nested(first: str, entry: str, levels: int) -> str:
+    """Return YAML in which each level names the one before nine times."""
+    names = [", ".join([f"*b{level}"] * 9) for level in range(levels)]
+    return f"b0: &b0 {first}\n" + "".join(f"b{k}: &b{k} {entry % name}\n" for k, name in enumerate(names, 1))
 
-#: Texts that a reader of YAML or JSON may choke on.
-TEXT_BOMBS = (
-    "[" * 60_000,
-    "{a: " * 30_000,
-    "- " * 60_000,
-    "a: &a [x, x]\n"
-    + "".join(f"a{k}: &b{k} [{', '.join([f'*b{k - 1}'] * 9)}]\n" for k in range(1, 30)).replace("*b0", "*a"),
-    "train: &t\n  seed: *t\n",
-    "a: &a {x: 1}\nb: &b {<<: [*a, *a]}\n"
-    + "".join(f"c{k}: &c{k} {{<<: [{', '.join([f'*c{k - 1}' if k else '*b'] * 9)}]}}\n" for k in range(12)),
-    "train: {seed: 0x" + "f" * 50_000 + "}\n",
-    "train: {seed: " + "9" * 50_000 + "}\n",
-    "train: !!set {a, b}\n",
-    "!!set {train, dense}\n",
-    "? [a, b]\n: 1\n",
-    "train: !!binary ////\nload: !!omap [a: 1]\n",
-    "train: &a {seed: 1}\ntrain: *a\n",
-    "train: {model: dense, model: convnet}\n",
-    '"' + "\\U0001F600" * 9_000 + '"',
-    "a" * 130_000,
-    "".join(f"a{k}: {{}}\n" for k in range(12_000)),
-    "%YAML 9.9\n---\ntrain: {}\n",
-    "\ufeff" * 3,
+
+YAML_BOMBS = (
+    *("[" * 60_000, "{a: " * 30_000, "- " * 60_000, "a" * 130_000, '"' + "\\U0001F600" * 9_000 + '"', "\ufeff" * 3),
+    *(
+        nested("[x, x]", "[%s]", 29),
+        nested("{x: 1}", "{<<: [%s]}", 12),
+        "".join(f"a{k}: {{}}\n" for k in range(12_000)),
+    ),
+    *("train: &t\n  seed: *t\n", "train: &a {seed: 1}\ntrain: *a\n", "? [a, b]\n: 1\n", "%YAML 9.9\n---\ntrain: {}\n"),
+    *("train: {seed: 0x" + "f" * 50_000 + "}\n", "train: {seed: " + "9" * 50_000 + "}\n"),
+    *("train: !!set {a, b}\n", "!!set {train, dense}\n", "train: !!binary ////\nload: !!omap [a: 1]\n"),
+)
+JSON_BOMBS = ("[" * 10**6, '{"a":' * 10**5, "[]," * 10**6, "9" * 10**5, "1e999", "NaN", "\0" * 5 * 2**20)
+WIDE = ",".join(f"c{number}" for number in range(10_000))
+CSV_BOMBS = (f"{WIDE}\n" + "1\n" * 10_000, "a\n" + "1\n" * 10**6, '"' + "a" * 10**6, "\n" * 10**6, "a," * 10**6, "\0")
+#: Heads of .npy files that are no description of an array that can be read.
+NPY_HEADS = ("(" * 5000, "{" * 500, "1" * 60_000, "__import__('os').abort()", "{'a': 1if 1else 2}", "-" * 9000 + "1")
+NPY_KINDS = ("|V0", "|O", "<U9", "|V1000000000", "<M8[s]", "nonsense", "|S1")
+#: Small files that unpack to 600 MB or to many empty members, or have a very long name in their head.
+GZIP_BOMBS = (
+    gzip.compress(struct.pack(">II", 0x801, 6 * 10**8), mtime=0) + gzip.compress(bytes(10**6), mtime=0) * 600,
+    gzip.compress(b"", mtime=0) * 20_000,
+    b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 10**6,
 )
 
 
-@st.composite
-def damaged(draw: Draw, whole: bytes, most: int = 4) -> bytes:
-    """Bytes with up to `most` faults in them."""
-    content = bytearray(whole)
-    for _ in range(draw(st.integers(0, most))):
-        place = draw(st.integers(0, max(0, len(content) - 1)))
-        if draw(st.booleans()):
-            place = max(0, len(content) - 1 - place)  # as often near the end as near the beginning
-        match draw(st.integers(0, 6)):
-            case 0 if content:
-                content[place] ^= 1 << draw(st.integers(0, 7))
-            case 1 if content:
-                content[place] = draw(st.integers(0, 255))
-            case 2:
-                number, size = draw(st.sampled_from(NUMBERS)), draw(st.sampled_from((2, 4, 8)))
-                order = draw(st.sampled_from(("little", "big")))
-                content[place : place + size] = (number % 256**size).to_bytes(size, order)
-            case 3:
-                del content[place:]
-            case 4:
-                del content[place : place + draw(st.integers(1, 64))]
-            case 5:
-                content[place:place] = content[place : place + draw(st.integers(1, 512))] * draw(st.integers(1, 3))
-            case _:
-                content[place:place] = draw(st.binary(max_size=8))
-    return bytes(content)
+def choice(*options: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """Draw from one of several strategies, each with its weight."""
+    strategies = [strategy for weight, strategy in options for _ in range(weight)]
+    return st.integers(0, len(strategies) - 1).flatmap(strategies.__getitem__)
 
 
-def rarely_special(content: st.SearchStrategy[bytes]) -> st.SearchStrategy[Content]:
-    """A file, or now and then something else in its place."""
-    special = st.sampled_from(list(Special))
-    return st.integers(0, 60).flatmap(lambda number: special if number == 7 else content)
+def case(files: Mapping[str, bytes], sound: int) -> st.SearchStrategy[Files]:
+    """Draw the files of one input; each is sound in `sound` percent, and in one percent something else than a file."""
+
+    def content(name: str, whole: bytes) -> st.SearchStrategy[Content]:
+        special = st.sampled_from(list(Special))
+        return choice((sound, st.just(whole)), (99 - sound, spoiled(name, whole)), (1, special))
+
+    return st.fixed_dictionaries({name: content(name, whole) for name, whole in files.items()})
 
 
-@st.composite
-def documents(draw: Draw, sound: Mapping[str, Any]) -> Any:
-    """A nested document with up to three changes."""
-    document = json.loads(json.dumps(sound))
-    for _ in range(draw(st.integers(0, 3))):
-        place = document
-        while True:
-            keys = list(range(len(place))) if isinstance(place, list) else list(place)
-            if not keys:
-                break
-            key = draw(st.sampled_from(keys))
-            if not isinstance(place[key], dict | list) or draw(st.integers(0, 3)) == 0:
-                match draw(st.integers(0, 5)):
-                    case 0:
-                        del place[key]
-                    case 1 if isinstance(place, dict):
-                        place[draw(st.text(max_size=8))] = draw(VALUES)
-                    case _:
-                        place[key] = draw(VALUES)
-                break
-            place = place[key]
-    return document
+@functools.cache
+def spoiled(name: str, content: bytes) -> Bytes:
+    """Draw a damaged or hostile version of a file, by the form that its name says."""
+    others: list[tuple[int, Bytes]] = []
+    match name.rpartition(".")[2]:
+        case "yaml" | "lock":
+            others = [(3, changes(yaml.safe_load(content)).map(yaml_bytes)), (1, texts(YAML_BOMBS))]
+        case "json":
+            others = [
+                (2, changes(json.loads(content)).map(lambda value: json.dumps(value).encode())),
+                (1, texts(JSON_BOMBS)),
+            ]
+        case "csv":
+            others = [(1, damaged(content)), (1, texts(CSV_BOMBS))]
+        case "npy":
+            others = [(2, other_arrays(content))]
+        case "npz":
+            others = [(3, damaged(content)), (4, zipped(content)), (1, one_of(npz_bombs))]
+        case "keras":
+            others = [(1, damaged(content)), (4, zipped(content)), (1, one_of(foreign_models))]
+        case "h5":
+            others = [(2, weighted(content))]
+        case "gz":
+            inner = spoiled(name.removesuffix(".gz"), gzip.decompress(content))
+            packed = inner.map(lambda plain: gzip.compress(plain, 1, mtime=0))
+            others = [(5, damaged(content)), (4, packed), (1, st.sampled_from(GZIP_BOMBS))]
+        case "picture":
+            others = [(19, damaged(content)), (1, one_of(picture_bombs))]
+    return choice((1, damaged(content)), *others)
 
 
-def yaml_texts(sound: Mapping[str, Any]) -> st.SearchStrategy[bytes]:
-    """YAML: sound, changed, damaged, or made to choke on."""
-    written = documents(sound).map(
-        lambda document: yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode("utf-8", "replace")
-    )
-    bombs = st.sampled_from([text.encode() for text in TEXT_BOMBS])
-    return st.one_of(written, written, damaged(yaml.safe_dump(sound, sort_keys=False).encode()), bombs)
+def yaml_bytes(value: Any) -> bytes:
+    """Dump a document as YAML."""
+    return str(yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)).encode()
+
+
+def texts(bombs: Sequence[str]) -> Bytes:
+    """Draw one of several texts."""
+    return st.sampled_from([bomb.encode() for bomb in bombs])
+
+
+def one_of(bombs: Callable[[], Sequence[bytes]]) -> Bytes:
+    """Draw one of several files, which are only made when one is drawn."""
+    return st.deferred(lambda: st.sampled_from(bombs()))
 
 
 @st.composite
-def params(draw: Draw) -> Files:
-    return {"params.yaml": draw(rarely_special(yaml_texts(SECTIONS)))}
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """Change, remove, repeat or insert bytes in up to four places."""
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, min(300, len(content))) | st.integers(0, len(content)))
+        place = draw(st.sampled_from((place, len(content) - place)))  # as often near the end as near the beginning
+        repeated = content[place : place + 512] * 2
+        new = draw(st.binary(max_size=1) | st.binary(max_size=8) | st.sampled_from(PACKED) | st.just(repeated))
+        removed = draw(st.sampled_from((0, 1, len(new), len(new), 64, len(content))))
+        content = content[:place] + new + content[place + removed :]
+    return content
+
+
+def changes(document: Any) -> st.SearchStrategy[Any]:
+    """Draw a nested document with one to three changes."""
+    return changed(document) | changed(document).flatmap(changed) | changed(document).flatmap(changed).flatmap(changed)
 
 
 @st.composite
-def lock(draw: Draw) -> Files:
-    return {
-        "dvc.lock": draw(rarely_special(yaml_texts(LOCK))),
-        "params.yaml": yaml.safe_dump(SECTIONS).encode(),
-    }
-
-
-# Data sets
-
-
-def arrays(train: int = 6, test: int = 3, classes: int = 3) -> dict[str, NDArray[np.uint8]]:
-    """A small data set."""
-    random = np.random.default_rng(0)
-    images = [random.integers(0, 256, (count, 28, 28), np.uint8) for count in (train, test)]
-    labels = [np.arange(count, dtype=np.uint8) % classes for count in (train, test)]
-    return dict(zip(NPZ_NAMES, (images[0], labels[0], images[1], labels[1]), strict=True))
-
-
-@st.composite
-def npy(draw: Draw, array: NDArray[Any], often: int = 9) -> bytes:
-    """A .npy file, whose head may lie; of `often` + 1, some three do not hold the array."""
-    match draw(st.integers(0, often)):
+def changed(draw: st.DrawFn, value: Any) -> Any:
+    """Replace, remove or add a value somewhere in a nested document."""
+    if not isinstance(value, dict | list) or not value or draw(st.integers(0, 7)) == 0:
+        return draw(VALUES)
+    value = copy.copy(value)
+    key = draw(st.sampled_from(list(value) if isinstance(value, dict) else range(len(value))))
+    match draw(st.integers(0, 7)):
         case 0:
-            return draw(damaged(saved(array)))
-        case 1:
-            lengths = draw(st.lists(st.sampled_from([*NUMBERS, -1, 10**30, 6, 3]), max_size=4))
-            kind = draw(
-                st.sampled_from(("|u1", "<f4", "|V0", "|O", "<U9", "|V1000000000", "<M8[s]", "nonsense", "|S1"))
-            )
-            shape = draw(st.sampled_from((tuple(lengths), array.shape, (1.5,), "abc", None)))
-            order = draw(st.sampled_from((True, False, 0, None)))
-            head = repr({"descr": kind, "fortran_order": order, "shape": shape}).encode()
-        case 2:
-            head = draw(
-                st.sampled_from(
-                    (
-                        b"(" * 5000,
-                        b"{" * 500,
-                        b"1" * 60_000,
-                        b"__import__('os').abort()",
-                        b"{'a': 1if 1else 2}",
-                        b"-" * 9000 + b"1",
-                    )
-                )
-            )
-        case 3:
-            changed = draw(
-                st.sampled_from(
-                    (
-                        array[:0],
-                        array[:-1],
-                        array.astype("<f4"),
-                        np.asfortranarray(array),
-                        array[..., None],
-                        array * 0,
-                        array + 250,
-                    )
-                )
-            )
-            return saved(changed)
+            del value[key]
+        case 1 if isinstance(value, dict):
+            value[draw(st.text(max_size=8))] = draw(VALUES)
         case _:
-            return saved(array)
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + array.tobytes()
+            value[key] = draw(changed(value[key]))
+    return value
 
 
-def saved(array: NDArray[Any]) -> bytes:
-    """The bytes of a .npy file."""
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
+def other_arrays(content: bytes) -> Bytes:
+    """Draw a .npy file of another array, or with a head that lies about this one."""
+    array = np.load(io.BytesIO(content))
+    values = content[-array.nbytes :]
+    kinds = st.sampled_from([array.dtype.str, *NPY_KINDS])
+    shapes = st.lists(st.sampled_from([*NUMBERS, -1, 10**30, 6, 3]), max_size=4).map(tuple)
+    shapes |= st.sampled_from((array.shape, (1.5,), "abc", None))
+    lies = st.builds(npy_head, kinds, shapes, st.sampled_from((True, False, 0, None))) | st.sampled_from(NPY_HEADS)
+    odd = [array[:0], array[:-1], array.astype("<f4"), np.asfortranarray(array), array[..., None], array * 0]
+    if array.dtype == np.float32:
+        odd += [np.where(array == array.max(), np.float32(value), array) for value in (np.nan, np.inf, 1.0000001, -0.0)]
+    others = st.sampled_from(odd) | st_numpy.arrays(st_numpy.scalar_dtypes(), st_numpy.array_shapes(max_side=6))
+    return lies.map(lambda head: with_head(head, values)) | others.map(saved)
+
+
+def npy_head(kind: Any, shape: Any, order: Any = False) -> str:
+    """Return the head of a .npy file."""
+    return repr({"descr": kind, "fortran_order": order, "shape": shape}).ljust(100)
 
 
 @st.composite
-def npz(draw: Draw) -> Files:
-    names = draw(st.permutations(NPZ_NAMES)) if draw(st.integers(0, 9)) == 0 else NPZ_NAMES
-    members = [(f"{name}.npy", draw(npy(arrays()[key]))) for name, key in zip(names, NPZ_NAMES, strict=True)]
-    members = members[draw(st.integers(0, 20)) == 1 :]
-    if draw(st.integers(0, 9)) == 0:
-        members.append(draw(st.sampled_from(members)))
-    compression = draw(
-        st.sampled_from((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
-    )
-    content = archive(members, compression)
+def zipped(draw: st.DrawFn, content: bytes) -> bytes:
+    """Spoil, exchange, repeat or remove members of a zip archive, and pack them in other ways."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        members, kept = [(name, file.read(name)) for name in file.namelist()], file.infolist()[0].compress_type
+    chosen = draw(st.integers(0, len(members) - 1))
+    name, one = members[chosen]
     match draw(st.integers(0, 9)):
-        case 0 | 1 | 2:
-            content = draw(damaged(content))
-        case 3 | 4:
-            content = draw(lying(content))
-        case 5:
-            content = draw(st.sampled_from(npz_bombs()))
-    return {"data.npz": draw(rarely_special(st.just(content)))}
-
-
-def archive(members: list[tuple[str, bytes]], compression: int) -> bytes:
-    """A zip archive."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression, compresslevel=1) as target:
-        for name, content in members:
-            target.writestr(zipfile.ZipInfo(name), content, compression)
-    return file.getvalue()
-
-
-@st.composite
-def lying(draw: Draw, content: bytes) -> bytes:
-    """An archive whose directory has other sizes and places for its members."""
-    changed = bytearray(content)
-    place = changed.find(b"PK\x01\x02")
-    while place >= 0:
-        if draw(st.booleans()):
-            field = draw(st.sampled_from((10, 16, 20, 24, 42)))  # method, sum, packed size, size, place
-            struct.pack_into("<I", changed, place + field, draw(st.sampled_from(NUMBERS)) % 2**32)
-        place = changed.find(b"PK\x01\x02", place + 4)
-    return bytes(changed)
-
-
-def inflated(members: Mapping[str, bytes], zeros: Mapping[str, int]) -> bytes:
-    """A packed archive in which so many zeros follow the content of some members."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
-        for name, content in members.items():
-            with target.open(name, "w") as member:
-                member.write(content)
-                for left in range(zeros.get(name, 0), 0, -(2**20)):
-                    member.write(bytes(min(left, 2**20)))
-    return file.getvalue()
-
-
-@functools.cache
-def npz_bombs() -> list[bytes]:
-    """Small archives that unpack to much: in the labels, in the images, in the directory."""
-    much = 6 * 10**8
-    head = b"\x93NUMPY\x01\x00" + struct.pack("<H", 100)
-    labels = head + f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({much},)}}".ljust(100).encode()
-    images = head + f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({much // 784}, 28, 28)}}".ljust(100).encode()
-    sound = {f"{name}.npy": saved(array) for name, array in arrays().items()}
-    claimed = head + f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({much}, 28, 28)}}".ljust(100).encode()
-    few = head + f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({much // 784},)}}".ljust(100).encode()
-    bombs = [
-        inflated(sound | {"y_train.npy": labels}, {"y_train.npy": much}),
-        inflated(sound | {"x_train.npy": claimed, "y_train.npy": labels}, {"y_train.npy": much}),
-        inflated(
-            sound | {"x_train.npy": images, "y_train.npy": few},
-            {"x_train.npy": much // 784 * 784, "y_train.npy": much // 784},
-        ),
-    ]
-    bombs.append(archive([*sound.items(), *((f"{number:07}", b"") for number in range(30_000))], zipfile.ZIP_STORED))
-    return bombs
-
-
-@st.composite
-def idx(draw: Draw) -> Files:
-    files: dict[str, Content] = {}
-    for array, name, magic in zip(arrays().values(), IDX_NAMES, IDX_MAGIC, strict=True):
-        head = [magic, *array.shape]
-        if draw(st.integers(0, 9)) == 0:
-            head[draw(st.integers(0, len(head) - 1))] = draw(st.sampled_from(NUMBERS)) % 2**32
-        content = struct.pack(f">{len(head)}I", *head) + array.tobytes()
-        if draw(st.integers(0, 7)) == 0:
-            content = draw(damaged(content))
-        packed = draw(st.booleans())
-        if packed:
-            content = gzip.compress(content, 1)
-            content = draw(damaged(content)) if draw(st.integers(0, 7)) == 0 else content
-            if draw(st.integers(0, 60)) == 0:
-                content = draw(st.sampled_from(gzip_bombs()))
-        files[f"data/{name}{'.gz' if packed else ''}"] = draw(rarely_special(st.just(content)))
-    return files
-
-
-@functools.cache
-def gzip_bombs() -> list[bytes]:
-    """Small files that unpack to 600 MB, and many members of nothing."""
-    much = 6 * 10**8
-    file = io.BytesIO()
-    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as target:
-        target.write(struct.pack(">II", 0x801, much))
-        for _ in range(much // 10**6):
-            target.write(bytes(10**6))
-    return [
-        file.getvalue(),
-        gzip.compress(b"") * 20_000,
-        b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 10**6,
-    ]
-
-
-@st.composite
-def prepared(draw: Draw) -> Files:
-    """What `preprocess` writes, and what `load` writes, with damage."""
-    files: dict[str, Content] = {}
-    for split, key in (("train", "train"), ("test", "test"), ("validation", "test")):
-        images, labels = arrays()[f"x_{key}"], arrays()[f"y_{key}"]
-        features = images.reshape(len(images), 784).astype(np.float32) / np.float32(255)
-        if draw(st.integers(0, 9)) == 0:
-            features[-1, -1] = draw(st.sampled_from((math.nan, math.inf, -1e-9, 1.0000001, -0.0)))
-        files[f"{split}_features.npy"] = draw(rarely_special(npy(features, 60)))
-        files[f"{split}_labels.npy"] = draw(rarely_special(npy(labels, 60)))
-        if split != "validation":
-            files[f"{split}_images.npy"] = draw(rarely_special(npy(images, 60)))
-    files["dataset.json"] = draw(rarely_special(json_texts(DATASET)))
-    return files
-
-
-DATASET = {
-    "image_shape": [28, 28],
-    "classes": ["0", "1", "2"],
-    "images": {"train": [2, 2, 2], "test": [1, 1, 1]},
-    "ink": "light",
-}
-
-
-def json_texts(sound: Mapping[str, Any]) -> st.SearchStrategy[bytes]:
-    """JSON: mostly sound, else changed, damaged, or made to choke on."""
-    whole = json.dumps(sound).encode()
-    bombs = st.sampled_from(
-        [b"[" * 10**6, b'{"a":' * 10**5, b"[]," * 10**6, b"9" * 10**5, b"1e999", b"NaN", bytes(5 * 2**20)]
-    )
-    changed = documents(sound).map(lambda document: json.dumps(document).encode())
-    return st.one_of(st.just(whole), st.just(whole), changed, damaged(whole), bombs)
-
-
-SCORES = {name: {"accuracy": 0.9, "loss": 0.3} for name in ("test", "train", "gap")}
-HISTORY = {
-    "last_epoch": {"loss": 0.5, "accuracy": 0.8},
-    "epochs": [{"val_loss": None, "val_accuracy": None, "epoch": 1, "loss": 0.5, "accuracy": 0.8}],
-}
-TABLES = {
-    "history.csv": "epoch,loss,accuracy\n1,0.5,0.8\n2,0.4,0.9\n",
-    "first_ten.csv": "image,label,predicted,probability\n0,1,1,0.9\n1,2,0,0.5\n",
-    "per_class.csv": "label,precision,recall,images\n0,1.0,0.5,2\n1,0.5,1.0,2\n2,0.9,0.9,2\n",
-    "confusion.csv": "label,predicted\n0,0\n1,2\n2,2\n",
-}
-
-
-@st.composite
-def tables(draw: Draw, sound: str) -> bytes:
-    """A CSV file: mostly sound, else with other cells, damaged, or made to choke on."""
-    match draw(st.integers(0, 5)):
         case 0:
-            return draw(damaged(sound.encode()))
+            members.append(members[chosen])
         case 1:
-            rows = [line.split(",") for line in sound.splitlines()]
-            row = draw(st.sampled_from(rows))
-            row[draw(st.integers(0, len(row) - 1))] = draw(SCALARS.map(str))
-            return "\n".join(",".join(row) for row in rows).encode("utf-8", "replace")
+            del members[chosen]
         case 2:
-            wide = ",".join(f"c{number}" for number in range(10_000)).encode()
-            bombs = (
-                wide + b"\n1" * 10_000,
-                b"a\n" + b"1\n" * 10**6,
-                b'"' + b"a" * 10**6,
-                b"\n" * 10**6,
-                b"a," * 10**6,
-                b"\0" * 1000,
-            )
-            return draw(st.sampled_from(bombs))
+            members = list(zip(dict(members), draw(st.permutations(list(dict(members).values()))), strict=True))
         case _:
-            return sound.encode()
+            members[chosen] = name, draw(spoiled(name, one))
+    return archive(members, draw(st.sampled_from((kept, kept, kept, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))))
 
 
 @st.composite
-def metrics(draw: Draw) -> Files:
-    files: dict[str, Content] = {name: draw(rarely_special(tables(text))) for name, text in TABLES.items()}
-    files["scores.json"] = draw(rarely_special(json_texts(SCORES)))
-    files["history.json"] = draw(rarely_special(json_texts(HISTORY)))
-    files["platform.json"] = draw(rarely_special(json_texts({"model_sha256": "0" * 64, "cpu_flags": ["avx2"]})))
-    files["dvc.lock"] = yaml.safe_dump(LOCK).encode()
-    return files
-
-
-# Pictures
+def weighted(draw: st.DrawFn, content: bytes) -> bytes:
+    """Change an array of weights: not finite, of another type or shape, compressed, or stored elsewhere."""
+    file = io.BytesIO(content)
+    with h5py.File(file, "a") as weights:
+        names: list[str] = []
+        weights.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        name = draw(st.sampled_from(names))
+        array = np.array(weights[name])
+        del weights[name]
+        if draw(st.booleans()):
+            last = array == array.flat[-1]
+            values = [np.where(last, np.float32(value), array) for value in (np.nan, np.inf, -np.inf)]
+            scaled = [array * np.float32(value) for value in (1e38, 3e38, 1e-40, 0.0)]
+            typed = [array.astype(name) for name in ("f8", "i4", "f2", "S4")]
+            links = [h5py.SoftLink("/"), h5py.ExternalLink("/dev/zero", "/")]
+            weights[name] = draw(st.sampled_from([*values, *scaled, *typed, *links, array[:0]]))
+        else:
+            much = [{"shape": (*array.shape[:-1], size), "chunks": True} for size in (10**6, 10**9, 2**40)]
+            zeros = {"shape": array.shape, "external": [("/dev/zero", 0, h5py.h5f.UNLIMITED)]}
+            how: dict[str, Any] = draw(st.sampled_from([*much, zeros, {"data": array, "chunks": array.shape}]))
+            weights.create_dataset(name, dtype="f4", compression="gzip" if "chunks" in how else None, **how)
+    return file.getvalue()
 
 
 @functools.cache
-def drawings() -> list[bytes]:
-    """A stroke in every format and mode."""
-    stroke = Image.new("L", (40, 40), 255)
-    stroke.paste(0, (18, 5, 22, 35))
-    found = []
-    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"):
-        for mode in ("1", "L", "P", "RGB", "RGBA", "I;16", "CMYK", "F"):
-            for options in ({}, {"progressive": True}, {"compression": "tiff_lzw"}, {"compression": "group4"}):
-                file = io.BytesIO()
-                try:
-                    stroke.convert(mode).save(file, kind, **options)
-                except (OSError, ValueError, KeyError):
-                    continue
-                found.append(file.getvalue())
-    return list(dict.fromkeys(found))
+def npz_bombs(size: int = 6 * 10**8) -> list[bytes]:
+    """Return small archives that unpack to `size` bytes of labels or images, or have a very long directory."""
+    sound = {f"{name}.npy": saved(array) for name, array in arrays().items()}
 
+    def bomb(**shapes: tuple[int, ...]) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
+            for name, content in sound.items():
+                shape = shapes.get(name.removesuffix(".npy"))
+                with target.open(name, "w") as member:
+                    member.write(with_head(npy_head("|u1", shape)) if shape else content)
+                    for left in range(min(math.prod(shape), size) if shape else 0, 0, -(2**20)):
+                        member.write(bytes(min(left, 2**20)))
+        return file.getvalue()
 
-def chunk(name: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    few = size // 784
+    return [
+        bomb(y_train=(size,)),
+        bomb(x_train=(size, 28, 28), y_train=(size,)),
+        bomb(x_train=(few, 28, 28), y_train=(few,)),
+        archive([*sound.items(), *((f"{number:07}", b"") for number in range(30_000))]),
+    ]
 
 
 @functools.cache
 def picture_bombs() -> list[bytes]:
-    """Small pictures that take much, and files of very many parts."""
+    """Return small pictures that take much memory or time, and files of very many parts."""
 
-    def file(mode: str, size: tuple[int, int], kind: str, **options: Any) -> bytes:
-        target = io.BytesIO()
-        Image.new(mode, size).save(target, kind, **options)
-        return target.getvalue()
+    def black(mode: str, width: int, height: int, kind: str = "PNG", **options: Any) -> bytes:
+        return image_file(Image.new(mode, (width, height)), kind, **options)
 
-    png, jpeg = file("L", (28, 28), "PNG"), file("L", (4000, 3900), "JPEG", progressive=True)
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    png, jpeg = black("L", 28, 28), black("L", 4000, 3900, "JPEG", progressive=True)
     scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    icc = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8)))
+    many = (chunk(b"tEXt", b"a\0x") * 10**6, chunk(b"IDAT", b"") * 10**6, icc)
     return [
-        file("L", (7000, 7000), "PNG"),
-        *(file(mode, (4000, 4000), "PNG") for mode in ("RGBA", "P", "I;16", "LA")),
-        *(file("F", (4000, 4000), "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate")),
-        file("RGB", (7000, 7000), "JPEG"),
-        file("RGB", (65000, 760), "JPEG", progressive=True),
-        file("RGB", (4000, 4000), "WEBP"),
+        black("L", 7000, 7000),
+        *(black(mode, 4000, 4000) for mode in ("RGBA", "P", "I;16", "LA")),
+        *(black("F", 4000, 4000, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate")),
+        black("RGB", 7000, 7000, "JPEG"),
+        black("RGB", 65000, 760, "JPEG", progressive=True),
+        black("RGB", 4000, 4000, "WEBP"),
         jpeg[: -2 - len(scan)] + scan * 5000 + jpeg[-2:],
-        png[:33] + chunk(b"tEXt", b"a\0x") * 10**6 + png[33:],
-        png[:33] + chunk(b"IDAT", b"") * 10**6 + png[33:],
-        png[:33] + chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8))) + png[33:],
+        *(png[:33] + chunks + png[33:] for chunks in many),
         b"P6 4000 2600 254\n" + bytes(3 * 4000 * 2600),
         b"P3 4000 4000 255\n" + b"1 " * 15 * 10**6,
         b"P5" + b" " * 30 * 10**6,
@@ -502,27 +293,113 @@ def picture_bombs() -> list[bytes]:
     ]
 
 
-@st.composite
-def pictures(draw: Draw) -> Files:
-    whole = draw(st.sampled_from(drawings()))
-    if draw(st.integers(0, 19)) == 0:
-        return {"picture": draw(st.sampled_from(picture_bombs()))}
-    return {"picture": draw(rarely_special(damaged(whole, most=6)))}
+def foreign_models() -> list[bytes]:
+    """Return files of models that the pipeline does not read."""
+    from bench.faults.models import foreign  # imports TensorFlow
+
+    return foreign()
 
 
-def generator(kind: str) -> st.SearchStrategy[Files]:
-    """The inputs of a kind in `inputs.SHARES`."""
-    if kind == "models":
-        from bench.faults.models import models  # imports TensorFlow
+# Sound files, by kind of reader
 
-        return models()
-    strategies = {
-        "params": params,
-        "lock": lock,
-        "npz": npz,
-        "idx": idx,
-        "npy": prepared,
-        "metrics": metrics,
-        "pictures": pictures,
-    }
-    return strategies[kind]()
+
+def arrays() -> dict[str, NDArray[np.uint8]]:
+    """Return a small data set: six training and three test images of three classes."""
+    images = np.random.default_rng(0).integers(0, 256, (9, 28, 28), np.uint8)
+    labels = np.arange(9, dtype=np.uint8) % 3
+    return dict(zip(NPZ_NAMES, (images[:6], labels[:6], images[6:], labels[6:]), strict=True))
+
+
+def idx_files() -> list[dict[str, bytes]]:
+    """Return a data set as IDX files, plain and packed."""
+    plain = {f"data/{name}": idx_bytes(array) for name, array in zip(IDX_NAMES, arrays().values(), strict=True)}
+    return [plain, {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in plain.items()}]
+
+
+def prepared() -> dict[str, bytes]:
+    """Return the files that `load` and `preprocess` write."""
+    counts = {"train": [2, 2, 2], "test": [1, 1, 1]}
+    dataset = {"image_shape": [28, 28], "classes": ["0", "1", "2"], "images": counts, "ink": "light"}
+    files = {"dataset.json": json.dumps(dataset).encode()}
+    for split, key in (("train", "train"), ("test", "test"), ("validation", "test")):
+        images, labels = arrays()[f"x_{key}"], arrays()[f"y_{key}"]
+        features = images.reshape(len(images), 784).astype(np.float32) / np.float32(255)
+        for name, array in (("images", images), ("labels", labels), ("features", features)):
+            files[f"{split}_{name}.npy"] = saved(array)
+    return files
+
+
+METRICS = {
+    "scores.json": json.dumps({name: {"accuracy": 0.9, "loss": 0.3} for name in ("test", "train", "gap")}).encode(),
+    "history.json": b'{"last_epoch": {"loss": 0.5, "accuracy": 0.8}, "epochs": [{"val_loss": null, '
+    b'"val_accuracy": null, "epoch": 1, "loss": 0.5, "accuracy": 0.8}]}',
+    "platform.json": json.dumps({"model_sha256": "0" * 64, "cpu_flags": ["avx2"]}).encode(),
+    "history.csv": b"epoch,loss,accuracy\n1,0.5,0.8\n2,0.4,0.9\n",
+    "first_ten.csv": b"image,label,predicted,probability\n0,1,1,0.9\n1,2,0,0.5\n",
+    "per_class.csv": b"label,precision,recall,images\n0,1.0,0.5,2\n1,0.5,1.0,2\n2,0.9,0.9,2\n",
+    "confusion.csv": b"label,predicted\n0,0\n1,2\n2,2\n",
+}
+
+
+@functools.cache
+def drawings() -> list[bytes]:
+    """Return a stroke in every format and mode."""
+    stroke = Image.new("L", (40, 40), 255)
+    stroke.paste(0, (18, 5, 22, 35))
+    kinds = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+    modes = ("1", "L", "P", "RGB", "RGBA", "I;16", "CMYK", "F")
+    options: list[dict[str, Any]] = [{}, {"progressive": True}, {"compression": "tiff_lzw"}, {"compression": "group4"}]
+    found = []
+    for kind, mode, how in product(kinds, modes, options):
+        try:
+            found.append(image_file(stroke.convert(mode), kind, **how))
+        except (OSError, ValueError, KeyError):
+            continue
+    return list(dict.fromkeys(found))
+
+
+def lock() -> dict[str, bytes]:
+    """Return the project's dvc.lock, with the parameters that are in it."""
+    content = (ROOT / "dvc.lock").read_bytes()
+    sections = [stage.get("params", {}).get("params.yaml", {}) for stage in yaml.safe_load(content)["stages"].values()]
+    params = {name: value for section in sections for name, value in section.items()}
+    return {"dvc.lock": content, "params.yaml": yaml_bytes(params)}
+
+
+def models() -> list[dict[str, bytes]]:
+    """Return the files of two small networks."""
+    from bench.faults.models import packed, sound  # imports TensorFlow
+
+    return [{"model.keras": packed(members)} for members in sound()]
+
+
+class Kind(NamedTuple):
+    """The files of a kind of reader in `bench.faults.readers`, in each way that they may come.
+
+    `sound` is the percentage of files that are sound: the more files it needs, the more. `share` is the percentage of
+    inputs that are of this kind; one for `models` takes a tenth of a second.
+    """
+
+    files: Callable[[], Sequence[Mapping[str, bytes]]]
+    sound: int
+    share: int
+
+
+KINDS = {
+    "params": Kind(lambda: [{"params.yaml": (ROOT / "params.yaml").read_bytes()}], sound=20, share=20),
+    "lock": Kind(lambda: [lock()], sound=40, share=10),
+    "npz": Kind(
+        lambda: [{"data.npz": archive((f"{k}.npy", saved(v)) for k, v in arrays().items())}], sound=15, share=20
+    ),
+    "idx": Kind(idx_files, sound=60, share=16),
+    "npy": Kind(lambda: [prepared()], sound=85, share=16),
+    "metrics": Kind(lambda: [lock() | METRICS], sound=85, share=10),
+    "pictures": Kind(lambda: [{"picture": drawing} for drawing in drawings()], sound=5, share=5),
+    "models": Kind(models, sound=10, share=3),
+}
+
+
+def inputs(kind: str) -> st.SearchStrategy[Files]:
+    """Draw inputs for a kind of reader."""
+    files, sound, _ = KINDS[kind]
+    return st.sampled_from(files()).flatmap(lambda chosen: case(chosen, sound))

@@ -1,158 +1,107 @@
-"""Generated inputs, damaged and hostile, to every reader of the pipeline: each is read rightly or refused in one line.
+"""Give generated inputs, damaged and hostile, to every reader: each is read correctly or refused in one line.
 
 python -m bench.faults.inputs --count 20000
 
-Child processes read them, one at a time, with limits of memory and time. What a child does not survive is counted by
-its parent, which starts another.
+Child processes read them, with limits of memory and time. If one dies, its parent counts that.
 """
 
 import argparse
 import json
 import resource
-import select
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hypothesis
+
 from bench.faults.files import Files, write
-from bench.faults.judge import MEGABYTES, OUTCOMES, RIGHT, attempt, memory
+from bench.faults.generate import KINDS, inputs
+from bench.faults.judge import BAD, MEGABYTES, Outcome, attempt, memory
 
-#: The fraction of the inputs that each kind of reader gets. Those of models take a tenth of a second each.
-SHARES = {
-    "params": 0.2,
-    "lock": 0.1,
-    "npz": 0.2,
-    "idx": 0.16,
-    "npy": 0.16,
-    "metrics": 0.1,
-    "pictures": 0.05,
-    "models": 0.03,
-}
-
-#: Inputs that a child reads before another takes its place, and seconds until a silent child is killed.
+#: Inputs that a child reads, and seconds after which it is killed. Many of its inputs may be slow.
 BATCH = 500
-SILENCE = 60
+PATIENCE = 1200
 
 
-def inject(count: int, *, seed: int = 0, processes: int = 2, keep: Path | None = None) -> dict[str, dict[str, int]]:
-    """Give so many inputs to the readers, and count what becomes of them.
+def inject(count: int, *, seed: int = 0, processes: int = 2, keep: Path | None = None) -> dict[str, Counter[str]]:
+    """Give `count` inputs to the readers. Returns by kind how many were injected, and how many had each Outcome.
 
     Args:
-        count: of inputs, over all kinds.
-        seed: of their generation.
-        processes: that read them.
-        keep: a folder for the inputs that were not treated rightly, if they are to be kept.
-
-    Returns:
-        For each kind of SHARES, how many inputs had each of OUTCOMES.
+        count: number of inputs, over all kinds.
+        seed: seed of their generation.
+        processes: number of children at a time.
+        keep: a folder for the inputs that were not treated correctly; without it they are removed.
     """
-    counts = {kind: Counter(dict.fromkeys(OUTCOMES, 0)) for kind in SHARES}
-    batches = [
+    counts = {kind: Counter(dict.fromkeys(("injected", *Outcome), 0)) for kind in KINDS}
+    batches: list[tuple[str, int, int]] = [
         (kind, seed * 10**6 + start, min(BATCH, total - start))
-        for kind, share in SHARES.items()
-        for total in [max(1, round(count * share))]
+        for kind, (_, _, percent) in KINDS.items()
+        for total in [max(1, round(count * percent / 100))]
         for start in range(0, total, BATCH)
     ]
-    with ThreadPoolExecutor(processes) as pool:
-        for (kind, *_), found in zip(batches, pool.map(lambda batch: _batch(*batch, keep=keep), batches), strict=True):
-            counts[kind].update(found)
-    return {kind: dict(found) for kind, found in counts.items()}
+    with ThreadPoolExecutor(processes) as pool, tempfile.TemporaryDirectory() as temporary:
+        folder = keep or Path(temporary)
+        found = pool.map(lambda batch: _batch(batch, folder), batches)
+        for (kind, *_), outcomes in zip(batches, found, strict=True):
+            counts[kind].update([*outcomes, *["injected"] * len(outcomes)])
+    return counts
 
 
-def _batch(kind: str, seed: int, count: int, *, keep: Path | None) -> Counter[str]:
-    """Have a child read so many inputs, and others go on where it ends."""
-    found: Counter[str] = Counter()
-    while (left := count - found.total()) > 0:
-        with tempfile.TemporaryDirectory() as folder:
-            started = found.total()
-            for outcome, problem in _child(kind, seed + started, left, Path(folder)):
-                found[outcome] += 1
-                if outcome not in RIGHT:
-                    _report(kind, outcome, problem, Path(folder), keep)
-                if found.total() == count:
-                    break
-            if found.total() == started:
-                raise RuntimeError(f"the child for {kind} reads nothing")
-    return found
-
-
-def _child(kind: str, seed: int, count: int, folder: Path) -> Iterator[tuple[str, str]]:
-    """What a child makes of its inputs: a pair of outcome and problem for each, as they come."""
-    command = [sys.executable, "-m", "bench.faults.inputs", "--child", kind, str(seed), str(count), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        assert child.stdout  # noqa: S101 (for mypy)
-        while True:
-            silent = not select.select([child.stdout], [], [], SILENCE)[0]
-            line = b"" if silent else child.stdout.readline()
-            if not line:
-                break
-            yield tuple(json.loads(line))
-        if silent:
-            child.kill()
-        noise = child.stderr.read().decode(errors="replace") if child.stderr else ""
-    if silent:
-        yield "slow", f"nothing for {SILENCE} s"
-    elif child.returncode:
-        yield "died", f"exit status {child.returncode}: {noise[-500:]}"
-
-
-def _report(kind: str, outcome: str, problem: str, folder: Path, keep: Path | None) -> None:
-    sys.stderr.write(f"{kind}: {outcome}: {problem}\n")
-    if keep:
-        target = keep / f"{kind}-{outcome}-{time.time_ns()}"
-        case = folder / "failed" if (folder / "failed").exists() else folder / "case"
-        shutil.copytree(case, target, symlinks=True, copy_function=_copy)
-
-
-def _copy(source: str, target: str) -> None:
-    if Path(source).is_file():
-        shutil.copyfile(source, target)
+def _batch(batch: tuple[str, int, int], folder: Path) -> list[str]:
+    """Let a child read inputs. If it dies or hangs, the input at which it did is the last one that counts."""
+    kind, seed, count = batch
+    command = [sys.executable, "-m", "bench.faults.inputs", "--child", kind, str(seed), str(count)]
+    end = None
+    try:
+        child = subprocess.run(
+            [*command, str(folder / f"{kind}-{seed}")], capture_output=True, timeout=PATIENCE, check=False
+        )
+        output = child.stdout
+        if child.returncode:
+            end = Outcome.WRONG, f"the child died with exit status {child.returncode}: {child.stderr[-500:]!r}"
+    except subprocess.TimeoutExpired as error:
+        output, end = error.stdout or b"", (Outcome.STUCK, f"the child runs for more than {PATIENCE} s")
+    verdicts = [*map(json.loads, output.splitlines()), *([end] if end else [])]
+    for outcome, problem in verdicts:
+        if outcome in BAD:
+            sys.stderr.write(f"{kind}: {outcome}: {problem}\n")
+    return [outcome for outcome, _ in verdicts]
 
 
 def child(kind: str, seed: int, count: int, folder: Path) -> None:
-    """Generate inputs and read them; a line of JSON on standard output for each."""
-    import hypothesis
+    """Generate inputs and read them; print a line of JSON for each. In `folder` only bad inputs are left."""
+    from bench.faults.readers import reader
 
-    from bench.faults.generate import generator
-    from bench.faults.readers import READERS
-
-    read = READERS[kind]()
-    limit = (memory("VmData") + 3 * MEGABYTES) * 2**20  # for the machine's sake; the peak is measured besides
+    read = reader(kind)
+    limit = (memory("VmData") + 3 * MEGABYTES) * 2**20  # protects the machine; the peak is measured besides
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    sys.stdout.flush()
 
-    @hypothesis.settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
+    phases, checks = [hypothesis.Phase.generate], list(hypothesis.HealthCheck)
+    settings = hypothesis.settings(database=None, deadline=None, phases=phases, suppress_health_check=checks)
+
+    @hypothesis.settings(settings, max_examples=count)
     @hypothesis.seed(seed)
-    @hypothesis.given(generator(kind))
+    @hypothesis.given(inputs(kind))
     def one(files: Files) -> None:
-        shutil.rmtree(folder / "failed", ignore_errors=True)
         case = write(folder / "case", files)
         outcome, problem = attempt(read, case)
-        if outcome not in RIGHT:
-            case.rename(folder / "failed")
-        sys.stdout.write(json.dumps([outcome, problem[:2000]]) + "\n")
-        sys.stdout.flush()
+        if outcome in BAD:
+            case.rename(folder / f"{outcome}-{len(list(folder.iterdir()))}")
+        print(json.dumps([outcome, problem[:2000]]), flush=True)
 
     one()
+    shutil.rmtree(folder / "case", ignore_errors=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.faults.inputs", description=__doc__)
-    parser.add_argument("--count", type=int, default=20000, help="inputs, over all kinds")
+    parser.add_argument("--count", type=int, default=20000, help="number of inputs, over all kinds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder for the inputs that were not treated rightly")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs that were not treated correctly")
     parser.add_argument("--child", nargs=4, metavar=("KIND", "SEED", "COUNT", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:

@@ -1,27 +1,43 @@
-"""What becomes of an input: it is read rightly, refused in one clear line, or treated wrongly."""
+"""Outcomes, and the judge of a reader: it reads an input correctly, refuses it in one clear line, or gets it wrong."""
 
 import gc
 import re
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from dvcproof.runtime.program import InputError
 
-#: What can become of an input. The first two are right.
-OUTCOMES = ("read", "refused", "wrong", "unclear", "traceback", "slow", "memory", "died")
-RIGHT = OUTCOMES[:2]
 
-#: The most that an input may take above what the process takes without it: memory and time of the processor; and the
-#: time until a reader that waits is interrupted.
+class Outcome(StrEnum):
+    """What a fault or an input led to, the worst last."""
+
+    RIGHT = "right"  # the right bytes
+    LINE = "line"  # an error in one clear line, and then the right bytes
+    STUCK = "stuck"
+    WRONG = "wrong"
+
+
+BAD = (Outcome.STUCK, Outcome.WRONG)
+
+
+class Verdict(NamedTuple):
+    """An outcome, and what was wrong."""
+
+    outcome: Outcome
+    problem: str = ""
+
+
+#: Limits for one input: megabytes above what the process holds without it, seconds of processor time, seconds in all.
 MEGABYTES = 500
 SECONDS = 5.0
 WAITING = 30.0
 
-#: The longest message, and its form: what is at fault, what is wrong with it, the next step.
+#: The longest message, and its form: the thing at fault, what is wrong with it, the next step.
 LONGEST = 1500
 FORM = re.compile(r"\S.*: .+\. [A-Z].*[.?]")
 
@@ -36,64 +52,59 @@ class SlowError(BaseException):
     """Time is up. No reader catches it."""
 
 
-def attempt(read: Reader, folder: Path) -> tuple[str, str]:
-    """Let a reader read the files in a folder.
-
-    Returns:
-        One of OUTCOMES, and what was wrong.
-    """
-    gc.collect()  # else what was garbage before is given back meanwhile, and hides what the reader takes
+def attempt(read: Reader, folder: Path) -> Verdict:
+    """Let a reader read the files in a folder, and judge what it does."""
+    gc.collect()  # else garbage is freed meanwhile, and hides the memory that the reader takes
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from now on
     before = memory("VmRSS")
     try:
         with _time_limit():
-            outcome, problem = _outcome(read, folder)
+            verdict = _verdict(read, folder)
     except SlowError:
-        outcome, problem = "slow", f"more than {SECONDS} s of work, or {WAITING} s of waiting"
+        verdict = Verdict(Outcome.STUCK, f"more than {SECONDS} s of work, or {WAITING} s of waiting")
     taken = memory("VmHWM") - before
-    if taken > MEGABYTES or "nable to allocate" in problem or "MemoryError" in problem:
-        return "memory", f"{taken} MB. {problem}"
-    return outcome, problem
+    if taken > MEGABYTES or "nable to allocate" in verdict.problem or "MemoryError" in verdict.problem:
+        return Verdict(Outcome.WRONG, f"memory: {taken} MB. {verdict.problem}")
+    return verdict
 
 
-def _outcome(read: Reader, folder: Path) -> tuple[str, str]:
+def _verdict(read: Reader, folder: Path) -> Verdict:
     try:
         read(folder)
     except InputError as error:
         line = str(error)
-        clear = FORM.fullmatch(line) and line.isprintable() and len(line) <= LONGEST and "[Errno" not in line
-        return ("refused" if clear else "unclear"), line
+        clear = bool(FORM.fullmatch(line)) and line.isprintable() and len(line) <= LONGEST and "[Errno" not in line
+        return Verdict(Outcome.LINE, line) if clear else Verdict(Outcome.WRONG, f"unclear: {line}")
+    except OSError as error:  # the command line prints one line, if the error names the file
+        clear = bool(error.filename and error.strerror)
+        return Verdict(Outcome.LINE, str(error)) if clear else Verdict(Outcome.WRONG, f"unclear: {error}")
     except WrongError as error:
-        return "wrong", str(error)
-    except OSError as error:  # the command line says it in one line, if it says of which file
-        return ("refused" if error.filename and error.strerror else "unclear"), str(error)
+        return Verdict(Outcome.WRONG, f"accepted: {error}")
     except Exception as error:
-        where = error.__traceback__
-        while where and where.tb_next:
-            where = where.tb_next
-        place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where else ""
-        return "traceback", f"{type(error).__name__}: {error} at {place}"
-    return "read", ""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{frame.filename}:{frame.lineno}"
+        return Verdict(Outcome.WRONG, f"traceback: {type(error).__name__}: {error} at {place}")
+    return Verdict(Outcome.RIGHT)
 
 
 @contextmanager
 def _time_limit() -> Iterator[None]:
-    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    def stop(*_: object) -> NoReturn:
         raise SlowError
 
-    timers = ((signal.SIGPROF, signal.ITIMER_PROF, SECONDS), (signal.SIGALRM, signal.ITIMER_REAL, WAITING))
-    before = [signal.signal(number, stop) for number, _, _ in timers]
-    for _, timer, limit in timers:
-        signal.setitimer(timer, limit)
+    clocks = ((signal.SIGPROF, signal.ITIMER_PROF, SECONDS), (signal.SIGALRM, signal.ITIMER_REAL, WAITING))
+    before = [signal.signal(number, stop) for number, _, _ in clocks]
     try:
+        for _, timer, limit in clocks:
+            signal.setitimer(timer, limit)
         yield
     finally:
-        for (number, timer, _), handler in zip(timers, before, strict=True):
+        for (number, timer, _), handler in zip(clocks, before, strict=True):
             signal.setitimer(timer, 0)
             signal.signal(number, handler)
 
 
 def memory(field: str) -> int:
-    """A figure of this process, in megabytes."""
+    """Read a field of /proc/self/status, in megabytes."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) // 1024  # type: ignore[index]
+    return int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) // 1024

@@ -1,9 +1,11 @@
-"""Commands of DVC and of the project, each in a forked process with a group of its own: that spares their imports.
+"""Run commands of DVC and of the project, each in a fork of this process, which has imported what they need.
 
-To be used in a process that has a single thread.
+This process must have a single thread. Each command has a process group of its own.
 """
 
+import importlib
 import os
+import runpy
 import select
 import signal
 import sys
@@ -14,21 +16,21 @@ from typing import NamedTuple
 
 from bench.faults.hook import sitecustomize as hook
 
-#: Seconds after which a command is stuck.
+#: Seconds after which a command counts as stuck.
 PATIENCE = 120
 
-Main = Callable[[], int]
+#: Seconds after which something is done to a process, if it still runs, and what.
 Strike = tuple[float, Callable[[int], None]]
 
 
 class Ended(NamedTuple):
-    """A command that has ended. Processes that it started may live on, and hold its output open."""
+    """A command that has ended. Processes that it started may still run, and keep its output open."""
 
     status: int | None  # negative: the signal that ended it; None: it was stuck
     reader: int
 
     def output(self) -> str:
-        """All that was written, once nobody is left to write. To be asked once."""
+        """Read the whole output, once no process can write to it any more. Call this once."""
         with os.fdopen(self.reader, "rb", buffering=0) as file:
             content = b""
             while select.select([file], [], [], PATIENCE)[0] and (more := file.read(65536)):
@@ -36,43 +38,41 @@ class Ended(NamedTuple):
         return content.decode(errors="replace")
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """For a project in `folder`: nobody's configuration, and DVC's own places beside the project."""
-    keep = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "PYTEST"))}
+def environment(**extra: str) -> dict[str, str]:
+    """Return variables for a program: with this interpreter first, and without anyone's settings of Git and DVC."""
+    foreign = ("DVC_", "GIT_", "PYTEST", "MAKE", "MFLAGS")  # the last two: of a `make` that runs this
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     keep["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{keep['PATH']}"
-    author = {
-        f"GIT_{role}_{field}": "faults@localhost" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
-    }
-    places = {"DVC_SITE_CACHE_DIR": f"{folder}.site", "DVC_GLOBAL_CONFIG_DIR": f"{folder}.site"}
-    own = {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {name: value for name, value in keep.items() if name != "PYTHONPATH"} | author | places | own
+    roles, fields = ("AUTHOR", "COMMITTER"), ("NAME", "EMAIL")
+    author = {f"GIT_{role}_{field}": "test@localhost" for role in roles for field in fields}
+    return keep | author | {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"} | extra
 
 
-def start(main: Main, folder: Path, plan: hook.Plan | None = None) -> tuple[int, int]:
-    """Run something in `folder`; its process number, and where to read its output.
+def own_environment(folder: Path) -> dict[str, str]:
+    """Return the variables for a project whose DVC keeps its own files beside the project."""
+    places = dict.fromkeys(("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR"), f"{folder}.site")
+    return environment(**places, PYTHONPATH="", PYTHONDONTWRITEBYTECODE="1")
+
+
+def start(command: str, folder: Path, plan: hook.Plan | None = None) -> tuple[int, int]:
+    """Start what `python -m` would run, in `folder`. Returns its process number, and a pipe with its output.
 
     Args:
-        main: gives the exit status.
-        folder: where it runs.
+        command: a module and its arguments.
+        folder: its working folder.
         plan: what happens at which change of a file.
     """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        _child(main, folder, writer, plan)
+        _child(command, folder, writer, plan)
     os.close(writer)
     return pid, reader
 
 
 def end(pid: int, reader: int, strike: Strike | None = None) -> Ended:
-    """Wait for the end of what was started.
-
-    Args:
-        pid: its process.
-        reader: of its output.
-        strike: after how many seconds something is done to the process, if it still lives, and what.
-    """
+    """Wait for the end of a command that was started."""
     waiter = os.pidfd_open(pid)
     try:
         if strike and not select.select([waiter], [], [], strike[0])[0]:
@@ -86,83 +86,49 @@ def end(pid: int, reader: int, strike: Strike | None = None) -> Ended:
         os.close(waiter)
 
 
-def forked(main: Main, folder: Path, *, plan: hook.Plan | None = None, strike: Strike | None = None) -> Ended:
-    """Run something in `folder`, and wait for its end."""
-    return end(*start(main, folder, plan), strike)
+def forked(command: str, folder: Path, *, plan: hook.Plan | None = None, strike: Strike | None = None) -> Ended:
+    """Run a command in `folder`, and wait for its end."""
+    return end(*start(command, folder, plan), strike)
 
 
-def _child(main: Main, folder: Path, writer: int, plan: hook.Plan | None) -> None:
+def _child(command: str, folder: Path, writer: int, plan: hook.Plan | None) -> None:
     status = 70
     try:
         os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for number in (1, 2):
-            os.dup2(writer, number)
+        for target, source in enumerate((os.open(os.devnull, os.O_RDONLY), writer, writer)):
+            os.dup2(source, target)
         os.close(writer)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
-        own = environment(folder)
+        own = own_environment(folder)
         os.environ.clear()
         os.environ.update(own)
         if plan:
-            os.environ["PYTHONPATH"] = str(Path(hook.__file__).parent)  # of the processes that it starts
+            os.environ["PYTHONPATH"] = str(Path(hook.__file__).parent)  # for the processes that it starts
             hook.install(plan._replace(dvc=os.getpid()))
-        status = main()
+        sys.argv = command.split()
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        status = 0
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
             os.write(2, f"{end.code}\n".encode())
-    except BaseException:
-        os.write(2, traceback.format_exc().encode())
+    except BaseException as error:  # printed without the frame of this function, which `python -m` would not have
+        trace = error.__traceback__.tb_next if error.__traceback__ else None
+        os.write(2, "".join(traceback.format_exception(type(error), error, trace)).encode())
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)
 
 
-def dvc(*words: str) -> Main:
-    """A command of DVC."""
-
-    def main() -> int:
-        from dvc.cli import main as run
-
-        sys.argv = ["dvc", *words]
-        return int(run(list(words)))
-
-    return main
-
-
-def doctor(*words: str) -> Main:
-    """The doctor."""
-
-    def main() -> int:
-        from dvcproof import doctor
-        from dvcproof.runtime import program
-
-        sys.argv = ["doctor", *words]
-        program.run(doctor.main)
-
-    return main
-
-
-def verify() -> Main:
-    """The check of a project: that it is fresh, and the same when run again in a clean clone."""
-
-    def main() -> int:
-        from digits.apps import verify as verification
-        from dvcproof.runtime import program
-
-        sys.argv = ["verify"]
-        program.run(verification.main)
-
-    return main
-
-
 def warm() -> None:
     """Import what the commands need."""
-    import dvc.cli
-    import dvc.commands.repro
-    import dvc.repo.reproduce  # noqa: F401
-
-    import dvcproof.doctor
-    import dvcproof.witness  # noqa: F401
+    for name in (
+        "dvc.cli",
+        "dvc.commands.repro",
+        "dvc.repo.reproduce",
+        "dvcproof.doctor",
+        "dvcproof.witness",
+    ):
+        importlib.import_module(name)

@@ -1,11 +1,10 @@
-"""The readers that generated inputs are given to, each with a second, independent reading of what it accepts."""
+"""Read generated inputs as the project does, and check what is accepted by a second, independent reading."""
 
 import csv
 import gzip
-import io
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ruamel.yaml import YAML
 from bench.faults.judge import Reader, WrongError
 from digits.apps import predict, reading, report, runs, summary
 from digits.apps.handwriting import prepare
+from digits.apps.options import Files
 from digits.data.dataset import Dataset, ImagesPerClass, read_dataset
 from digits.data.form import Form
 from digits.data.splits import open_split
@@ -32,7 +32,7 @@ from stages.preprocess import PreprocessParams, preprocess
 
 
 def require(true: object, what: str) -> None:
-    """A check of what was accepted."""
+    """Check what a reader accepted."""
     if not true:
         raise WrongError(what)
 
@@ -57,7 +57,7 @@ def params(folder: Path) -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, and of equal types but for an integer where a number is asked for."""
+    """Compare values and types; an integer equals the same float."""
     if isinstance(one, dict):
         return set(one) == set(other) and all(_same(one[key], other[key]) for key in one)
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
@@ -74,36 +74,34 @@ def lock(folder: Path) -> None:
     require_same_params(found, folder / "params.yaml")
 
 
+def npz(folder: Path) -> None:
+    load(str(folder / "data.npz"), folder / "out", test_size=0)
+    with np.load(folder / "data.npz", allow_pickle=False) as arrays:
+        _require_loaded(folder / "out", [arrays[key] for key in NPZ_NAMES])
+
+
 #: The third byte of an IDX file.
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
-def npz(folder: Path) -> None:
-    load(str(folder / "data.npz"), folder / "out", test_size=0)
-    with np.load(folder / "data.npz", allow_pickle=False) as arrays:
-        _require_loaded(folder / "out", {key: arrays[key] for key in NPZ_NAMES})
-
-
 def idx(folder: Path) -> None:
     load(str(folder / "data"), folder / "out", test_size=0)
-    arrays = {}
-    for name, file in zip(NPZ_NAMES, IDX_NAMES, strict=True):
-        plain, packed = folder / "data" / file, folder / "data" / f"{file}.gz"
-        content = plain.read_bytes() if plain.exists() else packed.read_bytes()
+    arrays = []
+    for name in IDX_NAMES:
+        plain = folder / "data" / name
+        content = (plain if plain.exists() else plain.with_name(f"{name}.gz")).read_bytes()
         content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-        dimensions = content[3]
-        shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-        arrays[name] = np.frombuffer(content[4 + 4 * dimensions :], IDX_TYPES[content[2]]).reshape(shape)
+        kind, dimensions = content[2:4]
+        shape = struct.unpack_from(f">{dimensions}I", content, 4)
+        arrays.append(np.frombuffer(content[4 + 4 * dimensions :], IDX_TYPES[kind]).reshape(shape))
     _require_loaded(folder / "out", arrays)
 
 
-def _require_loaded(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Compare what was written with the arrays of both sets: of each set, those with more dimensions are the images."""
-    sets = {split: [array for key, array in arrays.items() if split in key] for split in ("train", "test")}
-    train_labels = min(sets["train"], key=np.ndim).ravel()
-    classes = sorted(set(train_labels.tolist()))
-    for split, pair in sets.items():
-        labels, images = sorted(pair, key=np.ndim)
+def _require_loaded(out: Path, arrays: Sequence[NDArray[Any]]) -> None:
+    """Compare what `load` wrote with the arrays of both sets; in each set the images have more dimensions."""
+    sets = {"train": sorted(arrays[:2], key=np.ndim), "test": sorted(arrays[2:], key=np.ndim)}
+    classes = sorted(set(sets["train"][0].ravel().tolist()))
+    for split, (labels, images) in sets.items():
         written = [np.load(out / f"{split}_{what}.npy", allow_pickle=False) for what in ("labels", "images")]
         require(all(array.dtype == np.uint8 for array in written), f"{split}: {[array.dtype for array in written]}")
         require([classes[k] for k in written[0].tolist()] == labels.ravel().tolist(), f"{split}: other labels")
@@ -136,23 +134,20 @@ def metrics(folder: Path) -> None:
     require(np.isfinite([value for epoch in epochs for value in epoch.values()]).all(), f"{epochs}")
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         require(len(list(csv.DictReader(file))) == len(epochs), "other epochs")
-    run = runs.this_run(runs.RunFiles(folder / "params.yaml", folder / "dvc.lock", folder))
+    run = runs.read_run(Files(lock=folder / "dvc.lock", metrics=folder))
     require(np.isfinite([score.loss for score in (*run.scores.values(), *run.epochs)]).all(), f"{run.scores}")
-    pairs = list(csv.reader(io.StringIO((folder / "confusion.csv").read_text(encoding="utf-8"))))
-    require(len([pair for pair in pairs if pair]) == len(run.labels) + 1, "other predictions")
+    with (folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
+        require(len([pair for pair in csv.reader(file) if pair]) == len(run.labels) + 1, "other predictions")
     report.platform(folder / "platform.json", "0" * 64)
-
-
-DIGITS = Form(box=20, centred_by="mass")
-DATASET = Dataset(
-    image_shape=(28, 28), classes=["0", "1"], images=ImagesPerClass(train=[1, 1], test=[1, 1]), ink="light", form=DIGITS
-)
 
 
 def pictures(folder: Path) -> None:
     content = predict.read(str(folder / "picture"))
-    for form, shape in ((DIGITS, (28, 28)), (None, (16, 32, 3))):
-        images = prepare("picture", content, DATASET.model_copy(update={"form": form, "image_shape": shape})).images
+    forms: list[tuple[Form | None, Any]] = [(Form(box=20, centred_by="mass"), (28, 28)), (None, (16, 32, 3))]
+    for form, shape in forms:
+        counts = ImagesPerClass(train=[1, 1], test=[1, 1])
+        dataset = Dataset(image_shape=shape, classes=["0", "1"], images=counts, ink="light", form=form)
+        images = prepare("picture", content, dataset).images
         require(images.shape[1:] == shape and len(images) > 0 and images.dtype == np.uint8, f"{images.shape}")
         require(form is None or bool((images.max(axis=(1, 2)) == 255).all()), "no full ink")
 
@@ -167,14 +162,12 @@ def models() -> Reader:
     digits[1], digits[2, 5:20, 12:16] = 255, 255
 
     def read(folder: Path) -> None:
-        path = folder / "model.keras"
-        classifier = reading.open_classifier(path)
-        probabilities = classifier.probabilities(digits)
+        probabilities = reading.open_classifier(folder / "model.keras").probabilities(digits)
         keras.backend.clear_session()
         require(np.isfinite(probabilities).all() and np.allclose(probabilities.sum(axis=1), 1), f"{probabilities}")
         try:
-            model = keras.models.load_model(path, compile=False)
-        except Exception:  # settings that the reader leaves out
+            model = keras.models.load_model(folder / "model.keras", compile=False)
+        except Exception:  # settings that the reader ignores
             return
         expected = model(digits.reshape(3, 784).astype(np.float32) / np.float32(255)).numpy()
         require(np.allclose(expected, probabilities, atol=1e-3), f"{probabilities} for Keras's {expected}")
@@ -182,13 +175,8 @@ def models() -> Reader:
     return read
 
 
-READERS: dict[str, Callable[[], Reader]] = {
-    "params": lambda: params,
-    "lock": lambda: lock,
-    "npz": lambda: npz,
-    "idx": lambda: idx,
-    "npy": lambda: npy,
-    "metrics": lambda: metrics,
-    "pictures": lambda: pictures,
-    "models": models,
-}
+def reader(kind: str) -> Reader:
+    """Return the reader of a kind in `bench.faults.generate.KINDS`, with what it needs already imported."""
+    if kind == "models":
+        return models()
+    return {one.__name__: one for one in (params, lock, npz, idx, npy, metrics, pictures)}[kind]

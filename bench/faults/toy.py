@@ -2,15 +2,18 @@
 inputs, and files that appear whole.
 """
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
+from bench.processors import make_sample
+
 ROOT = Path(__file__).resolve().parents[2]
 
-#: What each stage reads and writes. The outputs of the last are in Git, not in DVC's cache.
+#: The files that each stage reads and writes. The outputs of the last are in Git, not in DVC's cache.
 READS = {
     "load": ["data/source"],
     "preprocess": ["data/raw/images", "data/raw/labels"],
@@ -24,7 +27,7 @@ WRITES = {
     "evaluate": ["metrics/scores.json", "metrics/history.json"],
 }
 
-#: A stage: its outputs are hashes of all that it reads.
+#: A stage, whose outputs are hashes of all that it reads.
 STEP = """
 import hashlib, json, os, pathlib, sys
 
@@ -56,25 +59,40 @@ def write(path: Path, *, watched: bool = True) -> None:
 
     Args:
         path: a new folder.
-        watched: whether the stages make sure that what they have read does not change; without it, as a control.
+        watched: whether the stages check that what they have read does not change; False is a control.
     """
-    (path / "data").mkdir(parents=True)
-    (path / "stages").mkdir()
     for package in ("digits", "dvcproof"):
         shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("*cache*"))
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
-    (path / "stages" / "step.py").write_text(STEP, encoding="utf-8")
-    (path / "data" / "source").write_text("the source\n", encoding="utf-8")
-    (path / "requirements.lock").write_text(_pin(), encoding="utf-8")
+    # One package: the check of all of them is not under test.
+    pin = re.findall(r"^pyyaml==.*\n(?: .*\n)*", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     stages = {"stages": {name: _stage(name, watched=watched) for name in READS}}
-    (path / "dvc.yaml").write_text(yaml.safe_dump(stages), encoding="utf-8")
-    (path / "params.yaml").write_text(params("first"), encoding="utf-8")
+    contents = {
+        "stages/step.py": STEP,
+        "data/source": "the source\n",
+        "requirements.lock": pin[0],
+        "dvc.yaml": yaml.safe_dump(stages),
+        "params.yaml": params("first"),
+    }
+    for name, content in contents.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(content, encoding="utf-8")
 
 
 def write_unwatched(path: Path) -> None:
-    """The same without the watch."""
+    """Write the project without the watch."""
     write(path, watched=False)
+
+
+def write_real(path: Path) -> None:
+    """Write the project with its real stages, on a small sample of the data."""
+    make_sample(ROOT, path)
+    for name in (".gitignore", ".dvcignore", *(f"data/{part}.gitignore" for part in ("", "raw/", "prepared/"))):
+        (path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, path / name)
+    for package in ("stages", "digits"):
+        shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def second(path: Path) -> None:
@@ -83,43 +101,30 @@ def second(path: Path) -> None:
 
 
 def params(value: str) -> str:
-    """The parameter file, with one value for all stages."""
+    """Return the parameter file, with one value for all stages."""
     return yaml.safe_dump({name: {"value": value} for name in READS})
 
 
-def _pin() -> str:
-    """One package of the project's lock: the check of all of them is not what is tried here."""
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines(keepends=True)
-    start = next(number for number, line in enumerate(lines) if line.startswith("pyyaml=="))
-    end = next(number for number in range(start + 1, len(lines)) if not lines[number].startswith(" "))
-    return "".join(lines[start:end])
-
-
 def _stage(name: str, *, watched: bool) -> dict[str, object]:
-    words = [name, ",".join(READS[name]), ",".join(WRITES[name])]
     runner = "dvcproof.runtime.run requirements.lock " if watched else ""
-    kind = "metrics" if name == "evaluate" else "outs"
-    outs: list[object] = [{out: {"cache": False}} if kind == "metrics" else out for out in WRITES[name]]
+    outs: list[object] = list(WRITES[name])
     return {
-        "cmd": f"python -m {runner}stages.step {' '.join(words)}",
+        "cmd": f"python -m {runner}stages.step {name} {','.join(READS[name])} {','.join(WRITES[name])}",
         "deps": [*READS[name], "dvcproof/runtime", "requirements.lock", "stages/step.py"],
         "params": [name],
-        kind: outs,
+        **({"metrics": [{out: {"cache": False}} for out in outs]} if name == "evaluate" else {"outs": outs}),
     }
 
 
+#: A file that changes while a stage runs, and how; None: it vanishes.
 Change = tuple[str, Callable[[str], str] | None]
 
 
 def changes(stage: str) -> list[Change]:
-    """What may change while a stage runs, and how: None for a file that vanishes."""
-    files: list[Change] = [
-        (path, how)
-        for path in READS[stage]
-        for how in (lambda text: text.replace("e", "3"), lambda text: text + "x", None)
-    ]
+    """List what may change while a stage runs."""
+    ways = (lambda text: text.replace("e", "3"), lambda text: text + "x", None)
     return [
-        *files,
+        *((path, how) for path in READS[stage] for how in ways),
         ("params.yaml", lambda _: params("third")),
         ("params.yaml", None),
         ("requirements.lock", lambda text: text + "# x\n"),

@@ -1,4 +1,4 @@
-"""The faults, one by one: what happens to a project in the midst of a run, or to its cache, and what comes of it."""
+"""The faults, one by one: what happens to a project during a run, or to its cache, and what comes of it."""
 
 import os
 import random
@@ -7,98 +7,71 @@ import signal
 import stat
 import sysconfig
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, cycle
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
 from bench.faults import toy
+from bench.faults.files import flip
 from bench.faults.hook.sitecustomize import FREE, Plan
-from bench.faults.processes import Ended, doctor, dvc, end, forked, start, verify
-from bench.faults.project import Outcome, Scene, Verdict, copied, is_clear, judge, repro
+from bench.faults.judge import Outcome, Verdict
+from bench.faults.processes import Ended, end, forked, start
+from bench.faults.project import Scene, copied, is_clear, judge, repro
 from dvcproof.lockfile import read_lock
 
 T = TypeVar("T")
 
-#: What DVC is asked to do, two of these at once.
-COMMANDS = {
-    "repro": lambda: dvc("repro"),
-    "exp run": lambda: dvc("exp", "run"),
-    "exp run --temp": lambda: dvc("exp", "run", "--temp"),
-    "status": lambda: dvc("status"),
-    "verify": verify,
-}
+#: Commands of which two run at once.
+COMMANDS = ("dvc repro", "dvc exp run", "dvc exp run --temp", "dvc status", "digits verify")
 
-#: Folders that cannot be written.
-PLACES = (
-    "",
-    ".dvc",
-    ".dvc/tmp",
-    ".dvc/cache",
-    ".dvc/cache/runs",
-    "dvc.lock",
-    "data",
-    "data/raw",
-    "data/prepared",
-    "metrics",
-)
+#: Places that cannot be written.
+DATA = ("data", "data/raw", "data/prepared", "metrics")
+PLACES = ("", ".dvc", ".dvc/tmp", ".dvc/cache", ".dvc/cache/runs", "dvc.lock", *DATA)
 
 
 class Trial(NamedTuple):
-    """One fault.
+    """One fault: its row in the table, the function here that injects it, and its arguments after the project.
 
-    Args:
-        kind: the row of the table.
-        inject: how it is carried out: the name of a function here.
-        arguments: what it is given.
-        real: whether in the project of the real stages.
+    `real` is True for the project of the real stages.
     """
 
     kind: str
-    inject: str
+    inject: Callable[..., Verdict]
     arguments: tuple[Any, ...]
     real: bool = False
 
 
-def carry_out(trial: Trial, scene: Scene, *, with_doctor: bool) -> Verdict:
-    """Inject one fault into a copy of a project, and judge it.
-
-    Args:
-        trial: the fault.
-        scene: the project.
-        with_doctor: False for the control: DVC is run again, and nothing else.
-    """
-    verdict: Verdict = INJECT[trial.inject](scene, with_doctor, *trial.arguments)
-    return verdict._replace(problem=f"{trial.inject} {trial.arguments}: {verdict.problem}" if verdict.problem else "")
+def planned(project: Path, action: str, **fields: Any) -> Plan:
+    """Return a plan whose counter is beside the project."""
+    return Plan(action, str(project), f"{project}.site/count", **fields)
 
 
-def at_change(scene: Scene, with_doctor: bool, action: str, number: int) -> Verdict:
-    """A fault at the change of a file that has this number in the run."""
+def at_change(scene: Scene, action: str, number: int) -> Verdict:
+    """Let a fault happen at the change of a file that has this number in the run."""
     with copied(scene.start) as project:
-        plan = Plan(action, str(project), f"{project}.site.count", at=number)
-        ended = forked(dvc("repro"), project, plan=plan)
-        Path(plan.counter).unlink()
+        ended = forked("dvc repro", project, plan=planned(project, action, at=number))
         if ended.status == 0 and action.startswith("kill"):
             return Verdict(Outcome.WRONG, f"nothing was killed: {ended.output()}")
-        return _again(scene, project, ended, with_doctor, action)
+        return _again(scene, project, ended, action)
 
 
-def at_moment(scene: Scene, with_doctor: bool, action: str, seconds: float) -> Verdict:
-    """A signal to the process of DVC, to all of its group or to a stage after some seconds, or before it ends."""
+def at_moment(scene: Scene, action: str, seconds: float) -> Verdict:
+    """Send a signal to DVC, to its whole group or to a stage after some seconds, or earlier if the run ends before."""
     with copied(scene.start) as project:
         struck: list[bool] = []
-        ended = forked(dvc("repro"), project, strike=(seconds, lambda pid: struck.append(_strike(pid, action))))
+        ended = forked("dvc repro", project, strike=(seconds, lambda pid: struck.append(_strike(pid, action))))
         if any(struck):
-            return _again(scene, project, ended, with_doctor, action)
+            return _again(scene, project, ended, action)
         ended.output()
-    return at_moment(scene, with_doctor, action, seconds / 2)
+    return at_moment(scene, action, seconds / 2)
 
 
 def _strike(pid: int, action: str) -> bool:
-    """Send the signal, to a stage as soon as there is one; whether there was."""
+    """Send the signal, to a stage as soon as there is one. Returns whether there was."""
     match action:
         case "kill dvc":
             os.kill(pid, signal.SIGKILL)
@@ -116,78 +89,74 @@ def _strike(pid: int, action: str) -> bool:
     return True
 
 
-def _again(scene: Scene, project: Path, ended: Ended, with_doctor: bool, action: str) -> Verdict:
-    """Run again at once: what a killed DVC has started may still be at work. Then judge both."""
-    again = repro(project, with_doctor=with_doctor)
-    said = ended.output()
+def read_only(scene: Scene, place: str) -> Verdict:
+    """Run while a place cannot be written."""
+    with copied(scene.start) as project:
+        ended = forked("dvc repro", project, plan=planned(project, "read-only", path=str(project / place)))
+        return _again(scene, project, ended, "read-only")
+
+
+def _again(scene: Scene, project: Path, ended: Ended, action: str) -> Verdict:
+    """Run again at once, while processes of a killed DVC may still run. Then judge both runs."""
+    again = repro(scene, project)
+    output = ended.output()
     verdict = judge(scene, project, *again)
     if verdict.outcome is not Outcome.RIGHT or action.startswith("kill"):
         return verdict
-    if action == "interrupt":
-        return interrupted(said) or verdict
-    return refused(ended.status, said) or verdict
+    return (interrupted(output) if action == "interrupt" else refused(ended.status, output)) or verdict
 
 
-def interrupted(said: str) -> Verdict | None:
-    """The verdict on what was said at Ctrl-C. None: no traceback.
+def interrupted(output: str) -> Verdict | None:
+    """Judge the output at Ctrl-C. Returns None if there is no traceback.
 
-    Python says one itself while it starts, before it knows the program, and DVC has its own: no stage can help those.
+    Python prints one itself while it starts, before it knows the program, and DVC has its own. No stage can help those.
     """
-    if "Traceback" not in said:
+    if "Traceback" not in output:
         return None
-    files = re.findall(r'^  File "([^"]+)"', said, re.MULTILINE)
+    files = re.findall(r'^  File "([^"]+)"', output, re.MULTILINE)
     others = ("<frozen ", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
-    return Verdict(Outcome.LINE) if all(file.startswith(others) for file in files) else Verdict(Outcome.WRONG, said)
+    return Verdict(Outcome.LINE) if all(file.startswith(others) for file in files) else Verdict(Outcome.WRONG, output)
 
 
-def refused(status: int | None, said: str) -> Verdict | None:
-    """The verdict on a run in which something failed. None: nothing did."""
+def refused(status: int | None, output: str) -> Verdict | None:
+    """Judge a run by its exit status and output. Returns None if nothing failed."""
     if status is None:
-        return Verdict(Outcome.STUCK, said)
+        return Verdict(Outcome.STUCK, output)
     if status:
-        return Verdict(Outcome.LINE) if is_clear(said) else Verdict(Outcome.WRONG, said)
+        return Verdict(Outcome.LINE) if is_clear(output) else Verdict(Outcome.WRONG, output)
     return None
 
 
-def read_only(scene: Scene, with_doctor: bool, place: str) -> Verdict:
-    """A run while a folder cannot be written."""
-    with copied(scene.start) as project:
-        plan = Plan("read-only", str(project), f"{project}.site.count", path=str(project / place))
-        ended = forked(dvc("repro"), project, plan=plan)
-        return _again(scene, project, ended, with_doctor, "read-only")
-
-
-def changed(scene: Scene, with_doctor: bool, stage: str, number: int) -> Verdict:
-    """An input of a stage changes or vanishes while it writes its results; it is put back for the second run."""
+def changed(scene: Scene, stage: str, number: int) -> Verdict:
+    """Change or remove an input of a stage while it writes its results. It is put back for the second run."""
     name, how = toy.changes(stage)[number]
     with copied(scene.start) as project:
-        path, counter = project / name, Path(f"{project}.site.count")
-        before = (scene.good / name).read_text(encoding="utf-8")
-        plan = Plan("change", str(project), str(counter), 3, 0, stage, str(path), how(before) if how else None)
-        ended = forked(dvc("repro"), project, plan=plan)
-        status, said = ended.status, ended.output()
-        if status == 0 and with_doctor:
-            ended = forked(doctor("--after"), project)
-            status, said = ended.status, said + ended.output()
-        counter.unlink()
+        path, before = project / name, (scene.good / name).read_text(encoding="utf-8")
+        content = how(before) if how else None
+        plan = planned(project, "change", at=3, stage=stage, path=str(path), content=content)
+        ended = forked("dvc repro", project, plan=plan)
+        status, output = ended.status, ended.output()
+        if status == 0 and scene.doctor:
+            ended = forked("digits doctor --after", project)
+            status, output = ended.status, output + ended.output()
         if status == 0:
-            return Verdict(Outcome.WRONG, f"{name} changed, and nothing was said: {said}")
+            return Verdict(Outcome.WRONG, f"{name} changed without an error: {output}")
         path.write_text(before, encoding="utf-8")
-        verdict = judge(scene, project, *repro(project, with_doctor=with_doctor))
-        return verdict if verdict.outcome is not Outcome.RIGHT else refused(status, said) or verdict
+        verdict = judge(scene, project, *repro(scene, project))
+        return verdict if verdict.outcome is not Outcome.RIGHT else refused(status, output) or verdict
 
 
-def damaged(scene: Scene, with_doctor: bool, name: str, damage: str, twice: bool) -> Verdict:
-    """A file of the cache is not what its name says; nor, if `twice`, are the outputs in the work tree."""
+def damaged(scene: Scene, name: str, damage: str, twice: bool) -> Verdict:
+    """Damage a file of the cache and, if `twice`, the outputs in the work tree with the same content."""
     with copied(scene.good) as project:
         path = project / name
         digest = path.parent.name + path.name
         content = path.read_bytes()
         spoil(path, damage)
-        for out in (out for outs in toy.WRITES.values() for out in outs if twice):
-            if (project / out).read_bytes() == content:
-                spoil(project / out, damage)
-        verdict = judge(scene, project, *repro(project, with_doctor=with_doctor))
+        for out in (project / out for outs in toy.WRITES.values() for out in outs if twice):
+            if out.read_bytes() == content:
+                spoil(out, damage)
+        verdict = judge(scene, project, *repro(scene, project))
         needed = {out.md5 for stage in read_lock(scene.good / "dvc.lock").stages.values() for out in stage.outs}
         if verdict.outcome is Outcome.RIGHT and digest in needed and not path.is_file():
             return Verdict(Outcome.WRONG, f"object {digest} was not made again")
@@ -195,146 +164,104 @@ def damaged(scene: Scene, with_doctor: bool, name: str, damage: str, twice: bool
 
 
 def spoil(path: Path, damage: str) -> None:
-    """Change a file as a disk would: neither its mode nor its date; a flip not its size either."""
+    """Change a file as a disk would: without its mode and date; a flip keeps the size, too."""
     before, content = path.stat(), path.read_bytes()
     middle = len(content) // 2
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     if damage == "deletion":
         path.unlink()
         return
-    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-    path.write_bytes(flipped if damage == "flip" else content[:middle])
+    path.write_bytes(flip(content, middle) if damage == "flip" else content[:middle])
     path.chmod(before.st_mode & 0o777)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def together(scene: Scene, with_doctor: bool, first: str, other: str) -> Verdict:
-    """Two commands at once."""
+def together(scene: Scene, first: str, other: str) -> Verdict:
+    """Run two commands at once."""
     with copied(scene.start) as project:
-        running = [start(COMMANDS[name](), project) for name in (first, other)]
-        said = []
-        for process in running:
-            ended = end(*process)
-            said.append(refused(ended.status, ended.output()))
-        verdict = judge(scene, project, *repro(project, with_doctor=with_doctor))
-        found = [one for one in (verdict, *said) if one]
+        running = [start(command, project) for command in (first, other)]
+        ended = [end(*process) for process in running]
+        refusals = [refused(one.status, one.output()) for one in ended]
+        verdict = judge(scene, project, *repro(scene, project))
+        found = [one for one in (verdict, *refusals) if one]
         return max(found, key=lambda one: list(Outcome).index(one.outcome))
 
 
-INJECT: dict[str, Callable[..., Verdict]] = {
-    function.__name__: function for function in (at_change, at_moment, read_only, changed, damaged, together)
-}
-
-
-class Counts(NamedTuple):
-    """How many faults of each kind; at most as many as there are places."""
-
-    kills: int
-    moments: int
-    interrupts: int
-    full: int
-    places: int
-    changes: int
-    damages: int
-    pairs: int
-    real: int
-
-
-def plan(scene: Scene, counts: Counts, real_seconds: float) -> list[Trial]:
-    """The trials, the same for the same counts but for the moments of time.
+def plan(scene: Scene, counts: Mapping[str, int], real_seconds: float) -> list[Trial]:
+    """Choose the trials; the same for the same counts, apart from the moments of time.
 
     Args:
-        scene: of the quick stages.
-        counts: how many.
-        real_seconds: that a run of the real stages takes.
+        scene: the project of the quick stages.
+        counts: how many faults of each kind; at most as many as there are places.
+        real_seconds: what a run of the real stages takes.
     """
     chance = random.Random(0)  # noqa: S311
     events, seconds = _listed(scene)
-    kills = [
-        number
-        for number, event in enumerate(events, 1)
-        if event.split()[0] in ("os.rename", "os.link", "made", "write")
-    ]
-    fills = [number for number, event in enumerate(events, 1) if event.split()[0] not in FREE]
-    actions = ("kill group", "kill dvc", "kill self")
-    stages = [(stage, number) for stage in toy.READS for number in range(len(toy.changes(stage)))]
-    cache = scene.good / ".dvc" / "cache"
-    files = sorted(str(path.relative_to(scene.good)) for path in cache.rglob("*") if path.is_file())
+    kinds = [(number, event.split()[0]) for number, event in enumerate(events, 1)]
+    changes = [number for number, kind in kinds if kind in ("os.rename", "os.link", "made", "write")]
+    fills = [number for number, kind in kinds if kind not in FREE]
+    inputs = [(stage, number) for stage in toy.READS for number in range(len(toy.changes(stage)))]
+    cache = sorted(path for path in (scene.good / ".dvc" / "cache").rglob("*") if path.is_file())
     damages = [
-        (name, how, twice)
-        for name in files
+        (str(path.relative_to(scene.good)), how, twice)
+        for path in cache
         for how in ("flip", "cut", "deletion")
-        for twice in (False, True)
-        if not (twice and "/runs/" in name)
+        for twice in ((False,) if "runs" in path.parts else (False, True))
     ]
-    struck = ("kill group", "kill dvc", "kill stage")
-    half = counts.interrupts // 2
-    return [
-        *(
-            Trial("kill at a change of a file", "at_change", (actions[i % 3], n))
-            for i, n in enumerate(spread(kills, counts.kills))
-        ),
-        *(
-            Trial("kill at a random moment", "at_moment", (struck[i % 3], chance.uniform(0, seconds)))
-            for i in range(counts.moments)
-        ),
-        *(Trial("Ctrl-C", "at_change", ("interrupt", n)) for n in spread(kills, half)),
-        *(
-            Trial("Ctrl-C", "at_moment", ("interrupt", chance.uniform(0, seconds)))
-            for _ in range(counts.interrupts - half)
-        ),
-        *(
-            Trial("full disk", "at_change", (("full", "full once")[i % 2], n))
-            for i, n in enumerate(spread(fills, counts.full))
-        ),
-        *(Trial("read-only place", "read_only", (place,)) for place in spread(PLACES, counts.places)),
-        *(
-            Trial(f"input {'changes' if toy.changes(s)[n][1] else 'vanishes'} during its stage", "changed", (s, n))
-            for s, n in spread(stages, counts.changes)
-        ),
-        *(
-            Trial(f"{'object' if '/files/' in one[0] else 'record'} of the cache: {one[1]}", "damaged", one)
-            for one in spread(damages, counts.damages)
-        ),
-        *(
-            Trial("two commands at once", "together", pair)
-            for pair in spread([*combinations_with_replacement(COMMANDS, 2)], counts.pairs)
-        ),
-        *(
-            Trial("kill of the real stages", "at_moment", (struck[i % 3], chance.uniform(0, real_seconds)), real=True)
-            for i in range(counts.real)
-        ),
-    ]
+    trials: list[Trial] = []
+
+    def add(
+        kind: str, inject: Callable[..., Verdict], arguments: Iterable[tuple[Any, ...]], real: bool = False
+    ) -> None:
+        trials.extend(Trial(kind, inject, one, real) for one in arguments)
+
+    def moments(actions: Sequence[str], number: int, longest: float) -> list[tuple[str, float]]:
+        return [(actions[i % len(actions)], chance.uniform(0, longest)) for i in range(number)]
+
+    signals, half = ("kill group", "kill dvc", "kill stage"), counts["interrupts"] // 2
+    killed = zip(cycle(("kill group", "kill dvc", "kill self")), spread(changes, counts["kills"]), strict=False)
+    add("kill at a change of a file", at_change, killed)
+    add("kill at a random moment", at_moment, moments(signals, counts["moments"], seconds))
+    add("Ctrl-C", at_change, [("interrupt", number) for number in spread(changes, half)])
+    add("Ctrl-C", at_moment, moments(("interrupt",), counts["interrupts"] - half, seconds))
+    add("full disk", at_change, zip(cycle(("full", "full once")), spread(fills, counts["full"]), strict=False))
+    add("read-only place", read_only, [(place,) for place in spread(PLACES, counts["places"])])
+    for stage, number in spread(inputs, counts["changes"]):
+        how = "changes" if toy.changes(stage)[number][1] else "vanishes"
+        add(f"input {how} during its stage", changed, [(stage, number)])
+    for one in spread(damages, counts["damages"]):
+        add(f"{'object' if '/files/' in one[0] else 'record'} of the cache: {one[1]}", damaged, [one])
+    pairs = list(combinations_with_replacement(COMMANDS, 2))
+    add("two commands at once", together, spread(pairs, counts["pairs"]))
+    add("kill of the real stages", at_moment, moments(signals, counts["real"], real_seconds), real=True)
+    return trials
 
 
 def _listed(scene: Scene) -> tuple[list[str], float]:
-    """The changes of files in a run without faults, and the seconds that it takes."""
+    """List the changes of files in a run without faults, and measure its seconds."""
     with copied(scene.start) as project:
-        counter = Path(f"{project}.site.count")
-        before = time.monotonic()
-        ended = forked(dvc("repro"), project, plan=Plan("list", str(project), str(counter)))
-        seconds = time.monotonic() - before
-        said, events = ended.output(), counter.read_text(encoding="utf-8").splitlines()
-        counter.unlink()
-    if ended.status:
-        raise RuntimeError(f"the run without faults failed: {said}")
-    return events, seconds
+        plan, before = planned(project, "list"), time.monotonic()
+        ended = forked("dvc repro", project, plan=plan)
+        seconds, output = time.monotonic() - before, ended.output()
+        if ended.status:
+            raise RuntimeError(f"the run without faults failed: {output}")
+        return Path(plan.counter).read_text(encoding="utf-8").splitlines(), seconds
 
 
 def spread(items: Sequence[T], number: int) -> list[T]:
-    """So many of the items, evenly spread; all of them if there are not so many."""
+    """Choose items, evenly spread; all of them if there are fewer."""
     number = min(number, len(items))
     return [items[(2 * index + 1) * len(items) // (2 * number)] for index in range(number)]
 
 
 def known(scene: Scene) -> list[Trial]:
-    """Faults that end stuck or wrong where neither the doctor nor the watch is: the control."""
+    """Return faults that end stuck or wrong without the doctor and the watch: the control."""
     events, _ = _listed(scene)
     places = [events.index(f"made {name}") + 1 for name in (".dvc/tmp/rwlock", "dvc.lock")]
     model = read_lock(scene.good / "dvc.lock").stages["train"].outs[0].md5 or ""
     stored = f".dvc/cache/files/md5/{model[:2]}/{model[2:]}"
     return [
-        *(Trial("kill at a change of a file", "at_change", ("kill dvc", number)) for number in places),
-        Trial("input changes during its stage", "changed", ("train", 0)),
-        Trial("object of the cache: flip", "damaged", (stored, "flip", True)),
+        *(Trial("kill at a change of a file", at_change, ("kill dvc", number)) for number in places),
+        Trial("input changes during its stage", changed, ("train", 0)),
+        Trial("object of the cache: flip", damaged, (stored, "flip", True)),
     ]

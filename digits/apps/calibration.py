@@ -19,11 +19,11 @@ class Bin(NamedTuple):
     high: float
     images: int
     confidence: float  # mean probability of the predicted class; 0 without images
-    accuracy: float  # the fraction of the images that are predicted right; 0 without images
+    accuracy: float  # the fraction of the images that is classified correctly; 0 without images
 
 
 def probabilities(predictions: Predictions) -> NDArray[np.float64]:
-    """Probability of each class for each image: [n, classes], in [0, 1]."""
+    """Return the probability of each class for each image: [n, classes], in [0, 1]."""
     return np.exp(np.minimum(predictions.log_probabilities.astype(np.float64), 0.0))
 
 
@@ -39,30 +39,26 @@ def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_], bins
         right: whether that class is the label, [n].
         bins: number of intervals.
     """
-    edges = np.arange(1, bins + 1) / bins
-    places = np.minimum(np.searchsorted(edges, confidences, side="left"), bins - 1)
+    edges = np.arange(bins + 1) / bins
+    places = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
-    shares = np.maximum(counts, 1)
-    confidence = np.bincount(places, weights=confidences, minlength=bins) / shares
-    accuracy = np.bincount(places, weights=right, minlength=bins) / shares
+    means = [np.bincount(places, values, bins) / np.maximum(counts, 1) for values in (confidences, right)]
     return [
-        Bin(index / bins, (index + 1) / bins, int(counts[index]), float(confidence[index]), float(accuracy[index]))
-        for index in range(bins)
+        Bin(*row) for row in zip(*(column.tolist() for column in (edges[:-1], edges[1:], counts, *means)), strict=True)
     ]
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Expected calibration error: |accuracy - confidence| of the bins, weighted by images (Guo et al., equation 3)."""
+    """Return the expected calibration error: |accuracy - confidence|, weighted by images (Guo et al., equation 3)."""
     images = sum(one.images for one in bins)
     return math.fsum(one.images * abs(one.accuracy - one.confidence) for one in bins) / images
 
 
 def brier(predictions: Predictions) -> float:
-    """Mean over the images of the squared distance between probabilities and truth, from 0 (perfect) to 2.
+    """Return the mean squared distance between probabilities and truth, from 0 (perfect) to 2.
 
     G. W. Brier, Verification of Forecasts Expressed in Terms of Probability (Monthly Weather Review, 1950), equation 2.
     It needs no bins, and a model cannot lower it by stating probabilities other than those it estimates.
     """
-    distance = probabilities(predictions)
-    distance[np.arange(len(predictions.labels)), predictions.labels] -= 1.0
-    return math.fsum((distance**2).sum(axis=1).tolist()) / len(predictions.labels)
+    truth = np.eye(predictions.log_probabilities.shape[1])[predictions.labels]
+    return math.fsum(((probabilities(predictions) - truth) ** 2).sum(axis=1).tolist()) / len(predictions.labels)

@@ -1,42 +1,107 @@
-"""Comparison of two models on the same images."""
+"""Compare a run with an earlier one: is its model better, and what differs?"""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from digits.apps.runs import Earlier, Run
 
 #: The significance level: a difference with a smaller p-value counts as clear. By convention: R. A. Fisher, Statistical
 #: Methods for Research Workers (1925).
 ALPHA = 0.05
 
-
-class Comparison(NamedTuple):
-    """Two models on the same images: on how many of them only one model is right."""
-
-    gained: int  # images that only the second model has right
-    lost: int  # images that only the first model has right
-
-    @property
-    def p_value(self) -> float:
-        """How probable a difference as large as this is, or a larger one, if neither model is better.
-
-        The exact form of the test of Q. McNemar (Psychometrika 12, 1947): each image on which only one is right is then
-        a toss of a fair coin. T. G. Dietterich (Neural Computation 10, 1998) recommends it for models trained once.
-        """
-        tosses, term, tail = self.gained + self.lost, 1, 0
-        for heads in range(min(self.gained, self.lost) + 1):
-            tail += term
-            term = term * (tosses - heads) // (heads + 1)
-        return min(1.0, 2 * tail / 2**tosses)
+#: What `preprocess` calls the test set.
+TEST_SET = ("test_features.npy", "test_labels.npy")
 
 
-def compare(labels: NDArray[np.integer], first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparison:
-    """Compare the classes that two models predict for the same images.
+def p_value(gained: int, lost: int) -> float:
+    """Return the probability of a difference at least this large if neither of two models is better.
+
+    The exact form of the test of Q. McNemar (Psychometrika 12, 1947): each image on which only one model is right is a
+    toss of a fair coin. T. G. Dietterich (Neural Computation 10, 1998) recommends it for models that are trained once.
 
     Args:
-        labels: what the images are, [n].
-        first: the classes that one model predicts, [n].
-        second: the classes that the other predicts, [n].
+        gained: images that only the second model classifies correctly.
+        lost: images that only the first model classifies correctly.
     """
-    before, now = first == labels, second == labels
-    return Comparison(gained=int((now & ~before).sum()), lost=int((before & ~now).sum()))
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+class Verdict(NamedTuple):
+    """The answer to: is this run better?"""
+
+    kind: str  # better, worse, unclear, same or none
+    headline: str
+    reason: str
+
+
+def verdict(run: Run, earlier: Earlier | str) -> Verdict:
+    """Compare a run with an earlier one, image by image. `earlier` may say why there is none."""
+    if isinstance(earlier, str):
+        return Verdict("none", "No earlier run to compare with", f"{earlier.rstrip('.')}.")
+    if comparable(run, earlier) is None:
+        reason = "Differences in the metrics below come from data and model together."
+        return Verdict("none", "Not comparable: another test set", reason)
+    if np.array_equal(run.predicted, earlier.run.predicted):
+        return Verdict("same", "The same predictions as before", "Every test image is read as the same class.")
+    now, before = run.predicted == run.labels, earlier.run.predicted == run.labels
+    gained, lost = int((now & ~before).sum()), int((before & ~now).sum())
+    p = p_value(gained, lost)
+    reason = (
+        f"Of {len(run.labels):,} test images, {gained:,} are newly right and {lost:,} newly wrong. If neither were "
+        f"better, a difference this large would occur in {f'{100 * p:.3g}' if p >= 0.0001 else 'less than 0.01'}"
+        "\N{NO-BREAK SPACE}% of comparisons."
+    )
+    if p >= ALPHA:
+        return Verdict("unclear", "No clear difference", reason)
+    kind = "better" if gained > lost else "worse"
+    return Verdict(kind, f"{kind.capitalize()} than before", reason)
+
+
+def comparable(run: Run, earlier: Earlier | str) -> Run | None:
+    """Return the earlier run if it was tested on the same images."""
+    if isinstance(earlier, str) or run.lock.named(*TEST_SET) != earlier.run.lock.named(*TEST_SET):
+        return None
+    return earlier.run if np.array_equal(run.labels, earlier.run.labels) else None
+
+
+class Metric(NamedTuple):
+    """A figure of a run beside that of an earlier one."""
+
+    key: str  # as `dvc metrics diff` names it
+    title: str
+    value: float
+    before: float | None
+    good: int  # 1 if greater is better, -1 if smaller is, 0 if neither: a network may overfit the training set
+
+    @property
+    def change(self) -> float | None:
+        """The difference from the earlier run, or None without one. Figures in the files have six decimals."""
+        return None if self.before is None else round(self.value - self.before, 6)
+
+    @property
+    def judgement(self) -> str:
+        """'better', 'worse', or '' if it did not change or is not judged."""
+        return ("", "better", "worse")[int(np.sign(self.change or 0)) * self.good]
+
+
+def metrics(run: Run, before: Run | None) -> list[Metric]:
+    """Return every figure in metrics/scores.json, and the accuracy of the last epoch."""
+    titles = {"train": "training", "gap": "gap (overfitting)"}
+    found = []
+    for split, score in run.scores.items():
+        old = before.scores.get(split) if before else None
+        judged = int(split in ("test", "validation"))
+        for name, good in (("accuracy", judged), ("loss", -judged)):
+            title = f"{titles.get(split, split)}: {name}"
+            earlier = getattr(old, name, None)
+            found.append(Metric(f"{split}.{name}", title, getattr(score, name), earlier, good))
+    pair = run.epochs[-1].accuracy, before.epochs[-1].accuracy if before else None
+    return [*found, Metric("last_epoch.accuracy", "last epoch: accuracy, as Keras prints it", *pair, good=0)]
+
+
+def differing(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
+    """Return the names whose values differ, or that only one of the two has."""
+    return [name for name in {**now, **before} if (name in now, now.get(name)) != (name in before, before.get(name))]

@@ -1,13 +1,14 @@
-"""A Keras model in the formats of other programs, and how far the probabilities of each are from its own.
+"""Convert a Keras model to a SavedModel and an ONNX file, and compare their predictions with the model's.
 
-All go through one traced function, from `features` to `probabilities` with a free batch size, so that any layer that
-TensorFlow can trace will do, dense or convolutional.
+Both are made from one traced function, from `features` to `probabilities` with a free batch size, so that any layer
+that TensorFlow can trace can be converted.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +31,32 @@ OPSET = 18
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
+class Check(NamedTuple):
+    """How a format compares with the Keras model on the whole test set."""
+
+    difference: float  # greatest absolute difference in a probability
+    changed: int  # images whose most probable class differs
+
+
+def convert(model: "keras.Model", features: NpyFile, batch_size: int, folder: Path, sha256: str) -> dict[str, Check]:
+    """Write `saved_model` and `model.onnx` into a folder, read them back, and compare their predictions.
+
+    `sha256` is the hash of the Keras file. It is written into the ONNX file.
+    """
+    save_saved_model(model, folder / "saved_model")
+    save_onnx(model, folder / "model.onnx", sha256)
+    reference = predict_all(lambda batch: np.asarray(model(batch, training=False).numpy()), features, batch_size)
+    formats = {"saved_model": load_saved_model, "model.onnx": load_onnx}
+    return {
+        name: compare(name, predict_all(load(folder / name), features, batch_size), reference)
+        for name, load in formats.items()
+    }
+
+
 def save_saved_model(model: "keras.Model", folder: Path) -> None:
-    """Write a model as a SavedModel that TensorFlow opens without Keras.
+    """Write a model as a SavedModel that TensorFlow opens without Keras, with only what prediction needs.
 
-    Only what prediction needs is in it. Keras 3.15's own `model.export` stores every weight twice.
-
-    Raises:
-        OSError: the folder cannot be written.
+    Keras 3.15's own `model.export` stores every weight twice.
     """
     import tensorflow as tf
 
@@ -48,35 +68,21 @@ def save_saved_model(model: "keras.Model", folder: Path) -> None:
         raise OSError(error.error_code, error.message, str(folder)) from None
 
 
-def save_onnx(model: "keras.Model", file: Path, properties: Mapping[str, str]) -> None:
-    """Write a model as an ONNX file.
-
-    Args:
-        model: from [n, ...] to [n, classes].
-        file: the file to write.
-        properties: to be written into the file, as its `metadata_props`.
-
-    Raises:
-        InputError: the model has an operation that ONNX or the converter does not know.
-    """
+def save_onnx(model: "keras.Model", file: Path, sha256: str) -> None:
+    """Write a model as an ONNX file. A layer that ONNX or the converter does not support is refused."""
     import onnx
     import tf2onnx
 
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what it would log is in the error
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # the error has the same text
     try:
         proto, _ = tf2onnx.convert.from_function(_traced(model), [_features(model)], opset=OPSET)
         for end in (*proto.graph.input, *proto.graph.output):
             end.type.tensor_type.shape.dim[0].dim_param = "n"  # the converter calls it 'unk__6'
-        for key, value in properties.items():
-            proto.metadata_props.add(key=key, value=value)
+        proto.metadata_props.add(key="keras_model_sha256", value=sha256)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the converter raises many kinds
-        raise InputError(
-            str(file.name),
-            expected="a model of operations that ONNX knows",
-            received=f"{type(error).__name__}: {error}",
-            hint="Nothing was written. Replace the layer, or teach tf2onnx its operation.",
-        ) from None
+        problem = f"the model cannot be converted ({type(error).__name__}: {error})"
+        raise InputError(file.name, problem, hint="Replace the layer, or teach tf2onnx its operation.") from None
     onnx.save(proto, str(file))
 
 
@@ -87,7 +93,7 @@ def _features(model: "keras.Model") -> "tf.TensorSpec":
 
 
 def _traced(model: "keras.Model") -> Any:
-    """The model as a function of TensorFlow, with dropout and the like as in prediction."""
+    """Return the model as a function of TensorFlow, with dropout and the like as in prediction."""
     import tensorflow as tf
 
     def probabilities(features: Any) -> dict[str, Any]:
@@ -96,13 +102,8 @@ def _traced(model: "keras.Model") -> Any:
     return tf.function(probabilities, input_signature=[_features(model)], autograph=False)
 
 
-def load_keras(model: "keras.Model") -> Predict:
-    """The model itself, as the reference."""
-    return lambda features: np.asarray(model(features, training=False).numpy())
-
-
 def load_saved_model(folder: Path) -> Predict:
-    """A SavedModel from disk, as any program with TensorFlow would load it."""
+    """Load a SavedModel, as any program with TensorFlow would."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
@@ -115,7 +116,7 @@ def load_saved_model(folder: Path) -> Predict:
 
 
 def load_onnx(file: Path) -> Predict:
-    """An ONNX file from disk, as any program with ONNX Runtime would load it."""
+    """Load an ONNX file, as any program with ONNX Runtime would."""
     import onnxruntime
 
     model = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -123,25 +124,16 @@ def load_onnx(file: Path) -> Predict:
 
 
 def predict_all(predict: Predict, features: NpyFile, batch_size: int) -> NDArray[np.float32]:
-    """The probabilities of every row, [n, classes], the last, shorter batch included."""
+    """Return the probabilities of every row, [n, classes], the last, shorter batch included."""
     count = len(features)
     batches = (features.rows(start, min(start + batch_size, count)) for start in range(0, count, batch_size))
     return np.concatenate([predict(batch.astype(np.float32, copy=False)) for batch in batches])
 
 
-def largest_difference(probabilities: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Greatest absolute difference of two arrays of probabilities [n, classes]. Infinite if their shapes differ."""
-    if probabilities.shape != reference.shape:
-        return float("inf")
-    return float(np.abs(probabilities - reference).max())
-
-
-def require_equal(name: str, difference: float) -> None:
-    """Refuse a conversion whose predictions differ.
-
-    Raises:
-        InputError: the difference is greater than TOLERANCE, or no number.
-    """
+def compare(name: str, probabilities: NDArray[np.float32], reference: NDArray[np.float32]) -> Check:
+    """Compare the probabilities of a format, [n, classes], with those of the Keras model, and refuse a difference."""
+    same_shape = probabilities.shape == reference.shape
+    difference = float(np.abs(probabilities - reference).max()) if same_shape else math.inf
     if not difference <= TOLERANCE:  # also for NaN
         raise InputError(
             name,
@@ -149,3 +141,4 @@ def require_equal(name: str, difference: float) -> None:
             received=f"a difference of {difference:.3g}",
             hint="Nothing was written. Find the layer that is converted wrongly.",
         )
+    return Check(difference, int((probabilities.argmax(axis=1) != reference.argmax(axis=1)).sum()))

@@ -1,30 +1,49 @@
-"""Name the files of a run on a command line: each is by default where dvc.yaml has it."""
+"""The files of a run, each by default where dvc.yaml has it, and the command-line options that name them."""
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
-FILES = {
-    "params": ("params.yaml", "the parameters"),
-    "lock": ("dvc.lock", "what DVC recorded of the run"),
-    "metrics": ("metrics", "the folder that `evaluate` wrote"),
-    "model": ("data/model.keras", "the model that `train` wrote"),
-    "seeds": ("bench/results/seeds.json", "the study over seeds"),
-    "dataset": ("data/raw/dataset.json", "the description that `load` wrote, with the training images beside it"),
-    "data": ("data/prepared", "the folder of the splits that `preprocess` wrote"),
-    "platform": ("data/platform.json", "the record of the machine that `train` wrote"),
+
+class Files(NamedTuple):
+    """Where the files of a run are."""
+
+    params: Path = Path("params.yaml")
+    lock: Path = Path("dvc.lock")
+    metrics: Path = Path("metrics")
+    model: Path = Path("data/model.keras")
+    seeds: Path = Path("bench/results/seeds.json")
+    dataset: Path = Path("data/raw/dataset.json")
+    data: Path = Path("data/prepared")
+    platform: Path = Path("data/platform.json")
+
+
+HELP = {
+    "params": "the parameters",
+    "lock": "what DVC recorded of the run",
+    "metrics": "the folder that `evaluate` wrote",
+    "model": "the model that `train` wrote",
+    "seeds": "the study over seeds",
+    "dataset": "the description that `load` wrote, with the training images beside it",
+    "data": "the folder of the splits that `preprocess` wrote",
+    "platform": "the record of the machine that `train` wrote",
 }
 
 
-def command(verb: str, description: str | None) -> argparse.ArgumentParser:
+def command(verb: str, description: str | None, usage: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of a verb's options."""
-    prog = f"python -m digits {verb}"
     formatter = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog=prog, description=description, formatter_class=formatter)
+    prog = f"python -m digits {verb}"
+    return argparse.ArgumentParser(prog, usage, description, formatter_class=formatter)
 
 
 def add_files(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add an option for each of these FILES."""
+    """Add an option for each of these fields of `Files`."""
     for name in names:
-        default, purpose = FILES[name]
-        help_ = f"{purpose} (default: %(default)s)"
-        parser.add_argument(f"--{name}", type=Path, default=Path(default), metavar="PATH", help=help_)
+        help_ = f"{HELP[name]} (default: %(default)s)"
+        parser.add_argument(f"--{name}", type=Path, default=getattr(Files(), name), metavar="PATH", help=help_)
+
+
+def given_files(args: argparse.Namespace) -> Files:
+    """Return the files that the options of `add_files` named, and the defaults of the others."""
+    return Files(**{name: path for name, path in vars(args).items() if name in Files._fields})

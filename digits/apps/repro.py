@@ -1,6 +1,6 @@
-"""Run what has changed of the pipeline, and print the result.
+"""Run the stages that have changed, and print the result.
 
-`dvc repro`, with a look at the whole of params.yaml and the doctor before it, and the doctor after it.
+`dvc repro`, after a check of params.yaml and with `doctor` before and after it. Options of `dvc repro` are handed on.
 """
 
 import sys
@@ -15,7 +15,7 @@ from dvcproof import doctor
 def main() -> None:
     parser = command("repro", __doc__)
     add_files(parser, "params", "metrics")
-    parser.add_argument("--remote", help="take what others have run from this remote of DVC: docs/sharing.md")
+    parser.add_argument("--remote", help="take the runs of others from this remote of DVC: docs/sharing.md")
     args, options = parser.parse_known_args()
     root = Path.cwd()
     require_params(args.params)

@@ -15,11 +15,11 @@ from dvcproof.runtime.bounds import open_file
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
-#: Bytes held in memory at a time when arrays are copied or converted. For blocks of some MiB the system finds and
-#: clears new memory, each time: docs/speed.md.
+#: Bytes held in memory at a time when arrays are copied or converted. Blocks of some MiB are slower, since the system
+#: maps and clears new memory for each of them: docs/speed.md.
 BLOCK_BYTES = 2**18
 
-#: Where the memory of an array that is read whole begins: at a multiple of this many bytes, as TensorFlow wants it.
+#: Alignment in bytes of an array that is read whole: what TensorFlow needs to use it without a copy.
 ALIGNMENT = 64
 
 #: A shape in which None stands for any length.
@@ -27,19 +27,12 @@ Shape = tuple[int | None, ...]
 
 
 def describe(dtype: DTypeLike, shape: Sequence[int | None]) -> str:
-    """An array's type and shape in words: 'uint8 [n, 28, 28]'."""
+    """Return an array's type and shape in words: 'uint8 [n, 28, 28]'."""
     return f"{np.dtype(dtype)} [{', '.join('n' if length is None else str(length) for length in shape)}]"
 
 
 def write_npy(path: Path, *, dtype: DTypeLike, shape: tuple[int, ...], blocks: Iterable[NDArray[np.generic]]) -> None:
-    """Write an array that comes in blocks, without ever holding it whole.
-
-    Args:
-        path: the .npy file.
-        dtype: the type of every block.
-        shape: the shape of the whole array.
-        blocks: consecutive parts of the array, in C order.
-    """
+    """Write an array of this type and whole shape from its consecutive blocks, without holding it whole."""
     with path.open("wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -47,19 +40,8 @@ def write_npy(path: Path, *, dtype: DTypeLike, shape: tuple[int, ...], blocks: I
             file.write(np.ascontiguousarray(block, dtype=dtype).data)
 
 
-def in_rows(blocks: Iterable[NDArray[np.generic]], row_shape: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-    """Consecutive parts of an array of uint8, flat, as blocks of some whole rows, [k, *row_shape]."""
-    size, left = math.prod(row_shape), np.empty(0, np.uint8)
-    for block in blocks:
-        values = np.concatenate([left, block]) if len(left) else block.astype(np.uint8, copy=False)
-        whole = len(values) - len(values) % size
-        left = values[whole:]
-        if whole:
-            yield values[:whole].reshape(-1, *row_shape)
-
-
 def replace_values(path: Path, table: NDArray[np.uint8]) -> None:
-    """Replace each value of a .npy file of uint8 by what a table, [256], has for it, in place."""
+    """Replace each value v of a .npy file of uint8 by `table[v]`, in place."""
     with path.open("r+b") as file:
         read_header(file)
         while values := file.read(BLOCK_BYTES):
@@ -68,26 +50,26 @@ def replace_values(path: Path, table: NDArray[np.uint8]) -> None:
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Read the head of a .npy file: shape, whether it is in Fortran order, and type.
+    """Read the header of a .npy file: shape, whether it is in Fortran order, and type.
 
-    Only format 1.0, which NumPy writes for every array of numbers: it bounds the head to 64 KiB.
+    Only format 1.0, which NumPy writes for every array of numbers: it limits the header to 64 KiB.
 
     Raises:
-        ValueError: the head is of another format, damaged or cut short.
+        ValueError: the header is of another format, damaged or cut short.
     """
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f".npy format {version[0]}.{version[1]} instead of 1.0")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's own, of odd numbers in the head
+            warnings.simplefilter("ignore")  # Python's own, about odd numbers in the header
             return np.lib.format.read_array_header_1_0(file)
     except (ArithmeticError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError):
-        raise ValueError("a .npy head that cannot be understood") from None
+        raise ValueError("a .npy header that cannot be parsed") from None
 
 
 class NpyFile:
-    """A .npy file of a known type and form, whose rows are read when they are asked for."""
+    """A .npy file of a known type and shape, whose rows are read on demand."""
 
     def __init__(self, path: Path, *, dtype: DTypeLike, shape: Shape) -> None:
         """Check the file's header and size; read no values.
@@ -111,8 +93,8 @@ class NpyFile:
         )
         if found != self.dtype or not fits or fortran_order:
             raise self._wrong(expected, describe(found, self.shape) + (" in Fortran order" if fortran_order else ""))
-        self._row_items = math.prod(self.shape[1:])
-        size = self._offset + self.shape[0] * self._row_bytes  # len() would refuse absurd lengths in its own way
+        self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        size = self._offset + self.shape[0] * self._row_bytes  # len() would fail on absurd lengths
         if stored != size:
             raise self._wrong(expected, f"{stored} bytes instead of {size}")
 
@@ -121,25 +103,17 @@ class NpyFile:
 
     @property
     def size(self) -> int:
-        """Bytes of all values."""
+        """Return the number of bytes of all values."""
         return len(self) * self._row_bytes
 
-    @property
-    def _row_bytes(self) -> int:
-        return self._row_items * self.dtype.itemsize
-
     def rows(self, start: int, stop: int) -> NDArray[np.generic]:
-        """A copy of rows `start` to `stop`."""
+        """Read a copy of rows `start` to `stop`. As all readers, raises InputError if the file was cut meanwhile."""
         values = np.empty((stop - start, *self.shape[1:]), self.dtype)
         self._fill(values, start)
         return values
 
     def take(self, numbers: NDArray[np.integer]) -> NDArray[np.generic]:
-        """Copies of the rows of these numbers, in their order.
-
-        Raises:
-            InputError: the file has become shorter.
-        """
+        """Read copies of the rows with these numbers, in their order."""
         values = np.empty((len(numbers), *self.shape[1:]), self.dtype)
         places = [self._offset + number * self._row_bytes for number in numbers.tolist()]
         with open_file(self.path) as file:
@@ -153,9 +127,9 @@ class NpyFile:
         return values
 
     def read(self) -> NDArray[np.generic]:
-        """The whole array, at an address that is a multiple of ALIGNMENT.
+        """Read the whole array, aligned to ALIGNMENT.
 
-        It is read, not mapped: a process ends without a word when a mapped file is cut short.
+        It is read, not mapped: a process is killed by SIGBUS when a mapped file is cut short.
         """
         room = np.empty(self.size + ALIGNMENT, np.uint8)
         start = -room.ctypes.data % ALIGNMENT
@@ -163,12 +137,14 @@ class NpyFile:
         self._fill(values, 0)
         return values
 
-    def _fill(self, values: NDArray[np.generic], row: int) -> None:
-        """Read values from a row on.
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.generic]]:
+        """Read rows `start` to `stop` in blocks of at most BLOCK_BYTES, but at least one row."""
+        stop = len(self) if stop is None else stop
+        step = max(1, BLOCK_BYTES // self._row_bytes)
+        for first in range(start, stop, step):
+            yield self.rows(first, min(first + step, stop))
 
-        Raises:
-            InputError: the file has become shorter.
-        """
+    def _fill(self, values: NDArray[np.generic], row: int) -> None:
         with open_file(self.path) as file:
             file.seek(self._offset + row * self._row_bytes)
             left = memoryview(values.reshape(-1).view(np.uint8).data)
@@ -180,39 +156,20 @@ class NpyFile:
     def _shorter(self, missing: int) -> InputError:
         return self._wrong(describe(self.dtype, self.shape), f"a file that ends {missing} bytes early")
 
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.generic]]:
-        """Rows `start` to `stop` in blocks of at most BLOCK_BYTES (but at least one row)."""
-        stop = len(self) if stop is None else stop
-        step = max(1, BLOCK_BYTES // self._row_bytes)
-        for first in range(start, stop, step):
-            yield self.rows(first, min(first + step, stop))
-
     def _wrong(self, expected: str, received: str) -> InputError:
-        return InputError(
-            str(self.path), expected=expected, received=received, hint="Run `dvc repro` to write it again."
-        )
+        hint = "Run `dvc repro` to write it again."
+        return InputError(str(self.path), expected=expected, received=received, hint=hint)
 
 
 def require_rows(name: str, count: int) -> None:
-    """Refuse an empty set.
-
-    Raises:
-        InputError: there are no rows.
-    """
+    """Raise InputError if a set is empty."""
     if not count:
         raise InputError(name, expected="at least one row", received="none", hint="Choose a data set with images.")
 
 
 def require_same_length(name: str, images: int, labels: int) -> None:
-    """Refuse a set whose images and labels disagree in number.
-
-    Raises:
-        InputError: the lengths differ.
-    """
+    """Raise InputError if a set has another number of labels than of images."""
     if images != labels:
-        raise InputError(
-            name,
-            expected="as many labels as images",
-            received=f"{images} images and {labels} labels",
-            hint="Check that both come from the same data set.",
-        )
+        received = f"{images} images and {labels} labels"
+        hint = "Check that both come from the same data set."
+        raise InputError(name, expected="as many labels as images", received=received, hint=hint)

@@ -1,6 +1,6 @@
-"""Labels and classes: the numbers that labels get, which classes there are, and what these are called."""
+"""Labels and classes: number the labels of a data set, check them, and name the classes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -13,8 +13,11 @@ from dvcproof.runtime.program import InputError
 MOST_CLASSES = 256
 LONGEST_NAME = 40
 
-#: Labels that are numbered at a time: their places take eight bytes each.
+#: Labels that are numbered at a time: NumPy's search takes eight bytes for each.
 BLOCK = 2**16
+
+Values = NDArray[np.generic]
+Numbers = NDArray[np.uint8]
 
 
 def _allowed_names(names: list[str]) -> list[str]:
@@ -45,194 +48,108 @@ ClassNames = Annotated[
 class Labels(NamedTuple):
     """The labels of both sets as numbers."""
 
-    train: NDArray[np.uint8]  # [n] in 0 .. classes-1
-    test: NDArray[np.uint8]  # [m], the same
+    train: Numbers  # [n] in 0 .. classes-1
+    test: Numbers  # [m], the same
     names: list[str]  # of the classes, in the order of their numbers: the labels that the data set has
-
-    def of(self, name: str) -> NDArray[np.uint8]:
-        """Those of a set, 'train' or 'test'."""
-        return self.train if name == "train" else self.test
 
     @property
     def notes(self) -> list[str]:
-        """What was done to the labels, a line each; nothing if they counted from 0 without a gap."""
+        """Return a line that says how the labels were numbered; nothing if they counted from 0 without a gap."""
         if self.names == numbered(len(self.names)):
             return []
         return [f"labels: {_listed(self.names)} numbered from 0 to {len(self.names) - 1}"]
 
 
-def number_labels(
-    train: NDArray[np.generic],
-    test: NDArray[np.generic],
-    *,
-    train_name: str = "the training labels",
-    test_name: str = "the test labels",
-) -> Labels:
-    """Number the classes of a data set from 0 on, in the order of its labels, and keep these as the names.
+def number_labels(train: Values, test: Values, *, train_name: str, test_name: str) -> Labels:
+    """Number the classes of a data set from 0 on, in the order of its labels, and keep the labels as their names.
 
-    Texts that are whole numbers are ordered by these: '2' comes before '10'.
-
-    Args:
-        train: integers or texts, [n], n at least 1.
-        test: the same, [m].
-        train_name: what they are called in messages.
-        test_name: the same.
-
-    Raises:
-        InputError: a label is negative or no allowed name, there is one class or more than MOST_CLASSES of them, or the
-            test set has a class that the training set lacks.
+    Labels are integers or texts [n], n at least 1 for training; texts that are whole numbers are ordered as numbers,
+    '2' before '10'. Messages call them `train_name` and `test_name`. InputError is raised for a negative label or a
+    name that is not allowed, for one class or more than MOST_CLASSES, and for a class that only the test set has.
     """
     if (train.dtype.kind in "iu") != (test.dtype.kind in "iu"):
         train, test = train.astype(str), test.astype(str)
     present = np.unique(train)  # not bincount, which takes eight bytes for each label
     texts = [str(label) for label in present]
     _require_classes(train_name, train, present, texts)
-    order = _order(texts)
+    whole = all(text.isdecimal() for text in texts)
+    order = sorted(range(len(texts)), key=lambda place: (int(texts[place]) if whole else 0, texts[place]))
     names = [texts[place] for place in order]
     numbers = np.argsort(order).astype(np.uint8)  # of each label in `present`
-    found = [
-        _numbers(name, labels, present, numbers, names) for name, labels in ((train_name, train), (test_name, test))
-    ]
-    return Labels(found[0], found[1], names)
+    numbered_train = _numbers(train_name, train, present, numbers, names)
+    return Labels(numbered_train, _numbers(test_name, test, present, numbers, names), names)
 
 
-def _require_classes(
-    name: str, labels: NDArray[np.generic], present: NDArray[np.generic], texts: Sequence[str]
-) -> None:
+def _require_classes(name: str, labels: Values, present: Values, texts: Sequence[str]) -> None:
     """Refuse labels that cannot be classes; `present` are the different ones, and `texts` these as texts."""
     if not 2 <= len(texts) <= MOST_CLASSES:
-        raise InputError(
-            name,
-            expected=f"labels of 2 to {MOST_CLASSES} classes",
-            received=f"label {texts[0]} only" if len(texts) == 1 else f"{len(texts)} of them: {_listed(texts)}",
-            hint="Add images of another class."
-            if len(texts) == 1
-            else "Check that these are labels, and not numbers of the images or measured values.",
-        )
+        received, hint = f"label {texts[0]} only", "Add images of another class."
+        if len(texts) > 1:
+            received = f"{len(texts)} of them: {_listed(texts)}"
+            hint = "Check that these are labels, and not numbers of the images or measured values."
+        raise InputError(name, expected=f"labels of 2 to {MOST_CLASSES} classes", received=received, hint=hint)
     for label, text in zip(present, texts, strict=True):
         if not _allowed_name(text) or (text[0] == "-" and text[1:].isdecimal()):  # -1 often marks what has no class
             place = int(np.argmax(labels == label))
-            raise InputError(
-                name,
-                expected=f"labels that are 0 or more, or texts of 1 to {LONGEST_NAME} characters in one line",
-                received=f"{labels[place].item()!r} at position {place}",
-                hint="Correct the label, or leave out this image.",
-            )
+            expected = f"labels that are 0 or more, or texts of 1 to {LONGEST_NAME} characters in one line"
+            received = f"{labels[place].item()!r} at position {place}"
+            hint = "Correct the label, or leave out this image."
+            raise InputError(name, expected=expected, received=received, hint=hint)
 
 
-def _order(texts: Sequence[str]) -> list[int]:
-    """The places of texts in the order of their classes."""
-    whole = all(text.isdecimal() for text in texts)
-    return sorted(range(len(texts)), key=lambda place: (int(texts[place]) if whole else 0, texts[place]))
-
-
-def _numbers(
-    name: str,
-    labels: NDArray[np.generic],
-    present: NDArray[np.generic],
-    numbers: NDArray[np.uint8],
-    names: Sequence[str],
-) -> NDArray[np.uint8]:
-    """The number of each label.
-
-    Args:
-        name: what the labels are called in messages.
-        labels: [n].
-        present: those of the training set, each once, in order.
-        numbers: of these.
-        names: of the classes, for messages.
-
-    Raises:
-        InputError: a label is not among `present`.
-    """
+def _numbers(name: str, labels: Values, present: Values, numbers: Numbers, names: Sequence[str]) -> Numbers:
+    """Return for each label its entry of `numbers`, which belong to the sorted labels `present`."""
     found = np.empty(len(labels), np.uint8)
-    for start, block in _blocks(labels):
+    for start in range(0, len(labels), BLOCK):
+        block = labels[start : start + BLOCK]
         place = np.minimum(np.searchsorted(present, block), len(present) - 1)
         wrong = np.flatnonzero(present[place] != block)
         if len(wrong):
-            raise InputError(
-                name,
-                expected=f"the classes of the training set: {_listed(names)}",
-                received=f"{block[wrong[0]]} at position {start + wrong[0]}",
-                hint="Correct the labels, give this class images to train on, or leave its images out of the test set.",
-            )
+            expected = f"the classes of the training set: {_listed(names)}"
+            hint = "Correct the labels, give this class images to train on, or leave its images out of the test set."
+            received = f"{block[wrong[0]]} at position {start + wrong[0]}"
+            raise InputError(name, expected=expected, received=received, hint=hint)
         found[start : start + len(block)] = numbers[place]
     return found
 
 
-def _blocks(labels: NDArray[np.generic]) -> Iterator[tuple[int, NDArray[np.generic]]]:
-    for start in range(0, len(labels), BLOCK):
-        yield start, labels[start : start + BLOCK]
-
-
 def _listed(names: Sequence[str]) -> str:
-    """Names in a line, all or the first and the last of many."""
+    """Join names, all of a few, else the first and the last."""
     shown = [*names] if len(names) <= 12 else [*names[:6], "...", *names[-2:]]
     return ", ".join(shown)
 
 
-def require_labels(name: str, labels: NDArray[np.generic], classes: int) -> None:
-    """Refuse labels of classes that the training set does not have.
-
-    Args:
-        name: what the labels are called in the message.
-        labels: uint8 [n].
-        classes: how many there are.
-
-    Raises:
-        InputError: a label is not in 0 .. classes-1; the first such one is named.
-    """
+def require_labels(name: str, labels: Values, classes: int) -> None:
+    """Raise InputError if a label, uint8 [n], is not in 0 .. classes-1."""
     wrong = np.flatnonzero(np.greater_equal(labels, classes))
     if len(wrong):
-        raise InputError(
-            name,
-            expected=f"labels from 0 to {classes - 1}, the classes of the training set",
-            received=f"{labels[wrong[0]]} at position {wrong[0]}",
-            hint="Correct the labels, or give this class images to train on.",
-        )
+        expected = f"labels from 0 to {classes - 1}, the classes of the training set"
+        received = f"{labels[wrong[0]]} at position {wrong[0]}"
+        hint = "Correct the labels, or give this class images to train on."
+        raise InputError(name, expected=expected, received=received, hint=hint)
 
 
-def require_every_class(name: str, labels: NDArray[np.generic], classes: int) -> None:
-    """Refuse to train without an image of some class: a validation split may have taken the last one.
-
-    Args:
-        name: what the labels are called in the message.
-        labels: uint8 [n].
-        classes: how many there are.
-
-    Raises:
-        InputError: a class has no label; the first such one is named.
-    """
+def require_every_class(name: str, labels: Values, classes: int) -> None:
+    """Raise InputError if a class has no image to train on: a validation split may have taken its last one."""
     absent = np.setdiff1d(np.arange(classes), labels)
     if len(absent):
-        raise InputError(
-            name,
-            expected=f"images of every class from 0 to {classes - 1}",
-            received=f"none of class {absent[0]}",
-            hint="Keep back fewer images for validation, or give this class images to train on.",
-        )
+        expected, received = f"images of every class from 0 to {classes - 1}", f"none of class {absent[0]}"
+        hint = "Keep back fewer images for validation, or give this class images to train on."
+        raise InputError(name, expected=expected, received=received, hint=hint)
 
 
 def name_classes(names: Sequence[str] | None, default: Sequence[str]) -> list[str]:
-    """The names of the classes, in the order of their labels.
+    """Return the user's names of the classes, in the order of their labels; None stands for the default ones.
 
-    Args:
-        names: what the user calls them; None for the default.
-        default: the names that the data set, or else the model, has: one for each class.
-
-    Raises:
-        InputError: there are not as many names as classes.
+    Raises InputError if there are not as many names as classes.
     """
     if names is not None and len(names) != len(default):
-        raise InputError(
-            "parameter 'class_names'",
-            expected=f"{len(default)} names, one for each of the labels 0 to {len(default) - 1}",
-            received=f"{len(names)} names",
-            hint="Name every class, or set 'class_names' to null in params.yaml.",
-        )
+        expected = f"{len(default)} names, one for each of the labels 0 to {len(default) - 1}"
+        hint = "Name every class, or set 'class_names' to null in params.yaml."
+        raise InputError("parameter 'class_names'", expected=expected, received=f"{len(names)} names", hint=hint)
     return list(default if names is None else names)
 
 
 def numbered(classes: int) -> list[str]:
-    """The labels themselves as names: '0', '1', ..."""
+    """Return the labels themselves as names: '0', '1', ..."""
     return [str(label) for label in range(classes)]

@@ -1,4 +1,4 @@
-"""The splits train, validation and test: where each is cut, their form, and their files, checked before use."""
+"""The splits train, validation and test: where each is cut, and their files, checked before use."""
 
 import math
 from pathlib import Path
@@ -24,17 +24,14 @@ class Split(NamedTuple):
 
 
 def to_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images, uint8 [n, height, width] from 0 to 255, to features, float32 [n, height * width] from 0 to 1."""
+    """Convert images, uint8 [n, height, width] from 0 to 255, to features, float32 [n, height * width] from 0 to 1."""
     return np.divide(images.reshape(len(images), math.prod(images.shape[1:])), np.float32(255), dtype=np.float32)
 
 
 def split_rows(split: str, length: int, validation_size: int) -> tuple[int, int]:
-    """First row and end of a split. Validation is the end of the training set; training is what is left before it.
+    """Return the first row and the end of a split of a set with `length` rows.
 
-    Args:
-        split: one of SPLITS.
-        length: rows of the set that the split is cut from.
-        validation_size: rows of the training set to keep back.
+    Validation is the last `validation_size` rows of the training set; training is what is left before it.
     """
     if split == "test":
         return 0, length
@@ -43,13 +40,7 @@ def split_rows(split: str, length: int, validation_size: int) -> tuple[int, int]
 
 
 def open_split(folder: Path, name: str, dataset: Dataset, *, may_be_empty: bool = False) -> Split:
-    """Open `<name>_features.npy` and `<name>_labels.npy` and check every value.
-
-    Args:
-        folder: what `preprocess` wrote.
-        name: one of SPLITS.
-        dataset: the data set that the splits are cut from.
-        may_be_empty: whether no rows are all right.
+    """Open `<name>_features.npy` and `<name>_labels.npy`, which `preprocess` wrote into `folder`; check every value.
 
     Raises:
         InputError: a file is missing or damaged, a feature is not a number in [0, 1], a label is out of range, the
@@ -66,10 +57,7 @@ def open_split(folder: Path, name: str, dataset: Dataset, *, may_be_empty: bool 
         require_every_class(str(labels.path), values, len(dataset.classes))
     for block in features.blocks():
         if not (block.min() >= 0 and block.max() <= 1):  # also False for NaN
-            raise InputError(
-                str(features.path),
-                expected="numbers in [0, 1]",
-                received=f"values from {block.min()} to {block.max()}",
-                hint="Run `dvc repro` to write it again.",
-            )
+            received = f"values from {block.min()} to {block.max()}"
+            hint = "Run `dvc repro` to write it again."
+            raise InputError(str(features.path), expected="numbers in [0, 1]", received=received, hint=hint)
     return Split(features, values.astype(np.int32))

@@ -1,4 +1,4 @@
-"""The history of a training: what `train` recorded of each epoch, and the form in which DVC plots it."""
+"""The history of a training: read what `train` recorded of each epoch, and give it the form that DVC plots."""
 
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,20 @@ def read_history(path: Path) -> Epochs:
             {name: int(value) if name == "epoch" else finite(value) for name, value in row.items()}
             for row in read_csv(path)
         ]
-        received = "a file without them"
+        problem = "there are no rows with epoch, loss and accuracy"
     except FileNotFoundError:
-        rows, received = [], "no such file"
-    except (ValueError, TypeError) as error:
-        rows, received = [], f"a damaged file ({error})"
+        rows, problem = [], "there is no such file"
+    except ValueError as error:
+        rows, problem = [], f"the content is not valid ({error})"
     if not rows or not {"epoch", "loss", "accuracy"} <= set(rows[0]):
-        raise InputError(
-            str(path),
-            expected="a CSV with epoch, loss and accuracy",
-            received=received,
-            hint="Run `dvc repro` to train again.",
-        )
+        raise InputError(str(path), problem, hint="Run `dvc repro` to train again.")
     return rows
 
 
 def learning_curves(epochs: Epochs) -> dict[str, Any]:
-    """What DVC shows of the history: the last epoch as metrics, all of them as curves.
+    """Return what DVC shows of the history: the last epoch as metrics, all epochs as curves.
 
-    Without a validation split its values are null: DVC draws no curve for them, but it wants the names.
+    Without a validation split its values are null: DVC draws no curve for them, but needs the names.
     """
     last = {name: value for name, value in epochs[-1].items() if name != "epoch"}
     return {"last_epoch": last, "epochs": [{"val_loss": None, "val_accuracy": None} | epoch for epoch in epochs]}

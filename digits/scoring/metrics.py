@@ -34,37 +34,32 @@ class ClassScores(NamedTuple):
 
 
 def accuracy(predictions: Predictions) -> float:
-    """The fraction of the images whose most probable class is their label."""
+    """Return the fraction of the images whose most probable class is their label."""
     return int((predictions.classes == predictions.labels).sum()) / len(predictions.labels)
 
 
 def loss(predictions: Predictions) -> float:
-    """Mean cross-entropy, in nats."""
+    """Return the mean cross-entropy, in nats."""
     return math.fsum(predictions.losses.tolist()) / len(predictions.labels)
 
 
 def confusion_matrix(predictions: Predictions) -> NDArray[np.intp]:
-    """Number of images of each class (row) predicted as each class (column): [classes, classes]."""
+    """Count the images of each class (row) predicted as each class (column): [classes, classes]."""
     classes = predictions.log_probabilities.shape[1]
     pairs = predictions.labels * classes + predictions.classes
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def per_class(matrix: NDArray[np.intp]) -> list[ClassScores]:
-    """Precision and recall of each class. A class never predicted has precision 0, one without images recall 0."""
-    right, predicted, images = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+    """Return precision and recall of each class: 0 for a class that is never predicted, or has no images."""
+    counts = zip(matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True)
     return [
-        ClassScores(
-            label,
-            precision=int(right[label]) / max(1, int(predicted[label])),
-            recall=int(right[label]) / max(1, int(images[label])),
-            images=int(images[label]),
-        )
-        for label in range(len(matrix))
+        ClassScores(label, right / max(1, predicted), right / max(1, images), images)
+        for label, (right, predicted, images) in enumerate(counts)
     ]
 
 
 def worst(predictions: Predictions, count: int) -> NDArray[np.intp]:
-    """Rows of the misclassified images with the greatest loss, the worst first, at most `count`."""
+    """Return the rows of the misclassified images with the greatest loss, the worst first, at most `count`."""
     wrong = np.flatnonzero(predictions.classes != predictions.labels)
     return wrong[np.argsort(-predictions.losses[wrong], kind="stable")][:count]

@@ -1,4 +1,4 @@
-"""A picture of images in rows, each with a caption."""
+"""Draw images in rows, each with a caption."""
 
 import math
 from collections.abc import Sequence
@@ -17,43 +17,24 @@ CAPTION = 20  # height of a caption, in screen pixels
 
 
 def as_seen(features: Sequence[NDArray[np.generic]], dataset: Dataset) -> NDArray[np.uint8]:
-    """Images as people see them: ink is dark on white, and photographs are as they are.
-
-    Args:
-        features: of n images, each float32 from 0 to 1.
-        dataset: what they are.
-
-    Returns:
-        uint8 [n, *image_shape].
-    """
+    """Turn n images, float32 from 0 to 1, into uint8 [n, *image_shape] as people see them: ink is dark on white."""
     images = np.rint(np.asarray(features, np.float32) * 255).astype(np.uint8).reshape(-1, *dataset.image_shape)
     return images if dataset.ink is None else 255 - images
 
 
 def draw_images(images: NDArray[np.uint8], captions: Sequence[str]) -> Image.Image:
-    """Draw images in rows of five, as far apart as the longest caption needs.
-
-    Args:
-        images: uint8 [n, height, width], or [n, height, width, 3] in RGB.
-        captions: n texts.
-
-    Returns:
-        A picture in grey or RGB, on white.
-    """
-    rows = max(1, -(-len(images) // COLUMNS))
+    """Draw n images, uint8 [n, height, width] or [n, height, width, 3], with n captions, in rows of five on white."""
     height, width = (side * max(1, SIDE // max(images.shape[1:3])) for side in images.shape[1:3])
     font = ImageFont.load_default(size=13)
     cell_width = max([width, *(math.ceil(font.getlength(caption)) for caption in captions)]) + MARGIN
     cell_height = height + CAPTION + MARGIN
-    picture = Image.new(
-        "L" if images.ndim == 3 else "RGB", (COLUMNS * cell_width + MARGIN, rows * cell_height + MARGIN), "white"
-    )
+    rows = max(1, math.ceil(len(images) / COLUMNS))
+    size = COLUMNS * cell_width + MARGIN, rows * cell_height + MARGIN
+    picture = Image.new("L" if images.ndim == 3 else "RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        left = MARGIN + index % COLUMNS * cell_width
-        top = MARGIN + index // COLUMNS * cell_height
-        enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
-        picture.paste(enlarged, (left, top))
+        left, top = MARGIN + index % COLUMNS * cell_width, MARGIN + index // COLUMNS * cell_height
+        picture.paste(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST), (left, top))
         draw.text((left, top + height + 2), caption, fill="black", font=font)
     if not len(images):
         draw.text((MARGIN, MARGIN), "none misclassified", fill="black", font=font)

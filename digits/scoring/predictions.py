@@ -1,4 +1,4 @@
-"""What a model predicts for whole splits, in batches on all cores."""
+"""Predict whole splits, in batches on all cores."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from digits.scoring.metrics import Predictions
 from dvcproof.runtime import machine
 from exactkeras.augment import View, itself
 
-#: Values that the largest layer works on at a time, on each core. Fewer rows change no bit.
+#: Values that the largest layer works on at a time, on each core. The number of rows changes no bit.
 VALUES = 2**25
 
 if TYPE_CHECKING:
@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 def predict(
     model: "keras.Sequential", splits: Sequence[Split], batch_size: int, views: Sequence[View] = (itself,)
 ) -> list[Predictions]:
-    """Log-probabilities of every image of some splits, the last, shorter batches included.
+    """Return the log-probabilities of every image of each split, the last, shorter batches included.
 
     Args:
         model: from [n, features] to the probabilities [n, classes].
-        splits: the images, none of them empty.
-        batch_size: images per call of the model; of large images it takes fewer.
-        views: of each image, over which the model's logits are averaged.
-
-    Returns:
-        Those of each split.
+        splits: the images; no split is empty.
+        batch_size: images per call of the model; fewer if they are large.
+        views: the augmented views of each image over which the model's logits are averaged.
     """
     from exactkeras.fit import log_probabilities, rows_at_a_time
 
@@ -46,5 +43,5 @@ def predict(
         count = len(split.labels)
         return Predictions(np.concatenate([*pool.map(predict_batch, range(0, count, rows))]), split.labels)
 
-    with ThreadPoolExecutor(machine.cores()) as pool:  # one batch a core: who computes it changes no bit
+    with ThreadPoolExecutor(machine.cores()) as pool:  # one batch per core: which core computes it changes no bit
         return [predict_split(split, pool) for split in splits]

@@ -1,9 +1,8 @@
-"""Data sets at an https:// address, pinned by their SHA-256 and kept in the user's cache."""
+"""Download data sets from an https:// address, pinned by their SHA-256 and kept in the user's cache."""
 
 import re
 from pathlib import Path
 
-from digits.sources.stream import wrong
 from dvcproof.runtime.program import InputError, on_terminal
 
 _PINNED = re.compile(r"(?P<url>https://[^#]+)#sha256=(?P<sha256>[0-9a-fA-F]{64})")
@@ -17,12 +16,8 @@ def download(source: str) -> Path:
     """
     match = _PINNED.fullmatch(source)
     if not match:
-        raise InputError(
-            f"data set '{source}'",
-            expected="https://host/file.npz#sha256=<64 hex digits>",
-            received="an address without https or without a SHA-256",
-            hint="Use https and append #sha256= and the file's SHA-256 (`sha256sum FILE`).",
-        )
+        hint = "Use https, and append #sha256= and the file's SHA-256 (`sha256sum FILE`)."
+        raise InputError(f"data set '{source}'", "the address has no https or no SHA-256", hint=hint)
     import pooch  # here, since it costs a tenth of a second that a local source need not pay
     import requests
 
@@ -34,7 +29,8 @@ def download(source: str) -> Path:
         path = pooch.retrieve(url, f"sha256:{sha256}", fname=f"{sha256[:16]}.npz", path=cache, downloader=downloader)
     except (requests.RequestException, ValueError) as error:
         if found := re.search(rf"{sha256} but got ([0-9a-f]{{64}})", str(error)):
-            raise wrong(url, f"the SHA-256 {sha256}", found[1], hint="Check both in `load.source`.") from None
+            hint = "Check both in `load.source`."
+            raise InputError(url, expected=f"the SHA-256 {sha256}", received=found[1], hint=hint) from None
         reason = re.sub(r"<[^<>]* object at 0x[0-9a-f]+>(: )?", "", str(error))
-        raise wrong(url, "a file to download", reason, hint="Check the address and the network.") from None
+        raise InputError(url, f"the download failed: {reason}", hint="Check the address and the network.") from None
     return Path(path)

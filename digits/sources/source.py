@@ -1,31 +1,42 @@
-"""Every form in which a data set of images and labels can come, opened as a training and a test set.
+"""Open a data set of images and labels, in any of its forms, as a training and a test set.
 
-What a source is, its bytes say, not its name. Nothing is unpickled, and images are never held whole in memory.
+The bytes of a source tell what it is, not its name. Nothing is unpickled, and images are never held whole in memory.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from digits.sources import arrays, parquet, pictures, tables
+import numpy as np
+from numpy.typing import NDArray
+
+from digits.data.arrays import require_same_length
+from digits.sources import arrays, convert, parquet, pictures, tables
 from digits.sources.download import download
-from digits.sources.kinds import CONTAINERS, EMPTY, UNKNOWN, Foreign
-from digits.sources.parts import Found, Source, to_source
-from digits.sources.stream import listed, wrong
-from digits.sources.tree import Tree, open_tree, unpacked
+from digits.sources.recognize import CONTAINERS, EMPTY, NPZ, TEST, TRAIN, UNKNOWN, Foreign
+from digits.sources.rows import MOST_IMAGES, Found, Pair, Rows, Values, listed
+from digits.sources.tree import Tree, open_tree
 from dvcproof.runtime.bounds import require_regular
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
-#: Each looks for a form among the files of a source: the first that finds its own reads it.
-FORMS: tuple[Callable[[Tree, ExitStack], Found | None], ...] = (
-    lambda tree, _: arrays.find(tree),
-    parquet.find,
-    tables.find,
-    lambda tree, _: pictures.find(tree),
-)
 
-_EXPECTED = "a data set: .npz, .npy, IDX, CSV or Parquet files, or a folder of pictures for each class"
+class Part(NamedTuple):
+    """A set as `load` writes it."""
+
+    images: Rows  # uint8 [n, height, width] or [n, height, width, 3]
+    labels: Values  # whole numbers or texts [n]
+    labels_name: str  # for messages
+
+
+class Source(NamedTuple):
+    """A data set."""
+
+    train: Part
+    test: Part
+    notes: list[str]  # what was converted, chosen or left out, a line each
 
 
 @contextmanager
@@ -34,56 +45,122 @@ def open_source(source: str, test_size: int = 0) -> Iterator[Source]:
 
     Args:
         source: path of a file, an archive or a folder, or https://host/file#sha256=<64 hex digits>.
-        test_size: images that become the test set, of a source that has none.
-
-    Yields:
-        Its two sets.
+        test_size: number of training images that become the test set, if the source has no test set.
 
     Raises:
-        InputError: the source is missing, damaged, incomplete or of another form.
+        InputError: the source is missing, damaged, incomplete or of another form, or `test_size` does not suit it.
     """
     with ExitStack() as files:
         path = download(source) if "://" in source else Path(source)
         see_file(path)
         if not path.exists():
-            raise InputError(
-                f"data set '{source}'",
-                expected="a file, a folder, or https://...#sha256=...",
-                received="no such file or folder",
-                hint="Set `load.source` in params.yaml to a data set that exists.",
-            )
-        yield to_source(str(path), _find(open_tree(path, files), files), test_size)
-
-
-def _find(tree: Tree, files: ExitStack) -> Found:
-    inside = tree
-    while True:
-        for form in FORMS:
-            if found := form(inside, files):
-                return found
-        if inside is not tree or not tree.of_kind(*CONTAINERS):
-            raise _explain(inside)
-        inside = unpacked(tree, files)
-
-
-def _explain(tree: Tree) -> InputError:
-    """What to say of a source in which no form finds anything: what the first file is that is known to be foreign."""
-    foreign = [file for file in tree.looked_at if isinstance(file.kind, Foreign)]
-    known = [file for file in foreign if file.kind not in (EMPTY, UNKNOWN)] or foreign
-    if known:
-        return max(known, key=lambda file: file.size).refused(_EXPECTED)
-    found = listed((file.path for file in tree.files), nothing="an empty folder or archive")
-    return wrong(tree.name, _EXPECTED, found, hint="Set `load.source` in params.yaml to the data set itself.")
+            hint = "Set `load.source` in params.yaml to a file, a folder, or https://...#sha256=... that exists."
+            raise InputError(f"data set '{source}'", "no such file or folder", hint=hint)
+        yield _convert(str(path), _find(open_tree(path, files), files), test_size)
 
 
 def require_readable(source: str) -> None:
-    """Refuse a local data set with a pipe, a socket or a device in it: DVC would wait for it before `load` runs.
-
-    Raises:
-        InputError: there is one.
-    """
+    """Refuse a local data set with a pipe, socket or device in it: DVC would wait for it before `load` runs."""
     path = Path(source)
     if "://" not in source and path.exists():
         for file in [path, *(path.rglob("*") if path.is_dir() else ())]:
             if file.exists():
                 require_regular(file)
+
+
+def _find(tree: Tree, files: ExitStack) -> Found:
+    """Return the sets of the first form that finds any among the files, else among the members of their archives."""
+    for kinds in ((), CONTAINERS):
+        inside = tree.unpacked(files, *kinds).unpacked(files, NPZ)
+        if found := arrays.find(inside) or parquet.find(inside, files) or tables.find(inside, files):
+            return found
+        if found := pictures.find(inside, files):
+            return found
+    foreign = [file for file in inside.looked_at if isinstance(file.kind, Foreign)]
+    if known := [file for file in foreign if file.kind not in (EMPTY, UNKNOWN)] or foreign:
+        raise max(known, key=lambda file: file.size).refused("a data set of images and labels")
+    names = listed((file.path for file in inside.files), nothing="an empty folder or archive")
+    hint = "Set `load.source` in params.yaml to the data set itself."
+    raise InputError(tree.name, f"there is no data set in it, only {names}", hint=hint)
+
+
+def _convert(name: str, found: Found, test_size: int) -> Source:
+    """Check the sets that were found in the source `name`, and convert them to the types that `load` stores."""
+    for pair in found.pairs.values():
+        _require_pair(pair)
+    train = found.pairs[TRAIN]
+    _require_test(name, found, test_size)
+    test = found.pairs.get(TEST, train)
+    train_images, test_images, notes = convert.images_of(train.images, test.images)
+    labels, said = convert.labels_of(train.labels)
+    notes = [*found.notes, *notes, *said]
+    if TEST in found.pairs:
+        test_labels, said = convert.labels_of(test.labels)
+        return Source(
+            Part(train_images, labels, train.labels.name),
+            Part(test_images, test_labels, test.labels.name),
+            [*notes, *said],
+        )
+    chosen = choose(labels, test_size)
+    kept, taken = (Part(_some(train_images, rows), labels[rows], train.labels.name) for rows in (~chosen, chosen))
+    return Source(
+        kept, taken, [*notes, f"test set: {test_size} of the {len(labels)} images, spread evenly over each class"]
+    )
+
+
+def _require_pair(pair: Pair) -> None:
+    """Refuse, before any value is read, what cannot be a set of images and labels."""
+    convert.require_images_form(pair.images)
+    convert.require_labels_form(pair.labels)
+    for rows in pair:
+        if not 1 <= rows.shape[0] <= MOST_IMAGES:
+            received, hint = str(rows.shape[0]), "Choose a data set with that many."
+            raise InputError(rows.name, expected=f"1 to {MOST_IMAGES} images", received=received, hint=hint)
+    require_same_length(f"{pair.images.name} and {pair.labels.name}", pair.images.shape[0], pair.labels.shape[0])
+    for rows in pair:
+        rows.check()
+
+
+def _require_test(name: str, found: Found, test_size: int) -> None:
+    """Refuse a source with neither a test set nor a number of images to make one of, or with both."""
+    count = found.pairs[TRAIN].images.shape[0]
+    if TEST in found.pairs and test_size:
+        hint = "Set `load.test_size` to 0 in params.yaml."
+        raise InputError("parameter 'load.test_size'", f"it is {test_size}, but {name} has a test set", hint=hint)
+    if TEST not in found.pairs and not 0 < test_size < count:
+        few = max(1, count // 6)  # MNIST's own share
+        hint = f"To test on {few} of the {count} images instead, set `load.test_size` to {few} in params.yaml."
+        raise InputError(name, f"{found.no_test}, and `load.test_size` is {test_size}", hint=hint)
+
+
+def choose(labels: Values, count: int) -> NDArray[np.bool_]:
+    """Choose `count` images for the test set: of each class its share, spread evenly, but never its first image.
+
+    Returns:
+        A mask of the labels, True for the chosen ones.
+
+    Raises:
+        InputError: a class would have no image left to train on.
+    """
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    order = order[1:][ordered[1:] == ordered[:-1]]
+    if count > len(order):
+        expected = f"at most {len(order)}, so that each class keeps an image to train on"
+        hint = "Set `load.test_size` to a smaller number in params.yaml."
+        raise InputError("parameter 'load.test_size'", expected=expected, received=str(count), hint=hint)
+    chosen = np.zeros(len(labels), bool)
+    chosen[order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]] = True
+    return chosen
+
+
+def _some(images: Rows, mask: NDArray[np.bool_]) -> Rows:
+    """Return the images that a mask chooses."""
+
+    def blocks() -> Iterator[Values]:
+        first = 0
+        for block in images.blocks():
+            yield block[mask[first : first + len(block)]]
+            first += len(block)
+
+    return replace(images, shape=(int(mask.sum()), *images.shape[1:]), blocks=blocks)

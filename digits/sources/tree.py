@@ -1,19 +1,20 @@
-"""The files of a data set, wherever they lie: in a folder, in a .zip or .tar.gz, or one alone."""
+"""The files of a data set, wherever they are: in a folder, in a .zip or .tar.gz, or a single file."""
 
-import functools
 import gzip
+import io
 import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from digits.sources.kinds import CONTAINERS, GZIP, HEAD_BYTES, NPZ, PICKLE, TAR, Foreign, kind_of
-from digits.sources.roles import natural, plain
-from digits.sources.stream import DAMAGE, Open, most_bytes, read_fully, reason, refusing, slice_of, wrong
+from digits.sources.recognize import CONTAINERS, GZIP, HEAD_BYTES, NPZ, PICKLE, TAR, Foreign, kind_of, natural, plain
+from digits.sources.rows import AGAIN, DAMAGE, most_bytes, reading
 from dvcproof.runtime.bounds import open_file, open_tar, open_zip
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
@@ -24,132 +25,100 @@ MOST_FILES = 2**18
 #: Bytes of the longest directory of a zip archive: of some 100,000 pictures.
 ZIP_DIRECTORY_BYTES = 2**23
 
-#: Files that are looked into to know what the whole is: only pictures come in greater numbers.
+#: Files that are opened to find out what the whole is: only pictures come in greater numbers.
 LOOKED_AT = 200
 
-#: What systems leave in folders and archives.
+#: What operating systems leave in folders and archives.
 _LEFTOVERS = re.compile(r"(^|/)(\.[^/]*|__MACOSX|@eaDir|thumbs\.db|ehthumbs\.db|desktop\.ini)(/|$)", re.IGNORECASE)
 
 
+@dataclass(eq=False)
 class File:
-    """A file of a data set. Packed with gzip or not, it reads the same."""
+    """A file of a data set. It reads the same whether it is packed with gzip or not."""
 
-    def __init__(self, path: str, name: str, size: int, disk: int, raw: Open) -> None:
-        """Open nothing.
+    path: str  # within the data set, with `/`: it tells what the file is for
+    name: str  # what messages call it
+    size: int
+    disk: int  # the bytes on disk of the file or archive that holds it
+    raw: Callable[[], IO[bytes]]  # opens it as it is stored
 
-        Args:
-            path: its path within the data set, with `/`: what it is for is known by that.
-            name: what it is called in messages.
-            size: its bytes.
-            disk: the bytes of the file on disk that it is, or lies in.
-            raw: opens it.
-        """
-        self.path, self.name, self.size, self.disk, self.raw = path, name, size, disk, raw
-
-    @functools.cached_property
+    @cached_property
     def _looked(self) -> tuple[str | Foreign, bool]:
-        kind: str | Foreign
         try:
             with self.raw() as file:
-                kind = kind_of(read_fully(file, HEAD_BYTES))
+                kind = kind_of(file.read(HEAD_BYTES))
             if kind != GZIP:
                 return kind, False
-            with _Gzip(self.raw()) as file:
-                return kind_of(read_fully(cast(IO[bytes], file), HEAD_BYTES)), True
+            with _unpacking(self.raw()) as file:
+                return kind_of(file.read(HEAD_BYTES)), True
         except DAMAGE as error:
-            if isinstance(error, OSError) and error.filename:  # not of what is in the file
+            if isinstance(error, OSError) and error.filename:  # an I/O error, not a corrupt file
                 raise
-            return Foreign(f"a damaged file ({reason(error)})", "Fetch or save the data set again."), False
+            return Foreign(f"a damaged file ({error})", AGAIN), False
 
     @property
     def kind(self) -> str | Foreign:
-        """What it is, unpacked."""
+        """Return what it is, once unpacked."""
         return self._looked[0]
 
     @property
     def packed(self) -> bool:
-        """Whether it is packed with gzip."""
+        """Return whether it is packed with gzip."""
         return self._looked[1]
-
-    @property
-    def stored(self) -> int | None:
-        """Bytes that are read from it; None if only reading them tells."""
-        return None if self.packed else self.size
 
     def open(self) -> IO[bytes]:
         """Open it, unpacked."""
-        return cast(IO[bytes], _Gzip(self.raw())) if self.packed else self.raw()
+        return _unpacking(self.raw()) if self.packed else self.raw()
 
-    def reachable(self, files: ExitStack) -> IO[bytes]:
-        """Open it so that any place can be reached: what is packed goes through a file without a name.
-
-        Raises:
-            InputError: it is damaged, or unpacks to more than such a file can hold.
-        """
+    def seekable(self, files: ExitStack) -> IO[bytes]:
+        """Open it so that any part can be read: through a temporary file unless it is a plain file on disk."""
         file = files.enter_context(self.open())
-        if _on_disk(file):
+        if isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO):
             return file
-        room, most, total = files.enter_context(tempfile.TemporaryFile()), most_bytes(self.disk), 0  # noqa: SIM115
-        with refusing(self.name, "a packed file", "a damaged one"):
+        room, left = files.enter_context(tempfile.TemporaryFile()), most_bytes(self.disk)  # noqa: SIM115
+        with reading(self.name, "a packed file"):
             while block := file.read(2**18):
-                total += len(block)
-                if total > most:
-                    raise wrong(self.name, f"at most {most} bytes in a file of {self.disk}", "a packed file of more")
+                left -= len(block)
+                if left < 0:
+                    raise InputError(self.name, f"it unpacks to more than {most_bytes(self.disk)} bytes", hint=AGAIN)
                 room.write(block)
         room.flush()
-        room.seek(0)
         return cast(IO[bytes], room)
 
     def refused(self, expected: str) -> InputError:
-        """What to say of a file of a foreign or of an unexpected kind."""
+        """Return the error that this file is foreign or of an unexpected kind."""
+        kind, hint = f"a file of the kind {self.kind}", "Set `load.source` in params.yaml to the data set itself."
         if isinstance(self.kind, Foreign):
-            return wrong(self.name, expected, self.kind.words, hint=self.kind.hint)
-        return wrong(self.name, expected, f"a file of the kind {self.kind}", hint="Name the data set itself.")
+            kind, hint = self.kind.words, self.kind.hint
+        return InputError(self.name, f"this is {kind}, not {expected}", hint=hint)
+
+
+def _unpacking(file: IO[bytes]) -> IO[bytes]:
+    unpacked = gzip.GzipFile(fileobj=file)
+    unpacked.myfileobj = cast(io.FileIO, file)  # closed with it
+    return cast(IO[bytes], unpacked)
 
 
 def without_copies(files: Sequence[File]) -> list[File]:
-    """Of several copies of one file, the first: that nearest to the top, and not packed.
+    """Keep the first of several copies of one file: the one nearest to the top, and not packed.
 
-    In one folder they are known by their names; in others, where all sets may have the same names, by their content.
+    In one folder, copies are known by their names; in others, where all sets may have the same names, by content.
     """
     kept: list[File] = []
     for file in sorted(files, key=lambda file: (file.path.count("/"), file.packed, natural(file.path))):
-        same = (one for one in kept if plain(one.path) == plain(file.path))
-        if not any(_folder(one) == _folder(file) or _equal(one, file) for one in same):
+        alike = (one for one in kept if plain(one.path) == plain(file.path))
+        folder = file.path.rpartition("/")[0]
+        if not any(one.path.rpartition("/")[0] == folder or _equal(one, file) for one in alike):
             kept.append(file)
     return kept
-
-
-def _folder(file: File) -> str:
-    return file.path.rpartition("/")[0]
 
 
 def _equal(one: File, other: File) -> bool:
     with one.open() as first, other.open() as second:
         while True:
-            left, right = read_fully(first, 2**18), read_fully(second, 2**18)
+            left, right = first.read(2**18), second.read(2**18)
             if left != right or not left:
                 return left == right
-
-
-class _Gzip(gzip.GzipFile):
-    """A packed file that closes the one below."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(fileobj=file, mode="rb")
-        self._below = file
-
-    def close(self) -> None:
-        super().close()
-        self._below.close()
-
-
-def _on_disk(file: IO[bytes]) -> bool:
-    try:
-        file.fileno()
-    except (AttributeError, OSError):
-        return False
-    return not isinstance(file, _Gzip | zipfile.ZipExtFile)
 
 
 class Tree(NamedTuple):
@@ -160,44 +129,29 @@ class Tree(NamedTuple):
 
     @property
     def looked_at(self) -> Sequence[File]:
-        """The files by which the whole is known: all of a few, else the first, those at the top before others."""
+        """Return the files that tell what the whole is: all of a few, else the first, beginning with the top folder."""
         return sorted(self.files, key=lambda file: (file.path.count("/"), file.path))[:LOOKED_AT]
 
     def of_kind(self, *kinds: str) -> list[File]:
-        """The files of some kinds, among those looked at."""
+        """Return the files of some kinds, among those looked at."""
         return [file for file in self.looked_at if file.kind in kinds]
+
+    def unpacked(self, files: ExitStack, *kinds: str) -> "Tree":
+        """Return the same with the archives of some kinds replaced by their members; `files` closes them."""
+        archives = self.of_kind(*kinds)
+        members = [m for file in archives for m in _members(file, files, f" in {file.name}", f"{file.path}/")]
+        return Tree(self.name, [*(file for file in self.files if file not in archives), *members])
 
 
 def open_tree(path: Path, files: ExitStack) -> Tree:
-    """The files of a source; `files` closes it. A .npz is an archive of arrays, and so its arrays are files.
-
-    Raises:
-        InputError: an archive is damaged, or there are too many files.
-    """
+    """Find the files of a source; `files` closes it. A .npz is an archive, and its arrays are files."""
     see_file(path)
     if path.is_dir():
-        tree = Tree(str(path), [file for file in _walk(path) if not _LEFTOVERS.search(file.path)])
-        return _with_arrays(tree, files)
-    file = _on_path(path, path.name)
-    tree = Tree(str(path), _members(file, files, f" in {path}", "") if file.kind in CONTAINERS else [file])
-    return _with_arrays(tree, files)
-
-
-def unpacked(tree: Tree, files: ExitStack) -> Tree:
-    """The same with the archives among its files unpacked."""
-    inner = [member for file in tree.of_kind(*CONTAINERS) for member in _inside(file, files)]
-    return _with_arrays(Tree(tree.name, inner), files)
-
-
-def _with_arrays(tree: Tree, files: ExitStack) -> Tree:
-    """The same with the arrays of each .npz in its place."""
-    archives = tree.of_kind(NPZ)
-    found = [file for file in tree.files if file not in archives]
-    return Tree(tree.name, [*found, *(member for file in archives for member in _inside(file, files))])
-
-
-def _inside(file: File, files: ExitStack) -> list[File]:
-    return _members(file, files, f" in {file.name}", f"{file.path}/")
+        found = [file for file in _walk(path) if not _LEFTOVERS.search(file.path)]
+    else:
+        file = _on_path(path, path.name)
+        found = _members(file, files, f" in {path}", "") if file.kind in CONTAINERS else [file]
+    return Tree(str(path), found).unpacked(files, NPZ)
 
 
 def _walk(folder: Path) -> Iterator[File]:
@@ -205,11 +159,11 @@ def _walk(folder: Path) -> Iterator[File]:
     for place, folders, names in os.walk(folder):
         see_file(Path(place))
         folders.sort()
-        for name in sorted(names):
-            count += 1
-            if count > MOST_FILES:
-                raise wrong(str(folder), f"at most {MOST_FILES} files", "more", hint="Name a folder of one data set.")
-            path = Path(place, name)
+        count += len(names)
+        if count > MOST_FILES:
+            hint = "Set `load.source` to a folder of one data set."
+            raise InputError(str(folder), f"there are more than {MOST_FILES} files in it", hint=hint)
+        for path in (Path(place, name) for name in sorted(names)):
             yield _on_path(path, path.relative_to(folder).as_posix())
 
 
@@ -218,68 +172,35 @@ def _on_path(path: Path, short: str) -> File:
         see_file(path)
         return open_file(path)
 
-    try:
-        size = path.stat().st_size
-    except OSError:  # a link that leads nowhere; whoever opens it says so
-        size = 0
+    size = path.stat().st_size if path.exists() else 0  # opening a symlink to nothing fails with the reason
     return File(short, str(path), size, size, raw)
 
 
-def _members(file: File, files: ExitStack, place: str, prefix: str) -> list[File]:
-    """The files in an archive.
-
-    Args:
-        file: the archive.
-        files: closes it.
-        place: what follows the name of a file in messages.
-        prefix: what goes before its path.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    reachable = file.reachable(files)
-    with refusing(file.name, "an archive", "a damaged or foreign file"):
-        members = _taped(file, reachable, files) if file.kind == TAR else _zipped(file, reachable, files)
+def _members(archive: File, files: ExitStack, where: str, prefix: str) -> list[File]:
+    """List the files in an archive. In messages `where` follows their names; `prefix` goes before their paths."""
+    content, found = archive.seekable(files), dict[str, tuple[int, Callable[[], IO[bytes]]]]()
+    with reading(archive.name, "an archive"):
+        if archive.kind == TAR:
+            tar, members = open_tar(content, files)
+            for member in members:
+                opener = cast(Callable[[], IO[bytes]], partial(tar.extractfile, member))
+                found[member.name.removeprefix("./")] = member.size, opener
+        else:
+            packed = open_zip(content, files, ZIP_DIRECTORY_BYTES)
+            for info in packed.infolist():
+                if info.filename.endswith(".pkl"):
+                    raise InputError(archive.name, f"this is {PICKLE.words}", hint=PICKLE.hint)
+                if not info.is_dir():
+                    found[info.filename] = info.file_size, partial(_open_zipped, packed, info, where)
     return [
-        File(prefix + name, name.removesuffix(".npy") + place, size, disk, raw)
-        for name, size, disk, raw in members
-        if not _LEFTOVERS.search(name)
+        File(prefix + path, path.removesuffix(".npy") + where, size, archive.disk, raw)
+        for path, (size, raw) in found.items()
+        if not _LEFTOVERS.search(path)
     ]
 
 
-_Member = tuple[str, int, int, Open]
-
-
-def _zipped(file: File, reachable: IO[bytes], files: ExitStack) -> list[_Member]:
-    archive = open_zip(reachable, files, ZIP_DIRECTORY_BYTES)
-    found: dict[str, _Member] = {}
-    for info in archive.infolist():
-        if info.filename.endswith(".pkl"):
-            raise wrong(file.name, "a data set", PICKLE.words, hint=PICKLE.hint)
-        if not info.is_dir():
-
-            def raw(info: zipfile.ZipInfo = info) -> IO[bytes]:
-                if info.compress_type not in (
-                    zipfile.ZIP_STORED,
-                    zipfile.ZIP_DEFLATED,
-                ):  # others can ask for any memory
-                    raise wrong(
-                        f"{info.filename} in {file.name}", "a file packed with deflate", "another kind of compression"
-                    )
-                return archive.open(info)
-
-            found[info.filename] = (info.filename, info.file_size, file.disk, raw)
-    return [*found.values()]
-
-
-def _taped(file: File, reachable: IO[bytes], files: ExitStack) -> list[_Member]:
-    _, members = open_tar(reachable, files)
-    return [
-        (
-            member.name.removeprefix("./"),
-            member.size,
-            file.disk,
-            functools.partial(slice_of, reachable, member.offset_data, member.size),
-        )
-        for member in members
-    ]
+def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> IO[bytes]:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others can ask for any memory
+        hint = "Pack it with deflate, which is zip's default."
+        raise InputError(f"{info.filename}{where}", "it is compressed in another way than deflate", hint=hint)
+    return archive.open(info)

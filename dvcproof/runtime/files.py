@@ -27,7 +27,7 @@ MOST_ROWS = 20_000
 
 
 @contextmanager
-def replacing(*paths: Path, results: bool = True) -> Iterator[list[Path]]:
+def replacing(*paths: Path, results: bool = True, folders: bool = False) -> Iterator[list[Path]]:
     """Give a temporary path for each of `paths`, and rename them all into place once the block has succeeded.
 
     After an error none of the paths has changed and no file is left behind. What a killed process left is removed.
@@ -36,13 +36,14 @@ def replacing(*paths: Path, results: bool = True) -> Iterator[list[Path]]:
         paths: the files.
         results: whether they are what this run is for: then what it has read must still be what it was, and they are
             noted as its outputs.
+        folders: whether the paths may be folders.
 
     Raises:
         InputError: something that is no folder stands where a folder must be, or a folder where a file must be; or
             what this run has read is no longer what it was.
     """
     for path in paths:
-        _make_room(path)
+        _make_room(path, folders=folders)
     with ExitStack() as rooms:
         try:
             room = {folder: rooms.enter_context(_room(folder)) for folder in {path.parent for path in paths}}
@@ -107,13 +108,13 @@ def _lock(room: Path, *, wait: bool) -> int | None:
     return held
 
 
-def _make_room(path: Path) -> None:
+def _make_room(path: Path, *, folders: bool) -> None:
     hint = "Move it away, or choose another path."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InputError(str(path.parent), expected="a folder", received="something else", hint=hint) from None
-    if path.is_dir():
+    if path.is_dir() and not folders:
         raise InputError(str(path), expected="a file, or nothing yet", received="a folder", hint=hint)
 
 

@@ -1,39 +1,83 @@
-"""McNemar's exact test of two models on the same images, against figures worked out by hand or in another way."""
+"""Two runs: McNemar's exact test against figures computed in another way, the verdict, and what differs."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
-from digits.apps.comparison import Comparison, compare
+from digits.apps.comparison import comparable, differing, metrics, p_value, verdict
+from digits.apps.results import Epoch, Score
+from digits.apps.runs import Earlier, Run
+from dvcproof.lockfile import File, Lock, Stage
+
+LABELS = np.arange(100) % 10
 
 
-def test_images_that_one_model_alone_has_right_are_counted() -> None:
-    labels = np.array([0, 1, 2, 3, 4])
-    first, second = np.array([0, 1, 0, 0, 4]), np.array([0, 0, 2, 3, 0])
-    assert compare(labels, first, second) == (2, 2)
-    assert compare(labels, first, labels) == (2, 0)
-    assert compare(labels, labels, first) == (0, 2)
+def made(wrong: range, *, test_set: str = "a", amount: float = 0.0) -> Run:
+    """A run that misreads these images; `amount` is added to its scores."""
+    predicted = LABELS.copy()
+    predicted[wrong] = (predicted[wrong] + 1) % 10
+    lock = Lock(stages={"evaluate": Stage(cmd="evaluate", deps=[File(path="test_labels.npy", md5=test_set)])})
+    scores = {name: Score(accuracy=0.4 + amount, loss=0.4 + amount) for name in ("test", "train", "validation", "gap")}
+    return Run(lock, scores, [Epoch(epoch=1, accuracy=0.4 + amount, loss=1)], LABELS, predicted)
+
+
+def earlier(run: Run) -> Earlier:
+    return Earlier("abc1234", "the one before", run)
 
 
 @pytest.mark.parametrize(
-    ("gained", "lost", "p_value"),
+    ("gained", "lost", "expected"),
+    [(0, 0, 1), (1, 0, 1), (9, 1, 22 / 1024), (1, 9, 22 / 1024), (6, 0, 2 / 64), (5, 5, 1), (5000, 5000, 1)],
+)
+def test_the_p_value_of_a_difference(gained: int, lost: int, expected: float) -> None:
+    assert p_value(gained, lost) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(30, 55), (164, 44), (12, 13), (0, 300)])
+def test_the_p_value_is_twice_the_tail_of_the_binomial(gained: int, lost: int) -> None:
+    tail = sum(math.comb(gained + lost, heads) for heads in range(min(gained, lost) + 1))
+    assert p_value(gained, lost) == pytest.approx(min(1, 2 * tail / 2 ** (gained + lost)), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("before", "kind", "words"),
     [
-        (0, 0, 1),
-        (1, 0, 1),  # 2 * 1/2
-        (9, 1, 22 / 1024),  # 2 * (1 + 10) / 2**10
-        (1, 9, 22 / 1024),
-        (6, 0, 2 / 64),
-        (5, 5, 1),
-        (5000, 5000, 1),
+        (range(10), "same", "Every test image is read as the same class."),
+        (range(11), "unclear", "1 are newly right and 0 newly wrong. If neither were better, .* in 100"),
+        (range(30), "better", "20 are newly right and 0 newly wrong. .* in less than 0.01"),
+        (range(0), "worse", "0 are newly right and 10 newly wrong. .* in 0.195"),
     ],
 )
-def test_the_p_value_of_a_difference(gained: int, lost: int, p_value: float) -> None:
-    assert Comparison(gained, lost).p_value == pytest.approx(p_value, rel=1e-12)
+def test_the_verdict(before: range, kind: str, words: str) -> None:
+    found = verdict(made(range(10)), earlier(made(before)))
+    assert found.kind == kind
+    assert re.search(words, found.reason)
 
 
-def test_the_p_value_is_twice_the_tail_of_the_binomial() -> None:
-    for gained, lost in ((30, 55), (164, 44), (12, 13)):
-        tail = sum(math.comb(gained + lost, heads) for heads in range(min(gained, lost) + 1))
-        assert Comparison(gained, lost).p_value == pytest.approx(min(1, 2 * tail / 2 ** (gained + lost)), rel=1e-12)
-    assert Comparison(164, 44).p_value < 1e-4 < Comparison(30, 20).p_value
+def test_without_a_comparable_run_there_is_no_verdict() -> None:
+    run = made(range(10))
+    assert verdict(run, "Git has none") == ("none", "No earlier run to compare with", "Git has none.")
+    assert comparable(run, earlier(run)) is run
+    fewer = run._replace(labels=run.labels[:-1], predicted=run.predicted[:-1])
+    for other in (fewer, made(range(10), test_set="b")):
+        assert comparable(run, earlier(other)) is None
+        assert verdict(run, earlier(other)).headline == "Not comparable: another test set"
+
+
+def test_only_what_can_be_judged_is_judged() -> None:
+    def changes(amount: float) -> dict[str, str]:
+        return {one.key: one.judgement for one in metrics(made(range(0), amount=amount), made(range(0)))}
+
+    assert changes(0.5)["test.accuracy"] == changes(0.5)["validation.accuracy"] == "better"
+    assert changes(0.5)["test.loss"] == changes(-0.5)["test.accuracy"] == "worse"
+    assert {changes(0.5)[key] for key in ("train.accuracy", "gap.loss", "last_epoch.accuracy")} == {""}
+    assert set(changes(0).values()) == {""}
+    assert {one.change for one in metrics(made(range(0)), None)} == {None}
+
+
+def test_what_differs_is_named() -> None:
+    now, before = {"a": 1, "b": None, "c": [1]}, {"a": 1.5, "c": [1], "d": "x"}
+    assert differing(now, before) == ["a", "b", "d"]
+    assert differing(now, now) == []

@@ -14,9 +14,11 @@ from dvcproof.runtime.files import file_hash, write_csv
 from dvcproof.values import set_params
 from tests.support.project import commit, recipe_params, run_ok
 from tests.support.refusal import one_line, refusal
+from tests.support.verifying import run_main
 
 IMAGES = 1000
 ARGUMENTS = shlex.split("--params params.yaml --lock dvc.lock --metrics metrics --seeds seeds.json --against")
+BASE = set(range(20))  # misread images: 98.0 %
 
 
 def write_run(project: Path, wrong: set[int], *, test_set: str = "a") -> None:
@@ -41,12 +43,9 @@ def write_seeds(project: Path, accuracies: list[float]) -> None:
     (project / "seeds.json").write_text(json.dumps(study))
 
 
-BASE = set(range(20))  # 98.0 %
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A branch from `main`, whose run has 98.0 %; over seeds 98.0 % +- 0.8."""
+    """The working folder: a branch from `main`, whose run has 98.0 %; over seeds 98.0 % +- 0.8."""
     recipe_params(tmp_path)
     write_run(tmp_path, BASE)
     write_seeds(tmp_path, [0.978, 0.978, 0.98, 0.982, 0.982])
@@ -57,22 +56,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def passes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the gate says when it lets a change pass."""
-    monkeypatch.setattr("sys.argv", ["gate", *ARGUMENTS, "main"])
-    main()
-    said = capsys.readouterr().out
-    assert said.endswith("gate: ok\n")
-    return said
+def onto_main(project: Path, message: str) -> None:
+    """Commit everything, also as the branch to compare with."""
+    commit(project, message)
+    run_ok("git", "branch", "--force", "main", cwd=project)
 
 
-def stops(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def passes(project: Path) -> str:
+    """What the gate prints when it lets a change pass."""
+    status, output, errors = run_main(main, project, *ARGUMENTS, "main")
+    assert (status, errors) == (0, "")
+    assert output.endswith("gate: ok\n")
+    return output
+
+
+def stops(project: Path) -> list[str]:
     """The errors with which the gate stops a change."""
-    monkeypatch.setattr("sys.argv", ["gate", *ARGUMENTS, "main"])
-    with pytest.raises(SystemExit, match=r"^ERROR: ") as stop:
-        main()
-    assert "gate: ok" not in capsys.readouterr().out
-    return [one_line(line) for line in str(stop.value).splitlines()]
+    status, output, errors = run_main(main, project, *ARGUMENTS, "main")
+    assert status == 1
+    assert "gate: ok" not in output
+    return [one_line(line) for line in errors.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -84,125 +87,78 @@ def stops(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         (set(range(15, 37)), "No clear difference"),  # others
     ],
 )
-def test_what_is_not_clearly_worse_passes(
-    project: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    wrong: set[int],
-    headline: str,
-) -> None:
+def test_what_is_not_clearly_worse_passes(project: Path, wrong: set[int], headline: str) -> None:
     write_run(project, wrong)
-    said = passes(capsys, monkeypatch)
-    assert re.match(rf"gate: against \w+ \(base\): {headline}\. ", said)
-    assert " 0.9800 +- 0.0080 (4 standard deviations over 5 seeds)\n" in said
+    output = passes(project)
+    assert re.match(rf"gate: against \w+ \(base\): {headline}\. ", output)
+    assert " 0.9800 +- 0.0080 (4 standard deviations over 5 seeds)\n" in output
 
 
-def test_clearly_worse_predictions_are_stopped(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clearly_worse_predictions_are_stopped(project: Path) -> None:
     write_run(project, BASE | set(range(500, 507)))  # 97.3 %, within the spread: 7 newly wrong and none newly right
-    (error,) = stops(capsys, monkeypatch)
+    (error,) = stops(project)
     assert "test predictions: expected a model that is not worse than that of " in error
-    assert (
-        "Got worse than before. `make report AGAINST=main` shows where. If it is intended, say why: git commit" in error
-    )
+    assert "Got worse than before. `make report AGAINST=main` shows where. If it is intended, say why: git" in error
 
 
-def test_an_accuracy_below_the_spread_is_stopped(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_ok("git", "checkout", "--quiet", "main", cwd=project)
-    write_run(project, set(range(27)))  # 97.3 %, a base that slowly became worse, 97.2 % being the bar
-    commit(project, "eroded")
+def test_an_accuracy_below_the_spread_is_stopped(project: Path) -> None:
+    write_run(project, set(range(27)))  # 97.3 %: a base that slowly became worse; the limit is 97.2 %
+    onto_main(project, "eroded")
     write_run(project, set(range(29)))
-    (error,) = stops(capsys, monkeypatch)
+    (error,) = stops(project)
     assert "test accuracy: expected 0.9720 or more, of 0.9800 +- 0.0080 (4 standard deviations over 5 seeds)" in error
     assert "Got 0.9710. " in error
 
 
-def test_both_are_said(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    write_run(project, set(range(60)))
-    assert [error.split(":")[1] for error in stops(capsys, monkeypatch)] == [" test predictions", " test accuracy"]
-
-
-def test_what_is_intended_passes_with_its_reason(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_intended_passes_with_its_reason(project: Path) -> None:
     write_run(project, set(range(60)))
     commit(project, "Half as large\n\nAccept-worse-model:")  # without a reason
-    (error, _) = stops(capsys, monkeypatch)
-    (command,) = re.findall(r"git commit --allow-empty -m '[^']+'", error)
+    errors = stops(project)
+    assert [error.split(":")[1] for error in errors] == [" test predictions", " test accuracy"]
+    (command,) = re.findall(r"git commit --allow-empty -m '[^']+'", errors[0])
     run_ok(*shlex.split(command.replace("REASON", "half as large, twice as fast")), cwd=project)
-    said = passes(capsys, monkeypatch)
-    assert "gate: test accuracy: expected 0.9720 or more, of " in said
-    assert re.search(r"gate: commit \w+ accepts it: half as large, twice as fast\n", said)
-    run_ok("git", "branch", "--force", "main", cwd=project)
-    run_ok("git", "reset", "--quiet", "--soft", "main~2", cwd=project)
-    commit(project, "the same without a word")
-    run_ok("git", "branch", "--force", "main", "HEAD~1", cwd=project)
-    assert len(stops(capsys, monkeypatch)) == 2
+    output = passes(project)
+    assert "gate: test accuracy: expected 0.9720 or more, of " in output
+    assert re.search(r"gate: commit \w+ accepts it: half as large, twice as fast\n", output)
+    run_ok("git", "reset", "--quiet", "--soft", "main", cwd=project)
+    commit(project, "the same without a reason")
+    assert len(stops(project)) == 2
 
 
-def test_a_change_cannot_move_its_own_bar(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_cannot_move_its_own_bar(project: Path) -> None:
     write_run(project, set(range(60)))
     write_seeds(project, [0.94] * 4 + [0.941])
     commit(project, "worse over all seeds")
-    assert len(stops(capsys, monkeypatch)) == 2
+    assert len(stops(project)) == 2
 
 
-def test_with_other_parameters_the_predictions_decide(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_study_for_these_parameters_the_predictions_decide(project: Path) -> None:
     set_params(project / "params.yaml", {"dense.units": 16})
     write_run(project, BASE | {500})
-    assert "; the spread over seeds was measured with other parameters\n" in passes(capsys, monkeypatch)
+    assert "; the spread over seeds was measured with other parameters\n" in passes(project)
     write_run(project, set(range(60)))
-    assert len(stops(capsys, monkeypatch)) == 1
-
-
-def test_without_a_study_the_predictions_decide(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    assert len(stops(project)) == 1
+    write_run(project, BASE)
     (project / "seeds.json").unlink()
-    run_ok("git", "commit", "--quiet", "--all", "--message", "none", cwd=project)
-    run_ok("git", "branch", "--force", "main", cwd=project)
-    assert "; no spread over seeds to compare with: path 'seeds.json' does not exist" in passes(capsys, monkeypatch)
+    onto_main(project, "no study")
+    assert "; no spread over seeds to compare with: path 'seeds.json' does not exist" in passes(project)
 
 
-def test_another_test_set_cannot_be_judged(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_judged_is_refused(project: Path) -> None:
     write_run(project, BASE, test_set="b")
-    (error,) = stops(capsys, monkeypatch)
+    (error,) = stops(project)
     assert "Got not comparable: another test set. " in error
-
-
-def test_metrics_edited_by_hand_are_refused(project: Path) -> None:
+    (project / "seeds.json").write_text("{}")
+    onto_main(project, "a damaged study")
+    assert "seeds.json: " in refusal(main, *ARGUMENTS, "main")
     path = project / "metrics" / "scores.json"
     path.write_text(path.read_text() + " ")
     assert "metrics/scores.json: expected the file that dvc.lock names" in refusal(main, *ARGUMENTS, "main")
 
 
-def test_a_damaged_study_is_refused(project: Path) -> None:
-    (project / "seeds.json").write_text("{}")
-    commit(project, "damaged")
-    run_ok("git", "branch", "--force", "main", cwd=project)
-    line = "seeds.json: expected test_accuracy of 5 seeds or more. Got a file without them."
-    assert refusal(main, *ARGUMENTS, "main") == f"ERROR: {line} Run `make study NAME=seeds`."
-
-
-@pytest.mark.parametrize(
-    ("against", "line"),
-    [
-        ("", "--against: expected a branch or commit with a run. Got nothing. Run `make gate AGAINST=origin/main`."),
-        *(
-            (against, f"--against {against}: expected a commit with a run. Got bad revision '{against}'. {ANOTHER}")
-            for against in ("nobody", "HEAD^{tree}", "HEAD:params.yaml", "HEAD..HEAD", "^HEAD")
-        ),
-    ],
-)
-def test_a_commit_must_be_named(project: Path, against: str, line: str) -> None:  # noqa: ARG001 # the working folder
-    """A tree or a range is none: from these, the files of this very run would be compared with themselves."""
-    assert refusal(main, *ARGUMENTS[:-1], f"--against={against}") == f"ERROR: {line}"
+@pytest.mark.parametrize("against", ["", "nobody", "HEAD^{tree}", "HEAD:params.yaml", "HEAD..HEAD", "^HEAD"])
+def test_a_commit_must_be_named(against: str) -> None:
+    """From a tree or a range, Git would show the files of this very run."""
+    line = f"--against {against}: there is no run: bad revision '{against}'. {ANOTHER}"
+    nothing = "--against: this must name a branch or commit with a run. Run `make gate AGAINST=origin/main`."
+    assert refusal(main, *ARGUMENTS[:-1], f"--against={against}") == f"ERROR: {line if against else nothing}"

@@ -11,12 +11,9 @@ import pytest
 
 from digits.apps import summary
 from digits.apps.summary import summarize
-from dvcproof.runtime.program import InputError
 from tests.support.project import AT_ROOT, Arrays, run
 from tests.support.refusal import refusal, refused_by
 from tests.support.verifying import small_project
-
-NAMES = ("scores.json", "history.json", "first_ten.csv")
 
 
 @pytest.fixture
@@ -30,8 +27,8 @@ def metrics(tmp_path: Path) -> Path:
         "gap": {"accuracy": 0.014083, "loss": 0.036496},
     }
     (folder / "scores.json").write_text(json.dumps(scores))
-    history = {"last_epoch": {"accuracy": 0.9885, "loss": 0.03925}, "epochs": []}
-    (folder / "history.json").write_text(json.dumps(history))
+    epochs = [{"epoch": epoch, "accuracy": 0.9685 + epoch / 100, "loss": 0.04} for epoch in (1, 2)]
+    (folder / "history.json").write_text(json.dumps({"epochs": epochs}))
     rows = [f"{image},{image},{9 if image == 8 else image},0.{image}999" for image in range(10)]
     (folder / "first_ten.csv").write_text("\n".join(["image,label,predicted,probability", *rows]) + "\n")
     return folder
@@ -51,26 +48,19 @@ first ten test images: 9 of 10 right
 worst mistakes: {metrics}/worst.png   charts: `make report` writes report.html (`dvc plots show` needs the internet)"""
 
 
-def test_the_summary_of_a_run(metrics: Path) -> None:
+def test_validation_and_long_names_of_classes_have_their_place(metrics: Path) -> None:
     assert summarize(metrics) == EXPECTED.format(metrics=metrics)
-
-
-def test_long_names_of_classes_stay_in_their_columns(metrics: Path) -> None:
+    scores = json.loads((metrics / "scores.json").read_text())
+    (metrics / "scores.json").write_text(json.dumps(scores | {"validation": {"accuracy": 0.98, "loss": 0.07}}))
     path = metrics / "first_ten.csv"
     path.write_text(path.read_text().replace("8,8,9,", "8,Ankle boot,Sneaker,"))
-    assert summarize(metrics).splitlines()[6:9] == [
+    lines = summarize(metrics).splitlines()
+    assert lines[3] == "validation accuracy    98.00%   loss 0.0700"
+    assert lines[7:10] == [
         "  label       " + "".join(f"{name:>12}" for name in [*range(8), "Ankle boot", 9]),
         "  predicted   " + "".join(f"{name:>12}" for name in [*range(8), "Sneaker", 9]),
         "  probability " + "".join(f"{image / 10 + 0.1:12.3f}" for image in range(10)),
     ]
-
-
-def test_a_validation_split_has_its_line(metrics: Path) -> None:
-    scores = json.loads((metrics / "scores.json").read_text())
-    (metrics / "scores.json").write_text(json.dumps(scores | {"validation": {"accuracy": 0.98, "loss": 0.07}}))
-    lines = EXPECTED.format(metrics=metrics).splitlines()
-    lines.insert(3, "validation accuracy    98.00%   loss 0.0700")
-    assert summarize(metrics) == "\n".join(lines)
 
 
 def test_what_evaluate_writes_is_summarized(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> None:
@@ -78,57 +68,29 @@ def test_what_evaluate_writes_is_summarized(tmp_path_factory: pytest.TempPathFac
     text = summarize(folder)
     scores = json.loads((folder / "scores.json").read_text())
     assert text.startswith(f"test accuracy        {scores['test']['accuracy']:8.2%}   loss ")
-    assert re.search(r"^first ten test images: \d+ of 10 right$", text, flags=re.MULTILINE)
     assert "\n  label             7      2      1      0      4      1      4      9      5      9\n" in text
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_missing_file_is_named_with_the_next_step(metrics: Path, name: str) -> None:
-    (metrics / name).unlink()
-    line = rf"metrics/{name}: expected what `evaluate` wrote\. Got no such file\. Run `make repro`\."
-    with pytest.raises(InputError, match=line):
-        summarize(metrics)
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    assert "none/scores.json: expected what `evaluate` wrote. Got no such" in refusal(
-        summary.main, "--metrics", tmp_path / "none"
-    )
-
-
-Change = Callable[[str], str]
 
 
 @pytest.mark.parametrize(
     ("name", "change", "match"),
     [
-        ("scores.json", lambda text: text[:-1], "JSONDecodeError"),
-        ("scores.json", lambda _: "", "JSONDecodeError"),
-        ("scores.json", lambda _: "[]", "TypeError"),
-        ("scores.json", lambda _: "{}", "KeyError: 'test'"),
-        ("scores.json", lambda text: text.replace("0.9786", "null"), "TypeError"),
-        ("history.json", lambda _: "{}", "KeyError: 'last_epoch'"),
+        ("scores.json", lambda text: text[:-1], "Invalid JSON"),
+        ("scores.json", lambda _: "{}", "without gap, test, train"),
+        ("scores.json", lambda text: text.replace("0.9786", "null"), "valid number"),
+        ("scores.json", lambda text: text.replace("0.9786", "NaN"), "finite number"),
+        ("scores.json", lambda _: "[" * 10**5, "recursion limit"),
+        ("history.json", lambda _: "{}", "epochs Field required"),
         ("first_ten.csv", lambda text: text.replace("label", "lable"), "KeyError: 'label'"),
         ("first_ten.csv", lambda text: text.replace("0.1999", "x"), "ValueError"),
-        ("first_ten.csv", lambda text: text.replace("0.1999", "inf"), "ValueError: inf is no finite number"),
-        ("scores.json", lambda text: text.replace("0.9786", "NaN"), "ValueError: NaN is no finite number"),
-        ("scores.json", lambda _: "[" * 10**5, "ValueError: nested too deeply"),
+        ("first_ten.csv", lambda text: text.replace("0.1999", "inf"), "inf is no finite number"),
+        ("first_ten.csv", lambda text: text[:-12], r"\d values in line 11"),
     ],
 )
-def test_a_damaged_file_is_refused(metrics: Path, name: str, change: Change, match: str) -> None:
+def test_a_damaged_file_is_refused(metrics: Path, name: str, change: Callable[[str], str], match: str) -> None:
     path = metrics / name
     path.write_text(change(path.read_text()))
     line = refusal(summary.main, "--metrics", metrics)
-    assert re.search(
-        rf"metrics: expected what `evaluate` wrote\. Got damaged files \({match}.*\)\. Run `make rep", line
-    )
-
-
-def test_a_row_that_is_too_short_is_refused(metrics: Path) -> None:
-    path = metrics / "first_ten.csv"
-    path.write_text(path.read_text()[:-12])
-    line = refusal(summary.main, "--metrics", metrics)
-    assert re.search(r"first_ten\.csv: expected a CSV file\. Got a damaged file \(\d values in line 11", line)
+    assert re.search(rf"metrics/{name}: the content is not valid \(.*{match}.*\)\. Run `make repro`\.", line)
 
 
 def test_the_command_line_prints_or_refuses_in_one_line(metrics: Path) -> None:
@@ -137,4 +99,4 @@ def test_the_command_line_prints_or_refuses_in_one_line(metrics: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, EXPECTED.format(metrics="metrics") + "\n", "")
     shutil.rmtree(metrics)
     line = refused_by(run(*command, cwd=metrics.parent, env=AT_ROOT))
-    assert line.startswith("ERROR: metrics/scores.json: expected what `evaluate` wrote. Got no such file.")
+    assert line == "ERROR: metrics/scores.json: there is no such file. Run `make repro`."

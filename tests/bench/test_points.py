@@ -1,9 +1,7 @@
 """Where points are computed makes no difference: one process, several at a time, the workers of a Dask cluster."""
 
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import dask
 import distributed
 import pytest
 
-from bench import points, sweep
+from bench import points
 from bench.points import Data, Where, compute
 from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
@@ -40,15 +38,6 @@ def make_other(folder: Path) -> Path:
 def fail(number: int, _: Path) -> int:
     """A point that cannot be computed."""
     raise InputError(f"point {number}", expected="luck", received="none", hint="Try another.")
-
-
-def die_once(number: int, trace: str, _: Path) -> int:
-    """A point whose worker is killed the first time."""
-    path = Path(trace)
-    if number == 2 and not path.exists():
-        path.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
 
 
 def die(_: Path) -> int:
@@ -101,16 +90,8 @@ def test_the_results_are_the_same_and_in_order(data: Data, cluster: str) -> None
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_its_point_to_another(data: Data, cluster: str, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    steps = [(number, str(trace)) for number in range(5)]
-    assert compute(die_once, steps, data, Where(scheduler=cluster), "deaths") == [0, 1, 2, 3, 4]
-    assert trace.exists()
-
-
-@pytest.mark.slow
 def test_a_point_that_kills_every_worker_ends_the_study(data: Data, cluster: str) -> None:
-    with pytest.raises(InputError, match=r"the workers: expected to stay alive\. Got KilledWorker"):
+    with pytest.raises(InputError, match=r"the workers: they died \(KilledWorker"):
         compute(die, [()], data, Where(scheduler=cluster), "deaths")
 
 
@@ -125,23 +106,23 @@ def test_a_point_that_fails_is_one_line(data: Data, cluster: str, elsewhere: boo
 def test_a_worker_with_other_code_refuses(data: Data, cluster: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     theirs = points.code() | {name: "0" * 64}
     monkeypatch.setattr(points, "code", lambda: theirs)
-    with pytest.raises(InputError, match=f"{name} on a worker: expected this code. Got another file"):
+    with pytest.raises(InputError, match=f"{name} on a worker: this code differs from that of the study"):
         compute(square, [(1,)], data, Where(scheduler=cluster), "squares")
 
 
 def test_a_worker_with_other_data_refuses(data: Data, cluster: str) -> None:
     other = data._replace(make=make_other)
     (data.folder / "prepared" / "data.txt").write_text("another")
-    with pytest.raises(InputError, match=r"data\.txt on a worker: expected this data\. Got another file"):
+    with pytest.raises(InputError, match=r"data\.txt on a worker: this data differs from that of the study"):
         compute(square, [(1,)], other, Where(scheduler=cluster), "squares")
 
 
 @pytest.mark.slow
 def test_no_scheduler_is_one_line(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(points, "DEADLINE", 1)
-    with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: expected a Dask scheduler\. Got "):
+    with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
         compute(square, [(1,)], data, Where(scheduler="tcp://127.0.0.1:9"), "squares")
-    with pytest.raises(InputError, match=r"expected a Dask scheduler\. Got "):
+    with pytest.raises(InputError, match=r"no Dask scheduler answers there"):
         compute(square, [(1,)], data, Where(scheduler="nonsense://a"), "squares")
 
 
@@ -150,27 +131,9 @@ def test_no_worker_is_one_line(data: Data, project: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(points, "FIRST_WORKER", 1)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0", local_directory=str(project / "dask")) as empty,
-        pytest.raises(InputError, match=r"a worker within 1 s\. Got none\. Start a scheduler and workers"),
+        pytest.raises(InputError, match=r"it has had no worker for 1 s\. Start a scheduler and workers"),
     ):
         compute(square, [(1,)], data, Where(scheduler=empty.scheduler_address), "squares")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("project")
-def test_no_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ["--set", "dense.units=8", "--seeds", "2", "--validation", "100", "--out", "x.json", "--jobs", "0"]
-    monkeypatch.setattr(sys, "argv", ["sweep", *options])
-    with pytest.raises(InputError, match=r"--jobs: expected at least 1\. Got 0\."):
-        sweep.main()
-
-
-@pytest.mark.slow
-def test_the_worker_is_a_program_of_the_package() -> None:
-    from importlib.util import find_spec
-
-    assert find_spec("distributed.cli.dask_worker")
-    assert find_spec("distributed.cli.dask_scheduler")
-    assert shutil.which("dask")
 
 
 def test_a_worker_looks_at_its_code_before_each_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,4 +151,4 @@ def test_a_worker_looks_at_its_code_before_each_point(monkeypatch: pytest.Monkey
     ((room, _),) = here.values()
     room.cleanup()
     monkeypatch.setattr(points, "code", lambda: {"a.py": "2"})
-    assert points._on_worker(shared, ())[1].startswith("a.py on a worker: expected this code. Got another file.")
+    assert points._on_worker(shared, ())[1].startswith("a.py on a worker: this code differs from that")

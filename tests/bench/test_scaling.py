@@ -3,7 +3,6 @@
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench import scaling
@@ -53,17 +52,6 @@ def test_a_hierarchy_takes_fewer_bytes_out_of_a_machine() -> None:
     assert ratio == pytest.approx(8, rel=0.01)
 
 
-def test_a_hierarchy_is_another_order_of_adding() -> None:
-    parts = np.random.default_rng(0).normal(size=(8, 1000)).astype(np.float32)
-    in_order, groups = parts[0], [parts[0], parts[4]]
-    for part in parts[1:]:
-        in_order = in_order + part
-    for number in (1, 2, 3):
-        groups = [groups[0] + parts[number], groups[1] + parts[4 + number]]
-    assert not np.array_equal(in_order, groups[0] + groups[1])
-    assert np.allclose(in_order, groups[0] + groups[1], atol=1e-5)
-
-
 def test_an_epoch_is_steps_of_rows_and_an_exchange() -> None:
     assert scaling.epoch(1280, 1, 0.5, 0) == pytest.approx(640)
     assert scaling.epoch(1281, 2, 0.5, 10) == pytest.approx(6 * (64 + 10))  # the last one is not whole
@@ -77,6 +65,15 @@ def test_rates_are_those_of_the_largest_set() -> None:
     assert found["dense"] == times["train x16"] / 1e6
     assert found["hash"] == times["arrays hash"] / 70_000
     assert found["convnet"] == pytest.approx(70 / (7 * 50_000))
+
+
+def test_rows_compare_with_one_worker() -> None:
+    alone, two, *_, most = scaling.by_workers({"dense": 1e-4, "convnet": 1e-3}, {"dense": 400_000, "convnet": 100_000})
+    assert (alone.workers, alone.flat, alone.quicker) == (1, 0, (1, 1))
+    assert alone.epochs == pytest.approx([1e5, 1e6])
+    assert two.flat == two.hierarchical  # one machine has no hierarchy
+    assert most.workers == 1000
+    assert most.quicker[1] == alone.epochs[1] / most.epochs[1] > most.quicker[0]
 
 
 def study(epochs: int, validation: int) -> dict[str, Any]:

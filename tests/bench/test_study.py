@@ -1,4 +1,4 @@
-"""What every study records: parameters and data that it was made with, in the form that the check of figures reads."""
+"""What the studies share: the command that runs them, what they record, what they refuse, and where stages run."""
 
 import json
 import shutil
@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 
-from bench import convnet, figures, large, seeds, speed, sweep
+from bench import __main__ as bench
+from bench import convnet, large, seeds, speed, sweep, workers
+from bench.__main__ import commands_of, studies
 from bench.convnet import EXAMPLE
 from bench.pictures import __main__ as pictures
 from bench.points import Where
-from bench.study import ARRAYS, data_hashes
+from bench.study import ARRAYS, data_hashes, parse_values, valid_for
+from digits.params import read_document
 from digits.study import study_params
 from dvcproof.runtime import machine
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
-from tests.support.project import Arrays, run_ok
+from tests.support.project import Arrays, recipe_params
 from tests.support.results import RESULTS, speed_results
 from tests.support.verifying import small_project
 
@@ -35,36 +38,39 @@ def project(
     return project
 
 
-def hashes_of_files(project: Path) -> dict[str, str]:
-    return {name: file_hash(project / "data" / "raw" / name, "md5") for name in ARRAYS}
+def test_a_command_replaces_the_options_of_the_study_and_dvc_records_its_own() -> None:
+    study = studies()["seeds"]
+    options = ["--data", "data", "--out", "bench/results/seeds.json"]
+    record = ["dvc", "--cd", "bench", "commit", "--quiet", "--force", "seeds"]
+    plain = ["bench.seeds", "--seeds", "10", *options]
+    assert commands_of("seeds", study, []) == [["digits", "repro"], plain, record]
+    assert commands_of("seeds", study, ["--jobs", "2"]) == [["digits", "repro"], [*plain, "--jobs", "2"], record]
+    other = ["bench.seeds", *options, "--seeds=3"]
+    assert commands_of("seeds", study, ["--seeds=3"]) == [["digits", "repro"], other]
+    assert commands_of("seeds", study, ["--help"]) == [[*plain, "--help"]]
+    assert commands_of("tables", studies()["tables"], []) == [["bench.tables"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("sweeps", r"Did you mean `make study NAME=sweep`\?"), ("x", "lists the studies")]
+)
+def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", name])
+    with pytest.raises(InputError, match=rf"^{name}: there is no study of this name\. .*{hint}"):
+        bench.main()
 
 
 def test_the_hashes_are_those_of_the_arrays(project: Path) -> None:
-    assert data_hashes() == hashes_of_files(project)
-    assert len(set(data_hashes().values())) == len(ARRAYS)
-
-
-@pytest.mark.slow
-def test_the_hashes_are_of_the_arrays_with_images_kept_back(project: Path) -> None:
-    """Other stages write files of the same names, here with fewer labels."""
-    set_params(project / "params.yaml", {"preprocess.validation_size": 50})
-    before = data_hashes()
-    run_ok("dvc", "repro", cwd=project)
-    assert len({file_hash(project / "data" / folder / "train_labels.npy") for folder in ("raw", "prepared")}) == 2
-    assert data_hashes() == before == hashes_of_files(project)
-
-
-@pytest.mark.usefixtures("project")
-def test_without_a_run_there_are_no_hashes() -> None:
+    found = data_hashes()
+    assert found == {name: file_hash(project / "data" / "raw" / name, "md5") for name in ARRAYS}
     Path("dvc.lock").unlink()
     with pytest.raises(InputError, match=r"dvc\.lock: expected a dvc\.lock\. Got no such file\. Run `dvc repro`"):
         data_hashes()
 
 
 def made_up_seed(seed: int, *_: object) -> dict[str, float]:
-    return {"seed": seed} | dict.fromkeys(
-        ("test_accuracy", "train_accuracy", "last_epoch_accuracy", "gap"), 0.5 + seed / 10
-    )
+    names = ("test_accuracy", "train_accuracy", "last_epoch_accuracy", "gap")
+    return {"seed": seed} | dict.fromkeys(names, 0.5 + seed / 10)
 
 
 def made_up_contestants(*_: object) -> dict[str, list[dict[str, float]]]:
@@ -75,83 +81,96 @@ def made_up_contestants(*_: object) -> dict[str, list[dict[str, float]]]:
     }
 
 
-#: Each study's module, its options, and what stands in for its work.
-STUDIES: dict[str, tuple[Any, list[str], dict[str, Callable[..., Any]]]] = {
-    "seeds": (seeds, ["--seeds", "3", "--data", "data"], {"run_seed": made_up_seed}),
+SWEPT: dict[str, Callable[..., Any]] = {
+    "prepare": lambda _, folder: folder,
+    "validation_accuracy": lambda *_: 0.5,
+}
+#: Each study's module, its options, what stands in for its work, and the parameters that it records.
+STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path], Any]]] = {
+    "seeds": (seeds, "--seeds 3 --data data", {"run_seed": made_up_seed}, study_params),
+    "speed": (
+        speed,
+        "--rounds 1",
+        {"measure": lambda *_: {}, "medians": lambda _: speed_results()["times"]},
+        lambda path: study_params(path, "dense"),
+    ),
     "sweep": (
         sweep,
-        ["--set", "dense.units=8,16", "--seeds", "2", "--validation", "100"],
-        {"prepare": lambda _, folder: folder, "validation_accuracy": lambda *_: 0.5},
+        "--set dense.units=8,16 --seeds 2 --validation 100",
+        SWEPT,
+        lambda _: sweep.shared(["dense.units"], 100),
     ),
     "convnet": (
         convnet,
-        ["--seeds", "2", "--epochs", "7", "20", "--data", "data"],
+        "--seeds 2 --epochs 7 20 --data data",
         {"study": made_up_contestants},
-    ),
-    "convnet_sweep": (
-        sweep,
-        ["--set", "convnet.filters=8,16", "--seeds", "2", "--validation", "100"],
-        {"prepare": lambda _, folder: folder, "validation_accuracy": lambda *_: 0.5},
-    ),
-    "speed": (
-        speed,
-        ["--rounds", "1"],
-        {"measure": lambda *_: {}, "medians": lambda _: speed_results()["times"]},
+        lambda path: study_params(path, "convnet", scored=False),
     ),
 }
 
 
 @pytest.mark.fast(2)
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_records_what_the_check_compares(
+def test_a_study_records_what_it_was_made_with(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    module, options, stand_ins = STUDIES[name]
+    module, options, stand_ins, expected = STUDIES[name]
     for function, stand_in in stand_ins.items():
         monkeypatch.setattr(module, function, stand_in)
     monkeypatch.setattr(speed, "ROOT", project)
     option = RESULTS / ("speed" if name == "speed" else f"{name}.json")
-    out = option / f"{machine.kind()}.json" if name == "speed" else option
-    (figure,) = (figure for figure in figures.figures() if figure.name == str(out))
-    assert figures.why(figure).startswith("it is missing or damaged (FileNotFoundError: ")
-    monkeypatch.setattr(sys, "argv", [name, *options, "--out", str(option)])
+    monkeypatch.setattr(sys, "argv", [name, *options.split(), "--out", str(option)])
     module.main()
     assert capsys.readouterr().out
-    assert not figures.why(figure)
+    out = option / f"{machine.kind()}.json" if name == "speed" else option
     result = json.loads(out.read_text(encoding="utf-8"))
-    assert result["data"] == hashes_of_files(project)
-    if name in {"seeds", "speed"}:
-        assert result["params"] == study_params(project / "params.yaml", "dense")
-    set_params(project / "params.yaml", {"train.shards": 1})
-    assert figures.why(figure) == "it was made with train.shards = 2, and params.yaml has 1"
+    assert result["data"] == data_hashes()
+    assert result["params"] == expected(project / "params.yaml")
 
 
 @pytest.mark.parametrize(
     ("module", "options"),
     [
-        (speed, ["--rounds", "1"]),
-        (large, ["--times", "1", "--memory", "9"]),
-        (pictures, ["--data", "data", "--digits", "1", "--held-out", "1"]),
+        (speed, "--rounds 1"),
+        (large, "--times 1 --memory 9"),
+        (pictures, "--data data --digits 1 --held-out 1"),
+        (convnet, "--seeds 2 --epochs 7 --data data"),
     ],
 )
 @pytest.mark.parametrize("values", [{"load.source": "data/other.npz"}, {"preprocess.validation_size": 5}])
 def test_a_study_of_mnist_needs_all_of_it(
-    project: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: list[str], values: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: str, values: dict[str, Any]
 ) -> None:
-    set_params(project / "params.yaml", values)
-    monkeypatch.setattr(speed, "ROOT", project)
-    monkeypatch.setattr(sys, "argv", ["a study", *options, "--out", "out"])
+    set_params(recipe_params(tmp_path), values)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(speed, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["a study", *options.split(), "--out", "out"])
     with pytest.raises(InputError, match=r"expected the whole training set of data/mnist\.npz, which .* Restore both"):
         module.main()
-    assert not (project / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
-@pytest.mark.usefixtures("project")
-def test_one_seed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = RESULTS / "seeds.json"
-    monkeypatch.setattr(sys, "argv", ["seeds", "--seeds", "1", "--data", "data", "--out", str(out)])
-    with pytest.raises(InputError, match=r"--seeds: expected at least 2\. Got 1\. A spread needs two runs\."):
-        seeds.main()
+SEEDS, SWEEP = "--seeds {} --data data", "--set dense.units=8 --seeds 2 --validation {}"
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        (seeds, SEEDS.format(1), r"--seeds: expected at least 2\. Got 1\. A spread needs two runs\."),
+        (seeds, SEEDS.format(2) + " --jobs 0", r"--jobs: expected at least 1\. Got 0\."),
+        (speed, "--rounds 0", r"--rounds: expected at least 1\. Got 0\. 5 take twenty minutes\."),
+        (large, "--times 1 --memory 0", r"--memory: expected at least 1\. Got 0"),
+        (sweep, SWEEP.format(0), r"--validation: expected at least 1\. Got 0"),
+        (sweep, SWEEP.format(60000), "validation_size"),
+    ],
+)
+def test_a_number_that_is_too_small_or_large_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: str, message: str
+) -> None:
+    out = project / RESULTS / "out.json"
+    monkeypatch.setattr(sys, "argv", ["a study", *options.split(), "--out", str(out)])
+    with pytest.raises(InputError, match=message):
+        module.main()
     assert not out.exists()
 
 
@@ -159,25 +178,67 @@ def test_the_study_over_seeds_is_described_with_its_runs(monkeypatch: pytest.Mon
     monkeypatch.setattr(seeds, "run_seed", made_up_seed)
     found = seeds.study(range(3), project / "data", Where())
     assert [run["seed"] for run in found["runs"]] == [0, 1, 2]
-    for name in ("test_accuracy", "train_accuracy", "last_epoch_accuracy", "gap"):
-        assert found[name] == pytest.approx({"mean": 0.6, "std": 0.1, "n": 3, "min": 0.5, "max": 0.7})
+    assert found["gap"] == pytest.approx({"mean": 0.6, "std": 0.1, "n": 3, "min": 0.5, "max": 0.7})
+    assert {name: found[name] for name in ("params", "data")} == valid_for()
 
 
 @pytest.mark.slow
-def test_a_seed_scores_as_the_pipeline_does(project: Path, tmp_path: Path) -> None:
-    scores, history = (
-        json.loads((project / "metrics" / name).read_text(encoding="utf-8")) for name in ("scores.json", "history.json")
-    )
-    own = {
-        "seed": 0,
-        "test_accuracy": scores["test"]["accuracy"],
-        "train_accuracy": scores["train"]["accuracy"],
-        "last_epoch_accuracy": history["last_epoch"]["accuracy"],
-        "gap": scores["gap"]["accuracy"],
-    }
+def test_a_seed_scores_as_the_pipeline_does(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(project))  # as if the study were a stage of DVC
+    monkeypatch.setenv("DVC_STAGE", "seeds")
+    before = {*(project / ".dvc").rglob("*")}
+    scores = json.loads((project / "metrics" / "scores.json").read_text(encoding="utf-8"))
     for seed in (0, 1):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        found = seeds.run_seed(seed, Path("data"), folder)
-        assert set(found) == set(own)
-        assert (found == own) == (seed == 0)
+        found = seeds.run_seed(seed, Path("data"))
+        same = (found["test_accuracy"], found["gap"]) == (scores["test"]["accuracy"], scores["gap"]["accuracy"])
+        assert same == (seed == 0)
+    assert {*(project / ".dvc").rglob("*")} == before
+
+
+def test_the_typical_seed_is_taken_and_nothing_else_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [{"seed": seed, "test_accuracy": accuracy} for seed, accuracy in ((0, 0.97), (4, 0.981), (9, 0.9785))]
+    (tmp_path / "seeds.json").write_text(json.dumps({"test_accuracy": {"mean": 0.98}, "runs": runs}), encoding="utf-8")
+    params = recipe_params(tmp_path, train={"seed": 0})
+    before = params.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["seeds", "--take-typical", "seeds.json"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        seeds.main()
+    assert capsys.readouterr().out == "train.seed: 4\n"
+    assert params.read_text(encoding="utf-8") == before.replace("  seed: 0\n", "  seed: 4\n")
+
+
+def test_each_network_is_trained_on_each_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def train(count: int, _: Path, folder: Path) -> dict[str, Any]:
+        document = read_document(folder / "params.yaml")
+        asked.append((count, document["train"]["shards"], document["dense"]["units"]))
+        return {"seconds": 1.0, "exchanged": 0, "sha256": str(document["dense"]["units"])}
+
+    recipe_params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workers, "valid_for", lambda *_, **__: {})
+    monkeypatch.setattr(workers, "train", train)
+    networks = ({"train.shards": 4}, {"train.shards": 4, "dense.units": 32})
+    found = workers.study(networks, [1, 2], Path("data"))
+    assert asked == [(1, 4, 512), (2, 4, 512), (1, 4, 32), (2, 4, 32)]
+    assert [one["sha256"] for one in found["runs"]] == ["512", "512", "32", "32"]
+    monkeypatch.setattr(workers, "train", lambda count, *_: {"seconds": 1, "exchanged": 0, "sha256": str(count)})
+    with pytest.raises(InputError, match=r"models of {'train\.shards': 4}: several workers gave other bytes than one"):
+        workers.study(networks, [1, 2], Path("data"))
+
+
+def test_a_training_that_fails_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train with 1 workers: expected exit status 0\. Got "):
+        workers.train(1, tmp_path, tmp_path)
+
+
+def test_values_are_read_as_params_yaml_has_them() -> None:
+    found = parse_values(["train.shards=4", "dense.learning_rate=1e-3"])
+    assert found == {"train.shards": 4, "dense.learning_rate": 0.001}
+    for text in ("train.shards", "=4", "train.shards="):
+        with pytest.raises(InputError, match=r"a parameter: expected NAME=VALUE\. Got"):
+            parse_values([text])

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -104,7 +105,7 @@ def overwrite(path: str, text: str) -> Callable[[Path], None]:
     return edit
 
 
-def record(change: Callable[[dict[str, object]], object], lock: str = "dvc.lock") -> Callable[[Path], None]:
+def record(change: Callable[[Any], object], lock: str = "dvc.lock") -> Callable[[Path], None]:
     def edit(root: Path) -> None:
         document = yaml.safe_load((root / lock).read_text(encoding="utf-8"))
         change(document["stages"])
@@ -131,7 +132,7 @@ def test_cached_data_need_not_be_here(project: Path, gone: list[str]) -> None:
     assert checked(project).status() == HOLDS
 
 
-EDITS: dict[str, tuple[Callable[[Path], None], str, str]] = {
+EDITS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "command": (write("dvc.yaml", "head -n 2", "head -n 3"), "DP103", "the command is not the recorded one"),
     "parameter, yaml": (write("params.yaml", "ratio: 1", "ratio: 3"), "DP105", "split.ratio in params.yaml is not"),
     "parameter, toml": (write("conf/a.toml", "0.1", "0.2"), "DP105", "train.rate in conf/a.toml is not"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.parts import peak_bytes
+from bench.measure import peak_bytes
 from digits.data.arrays import NpyFile
 from exactkeras.augment import RandomAffine
 from tests.support.memory import linux_only

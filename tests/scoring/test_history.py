@@ -1,4 +1,4 @@
-"""The history of a training: read with its types, and in the form in which DVC plots it."""
+"""The history of a training: read with its types, and in the form that DVC plots."""
 
 from pathlib import Path
 
@@ -17,34 +17,27 @@ def test_epochs_are_integers_and_all_else_are_floats(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "received"),
+    ("content", "problem"),
     [
-        (None, "no such file"),
-        (b"", "a file without them"),
-        (b"epoch,accuracy,loss\n", "a file without them"),
-        (b"epoch,accuracy\n1,0.5\n", "a file without them"),
-        (b"epoch,accuracy,loss\none,0.5,2\n", "a damaged file"),
-        (b"epoch,accuracy,loss\n1,0.5\n", "a damaged file"),
-        (b"epoch,accuracy,loss\n1,0.5,nan\n", "a damaged file .nan is no finite number"),
-        (b"epoch,accuracy,loss\n1,0.5,1e999\n", "a damaged file .1e999 is no finite number"),
-        (b"\xff\x00\xfe", "a damaged file"),
+        (None, "there is no such file"),
+        (b"", "there are no rows with epoch, loss and accuracy"),
+        (b"epoch,accuracy\n1,0.5\n", "there are no rows with"),
+        (b"epoch,accuracy,loss\none,0.5,2\n", "the content is not valid"),
+        (b"epoch,accuracy,loss\n1,0.5,1e999\n", "the content is not valid .1e999 is no finite number"),
     ],
 )
-def test_a_file_of_another_form_is_refused(tmp_path: Path, content: bytes | None, received: str) -> None:
+def test_a_file_of_another_form_is_refused(tmp_path: Path, content: bytes | None, problem: str) -> None:
     path = tmp_path / "history.csv"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"expected a CSV .*\. Got {received}.*Run `dvc repro`"):
+    with pytest.raises(InputError, match=rf"history\.csv: {problem}.*Run `dvc repro` to train again\."):
         read_history(path)
 
 
 def test_curves_name_the_validation_split_even_without_one() -> None:
-    curves = learning_curves([{"epoch": 1, "loss": 2.0, "accuracy": 0.5}])
-    assert curves["last_epoch"] == {"loss": 2.0, "accuracy": 0.5}
-    assert curves["epochs"] == [{"epoch": 1, "loss": 2.0, "accuracy": 0.5, "val_loss": None, "val_accuracy": None}]
-
-
-def test_the_last_epoch_is_the_last_row() -> None:
-    epochs = [{"epoch": epoch, "loss": 1 / epoch, "accuracy": 0.5, "val_loss": 3.0} for epoch in (1, 2, 3)]
-    assert learning_curves(epochs)["last_epoch"] == {"loss": 1 / 3, "accuracy": 0.5, "val_loss": 3.0}
-    assert [epoch["val_loss"] for epoch in learning_curves(epochs)["epochs"]] == [3.0] * 3
+    epochs: list[dict[str, float]] = [{"epoch": epoch, "loss": 2.0 / epoch, "accuracy": 0.5} for epoch in (1, 2)]
+    curves = learning_curves(epochs)
+    assert curves["last_epoch"] == {"loss": 1.0, "accuracy": 0.5}
+    nothing = {"val_loss": None, "val_accuracy": None}
+    assert curves["epochs"] == [epoch | nothing for epoch in epochs]
+    assert [one["val_loss"] for one in learning_curves([epochs[0] | {"val_loss": 3.0}])["epochs"]] == [3.0]

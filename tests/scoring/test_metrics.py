@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from digits.scoring.metrics import ClassScores, Predictions, accuracy, confusion_matrix, loss, per_class, worst
 
@@ -22,18 +21,12 @@ def five() -> Predictions:
     )
 
 
-def test_the_class_is_the_most_probable_one(five: Predictions) -> None:
+def test_accuracy_and_loss(five: Predictions) -> None:
     assert five.classes.tolist() == [0, 0, 1, 0, 1]
-
-
-def test_accuracy_is_the_fraction_that_is_correct(five: Predictions) -> None:
     assert accuracy(five) == 3 / 5
-
-
-def test_loss_is_the_mean_of_minus_the_logarithm(five: Predictions) -> None:
-    expected = -(math.log(0.5) + math.log(0.25) + math.log(0.5) + math.log(0.75) + math.log(0.125)) / 5
-    assert loss(five) == pytest.approx(expected, rel=1e-6)
-    assert five.losses.tolist() == pytest.approx([-math.log(p) for p in (0.5, 0.25, 0.5, 0.75, 0.125)], rel=1e-6)
+    losses = [-math.log(probability) for probability in (0.5, 0.25, 0.5, 0.75, 0.125)]
+    assert five.losses.tolist() == pytest.approx(losses, rel=1e-6)
+    assert loss(five) == pytest.approx(sum(losses) / 5, rel=1e-6)
 
 
 def test_certainty_costs_nothing() -> None:
@@ -43,40 +36,24 @@ def test_certainty_costs_nothing() -> None:
     assert (accuracy(wrong), loss(wrong)) == (0, 1000)
 
 
-def test_the_confusion_matrix_counts_labels_by_row(five: Predictions) -> None:
-    assert confusion_matrix(five).tolist() == [[2, 0, 0], [1, 1, 0], [0, 1, 0]]
-
-
 def test_precision_and_recall_of_each_class(five: Predictions) -> None:
+    assert confusion_matrix(five).tolist() == [[2, 0, 0], [1, 1, 0], [0, 1, 0]]  # labels by row
     assert per_class(confusion_matrix(five)) == [
         ClassScores(0, precision=2 / 3, recall=1, images=2),
         ClassScores(1, precision=1 / 2, recall=1 / 2, images=2),
         ClassScores(2, precision=0, recall=0, images=1),
     ]
-
-
-def test_a_class_without_images_has_recall_0() -> None:
-    matrix: NDArray[np.intp] = np.array([[1, 1], [0, 0]])
-    assert per_class(matrix)[1] == ClassScores(1, precision=0, recall=0, images=0)
+    assert per_class(np.array([[1, 1], [0, 0]]))[1] == ClassScores(1, precision=0, recall=0, images=0)
 
 
 def test_equal_probabilities_go_to_the_lowest_class() -> None:
-    tie = predictions([[0.25, 0.375, 0.375], [1 / 3, 1 / 3, 1 / 3]], [2, 0])
-    assert tie.classes.tolist() == [1, 0]
-    assert accuracy(tie) == 1 / 2
+    assert predictions([[0.25, 0.375, 0.375], [1 / 3, 1 / 3, 1 / 3]], [2, 0]).classes.tolist() == [1, 0]
 
 
-@pytest.mark.parametrize(("count", "rows"), [(1, [4]), (2, [4, 1]), (100, [4, 1])])
-def test_the_worst_mistakes_have_the_greatest_loss(five: Predictions, count: int, rows: list[int]) -> None:
-    assert worst(five, count).tolist() == rows
-
-
-def test_among_equals_the_first_is_the_worst() -> None:
+def test_the_worst_mistakes_have_the_greatest_loss(five: Predictions) -> None:
+    assert [worst(five, count).tolist() for count in (1, 2, 100)] == [[4], [4, 1], [4, 1]]
     same = predictions([[0.75, 0.25], [0.875, 0.125]] * 100, [1] * 200)
-    assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]
-
-
-def test_where_nothing_is_wrong_nothing_is_the_worst() -> None:
+    assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]  # of equal ones the first
     assert worst(predictions([[0.75, 0.25]], [0]), 25).tolist() == []
 
 

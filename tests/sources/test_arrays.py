@@ -1,5 +1,6 @@
-"""Data sets as arrays in .npz archives: what is damaged, foreign or hostile is refused."""
+"""Arrays in .npz archives and IDX files: damaged, foreign and hostile ones are refused."""
 
+import gzip
 import io
 import pickle
 import re
@@ -11,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.sources import stream
+from digits.sources import arrays, rows
+from digits.sources.arrays import IDX_NAMES
 from dvcproof.runtime.program import InputError
 from stages.load import load
-from tests.support.arrays import flip, idx_bytes, saved, snapshot, with_head
+from tests.support.arrays import flip, idx_bytes, saved, snapshot, with_head, write_idx
 from tests.support.loading import refused, run_load
 from tests.support.project import Arrays
 
 
 def stored(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A .npz with these files in it."""
+    """Return a .npz with these files in it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, content in members.items():
@@ -29,121 +31,65 @@ def stored(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
 
 
 def members(digits: Arrays) -> dict[str, bytes]:
-    """The files in the .npz of the small sample."""
     return {f"{key}.npy": saved(array) for key, array in digits.items()}
 
 
+def whole(digits: Arrays, compression: int = zipfile.ZIP_STORED) -> bytes:
+    return stored(members(digits), compression)
+
+
 def claims(shape: str) -> bytes:
-    """A .npy of uint8 that claims a shape, with 784 bytes of values."""
+    """Return a .npy of uint8 that claims a shape, with 784 bytes of values."""
+    shape = re.sub(r"(\d+)\*\*(\d+)", lambda power: str(int(power[1]) ** int(power[2])), shape)
     return with_head(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n", bytes(784))
 
 
 Build = Callable[[Arrays], bytes]
 
 
-def changed(**arrays: bytes) -> Build:
-    """The archive with other files under these names."""
-    return lambda digits: stored(members(digits) | {f"{key}.npy": content for key, content in arrays.items()})
+def changed(**files: bytes | Callable[[bytes], bytes]) -> Build:
+    """Return the archive with other files under these names."""
+
+    def build(digits: Arrays) -> bytes:
+        every = members(digits)
+        for key, content in files.items():
+            every[f"{key}.npy"] = content if isinstance(content, bytes) else content(every[f"{key}.npy"])
+        return stored(every)
+
+    return build
 
 
+EARLY = r"the file is {} bytes shorter than its header says, which is {}\. Fetch"
+LONGER = "the file is longer than its header says, which is "
+VOID = with_head("{'descr': '|V0', 'fortran_order': False, 'shape': (200, 28, 28), }\n")
 BAD_NPZ: dict[str, tuple[Build, str]] = {
-    "an empty file": (lambda _: b"", r"bad\.npz: expected a data set: \.npz, .* Got an empty file\."),
-    "text": (lambda _: b"hello, world\n", r"bad\.npz: expected a data set: \.npz, .* Got a file of another kind\."),
-    "a .npy": (
-        lambda digits: saved(digits["x_train"]),
-        r"expected the labels of the training set\. Got bad\.npz\. Put",
-    ),
-    "an IDX file": (
-        lambda digits: idx_bytes(digits["x_train"]),
-        r"expected the labels of the training set\. Got bad\.npz\. Put",
-    ),
-    "an archive cut in the middle": (lambda digits: stored(members(digits))[:200_000], "a damaged or foreign file"),
-    "an archive without its last byte": (lambda digits: stored(members(digits))[:-1], "a damaged or foreign file"),
-    "an archive without its beginning": (lambda digits: stored(members(digits))[1000:], "a file of another kind"),
-    "a flipped bit": (
-        lambda digits: flip(stored(members(digits)), 300_000),
-        r"x_train in .*bad\.npz: expected uint8 \[600, 28, 28\]\. Got a damaged file \(Bad CRC-32",
-    ),
-    "a flipped bit, compressed": (
-        lambda digits: flip(stored(members(digits), zipfile.ZIP_DEFLATED), 5000),
-        r"x_train in .*bad\.npz: expected uint8 \[600, 28, 28\]\. Got a damaged file \(.*",
-    ),
+    "an empty file": (lambda _: b"", r"bad\.npz: this is an empty file, not a data set of images and labels\."),
+    "without its last byte": (lambda digits: whole(digits)[:-1], "the file is damaged, or not an archive"),
+    "a flipped bit": (lambda digits: flip(whole(digits), 300_000), r"x_train in .*bad\.npz: .*uint8.* \(Bad CRC-32"),
+    "a flipped bit, packed": (lambda d: flip(whole(d, zipfile.ZIP_DEFLATED), 5000), "x_train in .* is damaged"),
     "no test labels": (
-        lambda digits: stored({name: content for name, content in members(digits).items() if "y_test" not in name}),
-        r"bad\.npz: expected the labels of the test set\. Got x_test, x_train, y_train\. Put images and labels",
+        lambda d: stored({name: each for name, each in members(d).items() if "y_test" not in name}),
+        r"bad\.npz: the labels of the test set are missing\. There is only x_test, x_train, y_train\. Put images and",
     ),
     "other names": (
-        lambda digits: stored({f"{number:02}.npy": saved(digits["y_test"]) for number in range(20)}),
-        r"Got 00, 01, 02, 03, 04, 05, 06, 07 and 12 more\. Put",
+        lambda d: stored({f"{number:02}.npy": saved(d["y_test"]) for number in range(20)}),
+        r"names do not tell what these arrays are: 00, 01, 02, 03, 04, 05, 06, 07 and 12 more\. Put",
     ),
-    "names that steer the terminal": (
-        lambda _: stored({"\x1b[31m\n.npy": b""}),
-        r"ERROR: \\x1b\[31m ?in .*\. Got an empty file",
-    ),
-    "names of folders": (
-        lambda _: stored({"x_train.npy/": b"", "../y_train.npy": b""}),
-        r"Got an empty folder or arch",
-    ),
-    "nothing": (lambda _: stored({}), r"Got an empty folder or archive\."),
-    "a .npy cut in the head": (
-        lambda digits: changed(x_test=members(digits)["x_test.npy"][:50])(digits),
-        r"x_test in .*bad\.npz: expected a \.npy file\. Got a damaged or foreign one",
-    ),
-    "a .npy cut in the values": (
-        lambda digits: changed(x_test=members(digits)["x_test.npy"][:-10])(digits),
-        r"x_test in .*: expected uint8 \[200, 28, 28\]\. Got a file that ends 10 bytes early",
-    ),
-    "a .npy that goes on": (
-        lambda digits: changed(y_test=members(digits)["y_test.npy"] + b"\0")(digits),
-        r"y_test in .*: expected uint8 \[200\]\. Got a file with more bytes than its header says",
-    ),
-    "a member that is no .npy": (
-        changed(y_test=b"hello, world"),
-        r"y_test in .*: expected the labels of the test set\. Got a file",
-    ),
-    "a member that is empty": (
-        changed(y_test=b""),
-        r"y_test in .*: expected the labels of the test set\. Got an empty",
-    ),
-    "a negative length": (
-        changed(x_test=claims("(-1, 28, 28)"), y_test=claims("(-1,)")),
-        "expected at least one image",
-    ),
-    "negative sides": (changed(x_test=claims("(1, -28, -28)")), r"expected images .*\. Got uint8 \[1, -28, -28\]"),
-    "an endless length": (
-        changed(x_test=claims(f"({2**62}, 28, 28)"), y_test=claims(f"({2**62},)")),
-        r"Got a file that ends \d+ bytes early",
-    ),
-    "a length beyond any integer": (
-        changed(x_test=claims(f"({10**30}, 28, 28)"), y_test=claims(f"({10**30},)")),
-        r"Got a file that ends \d+ bytes early",
-    ),
-    "a length that is no number": (changed(x_test=claims("(1.0, 28, 28)")), "x_test .*shape is not valid"),
-    "code for a head": (
-        changed(x_test=with_head("__import__('os').abort()\n")),
-        r"expected a \.npy file\. Got a damaged",
-    ),
-    "format 2.0, head of 4 GiB": (
-        changed(x_test=b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1)),
-        r"x_test in .*: expected a \.npy file\. Got .*\.npy format 2\.0 instead of 1\.0",
-    ),
-    "values of no bytes": (
-        changed(x_test=with_head("{'descr': '|V0', 'fortran_order': False, 'shape': (200, 28, 28), }\n")),
-        r"expected pixels as numbers\. Got \|V0",
-    ),
-    "labels that fill the memory": (
-        changed(y_train=claims("(600,)") + bytes(10**7)),
-        r"y_train in .*: expected uint8 \[600\]\. Got a file with more bytes than its header says",
-    ),
-    "compressed with LZMA": (
-        lambda digits: stored(members(digits), zipfile.ZIP_LZMA),
-        r"x_test\.npy in .*: expected a file packed with deflate\. Got another kind of compression\.",
-    ),
-    "encrypted": (
-        lambda digits: re.sub(rb"(PK\x01\x02....)\x00", b"\\1\x01", stored(members(digits)), flags=re.DOTALL),
-        r"a damaged file \(File .*is encrypted",
-    ),
-}
+    "names that steer the terminal": (lambda _: stored({"\x1b[31m\n.npy": b""}), r"ERROR: \\x1b\[31m ?in .*an empty"),
+    "cut in the header": (changed(x_test=lambda each: each[:50]), "x_test in .*: the file is damaged"),
+    "cut in the values": (changed(x_test=lambda each: each[:-10]), EARLY.format(10, r"uint8 \[200, 28, 28\]")),
+    "one byte more": (changed(y_test=lambda each: each + b"\0"), r"y_test in .*" + LONGER + r"uint8 \[200\]"),
+    "text in place of labels": (changed(y_test=b"hello, world"), "y_test in .*, not the labels of the"),
+    "a negative length": (changed(x_test=claims("(-1, 28, 28)"), y_test=claims("(-1,)")), r"1 to \d+ images\. Got -1"),
+    "an endless length": (changed(x_test=claims("(2**25, 28, 28)"), y_test=claims("(2**25,)")), "x_test in .* shorter"),
+    "beyond any integer": (changed(x_test=claims("(10**30, 28, 28)"), y_test=claims("(10**30,)")), f"Got {10**30}"),
+    "code for a header": (changed(x_test=with_head("__import__('os').abort()\n")), "is damaged, or not an array"),
+    "format 2.0, header of 4 GiB": (changed(x_test=b"\x93NUMPY\x02\x00" + b"\xff" * 4), r"\.npy format 2\.0 instead"),
+    "values of no bytes": (changed(x_test=VOID), r"expected pixels as numbers\. Got \|V0"),
+    "labels that fill the memory": (changed(y_train=claims("(600,)") + bytes(10**7)), "y_train in .*" + LONGER),
+    "compressed with LZMA": (lambda d: whole(d, zipfile.ZIP_LZMA), "x_test.npy in .*: it is compressed in"),
+    "encrypted": (lambda d: re.sub(rb"(PK\x01\x02....)\0", b"\\1\1", whole(d), flags=re.DOTALL), r"\(File .*encrypted"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("build", "match"), BAD_NPZ.values(), ids=BAD_NPZ)
@@ -162,83 +108,124 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-def objects(payload: Payload, version: tuple[int, int]) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.array([payload], dtype=object), version)
-    return file.getvalue()
-
-
 @pytest.mark.parametrize(
     ("version", "match"),
     [
-        ((1, 0), r"x_train in .*: expected numbers or texts\. Got pickled Python objects, which are never"),
-        ((2, 0), "format 2.0"),
+        ((1, 0), r"x_train in .*: the array holds pickled Python objects"),
+        ((2, 0), "2.0"),
+        (None, "this is a pickle, which can"),
     ],
 )
-def test_a_pickle_in_a_npz_is_never_opened(
-    tmp_path: Path, digits: Arrays, version: tuple[int, int], match: str
-) -> None:
-    mark = tmp_path / "executed"
-    (tmp_path / "bad.npz").write_bytes(changed(x_train=objects(Payload(mark), version))(digits))
-    assert re.search(match, refused(tmp_path, tmp_path / "bad.npz"))
+def test_a_pickle_is_never_opened(tmp_path: Path, digits: Arrays, version: tuple[int, int] | None, match: str) -> None:
+    mark, bad, file = tmp_path / "executed", tmp_path / "bad.npz", io.BytesIO()
+    if version:
+        np.lib.format.write_array(file, np.array([Payload(mark)], dtype=object), version)
+        bad.write_bytes(changed(x_train=file.getvalue())(digits))
+    else:
+        bad.write_bytes(pickle.dumps(Payload(mark)))
+    assert re.search(match, refused(tmp_path, bad))
     assert not mark.exists()
-    np.load(tmp_path / "bad.npz", allow_pickle=True)["x_train"]
+    np.load(bad, allow_pickle=True)["x_train"] if version else pickle.loads(bad.read_bytes())
     assert mark.exists()  # so the payload does what it should when it is opened
-
-
-def test_a_pickle_in_place_of_a_npz_is_never_opened(tmp_path: Path) -> None:
-    mark = tmp_path / "executed"
-    (tmp_path / "bad.npz").write_bytes(pickle.dumps(Payload(mark)))
-    assert "Got a pickle, which is a program and is never opened. In a program that you" in refused(
-        tmp_path, tmp_path / "bad.npz"
-    )
-    assert not mark.exists()
-    pickle.loads((tmp_path / "bad.npz").read_bytes())
-    assert mark.exists()
 
 
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_damage_anywhere_is_refused_or_does_no_harm(tmp_path: Path, compression: int) -> None:
-    """Bits turned over in every part of an archive: it is refused, or gives the same arrays."""
+    """Bits flipped in every part of an archive: it is refused, or gives the same arrays."""
     generator = np.random.default_rng(0)
-    sizes = {"x_train": (3, 28, 28), "y_train": (3,), "x_test": (2, 28, 28), "y_test": (2,)}
-    arrays = {key: generator.integers(0, 10, size, np.uint8) for key, size in sizes.items()}
+    images = {"x_train": generator.integers(0, 10, (3, 28, 28), np.uint8), "x_test": np.ones((2, 28, 28), np.uint8)}
     labels = {"y_train": np.array([0, 1, 2], np.uint8), "y_test": np.array([2, 1], np.uint8)}
-    whole = stored(members(arrays | labels), compression)
+    content = whole(images | labels, compression)
     source, refusals = tmp_path / "damaged.npz", 0
-    source.write_bytes(whole)
+    source.write_bytes(content)
     expected = run_load(tmp_path, source)
-    positions = [*range(60), *range(len(whole) - 300, len(whole)), *generator.integers(0, len(whole), 100)]
+    positions = [*range(60), *range(len(content) - 300, len(content)), *generator.integers(0, len(content), 100)]
     for position in positions:
-        source.write_bytes(flip(whole, int(position)))
+        source.write_bytes(flip(content, int(position)))
         try:
-            load(str(source), tmp_path / "out", test_size=0)
+            load(str(source), tmp_path / "out")
         except InputError:
             refusals += 1
         assert snapshot(tmp_path / "out") == expected
     assert len(positions) / 3 < refusals < len(positions)  # dates and attributes of a member may be anything
 
 
-def zeros(images: int) -> bytes:
-    """An archive of so many black images, packed to a thousandth."""
-    pixels, labels = np.zeros((images, 28, 28), np.uint8), np.arange(images, dtype=np.uint8) % 2
-    arrays = {"x_train": pixels, "y_train": labels, "x_test": pixels[:2], "y_test": labels[:2]}
-    return stored({f"{key}.npy": saved(array) for key, array in arrays.items()}, zipfile.ZIP_DEFLATED)
-
-
 def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.npz"
-    path.write_bytes(zeros(20_000))
-    assert len(load(str(path), tmp_path / "first", test_size=0)) == 4  # 16 MB are not much
-    monkeypatch.setattr(stream, "PACKED_BYTES", 2**22)
-    line = refused(tmp_path, path)
-    assert re.search(r"x_train in .*: expected at most \d+ bytes in a file of \d+\. Got a header that says 15680", line)
+    pixels, labels, path = (
+        np.zeros((20_000, 28, 28), np.uint8),
+        np.arange(20_000, dtype=np.uint8) % 2,
+        tmp_path / "a.npz",
+    )
+    np.savez_compressed(path, x_train=pixels, y_train=labels, x_test=pixels[:2], y_test=labels[:2])
+    assert len(load(str(path), tmp_path / "first")) == 4  # 16 MB are not much
+    monkeypatch.setattr(rows, "PACKED_BYTES", 2**22)
+    assert re.search(r"x_train in .*: its header claims 15680000 bytes, in a file of \d+\.", refused(tmp_path, path))
 
 
 def test_labels_are_not_read_before_sizes_are_compared(
     tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "bad.npz").write_bytes(changed(x_train=members(digits)["x_train.npy"][:-1])(digits))
-    monkeypatch.setattr(stream.Stream, "rows", None)
-    assert "Got a file that ends 1 bytes early" in refused(tmp_path, tmp_path / "bad.npz")
+    (tmp_path / "bad.npz").write_bytes(changed(x_train=lambda each: each[:-1])(digits))
+    monkeypatch.setattr(arrays.Stream, "rows", None)
+    assert "the file is 1 bytes shorter" in refused(tmp_path, tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_size_of_the_blocks_changes_nothing(
+    tmp_path: Path, small_npz: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    expected = run_load(tmp_path, small_npz)
+    np.savez(tmp_path / "a.npz", **{key: array.copy(order=order) for key, array in digits.items()})  # type: ignore
+    for size in (7, 999, 784 * 600):
+        for name in ("BLOCK_BYTES", "PLANE_BYTES"):
+            monkeypatch.setattr(arrays, name, size)
+        assert run_load(tmp_path, tmp_path / "a.npz") == expected
+
+
+# IDX
+
+IMAGES, LABELS = IDX_NAMES[0], IDX_NAMES[3]
+Change = Callable[[bytes], bytes]
+BAD_IDX: dict[str, tuple[str, Change, str]] = {
+    "an empty file": (IMAGES, lambda _: b"", rf"{IMAGES}: this is an empty file, not the images of the training set\."),
+    "cut in the header": (LABELS, lambda c: c[:6], "the IDX file ends within its header, after 6 bytes"),
+    "cut in the values": (IMAGES, lambda c: c[:-3], rf"{IMAGES}: " + EARLY.format(3, r"uint8 \[600, 28, 28\]")),
+    "labels for images": (IMAGES, lambda _: idx_bytes(np.ones(9, np.uint8)), r"images \[.*\. Got uint8 \[9\]\."),
+    "values of 4 bytes": (IMAGES, lambda c: b"\0\0\x0d\3" + c[4:], EARLY.format(1411200, r">f4 \[600, 28, 28\]")),
+    "little-endian": (LABELS, lambda c: c[3::-1] + c[4:], "this is a file of unknown kind, not the labels"),
+    "a length of -1": (LABELS, lambda c: c[:4] + b"\xff" * 4 + c[8:], r"images\. Got 4294967295\."),
+    "a cut .gz": (IMAGES, lambda c: gzip.compress(c)[:-20], r"the file is damaged, .*\(Compressed file ended"),
+    "a .gz cut in its header": (IMAGES, lambda c: gzip.compress(c)[:5], "this is a damaged file .*, not the images"),
+    "a .gz with a flipped bit": (IMAGES, lambda c: flip(gzip.compress(c), 50_000), rf"{IMAGES}: the file is damaged"),
+    "a .gz with a wrong sum": (LABELS, lambda c: flip(gzip.compress(c), -8), "CRC check failed"),
+    "a .gz and text": (LABELS, lambda c: gzip.compress(c) + b"hello", r"a damaged file \(Not a gzipped file"),
+    "a .gz and another": (LABELS, lambda c: gzip.compress(c) + gzip.compress(b"\0"), LONGER),
+    "a .gz that claims much": (
+        IMAGES,
+        lambda _: gzip.compress(struct.pack(">4I", 0x803, 600, 128, 128) + bytes(5000)),
+        "its header claims 9830400 bytes, in a file of",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_IDX)
+def test_a_bad_idx_file_is_refused(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    name, change, match = BAD_IDX[case]
+    monkeypatch.setattr(rows, "PACKED_BYTES", 2**20)
+    path = write_idx(tmp_path / "idx", digits) / name
+    path.write_bytes(change(path.read_bytes()))
+    assert re.search(match, refused(tmp_path, path.parent))
+
+
+def test_a_plain_file_goes_before_a_packed_one(tmp_path: Path, digits: Arrays) -> None:
+    folder = write_idx(tmp_path / "idx", digits)
+    (folder / f"{IMAGES}.gz").write_bytes(b"not read")
+    assert len(run_load(tmp_path, folder)) == 5
+
+
+def test_a_folder_in_place_of_an_idx_file_is_refused(tmp_path: Path, digits: Arrays) -> None:
+    folder = write_idx(tmp_path / "idx", digits)
+    (folder / IMAGES).unlink()
+    (folder / IMAGES).mkdir()
+    assert "the images of the training set are missing. There is only t10k-images" in refused(tmp_path, folder)

@@ -1,31 +1,35 @@
-"""Every form of a data set gives the same arrays, or is refused with the words that docs/data.md has."""
+"""Every form of a data set gives the same arrays, or is refused, with the words of its row in docs/data.md."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from digits.sources import recognize
+from digits.sources.recognize import Foreign
+from digits.sources.source import choose, open_source
 from dvcproof.runtime.program import InputError
 from stages.load import load
-from tests.support.forms import FORMS, WORDS, Form, few, row
+from tests.support.forms import FORMS, WORDS, Form, few
 from tests.support.loading import KEYS, refused
-from tests.support.project import ROOT, Arrays
+from tests.support.project import Arrays
 
 
 def in_order(images: np.ndarray, labels: np.ndarray) -> list[tuple[int, bytes]]:
-    """Labels and images in an order of their own."""
+    """Sort labels and images in an order of their own."""
     return sorted((int(label), image.tobytes()) for label, image in zip(labels, images, strict=True))
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if not form.refused], ids=lambda form: form.title)
+@pytest.mark.parametrize("form", [form for form in FORMS if form.outcome != "refused"], ids=lambda form: form.title)
 def test_a_form_gives_the_same_arrays(
     tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, form: Form
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sample = few(digits)
-    source = form.make(Path(), sample)
-    lines = load(str(source), Path("out"), test_size=form.test_size)
+    lines = load(str(form.make(Path(), sample)), Path("out"), test_size=form.test_size)
     assert form.said in " | ".join(lines[4:])
+    assert form.outcome == ("converted" if form.said else "accepted")
     written = {name: np.load(f"out/{name}.npy") for name in KEYS}
     if "true and false" in form.title:
         sample |= {key: np.uint8(255) * np.greater(sample[key], 127) for key in ("x_train", "x_test")}
@@ -42,15 +46,11 @@ def test_a_form_gives_the_same_arrays(
     for split in ("train", "test"):
         found = in_order(written[f"{split}_images"], written[f"{split}_labels"])
         assert found == in_order(sample[f"x_{split}"], sample[f"y_{split}"])
-    if (
-        "pictures" not in form.title
-        and not form.title.startswith("… with classes")
-        and "colour, with" not in form.title
-    ):
+    if not any(words in form.title for words in ("pictures in", "classes by name", "in colour, with")):
         assert all(np.array_equal(written[name], sample[key]) for name, key in KEYS.items())
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form.refused], ids=lambda form: form.title)
+@pytest.mark.parametrize("form", [form for form in FORMS if form.outcome == "refused"], ids=lambda form: form.title)
 def test_a_form_is_refused_with_its_words(
     tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, form: Form
 ) -> None:
@@ -58,22 +58,112 @@ def test_a_form_is_refused_with_its_words(
     assert form.said in refused(tmp_path, form.make(Path(), few(digits)))
 
 
-def test_the_table_in_the_documents_has_these_rows() -> None:
-    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    table = text.split("<!-- forms -->\n")[1].split("<!-- /forms -->")[0].splitlines()
-    assert table == ["| form | outcome | in the words of `load` |", "|---|---|---|", *map(row, FORMS)]
+def test_a_set_can_be_read_again_and_again(small_npz: Path, digits: Arrays) -> None:
+    with open_source(str(small_npz)) as source:
+        assert (source.train.images.name, source.notes) == (f"x_train in {small_npz}", [])
+        for _ in range(2):
+            assert np.array_equal(np.concatenate([*source.train.images.blocks()]), digits["x_train"])
+
+
+@pytest.mark.parametrize("source", ["missing.npz", "missing/", "\x00", "x" * 200])
+def test_a_source_that_is_not_there_is_refused(tmp_path: Path, source: str) -> None:
+    assert "no such file or folder. Set `load.source` in params.yaml to a file, a folder" in refused(tmp_path, source)
+
+
+# The test set
 
 
 def test_the_step_of_a_refusal_works(tmp_path: Path, digits: Arrays) -> None:
     form = next(form for form in FORMS if "Kaggle" in form.title)
     source = form.make(tmp_path, few(digits))
     with pytest.raises(InputError, match=r"set `load\.test_size` to 20 in params\.yaml"):
-        load(str(source), tmp_path / "out", test_size=0)
+        load(str(source), tmp_path / "out")
     assert len(load(str(source), tmp_path / "out", test_size=20)) > 4
-    with pytest.raises(InputError, match=r"`load\.test_size` from 1 to 119"):
+    with pytest.raises(InputError, match=r"`load\.test_size` is 120\. To test on 20 of the 120"):
         load(str(source), tmp_path / "out", test_size=120)
 
 
 def test_a_test_size_beside_a_test_set_is_refused(tmp_path: Path, small_npz: Path) -> None:
-    with pytest.raises(InputError, match=r"'load\.test_size': expected 0, since .* has a test set\. Got 5\."):
+    with pytest.raises(InputError, match=r"'load\.test_size': it is 5, but .* has a test set\. Set .* to 0"):
         load(str(small_npz), tmp_path / "out", test_size=5)
+
+
+@pytest.mark.parametrize("labels", [np.arange(1000) % 10, np.arange(1000) // 100])
+def test_each_class_gives_its_share(labels: np.ndarray) -> None:
+    assert np.bincount(labels[choose(labels, 100)]).tolist() == [10] * 10
+    assert np.flatnonzero(choose(np.zeros(101, int), 4)).tolist() == [13, 38, 63, 88]
+
+
+def test_a_class_keeps_its_only_image() -> None:
+    labels = np.array([0] * 50 + [1] + [2] * 50)
+    for count in (1, 20, 98):
+        chosen = choose(labels, count)
+        assert chosen.sum() == count
+        assert set(labels[~chosen]) == {0, 1, 2}
+    with pytest.raises(InputError, match=r"expected at most 98, so that each class keeps an image .* Got 99\."):
+        choose(labels, 99)
+
+
+# What files are, and what they are for
+
+
+@pytest.mark.parametrize(
+    ("kind", "heads"),
+    [
+        (recognize.NPY, [b"\x93NUMPY\x01\x00"]),
+        (recognize.IDX, [b"\0\0\x08\x03\0\0\0\x01", b"\0\0\x0c\x02\0\0\0\x01"]),
+        (recognize.NPZ, [b"PK\x03\x04" + bytes(26) + b"x_train.npy"]),
+        (recognize.ZIP, [b"PK\x03\x04" + bytes(26) + b"x_train.txt"]),
+        (recognize.PARQUET, [b"PAR1\x15\x04"]),
+        (recognize.PICTURE, [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"]),
+        (recognize.TABLE, [b"\xef\xbb\xbflabel" + b",p" * 64 + b"\r\n", b"1" + b";0" * 784, b"1" + b"\t0" * 784]),
+        ("a file of unknown kind", [b"label,name\n1,one\n" + b"," * 100, b"\0\0\x08\x05", b"\0\0\x0a\x03"]),
+        ("an empty file", [b""]),
+        ("a web page", [b"\n <HTML>"]),
+        ("an XML document, perhaps a server's error message", [b"<?xml version='1.0'?><Error>"]),
+        ("a Git LFS pointer", [b"version https://git-lfs.github.com/spec/v1\n"]),
+        ("a .dvc file", [b"outs:\n- md5: 0\n"]),
+        ("a pickle, which can run any program and is never opened", [b"\x80\x04\x95"]),
+        ("a MATLAB file", [b"MATLAB 5.0 MAT-file"]),
+        ("an Arrow file", [b"ARROW1\0\0"]),
+        ("a SQLite database", [b"SQLite format 3\0"]),
+        ("JSON", [b' {"a": 1}']),
+        ("an ARFF file", [b"% a\n% b\n@RELATION x"]),
+        ("a 7z or RAR archive", [b"7z\xbc\xaf\x27\x1c"]),
+        ("a file packed with xz, bzip2 or zstd", [b"BZh9"]),
+    ],
+)
+def test_a_kind_is_known_by_its_first_bytes(kind: str, heads: Sequence[bytes]) -> None:
+    for found in map(recognize.kind_of, heads):
+        assert (found.words if isinstance(found, Foreign) else found) == kind
+        assert not isinstance(found, Foreign) or found.hint.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("split", "paths"),
+    [
+        ("train", ["train-images-idx3-ubyte", "X_train.npy", "trainX", "train/images.npy", "train.npz/X.npy"]),
+        (
+            "test",
+            ["t10k-labels-idx1-ubyte (1).gz", "qmnist-test-labels-idx2-int.gz", "ytest", "train-test-split/test.csv"],
+        ),
+        ("validation", ["valid/3/1.png", "val_images.npy"]),
+        (None, ["latest/contest.csv", "constrained.npy", "arr_0.npy"]),
+    ],
+)
+def test_a_path_tells_its_set(split: str | None, paths: Sequence[str]) -> None:
+    assert {recognize.split_of(path) for path in paths} == {split}
+
+
+def test_names_of_images_and_labels() -> None:
+    images = ["x", "X_train", "train_images", "kmnist-test-imgs.npz/arr_0.npy", "trainX", "pixels"]
+    labels = ["y", "Y_test", "train_labels", "kmnist-test-labels.npz/arr_0.npy", "target", "classes"]
+    assert [(recognize.says_images(name), recognize.says_labels(name)) for name in images] == [(True, False)] * 6
+    assert [(recognize.says_images(name), recognize.says_labels(name)) for name in labels] == [(False, True)] * 6
+
+
+def test_names_of_copies_and_of_numbered_files() -> None:
+    names = ["a/train-images-idx3-ubyte", "train-images.idx3-ubyte.gz", "train-images-idx3-ubyte (1).gz"]
+    assert {recognize.plain(name) for name in names} == {"train-images-idx3-ubyte"}
+    assert recognize.plain("emnist-digits-train") != recognize.plain("emnist-letters-train")
+    assert sorted(["10.png", "9.png", "a2", "a10"], key=recognize.natural) == ["9.png", "10.png", "a2", "a10"]

@@ -1,14 +1,19 @@
-"""How images lie: what is ink on paper, which way round it is, and what only looks like it."""
+"""How images lie, and how they are stored: what is changed is said, and the rest stays to the last byte."""
 
-from collections.abc import Callable
+import gzip
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits.sources.orientation import find_background, is_emnist, looks_transposed, stored_levels
+from digits.data.arrays import write_npy
+from digits.data.form import MNIST_FORM, measure_form
+from digits.sources import orientation
+from digits.sources.orientation import Canonical, find_background, is_emnist, looks_transposed, stored_levels
 from tests.support.project import Arrays
 
 Images = NDArray[np.uint8]
@@ -16,12 +21,13 @@ Images = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def written(digits: Arrays) -> Images:
-    """The sample: [600, 28, 28]."""
+    """Return the training images, [600, 28, 28]."""
     return digits["x_train"].astype(np.uint8)
 
 
-def resized(images: Images, side: int) -> Images:
-    return np.stack([np.asarray(Image.fromarray(image).resize((side, side))) for image in images])
+@pytest.fixture(scope="module")
+def test(digits: Arrays) -> Images:
+    return digits["x_test"].astype(np.uint8)
 
 
 def cropped(images: Images) -> Images:
@@ -60,102 +66,163 @@ def photographs(*form: int) -> Images:
     return np.clip(grey, 0, 255).astype(np.uint8)
 
 
-INK: dict[str, tuple[Callable[[Images], Images], str | None]] = {
-    "MNIST": (lambda x: x, "light"),
-    "MNIST inverted": (lambda x: 255 - x, "dark"),
-    "scans": (scanned, "dark"),
-    "black and white": (lambda x: (x < 128) * np.uint8(255), "dark"),
-    "chalk on a grey board": (lambda x: (150 + 0.4 * x).astype(np.uint8), "light"),
-    "ink on grey paper": (lambda x: (110 - 0.4 * x).astype(np.uint8), "dark"),
-    "8 x 8, cropped": (cropped, "light"),
-    "8 x 8, cropped and dark": (lambda x: 255 - cropped(x), "dark"),
-    "12 x 12": (lambda x: 255 - resized(x, 12), "dark"),
-    "128 x 128": (lambda x: 255 - resized(x[:50], 128), "dark"),
-    "scans in RGB": (lambda x: np.repeat(scanned(x)[..., None], 3, axis=3), "dark"),
-    "light in RGB": (lambda x: coloured(x, 1, 1, 0.95), "light"),
-    "things on black": (lambda x: clothes(len(x)), "light"),
-    "things on white": (lambda x: 255 - clothes(len(x)), "dark"),
-    "photographs": (lambda x: photographs(*x.shape), None),
-    "photographs in RGB": (lambda x: np.stack([photographs(*x.shape), x, 255 - x], axis=3), None),
-    "in colour on white": (lambda x: 255 - coloured(x, 1, 0.3, 0.1), None),
-    "in colour on black": (lambda x: coloured(x, 0.2, 1, 0.2), None),
-    "noise": (lambda x: np.random.default_rng(0).integers(0, 256, x.shape, np.uint8), None),
-    "nothing": (lambda x: x * 0, None),
-    "white": (lambda x: x * 0 + 255, None),
-    "half of them inverted": (lambda x: np.concatenate([x, 255 - x]), None),
+INK: dict[str, tuple[Callable[[Images], Images], str | None, bool]] = {  # with its ink, and whether lying is noticed
+    "MNIST": (lambda x: x, "light", True),
+    "MNIST inverted": (lambda x: 255 - x, "dark", True),
+    "scans": (scanned, "dark", True),
+    "black and white": (lambda x: (x < 128) * np.uint8(255), "dark", True),
+    "chalk on a grey board": (lambda x: (150 + 0.4 * x).astype(np.uint8), "light", True),
+    "ink on grey paper": (lambda x: (110 - 0.4 * x).astype(np.uint8), "dark", True),
+    "8 x 8, cropped": (cropped, "light", True),
+    "8 x 8, cropped and dark": (lambda x: 255 - cropped(x), "dark", True),
+    "scans in RGB": (lambda x: np.repeat(scanned(x)[..., None], 3, axis=3), "dark", True),
+    "light in RGB": (lambda x: coloured(x, 1, 1, 0.95), "light", True),
+    "ten images": (lambda x: x[:10], "light", True),
+    "things on black": (lambda x: clothes(len(x)), "light", False),
+    "things on white": (lambda x: 255 - clothes(len(x)), "dark", False),
+    "photographs": (lambda x: photographs(*x.shape), None, False),
+    "photographs in RGB": (lambda x: np.stack([photographs(*x.shape), x, 255 - x], axis=3), None, False),
+    "in colour on white": (lambda x: 255 - coloured(x, 1, 0.3, 0.1), None, False),
+    "in colour on black": (lambda x: coloured(x, 0.2, 1, 0.2), None, False),
+    "noise": (lambda x: np.random.default_rng(0).integers(0, 256, x.shape, np.uint8), None, False),
+    "nothing": (lambda x: x * 0, None, False),
+    "half of them inverted": (lambda x: np.concatenate([x, 255 - x]), None, False),
 }
 
 
-@pytest.mark.parametrize(("change", "ink"), INK.values(), ids=INK)
-def test_ink_is_told_from_its_background(written: Images, change: Callable[[Images], Images], ink: str | None) -> None:
-    assert find_background(change(written)).ink == ink
-
-
-LYING: dict[str, tuple[Callable[[Images], Images], bool]] = {
-    "MNIST": (lambda x: x, True),
-    "MNIST inverted": (lambda x: 255 - x, True),
-    "scans": (scanned, True),
-    "8 x 8": (cropped, True),
-    "RGB": (lambda x: np.repeat(x[..., None], 3, axis=3), True),
-    "ten images": (lambda x: x[:10], True),
-    "things": (lambda x: clothes(len(x)), False),
-    "photographs": (lambda x: photographs(*x.shape), False),
-    "nothing": (lambda x: x * 0, False),
-}
-
-
-@pytest.mark.parametrize(("change", "seen"), LYING.values(), ids=LYING)
-def test_characters_that_lie_are_noticed(written: Images, change: Callable[[Images], Images], seen: bool) -> None:
+@pytest.mark.parametrize(("change", "ink", "noticed"), INK.values(), ids=INK)
+def test_ink_and_lying_characters_are_noticed(
+    written: Images, change: Callable[[Images], Images], ink: str | None, noticed: bool
+) -> None:
     upright = change(written)
     lying = upright.swapaxes(1, 2)
+    assert find_background(upright).ink == ink
     assert not looks_transposed(upright, find_background(upright))
-    assert looks_transposed(lying, find_background(lying)) is seen
+    assert looks_transposed(lying, find_background(lying)) is noticed
 
 
-@pytest.mark.parametrize("classes", [(0, 1), (3, 7), (2, 5, 8), (4, 9)])
-def test_some_of_the_digits_are_enough(digits: Arrays, written: Images, classes: tuple[int, ...]) -> None:
-    some = written[np.isin(digits["y_train"], classes)]
-    assert not looks_transposed(some, find_background(some))
-    assert looks_transposed(some.swapaxes(1, 2), find_background(some))
-
-
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [
-        ("data/emnist", True),
-        ("/srv/EMNIST/raw", True),
-        ("emnist-letters-train-images-idx3-ubyte.gz", True),
-        ("x_train in data/emnist-balanced.npz", True),
-        ("https://host/sets/emnist.npz#sha256=00", True),
-        ("/home/emnist-course/sets/data/mnist.npz", False),
-        ("data/mnist.npz", False),
-        ("data/kmnist", False),
-        ("data/qmnist-train", False),
-        ("data/femnist.npz", False),
-        ("https://host/mnist.npz#emnist", False),
-    ],
-)
-def test_emnist_is_known_by_its_name(name: str, known: bool) -> None:
-    assert is_emnist([name]) is known
-    assert is_emnist(["data/raw", name]) is known
+def test_emnist_is_known_by_its_name() -> None:
+    known = [
+        "data/emnist",
+        "/srv/EMNIST/raw",
+        "emnist-letters-train-images-idx3-ubyte.gz",
+        "https://h/emnist.npz#sha256=0",
+    ]
+    others = [
+        "/home/emnist-course/sets/data/mnist.npz",
+        "data/kmnist",
+        "data/femnist.npz",
+        "https://h/mnist.npz#emnist",
+    ]
+    for name in (*known, *others):
+        assert is_emnist([name]) is is_emnist(["data/raw", name]) is (name in known)
 
 
 @pytest.mark.parametrize(("highest", "expected"), [(255, [0, 1, 254, 255]), (16, [0, 16, 255, 255])])
 def test_levels_are_stretched_and_inverted(highest: int, expected: list[int]) -> None:
-    assert stored_levels("light", highest)[[0, 1, 254, 255]].tolist() == expected
-    assert stored_levels(None, highest)[[0, 1, 254, 255]].tolist() == expected
+    for ink in ("light", None):
+        assert stored_levels(ink, highest)[[0, 1, 254, 255]].tolist() == expected
     assert stored_levels("dark", highest)[[0, 1, 254, 255]].tolist() == [255 - level for level in expected]
 
 
-@pytest.mark.parametrize("highest", range(1, 256))
-def test_stretching_keeps_all_levels_apart(highest: int) -> None:
-    assert len(np.unique(stored_levels("light", highest)[: highest + 1])) == highest + 1
+def test_stretching_keeps_all_levels_apart() -> None:
+    for highest in range(1, 256):
+        assert len(np.unique(stored_levels("light", highest)[: highest + 1])) == highest + 1
+
+
+# What is stored
+
+
+def blocks(images: Images, size: int) -> Iterator[Images]:
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
+
+
+class Stored:
+    """Images that have been brought to the stored form, in files."""
+
+    def __init__(
+        self, folder: Path, train: Images, test: Images, *, transpose: Any = "auto", name: str = "a.npz"
+    ) -> None:
+        sets, files = {"train": train, "test": test}, {key: folder / f"{key}.npy" for key in ("train", "test")}
+        made = Canonical({key: images.shape for key, images in sets.items()}, transpose, [name])
+        for key, images in sets.items():
+            upright = made.upright(key, blocks(images, 50))
+            write_npy(files[key], dtype="uint8", shape=made.shapes[key], blocks=upright)
+        facts, self.notes, self.warnings = made.finish(files)
+        self.facts, self.form = {key: value for key, value in facts.items() if key != "form"}, facts["form"]
+        self.train, self.test = (np.load(file) for file in files.values())
+
+
+PLAIN = {"ink": "light", "highest": 255, "transposed": False}
+
+
+@pytest.mark.parametrize("ink", ["light", "dark"])
+def test_only_dark_ink_is_inverted(tmp_path: Path, written: Images, test: Images, ink: str) -> None:
+    found = Stored(tmp_path, *(images if ink == "light" else 255 - images for images in (written, test)))
+    assert np.array_equal(found.train, written)
+    assert np.array_equal(found.test, test)
+    assert found.facts == PLAIN | {"ink": ink}
+    notes = [] if ink == "light" else ["images: dark ink on a light background, inverted"]
+    assert (found.notes, found.warnings) == (notes, [])
+
+
+def test_images_are_sampled_from_the_whole_set(
+    tmp_path: Path, written: Images, test: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orientation, "SAMPLE", 100)
+    assert Stored(tmp_path, written, test).facts["ink"] == "light"
+    assert Stored(tmp_path, np.concatenate([written, 255 - written]), test).facts["ink"] is None
+
+
+def test_images_without_an_even_background_have_no_form(tmp_path: Path, written: Images, test: Images) -> None:
+    """Strokes in noise cannot be measured, even where the middle of each image is a digit."""
+    rng = np.random.default_rng(0)
+    framed = [np.where(images > 0, images, rng.integers(0, 256, images.shape)) for images in (written, test)]
+    found = Stored(tmp_path, *(images.astype(np.uint8) for images in framed))
+    assert (found.facts["ink"], found.form) == (None, None)
+
+
+@pytest.mark.parametrize("ink", ["light", "dark"])
+def test_few_levels_are_stretched(tmp_path: Path, written: Images, test: Images, ink: str) -> None:
+    few = [images // 16 if ink == "light" else 15 - images // 16 for images in (written, test // 2)]  # 0 to 15
+    found = Stored(tmp_path, *few)
+    assert np.array_equal(found.train, written // 16 * 17)
+    assert found.facts == PLAIN | {"highest": 15, "ink": ink}
+    assert found.notes[0] == "images: levels 0 to 15 stretched to 0 to 255"
+    assert found.form == measure_form(found.train) == MNIST_FORM != measure_form(few[0])
+
+
+@pytest.mark.parametrize(("name", "transpose"), [("emnist.npz", "auto"), ("a.npz", True), ("emnist.npz", True)])
+def test_transposed_images_are_turned(tmp_path: Path, written: Images, test: Images, name: str, transpose: Any) -> None:
+    lying = [images[:, 4:24].swapaxes(1, 2) for images in (written, test)]  # 28 x 20
+    found = Stored(tmp_path, *lying, name=name, transpose=transpose)
+    assert np.array_equal(found.train, written[:, 4:24])
+    assert np.array_equal(found.test, test[:, 4:24])
+    assert found.facts == PLAIN | {"transposed": True}
+    reason = ", as EMNIST needs it" if transpose == "auto" else ""
+    assert (found.notes, found.warnings) == ([f"images: height and width exchanged{reason}"], [])
+
+
+@pytest.mark.parametrize(("name", "value"), [("a.npz", "true"), ("emnist.npz", "false")])
+def test_signs_of_transposition_are_a_warning(
+    tmp_path: Path, written: Images, test: Images, name: str, value: str
+) -> None:
+    lying = (written, test) if name == "emnist.npz" else (written.swapaxes(1, 2), test.swapaxes(1, 2))
+    (line,) = Stored(tmp_path, *lying, name=name).warnings
+    assert f"set `load.transpose` to {value} in params.yaml" in line
+    for said in (True, False):
+        assert Stored(tmp_path, *lying, name=name, transpose=said).warnings == []
+    assert np.array_equal(Stored(tmp_path, *lying, name=name, transpose=value == "true").train, written)
+
+
+def test_a_test_set_on_another_background_is_a_warning(tmp_path: Path, written: Images, test: Images) -> None:
+    for found in (Stored(tmp_path, written, 255 - test), Stored(tmp_path, 255 - written, test)):
+        assert found.warnings == [orientation.UNLIKE]
 
 
 def test_fashion_mnist_is_left_as_it_is() -> None:
     """The real one, where Debian's package is installed."""
-    import gzip
-
     path = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
     if not path.is_file():
         pytest.skip("needs the Debian package dataset-fashion-mnist")

@@ -1,4 +1,4 @@
-"""The stage `evaluate`: every image counted, what it refuses, what it writes."""
+"""The stage `evaluate`: every image is counted, names are shown, bad input is refused."""
 
 import json
 import sys
@@ -13,13 +13,12 @@ from digits.scoring.metrics import Predictions
 from dvcproof.runtime.files import read_csv
 from dvcproof.values import set_params
 from stages import evaluate as stage
-from tests.support.arrays import write_prepared
+from tests.support.arrays import snapshot, write_prepared
 from tests.support.networks import dense
-from tests.support.project import AT_ROOT, Arrays, recipe_params, run
-from tests.support.refusal import refusal, refused_by
+from tests.support.project import Arrays, recipe_params
+from tests.support.refusal import refusal
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
-NAMES = ("scores.json", "history.json", "confusion.csv", "per_class.csv", "first_ten.csv", "worst.png")
 
 
 def save_model(folder: Path, *, image_shape: tuple[int, int] = (28, 28), classes: int = 10) -> None:
@@ -59,28 +58,24 @@ def evaluate(folder: Path, out: str = "metrics", **params: Any) -> Path:
 
 
 def test_every_image_counts_whatever_the_batch_size(folder: Path) -> None:
+    """Accuracy, loss and the first ten predictions are Keras's own."""
     results = []
     for batch_size in (33, 100, 1000):
         out = evaluate(folder, f"metrics{batch_size}", evaluate__batch_size=batch_size)
-        assert sorted(path.name for path in out.iterdir()) == sorted(NAMES)
+        assert sorted(path.name for path in out.iterdir()) == sorted(stage.FILES)
         assert len(read_csv(out / "confusion.csv")) == 100
-        results.append(json.loads((out / "scores.json").read_text()))
+        results.append((out / "scores.json").read_text())
     assert results[0] == results[1] == results[2]
-    assert (results[0]["test"]["accuracy"] * 100) % 1 == pytest.approx(0)
-
-
-def test_the_scores_agree_with_keras(folder: Path) -> None:
-    metrics = evaluate(folder)
+    scores = json.loads(results[0])
     import keras
 
     model = keras.models.load_model(folder / "model.keras")
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     features, labels = (np.load(folder / "data" / f"test_{kind}.npy") for kind in ("features", "labels"))
     loss, accuracy = model.evaluate(features, labels, verbose=0)
-    scores = json.loads((metrics / "scores.json").read_text())
     assert scores["test"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
     assert scores["test"]["loss"] == pytest.approx(loss, abs=1e-4)
-    first = read_csv(metrics / "first_ten.csv")
+    first = read_csv(out / "first_ten.csv")
     probabilities = model(features[:10]).numpy()
     assert [int(row["label"]) for row in first] == labels[:10].tolist()
     assert [int(row["predicted"]) for row in first] == probabilities.argmax(axis=1).tolist()
@@ -110,12 +105,15 @@ def test_the_classes_have_their_names_in_every_report(folder: Path) -> None:
     assert (name / "worst.png").read_bytes() != (number / "worst.png").read_bytes()
 
 
-def test_without_names_those_of_the_data_set_are_used(folder: Path) -> None:
-    description = folder / "data" / "dataset.json"
-    facts = json.loads(description.read_text())
+def test_a_validation_split_and_the_data_sets_own_names_are_used(folder: Path) -> None:
+    facts = json.loads((folder / "data" / "dataset.json").read_text())
     facts["classes"] = [f"class {label}" for label in range(10)]
-    description.write_text(json.dumps(facts))
-    assert [row["label"] for row in read_csv(evaluate(folder) / "per_class.csv")] == facts["classes"]
+    (folder / "data" / "dataset.json").write_text(json.dumps(facts))
+    for kind in ("features", "labels"):
+        np.save(folder / "data" / f"validation_{kind}.npy", np.load(folder / "data" / f"test_{kind}.npy")[:50])
+    metrics = evaluate(folder)
+    assert [row["label"] for row in read_csv(metrics / "per_class.csv")] == facts["classes"]
+    assert list(json.loads((metrics / "scores.json").read_text())) == ["test", "train", "validation", "gap"]
 
 
 def test_the_gap_is_training_minus_test() -> None:
@@ -129,88 +127,38 @@ def test_the_gap_is_training_minus_test() -> None:
     assert scores["gap"]["loss"] == pytest.approx((np.log(0.9) - np.log(0.1)) / 4, rel=1e-5)
 
 
-def test_a_validation_split_is_scored_beside_the_others(folder: Path) -> None:
-    assert set(json.loads((evaluate(folder) / "scores.json").read_text())) == {"test", "train", "gap"}
-    for kind in ("features", "labels"):
-        np.save(folder / "data" / f"validation_{kind}.npy", np.load(folder / "data" / f"test_{kind}.npy")[:50])
-    scores = json.loads((evaluate(folder, "with validation") / "scores.json").read_text())
-    assert list(scores) == ["test", "train", "validation", "gap"]
-
-
 def damage_model(folder: Path) -> None:
     content = (folder / "model.keras").read_bytes()
     (folder / "model.keras").write_bytes(content[: len(content) // 2])
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no model": (
-        lambda folder: (folder / "model.keras").unlink(),
-        "it cannot be read (No such file or directory)",
-    ),
-    "truncated model": (damage_model, "model.keras: it cannot be read ("),
-    "another model": (
-        lambda folder: save_model(folder, image_shape=(10, 10), classes=3),
-        "Got one from (None, 100) to (None, 3)",
-    ),
-    "no description": (
-        lambda folder: (folder / "data" / "dataset.json").unlink(),
-        "expected the description of the data set that `load` writes. Got no such file",
-    ),
-    "no history": (
-        lambda folder: (folder / "history.csv").unlink(),
-        "a CSV with epoch, loss and accuracy. Got no such file",
-    ),
-    "empty history": (lambda folder: (folder / "history.csv").write_text(""), "Got a file without them"),
-    "text in history": (
-        lambda folder: (folder / "history.csv").write_text("epoch,loss,accuracy\n1,x,0\n"),
-        "Got a damaged file",
-    ),
-    "binary history": (lambda folder: (folder / "history.csv").write_bytes(b"\xff\x00\xfe"), "Got a damaged file"),
+    "truncated model": (damage_model, "model.keras: "),
+    "no description": (lambda folder: (folder / "data" / "dataset.json").unlink(), "dataset.json: "),
+    "no history": (lambda folder: (folder / "history.csv").unlink(), "history.csv: there is no such file"),
     "a name too few": (
         lambda folder: set_params(folder / "params.yaml", {"class_names": list("012345678")}),
-        "parameter 'class_names': expected 10 names, one for each of the labels 0 to 9. Got 9 names.",
-    ),
-    "a name too many": (
-        lambda folder: set_params(folder / "params.yaml", {"class_names": list("0123456789X")}),
-        "parameter 'class_names': expected 10 names, one for each of the labels 0 to 9. Got 11 names.",
+        "parameter 'class_names': ",
     ),
     "a class that only the test set has": (
         lambda folder: np.save(folder / "data" / "test_labels.npy", np.full(100, 10, np.uint8)),
-        "test_labels.npy: expected labels from 0 to 9, the classes of the training set. Got 10 at position 0.",
+        "test_labels.npy: ",
     ),
-    "no test set": (lambda folder: (folder / "data" / "test_labels.npy").unlink(), "no such file"),
+    "another model": (lambda folder: save_model(folder, image_shape=(10, 10), classes=3), "model.keras: "),
+    "no model": (lambda folder: (folder / "model.keras").unlink(), "model.keras: "),
     "truncated test set": (
         lambda folder: (folder / "data" / "test_features.npy").write_bytes(b"\x93NUMPY"),
-        "a damaged or foreign file",
+        "test_features.npy: ",
     ),
 }
 
 
-@pytest.fixture
-def scored(folder: Path) -> Path:
-    """The folder, with the metrics of an earlier run."""
-    (folder / "metrics").mkdir()
-    (folder / "metrics" / "scores.json").write_text("the metrics of before")
-    return folder
-
-
-def require_as_before(folder: Path) -> None:
-    assert [path.name for path in (folder / "metrics").iterdir()] == ["scores.json"]
-    assert (folder / "metrics" / "scores.json").read_text() == "the metrics of before"
-
-
 @pytest.mark.fast(5)
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_and_the_old_metrics_stay(case: str, scored: Path) -> None:
+def test_bad_input_is_refused_and_the_old_metrics_stay(case: str, folder: Path) -> None:
     damage, message = BAD[case]
-    damage(scored)
-    assert message in refusal(stage.main, *options(scored))
-    require_as_before(scored)
-
-
-@pytest.mark.slow
-def test_the_program_exits_with_1(scored: Path) -> None:
-    damage_model(scored)
-    command = (sys.executable, "-m", "stages.evaluate", *options(scored))
-    assert "Got a damaged file" in refused_by(run(*command, cwd=scored, env=AT_ROOT))
-    require_as_before(scored)
+    (folder / "metrics").mkdir()
+    (folder / "metrics" / "scores.json").write_text("the metrics of before")
+    damage(folder)
+    assert message in refusal(stage.main, *options(folder))
+    assert snapshot(folder / "metrics") == {"scores.json": b"the metrics of before"}

@@ -1,46 +1,28 @@
-"""Arrays and data sets as files, in the forms that tests need them in."""
+"""Write arrays and data sets as files, in the forms that tests need."""
 
 import gzip
-import io
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.faults import files
 from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
 from digits.data.form import Form
 from digits.data.labels import numbered
 from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
 from tests.support.project import Arrays
 
+saved, with_head, idx_bytes, flip = files.saved, files.with_head, files.idx_bytes, files.flip
+
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Name and content of every file in a folder."""
+    """Return name and content of every file in a folder."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def saved(array: NDArray[np.generic]) -> bytes:
-    """The bytes of a .npy file."""
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def with_head(head: str, values: bytes = b"") -> bytes:
-    """A .npy file with any text as its head."""
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode("latin1") + values
-
-
-def idx_bytes(array: NDArray[np.generic]) -> bytes:
-    """An array of uint8 as an IDX file: magic number, lengths, values, all big-endian."""
-    magic = 0x0800 | array.ndim
-    return struct.pack(f">{1 + array.ndim}I", magic, *array.shape) + array.tobytes()
-
-
 def write_idx(folder: Path, digits: Arrays, *, packed: tuple[str, ...] = ()) -> Path:
-    """The folder of the four IDX files, those in `packed` with gzip."""
+    """Write the folder of the four IDX files, some of them packed with gzip."""
     folder.mkdir()
     for key, name in zip(NPZ_NAMES, IDX_NAMES, strict=True):
         content = idx_bytes(digits[key])
@@ -51,13 +33,8 @@ def write_idx(folder: Path, digits: Arrays, *, packed: tuple[str, ...] = ()) -> 
     return folder
 
 
-def flip(content: bytes, position: int) -> bytes:
-    """The content with one bit turned over."""
-    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
-
-
 def tiled(digits: Arrays, times: int) -> Arrays:
-    """The training set of the sample, repeated."""
+    """Repeat the training set of the sample."""
     return digits | {
         "x_train": np.tile(digits["x_train"], (times, 1, 1)),
         "y_train": np.tile(digits["y_train"], times),
@@ -65,7 +42,7 @@ def tiled(digits: Arrays, times: int) -> Arrays:
 
 
 def sample_dataset(classes: int = 10) -> Dataset:
-    """What a data set of 28 x 28 images with so many classes is."""
+    """Describe a data set of 28 x 28 images."""
     counts = [1] * classes
     return Dataset(
         image_shape=(28, 28),
@@ -77,14 +54,14 @@ def sample_dataset(classes: int = 10) -> Dataset:
 
 
 def write_load_params(folder: Path, source: str | Path) -> Path:
-    """A params.yaml with the section `load` alone. JSON is YAML."""
+    """Write a params.yaml with the section `load` alone. JSON is YAML."""
     path = folder / "params.yaml"
     path.write_text(json.dumps({"load": {"source": str(source), "test_size": 0, "transpose": "auto"}}))
     return path
 
 
 def write_prepared(folder: Path, digits: Arrays) -> Path:
-    """The splits of the small sample (300 training and 100 test images), with what the data set is, in `folder`."""
+    """Write the splits of the small sample (300 training and 100 test images) and its description into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, keras_split, rows in (("train", "train", 300), ("validation", "train", 0), ("test", "test", 100)):
         images, labels = digits[f"x_{keras_split}"][:rows], digits[f"y_{keras_split}"][:rows]

@@ -1,4 +1,4 @@
-"""A real browser for the tests: headless Chromium, with what a page says on its console and what it asks for."""
+"""Control a real browser, headless Chromium, and read the console and the requests of a page."""
 
 import json
 import os
@@ -22,7 +22,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-proxy-server",
-    # Nothing but this machine has an address. The log of requests names what was tried all the same.
+    # Only this machine has an address. The log names requests to other machines all the same.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1",
 )
 
@@ -44,14 +44,14 @@ def open_browser(profile: Path, size: tuple[int, int] = (1280, 900)) -> Iterator
     driver = webdriver.Chrome(options, webdriver.ChromeService(driver_path))
     try:
         driver.get("about:blank")
-        requested_urls(driver)  # what the browser's own first page asked for
+        requested_urls(driver)  # drop those of the browser's own first page
         yield driver
     finally:
         driver.quit()
 
 
 def programs() -> tuple[str, str]:
-    """Where Chromium and its driver are. Without them the test is skipped, but in CI it fails."""
+    """Find Chromium and its driver. Without them the test is skipped; in CI it fails."""
     chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if chromium and driver:
         return chromium, driver
@@ -62,12 +62,12 @@ def programs() -> tuple[str, str]:
 
 
 def console_errors(driver: webdriver.Chrome) -> list[str]:
-    """What the page complained of since this was last asked: exceptions, failed loads, console.error and .warn."""
+    """Return exceptions, failed loads, console.error and .warn since the last call."""
     return [entry["message"] for entry in _log(driver, "browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 
 def requested_urls(driver: webdriver.Chrome) -> list[str]:
-    """Every address that the page asked for since this was last asked, those that failed and data: URLs included."""
+    """Return every address that the page requested since the last call, including failures and data: URLs."""
     events = [json.loads(entry["message"])["message"] for entry in _log(driver, "performance")]
     requests = [event["params"]["request"] for event in events if event["method"] == "Network.requestWillBeSent"]
     sockets = [event["params"] for event in events if event["method"] == "Network.webSocketCreated"]
@@ -75,6 +75,6 @@ def requested_urls(driver: webdriver.Chrome) -> list[str]:
 
 
 def _log(driver: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
-    """The entries of a log since it was last read."""
+    """Return the entries of a log since it was last read."""
     entries: list[dict[str, Any]] = driver.get_log(name)  # type: ignore[no-untyped-call]
     return entries

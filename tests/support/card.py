@@ -1,16 +1,15 @@
-"""The model card's sources in a project, and the specification of its front matter."""
+"""The specification of the model card's front matter, and the files of a run as options."""
 
 import re
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from digits.apps.card import CardFiles
+from digits.apps.options import Files
 
 #: By their names in the working folder.
-SOURCES = CardFiles(*map(Path, ("params.yaml", "dvc.lock", "metrics", "data/model.keras", "bench/results/seeds.json")))
+SOURCES = Files()
 
 
 class Part(BaseModel):
@@ -62,8 +61,3 @@ def front_matter(text: str) -> dict[str, Any]:
     match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     assert match is not None
     return dict(yaml.safe_load(match[1]))
-
-
-def options(sources: CardFiles) -> list[str]:
-    """The same as options of a command."""
-    return [part for name, path in sources._asdict().items() for part in (f"--{name}", str(path))]

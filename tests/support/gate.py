@@ -1,4 +1,4 @@
-"""A place in a program at which it waits for the test, so that what happens there happens in its midst."""
+"""A line in a program at which it waits for the test, so that a change happens in the middle of its run."""
 
 import socket
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from types import TracebackType
 
 
 class Gate:
-    """To be used as a context."""
+    """A place where a program waits. Use it as a context manager."""
 
     def __enter__(self) -> "Gate":
         self._server = socket.create_server(("127.0.0.1", 0))
-        self._server.settimeout(300)  # the program failed before it got there
+        self._server.settimeout(300)  # seconds; later, the program has failed before that line
         return self
 
     def __exit__(
@@ -21,9 +21,9 @@ class Gate:
         self._server.close()
 
     def put(self, file: Path, line: str) -> None:
-        """Build the gate into a program, before a line that stands once in it."""
+        """Insert the gate into a program, before a line that occurs once in it."""
         text = file.read_text(encoding="utf-8")
-        assert text.count(line) == 1, f"{line!r} stands {text.count(line)} times in {file}"
+        assert text.count(line) == 1, f"{line!r} occurs {text.count(line)} times in {file}"
         indent = " " * (len(line) - len(line.lstrip()))
         address = self._server.getsockname()
         wait = f"{indent}__import__('socket').create_connection({address}).recv(1)\n"
@@ -31,7 +31,7 @@ class Gate:
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Wait until the program is there. It goes on after the block."""
+        """Wait until the program reaches the gate. It goes on after the block."""
         connection, _ = self._server.accept()
         with connection:
             yield

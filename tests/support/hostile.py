@@ -1,4 +1,4 @@
-"""Variables of the environment that would change a training if the code did not set or remove them."""
+"""Environment variables that would change a training if the code did not set or remove them."""
 
 HOSTILE = {
     "TF_ENABLE_ONEDNN_OPTS": "1",

@@ -1,4 +1,4 @@
-"""The peak memory of a program."""
+"""Measure the peak memory of a program."""
 
 import subprocess
 import sys
@@ -14,14 +14,14 @@ import re, sys
 print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1], file=sys.stderr)
 """
 
-#: How often the sample's training set is repeated: 9,600 and 76,800 images, 7 and 57 MiB, against blocks of a quarter.
+#: Repetitions of the sample's training set: 9,600 and 76,800 images, 7 and 57 MiB, with blocks of 0.25 MiB.
 TIMES = (16, 128)
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 
 
 def peak_mebibytes(work: str, *arguments: str | Path) -> float:
-    """The most memory that a Python program held at once."""
+    """Run a Python program. Returns its peak memory."""
     result = subprocess.run(
         [sys.executable, "-c", PEAK.format(work=work), *map(str, arguments)],
         cwd=ROOT,

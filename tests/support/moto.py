@@ -1,4 +1,4 @@
-"""A second S3 server on this machine, moto's: it checks what each key may do, as Amazon's own does."""
+"""Start moto's S3 server on this machine: it checks the rights of each key, as Amazon does."""
 
 import json
 import os
@@ -12,22 +12,22 @@ from typing import Any, NamedTuple
 
 import boto3
 
-#: What the people of a team may do, of which the first two are to read.
+#: The rights of people in a team; the first two are for reading.
 RIGHTS = ("s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject")
 
-#: Requests that need no right: a bucket, and for each of two users itself, its rights and its key.
+#: Requests that need no rights: create a bucket and, for two users, the user, its rights and its key.
 OPENING = 7
 
 
 class Keys(NamedTuple):
-    """A server, and the environments of who may write there and of who may only read."""
+    """A server, and the environments of a user who may write and of one who may only read."""
 
     address: str
     writer: dict[str, str]
     reader: dict[str, str]
 
     def names(self) -> list[str]:
-        """Of all that the store has."""
+        """List the keys in the store."""
         found = _client("s3", self.writer).list_objects_v2(Bucket="team")
         return [item["Key"] for item in found.get("Contents", ())]
 
@@ -43,7 +43,7 @@ def _client(service: str, env: dict[str, str]) -> Any:
 
 
 def _add_user(name: str, rights: tuple[str, ...], base: dict[str, str]) -> dict[str, str]:
-    """The environment of a new user."""
+    """Create a user. Returns its environment."""
     iam = _client("iam", base)
     iam.create_user(UserName=name)
     statement = {"Effect": "Allow", "Action": rights, "Resource": "*"}

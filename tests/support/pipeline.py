@@ -1,4 +1,4 @@
-"""The pipeline run in this process: TensorFlow is loaded once, and not by each of four programs."""
+"""Run the pipeline in this process, so that TensorFlow is loaded once and not by each of four programs."""
 
 import contextlib
 import importlib

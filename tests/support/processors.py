@@ -1,4 +1,4 @@
-"""Samples on which the stages run natively and emulated, with the parameters of the recipe."""
+"""Run the stages on small samples, natively and emulated, with the parameters of the recipe."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.support.project import ROOT, recipe_params
 
 MODEL = "data/model.keras"
 
-#: By network, a sample for tests. The batches do not divide the images, nor a kernel's tile the rows of half a batch.
+#: A sample by network. The batch size does not divide the images, nor the tile of a kernel the rows of half a batch.
 SMALL = {
     "dense": {"train": 150, "test": 50, "epochs": 2, "batch_size": 100},
     "convnet": {"train": 20, "test": 20, "epochs": 2, "batch_size": 14},
@@ -26,19 +26,19 @@ def write_recipe(root: Path) -> Path:
 
 
 def run_sample(recipe: Path, folder: Path, model: str, processor: Processor) -> dict[str, str]:
-    """Run the four stages on the small sample of a network, in `folder`, which is made, a process for each."""
+    """Run the four stages on the small sample of a network in a new folder, a process for each."""
     make_sample(recipe, folder, model, SMALL[model])
     return run_stages(processor, folder, root=ROOT)
 
 
 def run_sample_at_once(recipe: Path, folder: Path, model: str, processor: Processor) -> dict[str, str]:
-    """The same in one process."""
+    """Run the four stages as `run_sample` does, in one process."""
     make_sample(recipe, folder, model, SMALL[model])
     run_code(processor, folder, calls(folder), root=ROOT)
     return hashes(folder)
 
 
 def recorded_deviations(folder: Path) -> list[str]:
-    """Why the training in a sample's folder may differ from others in bits, as it was recorded."""
+    """Read the recorded reasons why the training in a sample's folder may differ in bits from others."""
     record = json.loads((folder / "data" / "platform.json").read_text(encoding="utf-8"))
     return list(record["may_differ_in_bits_because"])

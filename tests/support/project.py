@@ -1,91 +1,71 @@
-"""Programs run as a user runs them, and projects to run them in, whatever the committed parameters are."""
+"""Run programs as a user does, in projects that do not depend on the committed parameters."""
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.faults import processes
 from dvcproof.values import set_params
 
 ROOT = Path(__file__).resolve().parents[2]
 Arrays = dict[str, NDArray[np.generic]]
 
-#: Programs run elsewhere than in the repository, so that none can touch it; they find its packages all the same.
+#: For programs that run outside of the repository, so that they cannot change it, but use its packages.
 AT_ROOT = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
-#: The parameters of every project that a test makes: those of the recipe. A user's own must not turn a test red.
-RECIPE = {
-    "class_names": [str(label) for label in range(10)],
-    "load.source": "data/mnist.npz",
-    "load.test_size": 0,
-    "load.transpose": "auto",
-    "preprocess.validation_size": 0,
-    "train.model": "dense",
-    "train.seed": 7,
-    "train.shards": 2,
-    "train.device": "cpu",
-    "dense.optimizer": "rmsprop",
-    "dense.learning_rate": 0.001,
-    "dense.epochs": 5,
-    "dense.batch_size": 128,
-    "dense.units": 512,
-    "convnet.optimizer": "adam",
-    "convnet.learning_rate": 0.005,
-    "convnet.epochs": 7,
-    "convnet.batch_size": 128,
-    "convnet.filters": 24,
-    "convnet.warmup": 0.15,
-    "convnet.shift": 1.0,
-    "convnet.distortion": 0.15,
-    "evaluate.batch_size": 1000,
-    "evaluate.views": 1,
-    "evaluate.worst": 25,
+#: The parameters of the recipe, for every project that a test makes: a user's own must not break a test.
+SECTIONS: dict[str, dict[str, object]] = {
+    "load": {"source": "data/mnist.npz", "test_size": 0, "transpose": "auto"},
+    "preprocess": {"validation_size": 0},
+    "train": {"model": "dense", "seed": 7, "shards": 2, "device": "cpu"},
+    "dense": {"optimizer": "rmsprop", "learning_rate": 0.001, "epochs": 5, "batch_size": 128, "units": 512},
+    "convnet": {"optimizer": "adam", "learning_rate": 0.005, "epochs": 7, "batch_size": 128, "filters": 24}
+    | {"warmup": 0.15, "shift": 1.0, "distortion": 0.15},
+    "evaluate": {"batch_size": 1000, "views": 1, "worst": 25},
 }
 
 
+def dotted(sections: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    """Return parameters by their full names: `dense.units`."""
+    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+
+
+RECIPE: dict[str, Any] = {"class_names": [str(label) for label in range(10)], **dotted(SECTIONS)}
+
+environment = processes.environment
+
+
 def recipe_params(folder: Path, **sections: Mapping[str, object]) -> Path:
-    """The project's params.yaml with the parameters of the recipe, and others: dense={"units": 16}."""
+    """Write the project's params.yaml with the parameters of the recipe, and others: dense={"units": 16}."""
     path = Path(shutil.copy(ROOT / "params.yaml", folder))
-    others = {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
-    set_params(path, RECIPE | others)
+    set_params(path, RECIPE | dotted(sections))
     return path
 
 
-def environment(**extra: str) -> dict[str, str]:
-    """The environment that tests run programs in: this interpreter's programs first, and no one's Git configuration."""
-    foreign = ("DVC_", "GIT_", "PYTEST", "MAKE", "MFLAGS")  # the last two: of the `make test` that runs the tests
-    keep = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    keep["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{keep['PATH']}"
-    author = {
-        f"GIT_{role}_{field}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
-    }
-    return keep | author | {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"} | extra
-
-
 def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program and give back its exit status and output, whatever they are."""
+    """Run a program. Returns its exit status and output, whatever they are."""
     return subprocess.run(
         command, cwd=cwd, env=environment() | dict(env or {}), capture_output=True, text=True, check=False
     )
 
 
 def run_ok(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a program that must succeed, and give back its standard output and error."""
+    """Run a program that must succeed. Returns its standard output and error."""
     result = run(*command, cwd=cwd, env=env)
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result.stdout + result.stderr
 
 
 def start(*command: str, cwd: Path) -> subprocess.Popen[str]:
-    """Start a program, to be used as a context. SIGINT reaches it, whatever the parent of the tests has set.
+    """Start a program, as a context manager. SIGINT reaches it.
 
-    A script's `make test &` ignores SIGINT, and a program inherits that; but a handler never outlives the start.
+    In the background of a shell, tests ignore SIGINT, and a program would inherit that; a handler is not inherited.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -97,7 +77,7 @@ def start(*command: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def make_project(path: Path, digits: Arrays) -> Path:
-    """Make a Git and DVC repository with this project's graph and code, on the small sample, with nothing run yet."""
+    """Make a Git and DVC repository with this project's graph and code and the small sample. Nothing has run yet."""
     path.mkdir()
     for name in ("dvc.yaml", "requirements.lock", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
@@ -119,5 +99,5 @@ def commit(path: Path, message: str) -> None:
 
 
 def stages_run(output: str) -> list[str]:
-    """The stages that a `dvc repro` with this output executed."""
+    """List the stages that a `dvc repro` with this output executed."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]

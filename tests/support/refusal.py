@@ -1,4 +1,4 @@
-"""Refusals: one line, in one form, and exit status 1."""
+"""Check refusals: one line, in one form, and exit status 1."""
 
 import re
 import signal
@@ -12,12 +12,12 @@ import pytest
 
 from dvcproof.runtime.program import run
 
-#: What is at fault, what is wrong with it, the next step.
+#: `THING: sentence. Next step.`
 FORM = re.compile(r"ERROR: [^\s].*: .+\. [A-Z].*[.?]")
 
 
 def refusal(main: Callable[[], None], *arguments: str | Path) -> str:
-    """Run a program's `main` as its command line does; it must refuse. Gives back the line that the user reads.
+    """Run a program's `main` as its command line does; it must refuse. Returns the line that the user reads.
 
     `sys.exit` with a text prints it on standard error and exits with 1.
     """
@@ -32,14 +32,14 @@ def refusal(main: Callable[[], None], *arguments: str | Path) -> str:
 
 
 def one_line(text: str) -> str:
-    """Check that a text is one line in the form of a refusal, and give it back."""
+    """Check that a text is one line in the form of a refusal. Returns it."""
     assert FORM.fullmatch(text), text
     assert text.isprintable(), ascii(text)
     return text
 
 
 def refused_by(result: subprocess.CompletedProcess[str]) -> str:
-    """The line with which a program refused its input; any other output or exit status fails."""
+    """Check that a program refused its input, with no other output. Returns the line."""
     assert result.returncode == 1, result
     assert result.stdout == ""
     assert result.stderr.endswith("\n")

@@ -2,22 +2,24 @@
 
 import contextlib
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from bench import waits
+from bench.check import CARD
 from bench.convnet import EXAMPLE, contestants
-from bench.figures import CARD
-from bench.kinds import TARGETS
 from bench.processors import STAGES, Processor, proof_params
-from bench.speed import medians, ratios
+from bench.speed import TARGETS, medians, ratios
 from bench.study import data_hashes, describe
 from bench.sweep import rank
-from bench.tables import DOCUMENTS, Table, filled
-from digits.apps.card import read_record, write_card
+from bench.tables import documents, filled
+from digits.apps.card import write_card
 from digits.params import read_document
 from digits.study import study_params
 from dvcproof.runtime.files import write_json
+from tests.support.project import ROOT
 
 #: Where results are, in a project.
 RESULTS = Path("bench") / "results"
@@ -64,6 +66,7 @@ def write_results(project: Path) -> Path:
     long = {"convnet.epochs": 90, "convnet.shift": 0.5, "evaluate.views": 11}
     study = {"machine": MACHINE, "params": convnet_trained, **data, "long": long, "contestants": _contestants()}
     write_json(folder / "convnet.json", study)
+    (folder / "convnet.png").touch()
     again = [{"seed": 0, "test_accuracy": 0.9934, "seconds": 22.0, "sha256": "c7" * 32}]
     machines = [{"machine": MACHINE | {"kind": "test-2-2-cores"}, "runs": again}]
     write_json(folder / "convnet_whole.json", {"params": convnet_trained, **data, "machines": machines})
@@ -195,14 +198,24 @@ def speed_results() -> dict[str, Any]:
 def write_documents(project: Path) -> None:
     """Write every document that has tables, and the model card, as they belong to the project's results."""
     (project / "docs").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "pyproject.toml", project)
     with contextlib.chdir(project):
-        for name, tables in DOCUMENTS.items():
-            Path(name).write_text(document(*tables), encoding="utf-8")
-            Path(name).write_text(filled(name, Path.cwd()), encoding="utf-8")
-        Path("docs/model-card.md").write_text(write_card(CARD, read_record(CARD)), encoding="utf-8")
+        for path, tables in places().items():
+            path.write_text(document(*tables), encoding="utf-8")
+            path.write_text(filled(path, Path.cwd()), encoding="utf-8")
+        Path("docs/model-card.md").write_text(write_card(CARD), encoding="utf-8")
 
 
-def document(*tables: Table) -> str:
-    """A document with empty places for these tables, and words around them."""
-    places = [f"<!-- {table.__name__} -->\n<!-- /{table.__name__} -->" for table in tables]
+def places() -> dict[Path, list[str]]:
+    """Return the documents of the real project that have places for tables, and the names of these."""
+    found = {
+        path.relative_to(ROOT): re.findall(r"^<!-- (\w+) -->$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for path in documents(ROOT)
+    }
+    return {path: names for path, names in found.items() if names}
+
+
+def document(*tables: str) -> str:
+    """Return a document with empty places for these tables, and words around them."""
+    places = [f"<!-- {name} -->\n<!-- /{name} -->" for name in tables]
     return "\n\nMore words.\n\n".join(["# A title", *places, "The end.\n"])

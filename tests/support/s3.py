@@ -1,4 +1,4 @@
-"""A real S3 server on this machine: rclone's, over a folder."""
+"""Start a real S3 server on this machine: rclone's, over a folder."""
 
 import os
 import re
@@ -15,24 +15,24 @@ KEYS = {"AWS_ACCESS_KEY_ID": "team", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
 class S3(NamedTuple):
-    """A server, and the folder in which its buckets are folders."""
+    """A server, and the folder whose subfolders are its buckets."""
 
     address: str
     folder: Path
-    control: str  # the address where rclone takes orders
+    control: str  # the address for commands to rclone
 
     def look_again(self) -> None:
-        """Have the server see what was done to its files behind its back."""
+        """Make the server notice files that were changed on disk."""
         requests.post(f"{self.control}vfs/forget", timeout=600).raise_for_status()
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of a user with keys."""
+        """Return the environment of a user with keys."""
         return KEYS | self.without_keys
 
     @property
     def without_keys(self) -> dict[str, str]:
-        """The environment of a user without keys, of which there is no other configuration either."""
+        """Return the environment of a user without keys or any other configuration."""
         empty = self.folder / "aws"
         empty.touch()
         files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), str(empty))
@@ -41,7 +41,7 @@ class S3(NamedTuple):
 
 @contextmanager
 def serve_s3(folder: Path, *options: str) -> Iterator[S3]:
-    """Serve a folder on a free port of 127.0.0.1. It has the bucket `team`."""
+    """Serve a folder with the bucket `team` on a free port of 127.0.0.1."""
     (folder / "team").mkdir(parents=True, exist_ok=True)
     command = ["rclone", "serve", "s3", "--addr", "127.0.0.1:0", "--auth-key", ",".join(KEYS.values())]
     command += ["--config", os.devnull, "--rc", "--rc-addr", "127.0.0.1:0", "--rc-no-auth", *options, str(folder)]

@@ -1,4 +1,4 @@
-"""A server of files with TLS on this machine."""
+"""Serve files with TLS on this machine."""
 
 import hashlib
 import http.server
@@ -8,7 +8,7 @@ import trustme
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Files served with TLS on this machine, and the requests that came."""
+    """A server of `files` that records the names in `requests`."""
 
     def __init__(self, certificate: trustme.LeafCert) -> None:
         super().__init__(("localhost", 0), Handler)
@@ -19,7 +19,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.requests: list[str] = []
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that hang up."""
+        """Ignore clients that hang up."""
 
     def address(self, name: str, sha256: str | None = None) -> str:
         sha256 = hashlib.sha256(self.files[name]).hexdigest() if sha256 is None else sha256
@@ -27,7 +27,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Gives the files of a Server; of the file `cut.npz` only the half."""
+    """Send the files of a Server; of `cut.npz` only the first half."""
 
     server: Server
 
@@ -50,4 +50,4 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return True
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,6 +1,6 @@
-"""Two small networks, trained alone or by several replicas: to be compared byte by byte.
+"""Train two small networks, alone or with several replicas, to compare them byte by byte.
 
-As a program it is one of the workers that TF_CONFIG names, or has several devices of its own:
+As a program this is one of the workers in TF_CONFIG, or has several devices:
 python -m tests.support.several FOLDER dense --deadline 60
 python -m tests.support.several FOLDER dense convnet --devices 3
 """
@@ -24,19 +24,19 @@ from tests.support.project import ROOT
 SHARDS = 4
 TRAIN_ROWS, VALIDATION_ROWS = 150, 40
 
-#: Two epochs of batches of which the last is smaller, and has fillers.
+#: Two epochs; the last batch is smaller, and is padded.
 NETWORKS = {"dense": dense(epochs=2, batch_size=64), "convnet": convnet(epochs=2, batch_size=64)}
 
 Trained = dict[str, bytes]
 
 
 def recipe_of(name: str) -> Any:
-    """The arguments for `fit`."""
+    """Return the arguments for `fit`."""
     return NETWORKS[name].recipe(TRAIN.model_copy(update={"shards": SHARDS}), (28, 28))
 
 
 def sample() -> tuple[Any, Any]:
-    """Training and validation split of a few real images."""
+    """Return a training and a validation split of a few real images."""
     import tensorflow as tf
 
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
@@ -47,7 +47,7 @@ def sample() -> tuple[Any, Any]:
 
 
 def train(name: str, folder: Path, **options: Any) -> bytes:
-    """Train a network; return the bytes of its file and its history. Only the first worker measures."""
+    """Train. Returns the bytes of the model file and the history. Only the first worker validates."""
     import keras
 
     from exactkeras import archive
@@ -67,7 +67,7 @@ def train_each(names: Sequence[str], folder: Path, **options: Any) -> Trained:
 
 
 def write(found: Trained, folder: Path) -> None:
-    """Write what `read` reads."""
+    """Write trained networks, for `read`."""
     for name, content in found.items():
         (folder / name).write_bytes(content)
 
@@ -78,7 +78,7 @@ def read(names: Sequence[str], folder: Path) -> Trained:
 
 
 def on_devices(devices: int, names: Sequence[str], folder: Path) -> None:
-    """Train on logical devices; and once with the parts of a batch in another order, as they may arrive."""
+    """Train on logical devices; and once with the parts of a batch in the opposite order."""
     import tensorflow as tf
 
     from exactkeras.arithmetic import in_order

@@ -1,4 +1,4 @@
-"""Digits as strokes of a pen, the way many people write them: to be drawn by Pillow or by the browser's pointer."""
+"""Draw digits as strokes of a pen, with Pillow or with the pointer of a browser."""
 
 import math
 
@@ -8,7 +8,7 @@ Point = tuple[float, float]  # x to the right and y down, in [0, 1]
 
 
 def _arc(centre: Point, radii: Point, start: float, end: float) -> list[Point]:
-    """Sixteen steps along an ellipse, from one angle to another, in degrees, clockwise from the right."""
+    """Return 17 points on an ellipse, between two angles in degrees, clockwise from the right."""
     angles = [math.radians(start + (end - start) * step / 16) for step in range(17)]
     return [(centre[0] + radii[0] * math.cos(angle), centre[1] + radii[1] * math.sin(angle)) for angle in angles]
 
@@ -28,14 +28,16 @@ STROKES: dict[int, list[list[Point]]] = {
 
 
 def draw(digit: int, *, side: int, width: int) -> Image.Image:
-    """A digit in black on white, in mode L, with round ends.
+    """Draw a digit in black on white, in mode L, with round ends.
 
     Args:
         digit: from 0 to 9.
-        side: of the picture, in pixels.
-        width: of the pen, in pixels.
+        side: width and height of the picture, in pixels.
+        width: width of the pen, in pixels.
     """
-    picture = Image.new("L", (2 * side, 2 * side), 255)  # drawn twice as large: Pillow's lines have hard edges
+    picture = Image.new(
+        "L", (2 * side, 2 * side), 255
+    )  # twice as large, then resized: Pillow does not anti-alias lines
     pen = ImageDraw.Draw(picture)
     for stroke in STROKES[digit]:
         points = [(2 * side * x, 2 * side * y) for x, y in stroke]

@@ -1,4 +1,4 @@
-"""A project that a team shares through a store, and clones of it: each has an empty cache."""
+"""Share a project through a store, between clones that have an empty cache each."""
 
 import contextlib
 import logging
@@ -21,12 +21,12 @@ from tests.support.verifying import Result, rebuild, run_main, write_toy
 #: The outputs of the toy.
 RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
 
-#: Seconds to wait for a first answer where it is to come: a loaded machine is no fault.
+#: Wait long for a first answer: a busy machine is not an error.
 PATIENCE = ("--patience", "60")
 
 
 def write_team(path: Path, remote: str, endpoint: str) -> Path:
-    """The toy with a parameter and a remote `team`, run and committed."""
+    """Write the toy with a parameter and a remote `team`, run it and commit it."""
     write_toy(path)
     graph = (path / "dvc.yaml").read_text(encoding="utf-8")
     graph = graph.replace("deps: [raw, train.py]", "deps: [raw, train.py]\n    params: [train.shift]")
@@ -43,7 +43,7 @@ def write_team(path: Path, remote: str, endpoint: str) -> Path:
 
 
 def clone(project: Path, path: Path) -> Path:
-    """A colleague's clone of the last commit."""
+    """Clone the last commit, as a colleague would."""
     run_ok("git", "clone", "--quiet", str(project), str(path), cwd=path.parent)
     return path
 
@@ -53,7 +53,7 @@ def set_shift(project: Path, value: float) -> None:
 
 
 def fetch(project: Path, s3: S3, *options: str, remote: str = "team") -> str:
-    """What `share fetch` says; it must succeed."""
+    """Run `fetch`, which must succeed. Returns its output."""
     s3.look_again()
     result = run_main(main_fetch, project, "--remote", remote, *(options or PATIENCE), env=s3.env)
     assert (result.status, result.errors) == (0, ""), result
@@ -61,7 +61,7 @@ def fetch(project: Path, s3: S3, *options: str, remote: str = "team") -> str:
 
 
 def push(project: Path, s3: S3) -> str:
-    """What `share push` says; it must succeed."""
+    """Run `push`, which must succeed. Returns its output."""
     s3.look_again()
     result = run_main(main_push, project, "--remote", "team", env=s3.env)
     assert (result.status, result.errors) == (0, ""), result
@@ -69,13 +69,13 @@ def push(project: Path, s3: S3) -> str:
 
 
 def audit(project: Path, s3: S3, *options: str) -> Result:
-    """What the audit says."""
+    """Run the audit."""
     s3.look_again()
     return run_main(audit_main, project, "--remote", "team", *options, env=s3.env)
 
 
 def executed(project: Path) -> list[str]:
-    """The stages that `dvc repro` executes, in this process: the start of DVC takes longer than all that it does."""
+    """List the stages that `dvc repro` executes. It runs in this process, since the start of DVC takes longest."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -102,30 +102,30 @@ def results(project: Path) -> dict[str, bytes]:
 
 
 def objects(s3: S3) -> list[Path]:
-    """The objects in the store, as files of the server."""
+    """List the objects in the store, as files of the server."""
     return sorted(path for path in (s3.folder / "team" / "digits" / "files").rglob("*") if path.is_file())
 
 
 def records(s3: S3) -> list[Path]:
-    """The records of runs in the store."""
+    """List the records of runs in the store."""
     return sorted(path for path in (s3.folder / "team" / "digits" / "runs").rglob("*") if path.is_file())
 
 
 def empty(s3: S3) -> None:
-    """Remove all that is in the store."""
+    """Empty the store."""
     shutil.rmtree(s3.folder / "team")
     (s3.folder / "team").mkdir()
     s3.look_again()
 
 
 def record_of(s3: S3, *texts: str) -> Path:
-    """The record in the store that holds these texts."""
+    """Find the record in the store that contains these texts."""
     (found,) = (path for path in records(s3) if all(text in path.read_text(encoding="utf-8") for text in texts))
     return found
 
 
 def write_record(record: Path, old: str, new: str) -> Path:
-    """Write a record with another text in it, where and by the name that DVC would look for it then."""
+    """Write a copy of a record with another text in it, under the name that DVC would look for."""
     text = record.read_text(encoding="utf-8")
     assert old in text
     folder, name = names(YAML(typ="safe").load(text.replace(old, new)))

@@ -1,4 +1,4 @@
-"""A model that is good enough to read digits."""
+"""Train a model that is good enough to read digits."""
 
 from pathlib import Path
 

@@ -1,9 +1,10 @@
-"""Faults at a chosen place: each change of a file of a project is counted, and at one of them something happens.
+"""Count each change of a file of a project, and let a fault happen at one of them.
 
 Python imports this module when it starts, if its folder is on PYTHONPATH; it does nothing unless FAULT holds a plan.
 DVC and the stages are Python, so all their files pass here. It must run without the project's packages.
 """
 
+import builtins
 import errno
 import fcntl
 import io
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 #: Audit events of the interpreter that change a folder, and which of their arguments is the path.
 CHANGES = {"os.rename": 1, "os.link": 1, "os.symlink": 1, "os.remove": 0, "os.mkdir": 0}
 
-#: What a full disk lets pass: it frees, or takes nothing.
+#: What a full disk still allows: it needs no space.
 FREE = ("os.remove", "open")
 
 
@@ -28,7 +29,7 @@ class Plan(NamedTuple):
     Args:
         action: "list", "kill group", "kill dvc", "kill self", "interrupt", "full", "full once", "read-only", "change".
         root: the project. Other files are not counted.
-        counter: a file that counts for all processes together, by its size, and names what was changed.
+        counter: a file with a line for each change, by any process.
         at: the number of the change at which it happens, from 1.
         dvc: the process of DVC.
         stage: for "change": count in this stage alone.
@@ -53,19 +54,18 @@ class Fault:
         self.plan, self.busy = plan, False
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
-        """The interpreter's hook."""
-        if event in CHANGES and not self.busy:
+        """Handle an audit event of the interpreter."""
+        if event in CHANGES:
             self.meet(event, args[CHANGES[event]])
-        elif event == "open" and not self.busy and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR):
+        elif event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR):
             self.meet(event, args[0])
 
     def meet(self, event: str, path: Any) -> None:
-        """A change of a file is about to happen, or has happened halfway."""
+        """Handle a change of a file that is about to happen, or has happened halfway."""
         plan = self.plan
-        try:
-            name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 (a path of any kind)
-        except TypeError:
-            return  # a descriptor
+        if self.busy or isinstance(path, int):
+            return
+        name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 (a path of any kind)
         if not name.startswith(f"{plan.root}/") or (plan.stage and os.environ.get("DVC_STAGE") != plan.stage):
             return
         if plan.action == "read-only":
@@ -109,12 +109,12 @@ class Fault:
 
 
 def install(plan: Plan) -> None:
-    """Let it happen in this process and, through the environment, in those that it starts."""
+    """Put a plan to work in this process and, through the environment, in those that it starts."""
     os.environ["FAULT"] = json.dumps(plan._asdict())
     fault, plain = Fault(plan), io.open
 
     class Counted(io.FileIO):
-        """A file of which each write is counted, when half of it is done."""
+        """A file that counts each write, when half of it is done."""
 
         def write(self, content: Any) -> int:
             view = memoryview(content).cast("B")
@@ -122,29 +122,21 @@ def install(plan: Plan) -> None:
             fault.meet("write", self.name)
             return half + (super().write(view[half:]) or 0)
 
-    def opened(  # noqa: PLR0917 (as the built-in)
-        file: Any,
-        mode: str = "r",
-        buffering: int = -1,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
-        closefd: bool = True,
-        opener: Any = None,
-    ) -> Any:
-        """The built-in `open`, with counted files."""
+    def opened(file: Any, mode: str = "r", buffering: int = -1, *text: Any, **options: Any) -> Any:
+        """Open a file as the built-in `open` does, and count its writes."""
         if fault.busy or isinstance(file, int) or buffering == 0 or not set(mode) & set("wxa"):
-            return plain(file, mode, buffering, encoding, errors, newline, closefd, opener)
-        raw = Counted(file, mode.replace("b", "").replace("t", ""), closefd, opener)
+            return plain(file, mode, buffering, *text, **options)
+        opener = options.pop("opener", None)
+        raw = Counted(file, mode.replace("b", "").replace("t", ""), options.pop("closefd", True), opener)
         fault.meet("made", file)
         buffered = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)
         if "b" in mode:
             return buffered
-        text = io.TextIOWrapper(buffered, encoding, errors, newline, line_buffering=buffering == 1)
-        text.mode = mode  # type: ignore[misc]
-        return text
-
-    import builtins
+        encoding, errors, newline = (*text, None, None, None)[:3]
+        names = {"encoding": encoding, "errors": errors, "newline": newline} | options
+        wrapper = io.TextIOWrapper(buffered, **names, line_buffering=buffering == 1)
+        wrapper.mode = mode  # type: ignore[misc]
+        return wrapper
 
     builtins.open = io.open = opened
     sys.addaudithook(fault.audit)

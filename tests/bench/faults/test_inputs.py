@@ -2,9 +2,6 @@
 
 import io
 import json
-import stat
-import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +12,12 @@ import pytest
 from PIL import Image
 
 from bench.faults import generate, inputs, judge
-from bench.faults.files import Files, Special, write
-from bench.faults.readers import READERS
+from bench.faults.files import Files, Special, image_file, write
+from bench.faults.readers import reader
 from digits.apps import decoding, summary
+from digits.scoring import history
 from digits.sources import tree
-from digits.sources.stream import Stream
+from digits.sources.arrays import Stream
 from dvcproof import lockfile as lock
 from tests.support.memory import linux_only
 
@@ -29,30 +27,25 @@ pytestmark = linux_only
 @pytest.mark.slow
 def test_no_generated_input_is_treated_wrongly() -> None:
     counts = inputs.inject(300)
-    assert set(counts) == set(inputs.SHARES) == set(READERS)
-    assert sum(sum(found.values()) for found in counts.values()) >= 300
-    assert {
-        kind: {name: count for name, count in found.items() if count and name not in judge.RIGHT}
-        for kind, found in counts.items()
-    } == {kind: {} for kind in counts}
-    for name in judge.RIGHT:
+    assert set(counts) == set(generate.KINDS)
+    assert sum(found["injected"] for found in counts.values()) >= 300
+    assert [kind for kind, found in counts.items() if any(found[name] for name in judge.BAD)] == []
+    for name in (judge.Outcome.RIGHT, judge.Outcome.LINE):
         assert sum(found[name] for found in counts.values()) > 30
+
+
+@pytest.mark.parametrize("kind", [kind for kind in generate.KINDS if kind != "models"])
+def test_sound_files_are_read(tmp_path: Path, kind: str) -> None:
+    folder = write(tmp_path / "case", generate.KINDS[kind].files()[0])
+    assert judge.attempt(reader(kind), folder) == (judge.Outcome.RIGHT, "")
 
 
 # Negative controls: each reader with its bound taken out
 
 
 def labels_bomb() -> Files:
-    """An archive of a hundred kilobytes with labels of 60 MB."""
-    much = 6 * 10**7
-    head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({much},), }}\n".encode()
-    sound = {f"{name}.npy": generate.saved(array) for name, array in generate.arrays().items()}
-    claimed = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({much}, 28, 28), }}\n".encode()
-    heads = {
-        name: b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text for name, text in (("x", claimed), ("y", head))
-    }
-    members = sound | {"x_train.npy": heads["x"], "y_train.npy": heads["y"]}
-    return {"data.npz": generate.inflated(members, {"y_train.npy": much})}
+    """Return an archive of a hundred kilobytes with labels of 60 MB."""
+    return {"data.npz": generate.npz_bombs(6 * 10**7)[1]}
 
 
 def pipe_for_images() -> Files:
@@ -69,59 +62,42 @@ def aliases() -> Files:
 
 
 def picture() -> Files:
-    file = io.BytesIO()
-    Image.new("LA", (5000, 5000)).save(file, "PNG", compress_level=1)
-    return {"picture": file.getvalue()}
-
-
-def metrics(**changes: bytes) -> Files:
-    files: dict[str, Any] = {name: text.encode() for name, text in generate.TABLES.items()}
-    files["scores.json"] = json.dumps(generate.SCORES).encode()
-    files["history.json"] = json.dumps(generate.HISTORY).encode()
-    return files | {f"{name}.json": content for name, content in changes.items()}
+    return {"picture": image_file(Image.new("LA", (5000, 5000)), compress_level=1)}
 
 
 def no_number() -> Files:
-    return metrics(scores=json.dumps(generate.SCORES).replace("0.9", "NaN").encode())
+    return generate.METRICS | {"history.csv": generate.METRICS["history.csv"].replace(b"0.9", b"NaN")}
 
 
 def deep() -> Files:
-    return metrics(scores=b"[" * 10**5)
+    return generate.METRICS | {"scores.json": b"[" * 10**5}
 
 
-Break = Callable[[pytest.MonkeyPatch], None]
-CONTROLS: dict[str, tuple[str, Callable[[], Files], Break, str]] = {
-    "labels before sizes": (
-        "npz",
-        labels_bomb,
-        lambda patch: patch.setattr(Stream, "require_size", lambda _: None),
-        "memory",
-    ),
-    "a pipe": (
-        "idx",
-        pipe_for_images,
-        lambda patch: patch.setattr(tree, "open_file", lambda path: path.open("rb")),
-        "slow",
-    ),
-    "aliases": ("lock", aliases, lambda patch: patch.setattr(lock, "require_small_yaml", lambda _: None), "memory"),
-    "many pixels": ("pictures", picture, lambda patch: patch.setattr(decoding, "MAX_PIXELS", 50 * 10**6), "memory"),
-    "deep JSON": ("metrics", deep, lambda patch: patch.setattr(summary, "parse_json", json.loads), "traceback"),
-    "no number": ("metrics", no_number, lambda patch: patch.setattr(summary, "parse_json", json.loads), "wrong"),
+#: By case: the kind of reader, its files, the bound to replace, what replaces it, and the problem without the bound.
+CONTROLS: dict[str, tuple[str, Callable[[], Files], Any, str, Any, str]] = {
+    "labels before sizes": ("npz", labels_bomb, Stream, "require_size", lambda _: None, "memory"),
+    "a pipe": ("idx", pipe_for_images, tree, "open_file", lambda path: path.open("rb"), "more than"),
+    "aliases": ("lock", aliases, lock, "require_small_yaml", lambda _: None, "memory"),
+    "many pixels": ("pictures", picture, decoding, "MAX_PIXELS", 50 * 10**6, "memory"),
+    "deep JSON": ("metrics", deep, summary, "read", lambda path, *_, **__: json.loads(path.read_text()), "traceback"),
+    "no number": ("metrics", no_number, history, "finite", float, "accepted"),
 }
 
 
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("case", CONTROLS)
 def test_a_reader_without_its_bound_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    kind, files, take_out, outcome = CONTROLS[case]
+    kind, files, owner, bound, without, problem = CONTROLS[case]
     monkeypatch.setattr(judge, "MEGABYTES", 30)
     monkeypatch.setattr(judge, "SECONDS", 2.0)
     monkeypatch.setattr(judge, "WAITING", 8.0)
-    folder, read = write(tmp_path / "case", files()), READERS[kind]()
-    assert judge.attempt(read, folder)[0] == "refused"
+    folder, read = write(tmp_path / "case", files()), reader(kind)
+    assert judge.attempt(read, folder).outcome is judge.Outcome.LINE
     monkeypatch.setattr(judge, "WAITING", 2.0 if case == "a pipe" else 30.0)
-    take_out(monkeypatch)
-    assert judge.attempt(read, folder)[0] == outcome
+    monkeypatch.setattr(owner, bound, without)
+    verdict = judge.attempt(read, folder)
+    assert verdict.outcome in judge.BAD
+    assert verdict.problem.startswith(problem)
 
 
 def test_weights_that_are_no_numbers_are_caught(
@@ -138,47 +114,22 @@ def test_weights_that_are_no_numbers_are_caught(
     with h5py.File(file, "a") as weights:
         weights["layers/dense_1/vars/1"][0] = np.nan
     content = models.packed(members | {"model.weights.h5": file.getvalue()})
-    folder, read = write(tmp_path / "case", {"model.keras": content}), READERS["models"]()
+    folder, read = write(tmp_path / "case", {"model.keras": content}), reader("models")
     outcome, line = judge.attempt(read, folder)
-    assert outcome == "refused"
+    assert outcome is judge.Outcome.LINE
     assert "the weights digits/probabilities/bias are not finite" in line
     anything = SimpleNamespace(isfinite=lambda values: np.ones(np.shape(values), bool), where=np.where)
     for module in (archive, fit):
         monkeypatch.setattr(module, "np", anything)
-    assert judge.attempt(read, folder)[0] == "wrong"
+    assert judge.attempt(read, folder).outcome is judge.Outcome.WRONG
 
 
-# Children that do not survive
-
-
-def child_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
-    """Put a program in place of the children."""
-    program = tmp_path / "program"
-    program.write_text(f'#!/bin/sh\necho \'["read", ""]\'\n{does}\n')
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(inputs.sys, "executable", str(program))  # type: ignore[attr-defined]
-    monkeypatch.setattr(inputs, "SILENCE", 0.2)
-    monkeypatch.setattr(inputs, "SHARES", {"npz": 1.0})
-
-
-@pytest.mark.parametrize(("does", "outcome"), [("kill -SEGV $$", "died"), ("exec sleep 60", "slow")])
+@pytest.mark.parametrize(("does", "outcome"), [("kill -SEGV $$", "wrong"), ("exec sleep 60", "stuck")])
 def test_a_child_that_ends_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, outcome: str) -> None:
-    child_that(tmp_path, monkeypatch, does)
-    found = inputs.inject(4)["npz"]
-    assert {name: count for name, count in found.items() if count} == {"read": 2, outcome: 2}
-
-
-def test_what_is_treated_wrongly_can_be_kept(tmp_path: Path) -> None:
-    (tmp_path / "batch").mkdir()
-    write(tmp_path / "batch" / "failed", {"a": b"1", "b": Special.PIPE})
-    inputs._report("npz", "died", "why", tmp_path / "batch", tmp_path / "kept")
-    (kept,) = (tmp_path / "kept").iterdir()
-    assert kept.name.startswith("npz-died-")
-    assert [path.name for path in kept.iterdir()] == ["a"]
-
-
-def test_the_generated_data_sets_are_sound(tmp_path: Path) -> None:
-    with zipfile.ZipFile(io.BytesIO(generate.archive([("a", b"1")], zipfile.ZIP_STORED))) as file:
-        assert file.read("a") == b"1"
-    np.savez(tmp_path / "data.npz", **generate.arrays())  # type: ignore[arg-type]
-    assert judge.attempt(READERS["npz"](), tmp_path) == ("read", "")
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho \'["right", ""]\'\n{does}\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(inputs.sys, "executable", str(program))  # type: ignore[attr-defined]
+    monkeypatch.setattr(inputs, "PATIENCE", 2)
+    monkeypatch.setattr(inputs, "KINDS", {"npz": generate.KINDS["npz"]._replace(share=100)})
+    assert +inputs.inject(4)["npz"] == {"injected": 2, "right": 1, outcome: 1}

@@ -11,6 +11,7 @@ import pytest
 
 from bench.faults.files import Special, write
 from digits.apps import predict, report, runs, summary
+from digits.apps.options import Files
 from digits.data.arrays import NpyFile
 from digits.data.dataset import read_dataset
 from digits.parameters import require_params
@@ -79,7 +80,7 @@ def test_a_file_of_metrics_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Got a pipe"):
         summary.summarize(folder)
     with pytest.raises(InputError, match="Got a pipe"):
-        runs.this_run(runs.RunFiles(tmp_path / "params.yaml", tmp_path / "dvc.lock", folder))
+        runs.read_run(Files(metrics=folder))
 
 
 def test_a_file_larger_than_its_bound_is_refused(tmp_path: Path) -> None:

@@ -178,6 +178,23 @@ def test_an_error_while_renaming_changes_nothing(
     assert snapshot(folder) == before
 
 
+def test_a_folder_is_replaced_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write() -> None:
+        with replacing(folder, folders=True) as (written,):
+            written.mkdir()
+            (written / "new.txt").write_text("new")
+
+    before = snapshot(folder)
+    with monkeypatch.context() as patch:
+        break_rename(patch, 2, OSError(28, "No space left on device"))
+        with pytest.raises(OSError, match="No space left"):
+            write()
+    assert snapshot(folder) == before
+    write()
+    assert snapshot(folder) == {"new.txt": b"new"}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
 def test_there_are_no_more_renames_than_were_broken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     break_rename(monkeypatch, 4, OSError(5, "Input/output error"))
     write_all(folder)

@@ -1,0 +1,205 @@
+"""Check that the committed figures belong to this project: `make check`. `make study NAME=stale` renews the others.
+
+DVC decides whether a study is stale: bench/dvc.yaml names the parameters and data that its results are valid for.
+Checked besides: the run (as `make verify` does first), the claims that documents make, and the tables in the documents.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from bench.convnet import EXAMPLE
+from bench.seeds import nearest_seed
+from bench.study import PARAMS, read_result
+from bench.tables import documents, filled
+from bench.whole import accuracies, agrees
+from digits.apps.card import write_card
+from digits.apps.options import Files
+from digits.params import read_document
+from dvcproof.check import check as check_run
+from dvcproof.messages import printable
+from dvcproof.project import Project
+from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.values import flatten
+
+RESULTS = Path("bench") / "results"
+CARD = Files()
+
+#: A cold run takes about as long as the plain script if the ratio of their times is within these.
+ALIKE = (0.8, 1.2)
+
+
+class Stale(NamedTuple):
+    """A committed figure that does not belong to this project."""
+
+    name: str
+    reason: str
+    command: str  # that renews it
+
+
+def stale() -> Iterator[Stale]:
+    """Find stale figures in the order in which they can be renewed; each is checked only when it is asked for."""
+    yield from _judged("metrics/ and dvc.lock", "make repro", _run)
+    yield from list(_studies())
+    for name, study, broken in CLAIMS:
+        yield from _judged(name, f"make study NAME={study}", broken)
+    for document in documents(Path()):
+        yield from _judged(str(document), "make study NAME=tables", lambda document=document: _document(document))  # type: ignore[misc]
+    yield from _judged("docs/model-card.md", "make study NAME=card", _card)
+
+
+def _judged(name: str, command: str, problem: Callable[[], str]) -> Iterator[Stale]:
+    try:
+        reason = problem()
+    except (InputError, DvcException) as error:
+        reason = error.problem if isinstance(error, InputError) else f"DVC cannot read the project: {error}"
+    except Exception as error:  # damaged files raise exceptions of many kinds
+        reason = f"a file is missing or damaged ({type(error).__name__}: {error})"
+    if reason:
+        yield Stale(name, printable(" ".join(reason.split()).rstrip(".")), command)
+
+
+def _run() -> str:
+    with Project.open(Path.cwd()) as project:
+        errors = [one for one in check_run(project, linting=False).findings if one.level == "error"]
+    return errors[0].message if errors else ""
+
+
+def _studies() -> Iterator[Stale]:
+    """Find the studies that `dvc --cd bench status` names.
+
+    Raises:
+        InputError: DVC cannot read bench/dvc.yaml, bench/dvc.lock or what they name.
+    """
+    try:
+        with Repo("bench") as repo:
+            for stage in repo.index.stages:
+                name = ", ".join(f"bench/{out}" for out in stage.outs)
+                yield from _judged(name, f"make study NAME={stage.name}", lambda stage=stage: _changed(stage))  # type: ignore[misc]
+    except DvcException as error:
+        hint = "Correct it: `dvc --cd bench status` says more."
+        raise InputError("bench/dvc.yaml", f"DVC cannot read it: {error}", hint=hint) from None
+
+
+def _changed(stage: Any) -> str:
+    """Return the first thing that has changed since a study ran."""
+    if stage.changed_stage():
+        return "bench/dvc.yaml has another command than bench/dvc.lock"
+    for item in (*stage.deps, *stage.outs):
+        if item.status():
+            known = isinstance(item, ParamsDependency) and isinstance(item.hash_info.value, dict) and item.exists
+            return _difference(item) if known else f"{item} is {item.status()[str(item)]}"
+    return ""
+
+
+def _difference(params: ParamsDependency) -> str:
+    old, new = (flatten(values, lists=True) for values in (params.hash_info.value, params.read_params()))
+    name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
+    now = f"{Path(params.def_path).name} has {new.get(name, 'nothing')}"
+    return f"it was made with {name} = {old.get(name, 'nothing')}, and {now}"
+
+
+def _seed() -> str:
+    nearest = nearest_seed(read_result(RESULTS / "seeds.json"))
+    is_typical = read_document(PARAMS)["train"]["seed"] == nearest
+    return "" if is_typical else f"of the study over seeds, {nearest} is the nearest to the mean"
+
+
+def _same_run() -> str:
+    """Compare the committed run with that of the same seed in the study: code may have changed between them."""
+    if _seed():
+        return ""  # then the run is expected to be another one
+    study, scores = read_result(RESULTS / "seeds.json"), read_result(Path("metrics/scores.json"))
+    typical = next(one for one in study["runs"] if one["seed"] == nearest_seed(study))
+    same = all(scores[split]["accuracy"] == typical[f"{split}_accuracy"] for split in ("test", "train"))
+    return "" if same else "the run in metrics/ has other accuracies than its seed has in the study"
+
+
+def _convnet() -> str:
+    study = read_result(RESULTS / "convnet.json")
+    ours, example = study["contestants"][str(study["params"]["convnet"]["epochs"])], study["contestants"][EXAMPLE]
+    better = ours["test_accuracy"]["mean"] > example["test_accuracy"]["mean"]
+    faster = ours["seconds"]["mean"] < example["seconds"]["mean"]
+    return "" if better and faster else "params.yaml claims that it is better than Keras's example in less time"
+
+
+def _whole() -> str:
+    known, machines = (
+        accuracies(read_result(RESULTS / "convnet.json")),
+        read_result(RESULTS / "convnet_whole.json")["machines"],
+    )
+    return "" if all(agrees(one, known) for one in machines) else "convnet.json has other accuracies for these seeds"
+
+
+def _speed() -> str:
+    for path in sorted((RESULTS / "speed").glob("*.json")):
+        measured = read_result(path)
+        times = measured["times"]
+        if times["fit"]["wall"]["max"] >= times["script fit"]["wall"]["min"]:
+            return f"the READMEs claim that training takes less time than `model.fit`, and {path.name} does not show it"
+        if not ALIKE[0] <= measured["ratios"]["cold"] <= ALIKE[1]:
+            return (
+                f"the READMEs claim that a cold run takes as long as the plain script, and {path.name} does not show it"
+            )
+    return ""
+
+
+#: What documents claim of a result: the figure, the study that renews it, and the check.
+CLAIMS: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("bench/results/seeds.json, the committed run", "seeds", _same_run),
+    ("params.yaml, train.seed: a typical run", "typical-seed", _seed),
+    ("bench/results/convnet.json, the claim", "convnet", _convnet),
+    ("bench/results/convnet_whole.json, the accuracies", "convnet-whole", _whole),
+    ("bench/results/speed, the claims", "speed", _speed),
+)
+
+
+def _document(path: Path) -> str:
+    if path.read_text(encoding="utf-8") == filled(path, Path.cwd()):
+        return ""
+    return "its tables do not show the committed results"
+
+
+def _card() -> str:
+    card = write_card(CARD)
+    return "" if Path("docs/model-card.md").read_text(encoding="utf-8") == card else "it does not show this run"
+
+
+def renew() -> None:
+    """Run the command of each stale figure, and no other.
+
+    Raises:
+        InputError: a command failed, or a figure is still stale.
+    """
+    for figure in stale():
+        sys.stdout.write(f"{figure.name}: {figure.command}\n")
+        sys.stdout.flush()
+        quiet = None if on_terminal() else subprocess.DEVNULL
+        if failed := subprocess.run(figure.command.split(), stdout=quiet, check=False).returncode:
+            raise InputError(figure.command, f"it ended with exit status {failed}", hint="Run it by hand.")
+    if left := next(stale(), None):
+        raise InputError(left.name, f"still stale after `{left.command}`: {left.reason}", hint="See `make check`.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.check", description=__doc__)
+    parser.add_argument("--renew", action="store_true", help="run the command of each stale figure")
+    if parser.parse_args().renew:
+        renew()
+        return
+    if found := list(stale()):
+        lines = [f"{figure.name}: stale: {figure.reason}. Run `{figure.command}`." for figure in found]
+        hint = "Run `make study NAME=stale`, which runs these commands in this order."
+        sys.exit("\n".join([*lines, f"ERROR: committed figures: {len(found)} are stale. {hint}"]))
+    sys.stdout.write("check: ok, all committed figures belong to this project\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,111 @@
+"""Measure commands: seconds of wall-clock and processor time, and memory."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvcproof import git
+from dvcproof.runtime import machine
+from dvcproof.runtime.program import InputError
+
+ROOT = Path(__file__).parents[1]
+
+#: Seconds between two looks at the memory of a command.
+PAUSE = 0.02
+
+
+def timed(work: Callable[[], object]) -> dict[str, float]:
+    """Call `work` and return its seconds on the wall and of this process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def execute(
+    command: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    *,
+    watched: bool = False,
+    hint: str = "Run it by hand in a clean clone.",
+) -> dict[str, Any]:
+    """Run a command in a folder, with this Python's programs first on the path.
+
+    Args:
+        command: its words.
+        folder: where to run it.
+        variables: added to the environment, which is free of the variables of Git, make and DVC.
+        watched: whether to look at its memory too (Linux).
+        hint: the next step if it fails.
+
+    Returns:
+        Seconds as `wall` and `cpu` (children included), what it printed as `output`, and its peak `memory` in MB.
+
+    Raises:
+        InputError: it failed.
+    """
+    known = {name: value for name, value in git.environment().items() if not name.startswith(("MAKE", "DVC_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = known | {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."} | dict(variables or {})
+    peaks: list[int] = []
+    before, start = _children_seconds(), time.perf_counter()
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        if watched:
+            watcher = threading.Thread(target=_watch, args=(process.pid, peaks))
+            watcher.start()
+        output, errors = process.communicate()
+    found = {"wall": time.perf_counter() - start, "cpu": _children_seconds() - before, "output": output}
+    if process.returncode:
+        received = f"exit status {process.returncode}: {errors[-2000:]}"
+        raise InputError(" ".join(command), expected="exit status 0", received=received, hint=hint)
+    return found | ({"memory": max(peaks, default=0) / 1e6} if watched else {})
+
+
+def _children_seconds() -> float:
+    """Return the processor time of all ended children, with their own."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _watch(process: int, peaks: list[int]) -> None:
+    while peak := peak_bytes(process):
+        peaks.append(peak)
+        time.sleep(PAUSE)
+
+
+def peak_bytes(process: int | None = None) -> int:
+    """Return the most memory that a process, or this one, has held at once, mapped files included. 0: it has ended.
+
+    Not `getrusage`: that includes what the process was before it became this program. Linux only.
+    """
+    try:
+        status = Path(f"/proc/{process or 'self'}/status").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 if "VmHWM:" in status else 0
+
+
+def printed_json(command: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Run a command, and return the JSON object in its last line of output."""
+    return dict(json.loads(execute(command, folder)["output"].splitlines()[-1]))
+
+
+def this_machine() -> dict[str, Any]:
+    """Describe the machine that figures are measured on."""
+    flags = machine.cpu_flags()
+    return {
+        "kind": machine.kind(),
+        "cpu": machine.cpu_name(),
+        "cores": machine.cores(),
+        "vector": next((name for name in ("avx512f", "avx2", "avx") if name in flags), "none"),
+        "python": platform.python_version(),
+    }

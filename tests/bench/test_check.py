@@ -1,0 +1,314 @@
+"""Stale figures: each kind is found, with the command that renews it, and nothing else is."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from bench import check
+from bench.study import data_hashes
+from dvcproof.runtime.program import InputError
+from dvcproof.values import flatten, set_params
+from tests.support.project import ROOT, Arrays, commit
+from tests.support.results import RESULTS, write_documents, write_results
+from tests.support.verifying import small_project
+
+Edit = Callable[[Path], object]
+
+#: The studies of MNIST alone: other data leave them as they are.
+OF_MNIST = {"convnet", "convnet-whole", "pictures", "large", "speed", "waits"}
+STAGES = yaml.safe_load((ROOT / "bench" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DENSE = {"repro", "seeds", "processors", "workers", "pictures", "large", "speed", "waits", "card"}
+
+
+@contextlib.contextmanager
+def repo(path: str) -> Iterator[Repo]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
+        with Repo(path) as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
+    """The small project with results and documents that belong to it: no figure is stale."""
+    project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("check") / "project")
+    (project / "bench").mkdir()
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / "bench" / name, project / "bench")
+    shutil.copytree(ROOT / "bench" / ".dvc", project / "bench" / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    write_results(project)
+    write_documents(project)
+    with contextlib.chdir(project), repo("bench") as found:
+        found.commit(force=True)
+    commit(project, "figures")
+    return project
+
+
+@pytest.fixture
+def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the built project, to make stale; the working directory."""
+    project = shutil.copytree(built, tmp_path / "project")
+    monkeypatch.chdir(project)
+    for name in [name for name in os.environ if name.startswith(("DVC_", "GIT_"))]:
+        monkeypatch.delenv(name)
+    return project
+
+
+def stale() -> dict[str, str]:
+    """Return what is to be run, as `make study NAME=` names it, each with the first reason."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = [*check.stale()]
+    assert all(f"{one.name}{one.reason}".isprintable() for one in found)
+    return {one.command.removeprefix("make ").removeprefix("study NAME="): one.reason for one in reversed(found)}
+
+
+def params(**values: Any) -> Edit:
+    """Edit params.yaml: dense__units=64."""
+    return lambda project: set_params(
+        project / "params.yaml", {name.replace("__", "."): value for name, value in values.items()}
+    )
+
+
+def result(name: str, change: Callable[[Any], object]) -> Edit:
+    """Edit the results of a study: `change` is given the content of its JSON."""
+
+    def edit(project: Path) -> None:
+        path = project / RESULTS / f"{name}.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        change(content)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    return edit
+
+
+def text(name: str, old: str, new: str) -> Edit:
+    """Edit a text file."""
+
+    def edit(project: Path) -> None:
+        content = (project / name).read_text(encoding="utf-8")
+        assert old in content, f"{old!r} is not in {name}"
+        (project / name).write_text(content.replace(old, new), encoding="utf-8")
+
+    return edit
+
+
+def code(name: str) -> Edit:
+    return lambda project: (project / name).write_text((project / name).read_text() + "# more\n", encoding="utf-8")
+
+
+def data(project: Path) -> None:
+    with np.load(project / "data" / "mnist.npz") as archive:
+        arrays = dict(archive)
+    np.savez_compressed(project / "data" / "mnist.npz", **(arrays | {"x_test": arrays["x_test"][::-1]}))
+
+
+def other_run(project: Path) -> None:
+    """Record a run on other data of the same name."""
+    text("dvc.lock", str(data_hashes()["train_images.npy"]), "a" * 32)(project)
+
+
+SPEED = "speed/test-1-2-cores"
+EDITS: dict[str, tuple[Edit, set[str]]] = {
+    "nothing": (lambda _: None, set()),
+    "dense.units": (params(dense__units=64), DENSE),  # which the sweep varies
+    "load.source": (
+        params(load__source="data/other.npz"),
+        {"repro", "seeds", "sweep", "convnet-sweep", "workers", "card"},
+    ),
+    "a result": (
+        result("seeds", lambda study: study["test_accuracy"].update(std=0.5)),
+        {"seeds", "tables", "card"},
+    ),
+    "a table": (text("README.md", "98.17 %", "99.99 %"), {"tables"}),
+    "dense.epochs": (params(dense__epochs=2), DENSE | {"sweep"}),
+    "train.seed": (params(train__seed=3), {"repro", "typical-seed", "card"}),
+    "train.shards": (params(train__shards=1), DENSE | OF_MNIST | {"sweep", "convnet-sweep"}),
+    "train.model": (params(train__model="convnet"), {"repro", "seeds", "pictures", "card"}),
+    "convnet.filters": (
+        params(convnet__filters=8),
+        {"convnet", "convnet-whole", "convnet-sweep", "processors"},
+    ),
+    "convnet.warmup": (params(convnet__warmup=0.5), {"convnet", "convnet-whole", "processors"}),
+    "preprocess": (params(preprocess__validation_size=50), {"repro", "seeds", "workers", "card"}),
+    "class_names": (params(class_names=list("abcdefghij")), {"repro", "card"}),
+    "evaluate.views": (params(evaluate__views=3), DENSE - {"pictures", "workers"}),
+    "code of a stage": (code("stages/train.py"), {"repro"}),
+    "packages": (code("requirements.lock"), {"repro"}),
+    "other code": (code("digits/apps/report.py"), set()),
+    "data": (data, {"repro", *OF_MNIST}),
+    "a run on other data": (other_run, {"repro", "seeds", "sweep", "convnet-sweep", "workers"}),
+    "order of a result": (result("seeds", lambda study: study["runs"].reverse()), {"seeds"}),
+    "speed": (result(SPEED, lambda found: found["ratios"].update(cold=1.11)), {"speed", "tables"}),
+    "a damaged result": (result("large", lambda study: study.pop("stages")), {"large", "tables"}),
+    "a missing result": (lambda project: (project / RESULTS / "waits.json").unlink(), {"waits", "tables"}),
+    "a conflict": (
+        lambda project: (project / RESULTS / "sweep.json").write_text("<<<<<<< HEAD\n"),
+        {"sweep", "tables"},
+    ),
+    "a command": (text("bench/dvc.yaml", "--seeds 10 ", "--seeds 20 "), {"seeds"}),
+    "words": (text("docs/speed.md", "More words.", "Other words."), set()),
+    "the card": (text("docs/model-card.md", "## Description", "## Summary"), {"card"}),
+}
+
+
+@pytest.mark.fast(5)
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_makes_only_its_own_figures_stale(project: Path, name: str) -> None:
+    edit, expected = EDITS[name]
+    edit(project)
+    assert set(stale()) == expected
+
+
+def recorded(root: Path) -> Iterator[tuple[str, Path, dict[str, Any], dict[str, Any]]]:
+    """Yield each result of a study, with the parameters and the data that bench/dvc.lock has for it."""
+    lock = yaml.safe_load((root / "bench" / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    for name, stage in lock.items():
+        outs = [root / "bench" / out["path"] for out in stage["outs"]]
+        for path in [inner for out in outs for inner in (sorted(out.glob("*.json")) if out.is_dir() else [out])]:
+            if path.suffix == ".json":
+                yield name, path, flatten(stage["params"]["../params.yaml"]), stage["params"].get("../dvc.lock", {})
+
+
+@pytest.mark.parametrize("here", ["the real project", "a project of the tests"])
+def test_dvc_knows_what_each_result_says_it_was_made_with(built: Path, here: str) -> None:
+    """So nobody records a result of other parameters by `dvc commit`, and a new parameter is not forgotten."""
+    for name, path, known, locked in recorded(ROOT if here == "the real project" else built):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        made_with: dict[str, Any] = {}
+        for one in [content] if "params" in content else content.values():
+            made_with |= flatten(one["params"])
+        left_out = ["load.", "preprocess."] if name in OF_MNIST else []
+        if "sweep" in name:
+            left_out = ["preprocess.", *re.findall(r"--set ([\w.]+)=", STAGES[name]["cmd"])]  # what it decides itself
+        left_out += ["train.model"] if "train.model" not in known else []  # which the study decides itself
+        assert {key: made_with[key] for key in made_with if not key.startswith(tuple(left_out))} == known, path
+        hashes = {Path(out["path"]).name: out["md5"] for out in locked.get("stages.load.outs", [])}
+        assert not hashes or content["data"].items() <= hashes.items(), path
+
+
+def test_the_difference_is_named_with_both_values(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params(dense__units=64)(project)
+    found = stale()
+    assert found["seeds"] == "it was made with dense.units = 16, and params.yaml has 64"
+    assert found["repro"].endswith("parameter dense.units in params.yaml: expected 16, as in dvc.lock. Got 64")
+    monkeypatch.setattr(sys, "argv", ["check"])
+    with warnings.catch_warnings(action="ignore"), pytest.raises(SystemExit) as stop:
+        check.main()
+    *lines, last = str(stop.value.code).splitlines()
+    assert len(lines) == len(DENSE)
+    assert all(re.search(r": stale: .+[^.]\. Run `make [\w= -]+`\.$", line, re.IGNORECASE) for line in lines)
+    assert last.startswith("ERROR: committed figures: 9 are stale. Run `make study NAME=stale`")
+    assert capsys.readouterr().out == ""
+
+
+def test_users_commands_do_not_see_the_studies(project: Path) -> None:
+    result("seeds", lambda study: study.clear())(project)
+    with repo(".") as found:
+        assert found.status() == {}
+        assert {stage.name for stage in found.index.stages} == {"load", "preprocess", "train", "evaluate"}
+    with repo("bench") as found:
+        assert list(found.status()) == ["bench/dvc.yaml:seeds"]
+
+
+CONVNET = "params.yaml claims that it is better than Keras's example in less time"
+CLAIMS: list[tuple[Callable[[], str], Edit, str]] = [
+    (check._seed, params(train__seed=99), "of the study over seeds, 0 is the nearest to the mean"),
+    (check._seed, result("seeds", lambda study: study["runs"][0].update(test_accuracy=0.1)), "[12] is the nearest"),
+    (check._same_run, text("metrics/scores.json", '"accuracy": 0.', '"accuracy": 0.1'), "has other accuracies"),
+    (check._same_run, params(train__seed=3), ""),
+    (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["test_accuracy"].update(mean=0.98171)), ""),
+    (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["test_accuracy"].update(mean=0.9)), CONVNET),
+    (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["seconds"].update(mean=31.5)), CONVNET),
+    (check._whole, result("convnet", lambda it: it["contestants"]["7"]["runs"][0].update(test_accuracy=1)), "other ac"),
+    (check._speed, result(SPEED, lambda found: found["ratios"].update(cold=1.19)), ""),
+    (check._speed, result(SPEED, lambda found: found["ratios"].update(cold=1.21)), "a cold run takes as long"),
+    (check._speed, result(SPEED, lambda found: found["times"]["fit"]["wall"].update(max=9)), "less time than `model"),
+]
+
+
+@pytest.mark.fast(4)
+@pytest.mark.parametrize(("claim", "edit", "reason"), CLAIMS)
+def test_a_claim_that_no_longer_holds(project: Path, claim: Callable[[], str], edit: Edit, reason: str) -> None:
+    assert claim() == ""
+    edit(project)
+    assert re.search(reason or "^$", claim())
+
+
+def test_damage_is_named_in_one_line(project: Path) -> None:
+    (project / "dvc.lock").write_text("stages: [\n\t\x1b[31m")
+    assert {"repro", "seeds", "sweep", "card"} <= set(stale())
+    (project / "params.yaml").write_text("a: [")
+    with pytest.raises(InputError, match=r"bench/dvc\.yaml: DVC cannot read it: .* `dvc --cd bench status` says more"):
+        stale()
+
+
+#: A `make` that writes down its calls, and restores the results and documents of a project that is fresh.
+MAKE = """#!/bin/sh
+name=${2#NAME=}
+echo "$name" >> "$MAKE_LOG"
+[ "$name" = "$MAKE_FAILS" ] && exit 3
+case "$name" in
+  tables) cp "$MAKE_GOOD"/README* . ;;
+  card) cp "$MAKE_GOOD/docs/model-card.md" docs ;;
+  speed) cp "$MAKE_GOOD"/bench/results/speed/* bench/results/speed ;;
+  *) cp "$MAKE_GOOD/bench/results/$name.json" bench/results ;;
+esac
+exit 0
+"""
+
+
+@pytest.fixture
+def make(project: Path, tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Make three figures stale, put another `make` first on the path, and return what renews and names its calls."""
+    result(SPEED, lambda found: found["params"]["dense"].update(units=2))(project)
+    result("seeds", lambda study: study["runs"].reverse())(project)
+    text("docs/model-card.md", "## Description", "## Summary")(project)
+    log, program = tmp_path / "log", tmp_path / "bin" / "make"
+    program.parent.mkdir()
+    program.write_text(MAKE, encoding="utf-8")
+    program.chmod(0o755)
+    for name, value in (("LOG", log), ("GOOD", built), ("FAILS", "none")):
+        monkeypatch.setenv(f"MAKE_{name}", str(value))
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    def renew() -> list[str]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            check.renew()
+        return log.read_text(encoding="utf-8").split()
+
+    return renew
+
+
+@pytest.mark.slow
+def test_only_the_stale_are_renewed_in_order(make: Callable[[], list[str]]) -> None:
+    assert make() == ["seeds", "speed", "card"]
+    assert stale() == {}
+    assert len(make()) == 3
+
+
+@pytest.mark.slow
+def test_a_renewal_that_fails_or_renews_nothing_is_an_error(
+    make: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKE_GOOD", str(Path.cwd()))
+    with pytest.raises(InputError, match=r"still stale after `make study NAME=seeds`: .*See `make check`"):
+        make()
+    monkeypatch.setenv("MAKE_FAILS", "speed")
+    with pytest.raises(InputError, match=r"make study NAME=speed: it ended with exit status 3\. Run it by hand"):
+        make()

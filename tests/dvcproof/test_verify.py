@@ -1,0 +1,185 @@
+"""verify: a commit that gives its own bytes passes; each planted defect is told by its cause."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dvcproof.findings import FOUND, HOLDS, STAGE_FAILED, Report
+from dvcproof.project import Project
+from dvcproof.runtime.program import InputError
+from dvcproof.verify import verify
+from tests.support.project import commit, run_ok
+from tests.support.verifying import fails, passes, write_toy
+
+GRAPH = """
+stages:
+  one:
+    cmd: {one}
+    deps: [data.csv, a.txt]
+    outs: [one.txt]
+  two:
+    cmd: sort one.txt > two/sorted.txt
+    deps: [one.txt]
+    outs: [two]
+"""
+
+
+def make(path: Path, one: str = "cat data.csv a.txt > one.txt", more: str = "") -> Path:
+    """Make a project of two stages, the first with this command; it is run and committed."""
+    path.mkdir(parents=True)
+    graph = GRAPH.format(one=json.dumps(one)).replace("sort one", "mkdir -p two && sort one")
+    (path / "dvc.yaml").write_text(graph + more, encoding="utf-8")
+    (path / "data.csv").write_text("b\na\n", encoding="utf-8")
+    (path / "a.txt").write_text("c\n", encoding="utf-8")
+    run_ok("git", "init", "--quiet", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    run_ok("dvc", "add", "--quiet", "data.csv", cwd=path)
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    commit(path, "run")
+    return path
+
+
+def verified(path: Path, *stages: str, **options: object) -> Report:
+    with Project.open(path) as project:
+        return verify(project, stages=stages, **options)  # type: ignore[arg-type]
+
+
+def rules(report: Report) -> dict[str, str]:
+    """Return the rule of each finding by its stage, but for notes."""
+    return {one.stage: one.rule for one in report.findings if one.level != "note"}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("good") / "project")
+
+
+@pytest.fixture
+def toy(good: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(good, tmp_path / "toy", symlinks=True)
+
+
+def test_a_commit_that_gives_its_own_bytes(toy: Path, tmp_path: Path) -> None:
+    (toy / "untracked.txt").touch()  # which is not in the clone
+    report = verified(toy, keep=tmp_path / "kept")
+    assert report.status() == HOLDS, report
+    assert [row[:3] for row in report.table[1:]] == [("one", "yes", "equal"), ("two", "yes", "equal")]
+    assert (tmp_path / "kept" / "clone" / "two" / "sorted.txt").read_text() == "a\nb\nc\n"
+    assert run_ok("git", "status", "--porcelain", cwd=toy) == "?? untracked.txt\n"
+    with pytest.raises(InputError, match=r"--keep .*: this folder exists\. Name a new one\."):
+        verified(toy, keep=tmp_path / "kept")
+
+
+def test_data_that_is_nowhere_leaves_it_open(toy: Path) -> None:
+    shutil.rmtree(toy / ".dvc" / "cache")
+    (toy / "data.csv").unlink()
+    report = verified(toy)
+    assert report.unknown == ["data.csv is in neither cache nor work tree: run `dvc fetch`"]
+    assert report.status() != HOLDS
+
+
+def test_data_that_only_the_work_tree_has(toy: Path) -> None:
+    shutil.rmtree(toy / ".dvc" / "cache")
+    assert verified(toy, "one").status() == HOLDS
+
+
+DEFECTS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "chance": ("cat data.csv a.txt > one.txt; date +%N >> one.txt", "chance", {"one": "DP702", "two": "DP701"}),
+    "place": ("pwd > one.txt", "dvc.lock is not of these inputs", {"one": "DP701", "two": "DP701"}),
+    "leaves a file": ("cat data.csv a.txt > one.txt; touch new.txt", "the run leaves new.txt", {"": "DP705"}),
+    "own input": ("cat data.csv a.txt > one.txt; echo x >> a.txt", "it changes its own input a.txt", {"one": "DP205"}),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.fast(2)
+def test_a_defect_is_told_by_its_cause(tmp_path: Path, name: str) -> None:
+    command, words, expected = DEFECTS[name]
+    project = make(tmp_path / "project", command)
+    if name == "leaves a file":
+        run_ok("git", "rm", "--quiet", "--cached", "new.txt", cwd=project)
+        commit_all(project)
+    report = verified(project)
+    assert expected.items() <= rules(report).items(), report.findings
+    assert any(words in one.message for one in report.findings), report.findings
+    assert report.status() == FOUND
+
+
+def commit_all(project: Path) -> None:
+    (project / "new.txt").unlink()
+    commit(project, "without")
+
+
+def test_a_record_that_was_made_up(toy: Path) -> None:
+    (toy / "one.txt").unlink()
+    (toy / "one.txt").write_text("far better\n", encoding="utf-8")
+    run_ok("dvc", "commit", "--quiet", "--force", "one", cwd=toy)
+    commit(toy, "made up")
+    report = verified(toy)
+    (finding,) = (one for one in report.findings if one.stage == "one")
+    assert finding.message.endswith("though two runs give equal bytes: dvc.lock is not of these inputs")
+    assert finding.evidence == "line 1: far better recorded, b re-run"
+
+
+def test_a_stage_that_fails_shows_its_own_words(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
+    edit(toy / "dvc.yaml", "sort one.txt", "echo its own words; false; sort none.txt")
+    edit(toy / "dvc.yaml", "mkdir -p two && ", "")
+    commit(toy, "fails")
+    report = verified(toy)
+    assert report.status() == STAGE_FAILED
+    (finding,) = (one for one in report.findings if one.rule == "DP703")
+    assert finding.stage == "two"
+    assert "its own words" in finding.evidence
+    assert [row[1] for row in report.table[1:]] == ["yes", "no"]
+
+
+def test_time_is_limited(tmp_path: Path) -> None:
+    project = make(tmp_path / "project")
+    graph = (project / "dvc.yaml").read_text(encoding="utf-8")
+    (project / "dvc.yaml").write_text(graph.replace("cat data.csv", "sleep 60; cat data.csv"), encoding="utf-8")
+    commit(project, "slow")
+    report = verified(project, timeout=8)
+    assert report.status() == STAGE_FAILED
+    assert "the time is up" in {one.message for one in report.findings}
+
+
+@pytest.mark.slow
+def test_frozen_stages_several_graphs_and_a_subfolder(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    (top / "part").mkdir(parents=True)
+    run_ok("git", "init", "--quiet", cwd=top)
+    project = top / "part"
+    run_ok("dvc", "init", "--quiet", "--subdir", cwd=project)
+    (project / "sub").mkdir()
+    graph = "stages:\n  ingest:\n    cmd: date +%N > in.txt\n    outs: [in.txt]\n    frozen: FROZEN\n"
+    (project / "dvc.yaml").write_text(graph.replace("FROZEN", "false"), encoding="utf-8")
+    (project / "sub" / "dvc.yaml").write_text(
+        "stages:\n  use:\n    matrix:\n      x: [1, 2]\n    cmd: cat ../in.txt > ${item.x}.txt\n"
+        "    deps: [../in.txt]\n    outs: ['${item.x}.txt']\n"
+    )
+    run_ok("dvc", "repro", "--quiet", "--all-pipelines", cwd=project)
+    (project / "dvc.yaml").write_text(graph.replace("FROZEN", "true"), encoding="utf-8")
+    commit(top, "run")
+    report = verified(project)
+    assert report.status() == HOLDS, report
+    assert [row[:2] for row in report.table[1:]] == [
+        ("ingest", "frozen"),
+        ("sub/dvc.yaml:use@1", "yes"),
+        ("sub/dvc.yaml:use@2", "yes"),
+    ]
+
+
+@pytest.mark.slow
+def test_another_machine_is_judged_by_the_metric(tmp_path: Path) -> None:
+    """Where a project says so itself: [tool.dvcproof.tolerance] in its pyproject.toml."""
+    toy = write_toy(tmp_path / "toy")
+    assert "equal" in passes(toy, "--only", "verify", env={"BECAUSE": "no-AVX2"})
+    said = passes(toy, "--only", "verify", env={"SHIFT": "0.01", "BECAUSE": "no-AVX2"})
+    assert "this machine may give other bits in evaluate, train: no-AVX2" in said
+    assert "test.accuracy 0.9100 against 0.9000, within +- 0.0632 (4 standard deviations over 5 seeds)" in said
+    said = fails(toy, "--only", "verify", env={"SHIFT": "0.07", "BECAUSE": "no-AVX2"})
+    assert "test.accuracy of the re-run: expected 0.9000 +- 0.0632" in said
+    assert "output model.npy is not the committed one" in fails(toy, "--only", "verify", env={"SHIFT": "1"})
