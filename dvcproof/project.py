@@ -204,7 +204,8 @@ class Project:
         """Return every dvc.lock below the root."""
         found = []
         for folder, folders, files in os.walk(self.root):
-            folders[:] = [name for name in folders if name not in SKIPPED]
+            parts = (name for name in folders if name not in SKIPPED)
+            folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # a project of its own
             found += [Path(folder, "dvc.lock")] if "dvc.lock" in files else []
         return sorted(found)
 

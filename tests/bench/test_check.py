@@ -169,7 +169,7 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
 def test_an_edit_makes_only_its_own_figures_stale(project: Path, name: str) -> None:
     edit, expected = EDITS[name]
     edit(project)
-    assert set(stale()) == expected
+    assert set(stale()) == expected, stale()
 
 
 def recorded(root: Path) -> Iterator[tuple[str, Path, dict[str, Any], dict[str, Any]]]:
@@ -205,7 +205,7 @@ def test_the_difference_is_named_with_both_values(
     params(dense__units=64)(project)
     found = stale()
     assert found["seeds"] == "it was made with dense.units = 16, and params.yaml has 64"
-    assert found["repro"].endswith("parameter dense.units in params.yaml: expected 16, as in dvc.lock. Got 64")
+    assert found["repro"].endswith("parameter dense.units in params.yaml is not the recorded one")
     monkeypatch.setattr(sys, "argv", ["check"])
     with warnings.catch_warnings(action="ignore"), pytest.raises(SystemExit) as stop:
         check.main()

@@ -95,8 +95,9 @@ def test_a_reader_without_its_bound_is_caught(tmp_path: Path, monkeypatch: pytes
     assert judge.attempt(read, folder).outcome is judge.Outcome.LINE
     monkeypatch.setattr(judge, "WAITING", 2.0 if case == "a pipe" else 30.0)
     monkeypatch.setattr(owner, bound, without)
-    verdict = judge.attempt(read, folder)
-    assert verdict.outcome in judge.BAD
+    # More than once: while a reader takes memory, the system may take back other memory of this process.
+    verdicts = (judge.attempt(read, folder) for _ in range(3))
+    verdict = next(verdict for verdict in verdicts if verdict.outcome in judge.BAD)
     assert verdict.problem.startswith(problem)
 
 
