@@ -1,86 +1,101 @@
-"""Paper, ink and cameras, to make pictures of digits as people have them."""
+"""Draw paper, ink and what a camera does, to make pictures of digits as people have them."""
 
 import io
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Pixels = NDArray[np.float32]  # [h, w, 3] in 0 .. 255
+Page = Pixels | Image.Image
 Digit = NDArray[np.uint8]  # [28, 28], 255 is ink
 Random = np.random.Generator
-Colour = tuple[int, int, int]
-Stroke = Sequence[tuple[float, float]]  # points, x to the right and y down, in [0, 1]
+Colour = int | tuple[int, int, int]
+Stroke = list[tuple[float, float]]  # points, x to the right and y down, in [0, 1]
 
-CREAM, BLUE_INK, BLACK = (246, 245, 240), (25, 30, 90), (0, 0, 0)
+CREAM, BLUE_INK = (246, 245, 240), (25, 30, 90)
+
+
+def pixels(page: Page) -> Pixels:
+    """Return a page as pixels to draw on."""
+    return np.array(page.convert("RGB"), np.float32) if isinstance(page, Image.Image) else page
+
+
+def picture(page: Page) -> Image.Image:
+    """Return a page as a picture."""
+    return page if isinstance(page, Image.Image) else Image.fromarray(np.clip(page, 0, 255).astype(np.uint8))
+
+
+def paper(rng: Random, height: int = 480, width: int = 640, colour: Colour = CREAM, noise: float = 3) -> Pixels:
+    """Return a sheet with a little noise."""
+    return np.clip(np.array(colour) + rng.normal(0, noise, (height, width, 1)), 0, 255).astype(np.float32)
 
 
 def pen(digit: Digit, side: int) -> Pixels:
-    """A real digit as the crisp stroke of a pen: how much ink there is, [side, side] in [0, 1]."""
-    picture = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
-    return np.clip((np.asarray(picture, np.float32) / 255 - 0.45) * max(side / 84, 3) + 0.5, 0, 1)
+    """Return a real digit as the crisp stroke of a pen: how much ink there is, [side, side] in [0, 1]."""
+    image = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
+    return np.clip((np.asarray(image, np.float32) / 255 - 0.45) * max(side / 84, 3) + 0.5, 0, 1)
 
 
-def paper(rng: Random, height: int, width: int, colour: Colour = CREAM, noise: float = 3) -> Pixels:
-    """A sheet with a little noise."""
-    grain = rng.normal(0, noise, (height, width, 1))
-    return np.clip(np.array(colour) + grain, 0, 255).astype(np.float32)
-
-
-def put(page: Pixels, ink: Pixels, top: int, left: int, colour: Colour = BLUE_INK) -> Pixels:
-    """Write on the page, in place."""
+def put(page: Page, ink: Pixels, top: int, left: int, colour: Colour = BLUE_INK) -> Pixels:
+    """Write on a page; pixels are changed in place."""
+    page = pixels(page)
     spot = page[top : top + ink.shape[0], left : left + ink.shape[1]]
     spot[:] = spot * (1 - ink[..., None]) + np.array(colour, np.float32) * ink[..., None]
     return page
 
 
-def written(digit: Digit, rng: Random, side: int = 300, height: int = 480, width: int = 640) -> Pixels:
-    """A digit somewhere on a clean sheet."""
-    top, left = int(rng.integers(20, height - side - 20)), int(rng.integers(20, width - side - 20))
-    return put(paper(rng, height, width), pen(digit, side), top, left)
+def write(digit: Digit, rng: Random) -> Pixels:
+    """Return a clean sheet with a digit somewhere on it."""
+    top, left = int(rng.integers(20, 160)), int(rng.integers(20, 320))
+    return put(paper(rng), pen(digit, 300), top, left)
 
 
-def pixels(image: Image.Image) -> Pixels:
-    """A picture, to write on."""
-    return np.array(image.convert("RGB"), np.float32)
+def boxes(page: Pixels, *places: tuple[int | None, int | None, int | None, int | None, Colour]) -> Pixels:
+    """Fill rectangles on a page, in place: (top, bottom, left, right, colour)."""
+    for top, bottom, left, right, colour in places:
+        page[top:bottom, left:right] = colour
+    return page
 
 
-def picture(page: Pixels) -> Image.Image:
-    """The page as a picture."""
-    return Image.fromarray(np.clip(page, 0, 255).astype(np.uint8))
+def discs(page: Pixels, radius: int, colour: Colour, *places: tuple[int, int]) -> Pixels:
+    """Draw discs around places (row, column) on a page."""
+    y, x = np.mgrid[: page.shape[0], : page.shape[1]]
+    near = [(y - row) ** 2 + (x - column) ** 2 < radius**2 for row, column in places]
+    return np.where(np.any(near, axis=0)[..., None], np.array(colour, np.float32), page)
 
 
-def through(image: Image.Image, kind: str, **options: object) -> Image.Image:
-    """The picture as it comes out of a file of some kind."""
+def rotated(page: Page, rng: Random, most: float, **options: Any) -> Image.Image:
+    """Rotate a page by up to this many degrees."""
+    return picture(page).rotate(float(rng.uniform(-most, most)), Image.Resampling.BICUBIC, **options)
+
+
+def lying_on(table: Page, sheet: Page, rng: Random, most: float, place: tuple[int, int]) -> Image.Image:
+    """Put a sheet on a table, rotated by up to this many degrees."""
+    turned = rotated(picture(sheet).convert("RGBA"), rng, most, expand=True)
+    table = picture(table)
+    table.paste(turned, place, turned)
+    return table
+
+
+def jpeg(page: Page, quality: int) -> Image.Image:
+    """Return a page as it comes out of a JPEG file."""
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
+    picture(page).save(stream, "JPEG", quality=quality)
     return Image.open(stream)
 
 
-def photographed(page: Pixels, rng: Random) -> Image.Image:
-    """Noise, blur and JPEG."""
-    noisy = picture(page + rng.normal(0, 4, page.shape).astype(np.float32)).filter(ImageFilter.GaussianBlur(1.2))
-    return through(noisy, "JPEG", quality=80)
+def photographed(page: Page, rng: Random) -> Image.Image:
+    """Add noise and blur, and compress as JPEG."""
+    noisy = pixels(page) + rng.normal(0, 4, pixels(page).shape).astype(np.float32)
+    return jpeg(picture(noisy).filter(ImageFilter.GaussianBlur(1.2)), 80)
 
 
-def arc(middle: tuple[float, float], radii: tuple[float, float], start: float, end: float) -> Stroke:
-    """A part of an ellipse, in degrees, clockwise from the right."""
-    angles = [math.radians(start + (end - start) * step / 24) for step in range(25)]
-    return [(middle[0] + radii[0] * math.cos(angle), middle[1] + radii[1] * math.sin(angle)) for angle in angles]
-
-
-def drawn(
-    strokes: Sequence[Stroke],
-    *,
-    side: int = 300,
-    width: int = 16,
-    ink: Colour = (20, 20, 60),
-    back: Colour = (250, 250, 250),
-) -> Image.Image:
-    """Strokes of a pen with round ends, `width` pixels wide."""
-    large = Image.new("RGB", (2 * side, 2 * side), back)
+def drawn(strokes: Sequence[Stroke], side: int, width: int, ink: Colour = (20, 20, 60)) -> Image.Image:
+    """Draw strokes with a pen with round ends, `width` pixels wide."""
+    large = Image.new("RGB", (2 * side, 2 * side), (250, 250, 250))
     draw = ImageDraw.Draw(large)
     for stroke in strokes:
         points = [(2 * side * x, 2 * side * y) for x, y in stroke]
