@@ -33,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: "Server"
     timeout = SECONDS
+    default_request_version = "HTTP/1.0"  # so that a status is sent for what is not HTTP, too
 
     def do_GET(self) -> None:
         if self.path == "/":
