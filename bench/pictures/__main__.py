@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.pictures.drawing import Digit, paper, pen, picture, put
-from bench.pictures.kinds import KEPT, SEEN
+from bench.pictures.drawing import Digit, Sheet
+from bench.pictures.kinds import KEPT, SEEN, make
 from bench.pictures.shapes import habits, letters, no_digits
 from bench.study import PARAMS, data_hashes, require_whole_mnist, run_model_stages, run_stage
 from digits.apps.handwriting import prepare
@@ -70,10 +70,10 @@ def several(digits: list[tuple[str, Digit]], rng: np.random.Generator) -> Iterat
     """Yield numbers of two to seven digits."""
     for length in (length for length in range(2, 8) for _ in range(3)):
         chosen = [digits[index] for index in rng.integers(0, len(digits), length)]
-        page = paper(rng, 220, 60 + 170 * length)
+        sheet = Sheet.paper(rng, 220, 60 + 170 * length)
         for place, (_, digit) in enumerate(chosen):
-            put(page, pen(digit, 150), int(rng.integers(20, 50)), 30 + 170 * place)
-        yield "".join(label for label, _ in chosen), picture(page)
+            sheet.write(digit, 150, int(rng.integers(20, 50)), 30 + 170 * place)
+        yield "".join(label for label, _ in chosen), sheet.image
 
 
 def pictures(images: Digit, labels: Digit, name: str, each: int) -> Iterator[tuple[str, str, Image.Image]]:
@@ -83,10 +83,10 @@ def pictures(images: Digit, labels: Digit, name: str, each: int) -> Iterator[tup
     def random(kind: str) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32((kind + salt).encode()))
 
-    for number, (kind, make) in enumerate((SEEN | (KEPT if name == "kept" else {})).items()):
+    for number, kind in enumerate([*SEEN, *(KEPT if name == "kept" else ())]):
         rng = random(kind)
         for label, digit in digits_of(images, labels, start + number * each, each):
-            yield kind, label, picture(make(digit, rng))
+            yield kind, label, make(kind, digit, rng)
     if name == "seen":
         pens = {"habits of writing": (16,), "the same, hairlines": (2, 500), "the same, a fat marker": (44,)}
         yield from ((kind, label, image) for kind, pen in pens.items() for label, image in habits(*pen))

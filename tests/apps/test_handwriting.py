@@ -150,7 +150,8 @@ def photograph(digit: int, noise: float) -> Image.Image:
     paper = np.asarray(draw(digit, side=700, width=50).filter(ImageFilter.GaussianBlur(3)), np.float32)[..., None] / 255
     y, x = np.mgrid[0:700, 0:700, 0:1][:2] / 700 - 0.5
     pixels = (70 + 120 * paper) * (1 + 60 / 190 * (0.8 * x + 0.6 * y)) * np.array([1, 0.97, 0.9])
-    return jpeg((pixels + np.random.default_rng(0).normal(0, noise, pixels.shape)).astype(np.float32), 85)
+    pixels += np.random.default_rng(0).normal(0, noise, pixels.shape)
+    return jpeg(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), 85)
 
 
 def shadowed(digit: int) -> Image.Image:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.pictures.__main__ import read
-from bench.pictures.drawing import drawn, paper, pen, picture, put
-from bench.pictures.kinds import SEEN
+from bench.pictures.drawing import Sheet, drawn
+from bench.pictures.kinds import SEEN, make
 from bench.pictures.shapes import NOT_DIGITS, no_digits, strokes
 from digits.apps.ink import background, finding
 from digits.apps.reading import Reader, open_reader
@@ -37,7 +37,7 @@ def digits(reader: Reader) -> Digits:
 
 def right(reader: Reader, digits: Digits, kind: str) -> int:
     rng = np.random.default_rng(5)
-    pictures = [(label, picture(SEEN[kind](digit, rng))) for label, digit in digits]
+    pictures = [(label, make(kind, digit, rng)) for label, digit in digits]
     return sum("".join(one.predicted for one in read(reader, image)) == label for label, image in pictures)
 
 
@@ -79,19 +79,19 @@ def test_what_each_step_is_for(reader: Reader, digits: Digits, step: str, monkey
 def test_the_lines_of_a_table_are_no_digit(reader: Reader, digits: Digits) -> None:
     """They do not touch the edge of the picture, and stand around the cell with the digit."""
     for label, digit in digits:
-        page = np.full((600, 800, 3), 250, np.float32)
-        for place in range(4):
-            page[50 + 165 * place : 53 + 165 * place, 50:748] = page[50:548, 50 + 232 * place : 53 + 232 * place] = 60
-        put(page, pen(digit, 120), 240, 340)
-        assert [one.predicted for one in read(reader, picture(page))] == [label]
+        sheet = Sheet(600, 800, 250)
+        for top, left in zip(range(50, 546, 165), range(50, 747, 232), strict=True):
+            sheet.box(top, top + 3, 50, 748, 60).box(50, 548, left, left + 3, 60)
+        image = sheet.write(digit, 120, 240, 340).image
+        assert [one.predicted for one in read(reader, image)] == [label]
 
 
 @pytest.mark.slow
 def test_several_digits_are_read_from_left_to_right(reader: Reader, digits: Digits) -> None:
-    page = paper(np.random.default_rng(0), 220, 760)
+    sheet = Sheet.paper(np.random.default_rng(0), 220, 760)
     for place, (_, digit) in enumerate(digits):
-        put(page, pen(digit, 150), 20 + 7 * place, 30 + 180 * place)
-    found = read(reader, picture(page))
+        sheet.write(digit, 150, 20 + 7 * place, 30 + 180 * place)
+    found = read(reader, sheet.image)
     assert [one.predicted for one in found] == [label for label, _ in digits]
     assert not any(one.unsure for one in found)
 
