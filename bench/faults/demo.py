@@ -195,8 +195,8 @@ def _post_head(port: int, headers: str, kind: str = "image/png") -> bytes:
     return f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {kind}\r\n{headers}\r\n".encode()
 
 
-def _post(port: int, body: bytes, headers: str = "", kind: str = "image/png") -> bytes:
-    return _post_head(port, f"{headers}Content-Length: {len(body)}\r\n", kind) + body
+def _post(port: int, body: bytes, kind: str = "image/png") -> bytes:
+    return _post_head(port, f"Content-Length: {len(body)}\r\n", kind) + body
 
 
 def _large_picture(port: int) -> Request:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.faults.files import image_file as file
+from bench.faults import files
 from digits.apps.handwriting import prepare
 from digits.apps.ink.finding import find_digits
 from digits.apps.ink.normalize import normalize
@@ -14,6 +14,8 @@ from tests.support.strokes import draw
 
 #: Pixels of the side of a plain drawing, and of its strokes.
 SIDE, WIDTH = 140, 10
+
+file = files.image_file
 
 
 def plain(digit: int = 3) -> Image.Image:
