@@ -141,10 +141,10 @@ def of_images(path: Path) -> None:
 
 
 OTHER_MODELS: dict[str, Callable[[Path], object]] = {
-    "no such file": Path.exists,
-    r"a damaged file \(.*\)": damaged,
-    r"one from \(None, 100\) to \(None, 3\)": of_another_size,
-    r"one from \(None, 28, 28, 1\) to \(None, 24, 24, 2\)": of_images,
+    r"it cannot be read \(No such file or directory\)": Path.exists,
+    r"it cannot be read \(.*\)": damaged,
+    r"expected a Keras model .*\. Got one from \(None, 100\) to \(None, 3\)": of_another_size,
+    r"expected .* Got one from \(None, 28, 28, 1\) to \(None, 24, 24, 2\)": of_images,
 }
 
 
@@ -152,8 +152,7 @@ OTHER_MODELS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("received", OTHER_MODELS)
 def test_another_model_is_refused(received: str, tmp_path: Path) -> None:
     OTHER_MODELS[received](tmp_path / "m.keras")
-    expected = r"m\.keras: expected a Keras model from \[n, 784\] to \[n, classes\]\. Got "
-    with pytest.raises(InputError, match=f"{expected}{received}. Run `make repro` to train one"):
+    with pytest.raises(InputError, match=rf"m\.keras: {received}\. Run `make repro` to train one"):
         open_classifier(tmp_path / "m.keras", features=784)
 
 
