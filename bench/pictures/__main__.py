@@ -1,71 +1,134 @@
 """Measure how pictures are read, by kind: right, unsure, and sure but wrong. make study NAME=pictures
 
-Each kind is measured twice: on the digits and the chance that the program was developed on, and on others, kept aside.
-Each kind has digits of its own: the few that the model misreads would else count in all kinds, or in none.
+Each kind is measured twice: on the digits and the random numbers that the program was developed on, and on others, kept
+aside. Each kind has digits of its own: otherwise the few that the model misreads would count in all kinds or in none.
 """
 
 import argparse
+import io
+import shutil
+import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from bench.pictures.counting import Counts, Labelled, count
-from bench.pictures.drawing import Digit, paper, pen, picture, put
-from bench.pictures.kept import KEPT, letters
-from bench.pictures.kinds import SEEN
-from bench.pictures.limits import measure_limits
-from bench.pictures.others import habits, no_digits
-from bench.study import PARAMS, data_hashes, require_whole_mnist
-from digits.apps.reading import Reader, open_reader
+from bench.pictures.drawing import Digit, Sheet
+from bench.pictures.kinds import KEPT, SEEN, make
+from bench.pictures.shapes import habits, letters, no_digits
+from bench.study import PARAMS, data_hashes, require_whole_mnist, run_model_stages, run_stage
+from digits.apps.handwriting import prepare
+from digits.apps.reading import Reader, Reading, open_reader
 from digits.study import study_params
 from dvcproof.runtime.files import replacing, write_json
-from dvcproof.runtime.program import run
+from dvcproof.runtime.program import InputError, run
+from dvcproof.values import set_params
 
-#: Where in the test set the digits of a kind begin, each class by itself, and what chance starts from.
+#: The first digit of a kind in the test set, in each class, and what the random numbers start from.
 SETS = {"seen": (0, "dev"), "kept": (450, "kept aside")}
 
+#: Validation images that are read at a time.
+BLOCK = 500
 
-def digits_of(images: Digit, labels: Digit, start: int, each: int) -> Iterable[tuple[str, Digit]]:
-    """Some images of each class."""
+Counts = dict[str, int]
+
+
+def count(readings: Iterable[tuple[str, list[Reading]]]) -> Counts:
+    """Count the pictures that are right (sure or not), unsure, and sure but wrong; a refused one is unsure."""
+    found = {"pictures": 0, "right": 0, "unsure": 0, "sure_and_wrong": 0}
+    for label, digits in readings:
+        right = "".join(digit.predicted for digit in digits) == label
+        unsure = not digits or any(digit.unsure for digit in digits)
+        found["pictures"] += 1
+        found["right"] += right
+        found["unsure"] += unsure
+        found["sure_and_wrong"] += not right and not unsure
+    return found
+
+
+def read(reader: Reader, image: Image.Image) -> list[Reading]:
+    """Read a picture from a file; nothing if it is refused."""
+    stream = io.BytesIO()
+    image.save(stream, "TIFF" if image.mode == "CMYK" else "PNG")
+    try:
+        return reader.read(prepare("picture", stream.getvalue(), reader.dataset).images)
+    except InputError:
+        return []
+
+
+def digits_of(images: Digit, labels: Digit, start: int, each: int) -> Iterator[tuple[str, Digit]]:
+    """Yield some images of each class."""
     for label in range(10):
         for index in np.flatnonzero(labels == label)[start : start + each]:
             yield str(label), images[index]
 
 
-def several(digits: list[tuple[str, Digit]], rng: np.random.Generator) -> Labelled:
-    """Numbers of two to seven digits."""
-    for length in range(2, 8):
-        for _ in range(3):
-            chosen = [digits[index] for index in rng.integers(0, len(digits), length)]
-            page = paper(rng, 220, 60 + 170 * length)
-            for place, (_, digit) in enumerate(chosen):
-                put(page, pen(digit, 150), int(rng.integers(20, 50)), 30 + 170 * place)
-            yield "".join(label for label, _ in chosen), picture(page)
+def several(digits: list[tuple[str, Digit]], rng: np.random.Generator) -> Iterator[tuple[str, Image.Image]]:
+    """Yield numbers of two to seven digits."""
+    for length in (length for length in range(2, 8) for _ in range(3)):
+        chosen = [digits[index] for index in rng.integers(0, len(digits), length)]
+        sheet = Sheet.paper(rng, 220, 60 + 170 * length)
+        for place, (_, digit) in enumerate(chosen):
+            sheet.write(digit, 150, int(rng.integers(20, 50)), 30 + 170 * place)
+        yield "".join(label for label, _ in chosen), sheet.image
+
+
+def pictures(images: Digit, labels: Digit, name: str, each: int) -> Iterator[tuple[str, str, Image.Image]]:
+    """Yield all pictures of one of SETS: the kind, what is in the picture, and the picture."""
+    start, salt = SETS[name]
+
+    def random(kind: str) -> np.random.Generator:
+        return np.random.default_rng(zlib.crc32((kind + salt).encode()))
+
+    for number, kind in enumerate([*SEEN, *(KEPT if name == "kept" else ())]):
+        rng = random(kind)
+        for label, digit in digits_of(images, labels, start + number * each, each):
+            yield kind, label, make(kind, digit, rng)
+    if name == "seen":
+        pens = {"habits of writing": (16,), "the same, hairlines": (2, 500), "the same, a fat marker": (44,)}
+        yield from ((kind, label, image) for kind, pen in pens.items() for label, image in habits(*pen))
+    for label, image in several(list(digits_of(images, labels, start, each)), random("several")):
+        yield "several digits", label, image
+    none = chain(no_digits(random("no digit"), 4), letters(random("letters")) if name == "kept" else ())
+    yield from (("no digit", "none", image) for image in none)
 
 
 def measure(reader: Reader, images: Digit, labels: Digit, name: str, each: int) -> dict[str, Counts]:
-    """The counts of every kind, with the digits and the chance of one of SETS."""
-    start, salt = SETS[name]
+    """Count the readings of every kind in one of SETS."""
+    readings: dict[str, list[tuple[str, list[Reading]]]] = {}
+    for kind, label, image in pictures(images, labels, name, each):
+        readings.setdefault(kind, []).append((label, read(reader, image)))
+    return {kind: count(found) for kind, found in readings.items()}
 
-    def chance(kind: str) -> np.random.Generator:
-        return np.random.default_rng(zlib.crc32((kind + salt).encode()))
 
-    kinds = SEEN | (KEPT if name == "kept" else {})
-    found = {}
-    for number, (kind, make) in enumerate(kinds.items()):
-        rng, digits = chance(kind), digits_of(images, labels, start + number * each, each)
-        found[kind] = count(reader, ((label, make(digit, rng)) for label, digit in digits))
-    if name == "seen":
-        found["habits of writing"] = count(reader, habits(16))
-        found["the same, hairlines"] = count(reader, habits(2, 500))
-        found["the same, a fat marker"] = count(reader, habits(44))
-    found["several digits"] = count(reader, several(list(digits_of(images, labels, start, each)), chance("several")))
-    none = chain(no_digits(chance("no digit"), 4), letters(chance("letters")) if name == "kept" else ())
-    found["no digit"] = count(reader, (("none", image) for image in none))
-    return found
+def measure_limits(data: Path, held_out: int) -> dict[str, Counts]:
+    """Measure the limits of `unsure` on what they were chosen with: validation images, and shapes that are not digits.
+
+    Args:
+        data: the pipeline's folder, with raw/.
+        held_out: how many training images, the last ones, are read; the model is trained on the others.
+    """
+    images, labels = (np.load(data / "raw" / f"train_{kind}.npy") for kind in ("images", "labels"))
+    known, other = slice(None, -held_out), slice(-held_out, None)
+    arrays = {"x_train": images[known], "y_train": labels[known], "x_test": images[other], "y_test": labels[other]}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.savez(folder / "held_out.npz", **arrays)
+        source = {"load.source": str(folder / "held_out.npz"), "preprocess.validation_size": 0}
+        set_params(params := Path(shutil.copy(PARAMS, folder)), source)
+        raw, prepared, what = folder / "raw", folder / "prepared", "fewer images"
+        run_stage("load", {"--params": params, "--out": raw}, what)
+        run_stage("preprocess", {"--params": params, "--raw": raw, "--out": prepared}, what)
+        run_model_stages(("train",), what, folder, folder)
+        reader = open_reader(folder / "model.keras", raw / "dataset.json")
+        starts = range(0, held_out, BLOCK)
+        found = (one for start in starts for one in reader.read(arrays["x_test"][start : start + BLOCK]))
+        validation = zip(map(str, arrays["y_test"].tolist()), ([one] for one in found), strict=True)
+        shapes = (("none", read(reader, shape)) for shape in no_digits(np.random.default_rng(0), 4))
+        return {"validation": count(validation), "no digit": count(shapes)}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Image files from outside, decoded within bounds of memory and time, or refused by what they are."""
+"""Decode image files within limits of memory and time, and name the other kinds of files that people give."""
 
 import io
 import math
@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,106 +15,106 @@ from pillow_heif import register_heif_opener
 
 from dvcproof.runtime.program import InputError
 
-#: What Pillow may read. The rest of what it knows is rare, and PostScript would start another program.
+#: The formats that Pillow may open. It knows others, but they are rare, and PostScript would start another program.
 register_heif_opener()
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
 
-#: Modes with more than eight bits.
+#: Modes with more than eight bits a channel, and all modes.
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", *DEEP)
 
-#: The largest picture, which takes up to 24 bytes a pixel. A telephone's HEIF takes 9, and a camera's JPEG of 48
-#: megapixels is decoded at a smaller size.
-MAX_PIXELS = 16 * 10**6
-MAX_HEIF_PIXELS = 25 * 10**6
-MAX_JPEG_PIXELS = 50 * 10**6
+#: Megapixels of the largest picture. Decoding takes up to 24 bytes a pixel, but 9 for the HEIF of a telephone, and the
+#: 48 megapixels of a camera's JPEG are decoded at a reduced size.
+MEGAPIXELS = 16
+MEGAPIXELS_OF = {"HEIF": 25, "JPEG": 50, "MPO": 50}
 
-#: How often Pillow may read from a file, and the passes over the picture in a progressive JPEG: some ten are usual.
+#: Limits against files that take minutes: reads from the file (one for each of its chunks), scans of a progressive JPEG
+#: (about ten are usual), and bytes for the decoders that are written in Python.
 MAX_READS = 2**18
-MAX_SCANS = 50
+MAX_SCANS, START_OF_SCAN = 50, b"\xff\xda"
+MAX_SLOW_BYTES, SLOW_DECODERS = 2**21, {"bmp_rle", "ppm", "ppm_plain"}
 
-#: Codecs that Pillow has in Python, slow ones, and the bytes of the largest file for them.
-SLOW_CODECS = ("bmp_rle", "ppm", "ppm_plain")
-MAX_SLOW_BYTES = 2**21
-
-#: A marker of JPEG: not a byte 0xff of the data, and no restart.
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-
-#: A JPEG file is decoded at a fraction of its size, at which its longer side has at least so many pixels.
+#: Decode a JPEG at the smallest fraction of its size whose longer side has at least this many pixels.
 DRAFT_SIDE = 500
+
+#: How the files begin that people give for pictures, what they are, and the next step.
+_TRAIN = "To train on it, set `load.source` in params.yaml to it. To read an image in it, save that image as PNG."
+_AGAIN = "Save the picture again, as PNG."
+_OTHER_FILES = (
+    (rb"%PDF", "a PDF document", "Save its page as PNG."),
+    (rb"\x93NUMPY|PK.{,200}\.npy", "made of NumPy arrays", _TRAIN),
+    (rb"\x00\x00\x08", "an IDX file", _TRAIN),
+    (rb"PK|\x1f\x8b", "an archive", "Unpack it, and give the pictures in it."),
+    (rb"version https://git-lfs", "a Git LFS pointer", "Run `git lfs pull` in its repository."),
+    (rb"\s*<(?:!doctype )?html", "a web page", "Save the picture itself."),
+    (rb".{,2000}<svg", "an SVG drawing", "Export it as PNG from the program that drew it."),
+    (rb"\s*[{\[]", "a JSON document", _AGAIN),
+    (rb"\s*[ -~\t]*[,;\t][ -~\t]*\r?(?:\n|$)", "a table (CSV)", _TRAIN),
+    (rb"$", "empty", _AGAIN),
+    (rb"", f"not an image in one of the formats {', '.join(FORMATS)}", _AGAIN),
+)
 
 
 def decode(name: str, content: bytes) -> Image.Image:
-    """Decode an image file, the first picture of several, and turn it upright as its EXIF data say.
+    """Decode an image file, or its first picture, and rotate it upright as its EXIF data say.
 
     Returns:
-        A picture of eight bits a channel, in any of MODES but those of DEEP.
+        A picture with eight bits a channel, in one of MODES but not of DEEP.
 
     Raises:
-        InputError: the bytes are no image that can be read.
+        InputError: the file is not an image, or one that is damaged or too large.
     """
-    largest = [most // 10**6 for most in (MAX_PIXELS, MAX_HEIF_PIXELS, MAX_JPEG_PIXELS)]
-    sizes = f"{largest[0]} megapixels, {largest[1]} as HEIF or {largest[2]} as JPEG"
-    expected = f"an image ({', '.join(FORMATS)}) of at most {sizes}"
     hint = "Save the picture again, smaller or as PNG."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of harmless damage, and of sizes, which are checked here
-            with Image.open(_Readings(content), formats=FORMATS) as picture:
-                received = _too_much(picture, content)
-                if not received:
-                    picture.draft(None, (DRAFT_SIDE, DRAFT_SIDE))  # a JPEG file need not be decoded in full
-                    with _silent() if picture.format == "TIFF" else nullcontext():
-                        return _in_eight_bits(ImageOps.exif_transpose(picture))
+        with (
+            _quiet(),  # warnings are about harmless damage, and about sizes, which are checked here
+            Image.open(_LimitedReads(content), formats=FORMATS) as picture,
+        ):
+            problem = _excess(picture, content)
+            if not problem:
+                picture.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
+                return _in_eight_bits(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
-        received, hint = foreign(content) if content else ("an empty file", _AGAIN)
-    except Exception as error:  # Pillow raises many kinds for a damaged file
-        received = f"a damaged file ({error})"
-    raise InputError(name, expected=expected, received=received, hint=hint)
+        kind, hint = next(
+            (kind, hint)
+            for start, kind, hint in _OTHER_FILES
+            if re.match(rb"(?:\xef\xbb\xbf)?(?:" + start + rb")", content[:4000], re.DOTALL | re.IGNORECASE)
+        )
+        problem = f"the file is {kind}"
+    except Exception as error:  # Pillow raises many types for a damaged file
+        problem = f"the file is damaged ({error})"
+    raise InputError(name, problem, hint=hint)
 
 
-class _Readings(io.BytesIO):
-    """The bytes of a file, for a reader that does not begin again and again: each chunk or comment takes time."""
+class _LimitedReads(io.BytesIO):
+    """The bytes of a file, which can be read from MAX_READS times."""
 
     left = MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.left -= 1
         if self.left < 0:
-            raise ValueError("of too many parts")
+            raise ValueError("it has too many parts")
         return super().read(size)
 
 
-def _too_much(picture: Image.Image, content: bytes) -> str:
-    """Why an opened picture is not decoded: what it is, or nothing if it may be."""
-    jpeg = picture.format in ("JPEG", "MPO")
-    largest = MAX_JPEG_PIXELS if jpeg else MAX_HEIF_PIXELS if picture.format == "HEIF" else MAX_PIXELS
-    if math.prod(picture.size) > largest or picture.mode not in MODES:
-        return f"one of {picture.size[0]} x {picture.size[1]} pixels, mode {picture.mode}"
-    if jpeg and _scans(content) > MAX_SCANS:
-        return f"one with more than {MAX_SCANS} scans"
-    if picture.format == "TIFF" and "jpeg" in str(picture.info.get("compression")):  # with scans that are not counted
-        return "a TIFF with JPEG in it"
-    codecs = {tile[0] for tile in getattr(picture, "tile", ())}
-    if len(content) > MAX_SLOW_BYTES and codecs.intersection(SLOW_CODECS):
-        return f"a {picture.format} file of more than {MAX_SLOW_BYTES // 2**20} MiB in a rare coding"
+def _excess(picture: Image.Image, content: bytes) -> str:
+    """Return why an opened picture would take too much to decode, or an empty text."""
+    megapixels = MEGAPIXELS_OF.get(str(picture.format), MEGAPIXELS)
+    if math.prod(picture.size) > megapixels * 10**6:
+        return f"the picture has {picture.width} x {picture.height} pixels, more than {megapixels} megapixels"
+    if picture.mode not in MODES:
+        return f"the picture has the mode {picture.mode}, which is not supported"
+    jpeg = picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression"))
+    if jpeg and content.count(START_OF_SCAN) > MAX_SCANS:
+        return f"the JPEG file has more than {MAX_SCANS} scans"
+    if len(content) > MAX_SLOW_BYTES and not SLOW_DECODERS.isdisjoint(tile[0] for tile in getattr(picture, "tile", ())):
+        return f"a {picture.format} file with this encoding must be smaller than {MAX_SLOW_BYTES // 2**20} MiB"
     return ""
 
 
-def _scans(content: bytes) -> int:
-    """The scans of a JPEG file, counted up to MAX_SCANS + 1."""
-    place, scans = 2, 0
-    while scans <= MAX_SCANS and (found := _MARKER.search(content, place)):
-        if found[0][1] == _END_OF_IMAGE:
-            break
-        scans += found[0][1] == _START_OF_SCAN
-        place = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
-    return scans
-
-
 def _in_eight_bits(picture: Image.Image) -> Image.Image:
-    """No file with more bits says which level is white: black and white are the extremes found."""
+    """Scale more bits to eight, from the darkest level to the brightest: no file tells which is black or white."""
     if picture.mode not in DEEP:
         return picture
     levels = np.nan_to_num(np.asarray(picture, np.float64), posinf=0, neginf=0)
@@ -123,45 +123,15 @@ def _in_eight_bits(picture: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Keep a C library from writing on standard error: libtiff reports what Pillow raises, too."""
+def _quiet() -> Iterator[None]:
+    """Show no warnings, and nothing of libtiff, which writes to standard error what Pillow raises as well."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
-        yield
+        os.dup2(null, 2)
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
-
-
-#: How files begin that are given for pictures, what they are, and what to do.
-_DATA = "To train on it, name its data set in params.yaml, load.source. To read an image in it, save that as PNG."
-_AGAIN = "Save the picture again, as PNG."
-_BEGINNINGS = [
-    (re.compile(rb"(?:\xef\xbb\xbf)?" + beginning, re.DOTALL | re.IGNORECASE), name, hint)
-    for beginning, name, hint in (
-        (rb"%PDF", "a PDF document", "Save its page as PNG."),
-        (rb"\x93NUMPY", "a NumPy array", _DATA),
-        (rb"PK.{,200}\.npy", "NumPy arrays (.npz)", _DATA),
-        (rb"PK", "a ZIP archive", "Unpack it, and give the pictures in it."),
-        (rb"\x1f\x8b", "a gzip archive", "Unpack it first."),
-        (rb"\x00\x00\x08", "an IDX file", _DATA),
-        (rb"version https://git-lfs", "a Git LFS pointer", "Run `git lfs pull` in its repository."),
-        (rb"\s*<(?:!doctype )?html", "a web page", "Save the picture itself."),
-        (rb".{,2000}<svg", "an SVG drawing", "Export it as PNG from the program that drew it."),
-        (rb"\s*[{\[]", "a JSON document", _AGAIN),
-        (rb"\s*[ -~\t]*[,;\t][ -~\t]*\r?(?:\n|$)", "a table (CSV)", _DATA),
-    )
-]
-
-
-def foreign(content: bytes) -> tuple[str, str]:
-    """What a file is that is no picture, and the next step.
-
-    Args:
-        content: its bytes, at least one.
-    """
-    known = ((name, hint) for beginning, name, hint in _BEGINNINGS if beginning.match(content, 0, 4000))
-    return next(known, ("another file", _AGAIN))
+        os.close(null)

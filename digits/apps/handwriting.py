@@ -1,69 +1,94 @@
-"""Pictures in the form of a data set's images: digits are found first, other things are taken as they are."""
+"""Bring pictures to the form of a data set's images: find the digits, or scale pictures of other things."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from digits.apps.decoding import decode
-from digits.apps.ink.explain import Step, steps_of
-from digits.apps.ink.finding import find_digits
-from digits.apps.ink.form import in_form, in_form_already, whole
+from digits.apps.ink.finding import Found, find_digits
+from digits.apps.ink.normalize import already_normal, fit_whole, normalize
 from digits.data.dataset import Dataset
 from digits.sources.orientation import stored_levels
 from dvcproof.runtime.program import InputError
 
+#: Side of a step's picture, height of its caption, and margin, in pixels.
+TILE, CAPTION, MARGIN = 160, 20, 8
+
+
+class Step(NamedTuple):
+    """The picture after a step."""
+
+    caption: str
+    picture: Image.Image
+
 
 class Prepared(NamedTuple):
-    """What is in a picture, in the form of the data set's images."""
+    """The images that the model reads, and the steps from the picture to them."""
 
-    images: NDArray[
-        np.uint8
-    ]  # [n, height, width] or [n, height, width, 3]: the digits of a row from left to right, or the one picture
-    steps: list[Step]  # how they came about
+    images: NDArray[np.uint8]  # [n, height, width] or [n, height, width, 3]: digits from left to right, or the picture
+    steps: list[Step]
 
 
 def prepare(name: str, content: bytes, dataset: Dataset) -> Prepared:
     """Bring an image file to the form of a data set's images.
 
-    Args:
-        name: what the file is called in messages.
-        content: its bytes.
-        dataset: decides the form. If its images are strokes on an empty field, the strokes in the picture are found and
-            put where the set has them, unless they lie there already; else the picture is scaled as it is.
+    If these are strokes on an empty field, find the strokes in the picture and put them where the set has them, unless
+    they are there already. Otherwise scale the picture as a whole.
 
     Raises:
-        InputError: the bytes are no image that can be read, or there is no ink in it.
+        InputError: the file cannot be decoded, or there is no ink in the picture.
     """
     picture = _stretched(decode(name, content), dataset)
-    form, shape = dataset.form, dataset.image_shape
-    if form is None:
-        return _unchanged(picture, whole(picture, dataset))
-    image = in_form_already(picture, form, shape)
+    image = fit_whole(picture, dataset) if dataset.form is None else already_normal(picture, dataset)
     if image is not None:
-        return _unchanged(picture, image)
+        steps = [Step("picture", picture), Step("as the model sees it", Image.fromarray(image))]
+        return Prepared(image[np.newaxis], steps)
     found = find_digits(picture)
     if found is None:
-        raise InputError(
-            name,
-            expected="a digit, darker or lighter than its background",
-            received="no ink",
-            hint="Draw with a thicker or darker pen.",
-        )
-    images = np.stack([in_form(strength, form, shape) for strength in found.strengths])
-    return Prepared(images, steps_of(picture, found, images))
+        hint = "Draw with a thicker or darker pen."
+        raise InputError(name, "there is no ink, darker or lighter than its background", hint=hint)
+    images = np.stack([normalize(strength, dataset) for strength in found.strengths])
+    return Prepared(images, _steps(picture, found, images))
 
 
 def _stretched(picture: Image.Image, dataset: Dataset) -> Image.Image:
-    """A picture as `load` stretches those of the data set, if it has their size and only their few levels."""
+    """Stretch the levels as `load` did, if a picture has the size of the set's images and only their few levels."""
     if dataset.highest == 255 or picture.size != dataset.image_shape[1::-1] or picture.mode not in ("L", "RGB"):
         return picture
     levels = np.asarray(picture)
-    if levels.max() > dataset.highest:
-        return picture
-    return Image.fromarray(stored_levels(None, dataset.highest)[levels])
+    return picture if levels.max() > dataset.highest else Image.fromarray(stored_levels(None, dataset.highest)[levels])
 
 
-def _unchanged(picture: Image.Image, image: NDArray[np.uint8]) -> Prepared:
-    return Prepared(image[np.newaxis], [Step("picture", picture), Step("as the model sees it", Image.fromarray(image))])
+def _steps(picture: Image.Image, found: Found, images: NDArray[np.uint8]) -> list[Step]:
+    """Return the steps by which digits were found; `images`, [n, height, width], are the normalized digits."""
+    pictures = {
+        "paper": found.page * 255,
+        "against the paper": found.contrast,
+        "ink without lines": found.ink * 255,
+        "digits": np.max(found.strengths, axis=0) * 255,
+        "as the model sees it": np.hstack(list(images)),
+    }
+    steps = [Step(caption, Image.fromarray(levels.astype(np.uint8))) for caption, levels in pictures.items()]
+    return [Step("picture", picture), *steps]
+
+
+def draw_steps(steps: Sequence[Step]) -> Image.Image:
+    """Draw all steps from left to right, each with its caption. Transparent parts are middle grey."""
+    font = ImageFont.load_default(size=13)
+    sheet = Image.new("RGB", (len(steps) * (TILE + MARGIN) + MARGIN, TILE + CAPTION + 2 * MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    for left, (caption, picture) in zip(range(MARGIN, sheet.width, TILE + MARGIN), steps, strict=True):
+        method = Image.Resampling.NEAREST if max(picture.size) < TILE else Image.Resampling.LANCZOS
+        opaque = Image.new("RGBA", picture.size, (128, 128, 128, 255))
+        if picture.has_transparency_data:
+            opaque.alpha_composite(picture.convert("RGBA"))
+        else:
+            opaque.paste(picture)
+        shown = ImageOps.contain(opaque.convert("RGB"), (TILE, TILE), method)
+        sheet.paste(shown, (left, MARGIN))
+        draw.rectangle((left - 1, MARGIN - 1, left + shown.width, MARGIN + shown.height), outline="grey")
+        draw.text((left, MARGIN + TILE + 2), caption, fill="black", font=font)
+    return sheet

@@ -1,4 +1,7 @@
-"""What the model reads in an image, how probable it is, and when to say that it is unsure."""
+"""Read images with the trained model: the class, its probability, and whether the model is unsure.
+
+Images are uint8 [n, height, width] or [n, height, width, 3].
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from digits.apps.neighbours import Neighbours
+from digits.data.arrays import NpyFile
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes, numbered
 from digits.data.splits import to_features
 from exactkeras import determinism
 
-#: Pictures that are classified at a time.
-PICTURES = 16
+#: Images that are classified, and training images that are reduced, at a time.
+BATCH, BLOCK = 16, 4096
 
-#: A reading is unsure if its probability is lower than this, or if the training image most like the digit is of another
-#: class or not as similar as this. What the two come to is measured by `make study NAME=pictures`: docs/pictures.md.
+#: A reading is unsure if its probability is lower than this, or if the most similar training image has another class or
+#: a lower similarity. What these limits give is measured by `make study NAME=pictures`: docs/pictures.md.
 LEAST_PROBABILITY = 0.9
 LEAST_SIMILARITY = 0.87
 
-#: Degrees of rotation and slopes of slant: people write so, and a digit that is read otherwise then is a doubtful one.
+#: Degrees of rotation, and slopes of slant, that people write with: a digit that they turn into another is doubtful.
 ROTATIONS = (-10, -5, 5, 10)
 SLANTS = (-0.2, -0.1, 0.1, 0.2)
 
@@ -43,53 +46,59 @@ class Reading(NamedTuple):
 
     @property
     def predicted(self) -> str:
-        """The most probable class."""
+        """Return the most probable class."""
         return max(self.probabilities, key=lambda name: self.probabilities[name])
 
     @property
     def probability(self) -> float:
-        """Of the most probable class."""
+        """Return the probability of this class."""
         return self.probabilities[self.predicted]
 
 
+class Neighbours:
+    """The training images at half the resolution, sorted by class, to compare an image with."""
+
+    def __init__(self, folder: Path, dataset: Dataset) -> None:
+        """Read the training images in the folder that `load` wrote, or raise InputError if a file is damaged."""
+        images = NpyFile(folder / "train_images.npy", dtype="uint8", shape=(None, *dataset.image_shape)).read()
+        labels = NpyFile(folder / "train_labels.npy", dtype="uint8", shape=(None,)).read()
+        order = np.argsort(labels, kind="stable")
+        parts = [_reduced(images[start : start + BLOCK]) for start in range(0, len(images), BLOCK)]
+        self._images = np.concatenate(parts)[order]
+        self._starts = np.searchsorted(labels[order], np.arange(len(dataset.classes)))
+
+    def similarity(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the cosine of the angle to the most similar training image of each class, [n, classes] in [0, 1]."""
+        return np.maximum.reduceat(_reduced(images) @ self._images.T, self._starts, axis=1)
+
+
 class Reader(NamedTuple):
-    """A model, with what is known of the data set that it was trained on."""
+    """A model and the data set that it was trained on."""
 
     classifier: Classifier
     dataset: Dataset
-    neighbours: Neighbours | None  # None: things fill the images, and there is no telling
+    neighbours: Neighbours | None  # None for a data set in which things fill the images
 
     def read(self, images: NDArray[np.uint8]) -> list[Reading]:
-        """Read images in the form of the data set: the mean over small changes of the image, if it is of strokes.
-
-        Args:
-            images: uint8 [n, height, width] or [n, height, width, 3].
-        """
+        """Read images in the form of the data set. Strokes are read as the mean over `variations`."""
+        names = self.classifier.names
         versions = variations(images) if self.dataset.form else images[np.newaxis]
-        shape = len(versions), len(images), len(self.classifier.names)
-        rows = self.classifier.probabilities(versions.reshape(-1, *images.shape[1:])).reshape(shape).mean(axis=0)
+        rows = self.classifier.probabilities(versions.reshape(-1, *images.shape[1:]))
+        rows = rows.reshape(len(versions), len(images), len(names)).mean(axis=0)
         unsure = rows.max(axis=1) < LEAST_PROBABILITY
         if self.neighbours is not None:
-            best, alike = rows.argmax(axis=1), self.neighbours.similarity(images)
-            unsure |= (alike.max(axis=1) < LEAST_SIMILARITY) | (alike.argmax(axis=1) != best)
-        names = self.classifier.names
-        return [
-            Reading(dict(zip(names, row, strict=True)), bool(doubt))
-            for row, doubt in zip(rows.tolist(), unsure, strict=True)
-        ]
+            similarity = self.neighbours.similarity(images)
+            unsure |= similarity.max(axis=1) < LEAST_SIMILARITY
+            unsure |= similarity.argmax(axis=1) != rows.argmax(axis=1)
+        pairs = zip(rows.tolist(), unsure.tolist(), strict=True)
+        return [Reading(dict(zip(names, row, strict=True)), doubt) for row, doubt in pairs]
 
 
 def open_reader(model: Path, dataset: Path, names: Sequence[str] | None = None) -> Reader:
-    """Open a trained model and what `load` wrote of its data set.
-
-    Args:
-        model: the .keras file.
-        dataset: dataset.json, with the training images beside it.
-        names: of the classes, in the order of the labels. None: as in dataset.json.
+    """Open a .keras file, and the training images beside dataset.json, which names the classes if `names` do not.
 
     Raises:
-        InputError: a file is missing or damaged, the model is for other images, or there are not as many names as
-            classes.
+        InputError: a file is missing or damaged, the model is for other images, or the number of names is wrong.
     """
     facts = read_dataset(dataset)
     classifier = open_classifier(model, names or facts.classes, features=math.prod(facts.image_shape))
@@ -97,44 +106,30 @@ def open_reader(model: Path, dataset: Path, names: Sequence[str] | None = None) 
 
 
 def open_classifier(path: Path, names: Sequence[str] | None = None, *, features: int | None = None) -> Classifier:
-    """Open a trained model.
-
-    Args:
-        path: the .keras file.
-        names: of the classes, in the order of the labels. None: 0, 1, 2, ...
-        features: how many values its images must have; None for any number.
+    """Open a .keras file whose images have this number of features (None: any) and whose classes have these names.
 
     Raises:
-        InputError: the file is missing or damaged, the model is not from [n, features] to [n, classes], or there are
-            not as many names as classes.
+        InputError: the file is missing or damaged, the model is not from [n, features] to [n, classes], or the number
+            of names is wrong.
     """
     determinism.configure(seed=0)
     from exactkeras import archive
     from exactkeras.fit import log_probabilities
 
     model = archive.load(path, features=features, hint="Run `make repro` to train one.")
-    logarithms = log_probabilities(model, PICTURES)
+    logarithms = log_probabilities(model, BATCH)
 
     def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         features = to_features(images)
-        parts = [logarithms(features[start : start + PICTURES]) for start in range(0, len(features), PICTURES)]
+        parts = [logarithms(features[start : start + BATCH]) for start in range(0, len(features), BATCH)]
         return np.exp(np.concatenate(parts).astype(np.float64))
 
     return Classifier(name_classes(names, numbered(model.output_shape[1])), probabilities)
 
 
 def variations(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The images, and each a little rotated and slanted about its middle.
-
-    Args:
-        images: uint8 [n, height, width] or [n, height, width, 3], light ink on dark.
-
-    Returns:
-        uint8 [versions, n, height, width] or [versions, n, height, width, 3].
-    """
-    turns = [
-        ((math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))) for angle in np.deg2rad(ROTATIONS)
-    ]
+    """Return images, light on dark, and each a little rotated and slanted about its middle: [versions, n, ...]."""
+    turns = [((math.cos(one), -math.sin(one)), (math.sin(one), math.cos(one))) for one in np.deg2rad(ROTATIONS)]
     slants = [((1, 0), (slope, 1)) for slope in SLANTS]
     middle = np.array(images.shape[1:]) / 2
     versions = [images]
@@ -144,3 +139,11 @@ def variations(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         shift = middle - matrix @ middle
         versions.append(np.array([ndimage.affine_transform(image, matrix, shift, order=1) for image in images]))
     return np.stack(versions)
+
+
+def _reduced(images: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return sums of 2 x 2 pixels as vectors of length 1: a shift by a pixel changes them little."""
+    down, right = (range(0, side, 2) for side in images.shape[1:3])
+    sums = np.add.reduceat(np.add.reduceat(images, down, 1, np.float32), right, 2)
+    vectors = sums.reshape(len(images), -1)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1)

@@ -1,23 +1,26 @@
 """What is read in images, and when the answer is unsure."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.apps.neighbours import Neighbours
-from digits.apps.reading import Classifier, Reader, open_reader, variations
+from digits.apps.reading import Classifier, Neighbours, Reader, open_classifier, open_reader, variations
 from digits.data.dataset import write_dataset
+from digits.data.splits import open_split, to_features
+from digits.scoring.predictions import predict
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 from tests.support.project import Arrays
+from tests.support.trained import NETWORK
 
 Images = NDArray[np.uint8]
 
 
 def always(probability: float, label: int = 7) -> Classifier:
-    """A model that gives one class this probability, whatever the image is."""
+    """Return a model that gives one class this probability, whatever the image is."""
     row = np.full(10, (1 - probability) / 9)
     row[label] = probability
     return Classifier(list("0123456789"), lambda images: np.tile(row, (len(images), 1)))
@@ -25,7 +28,7 @@ def always(probability: float, label: int = 7) -> Classifier:
 
 @pytest.fixture
 def raw(tmp_path: Path, digits: Arrays) -> Path:
-    """A folder as `load` leaves it."""
+    """Make a folder as `load` leaves it."""
     np.save(tmp_path / "train_images.npy", digits["x_train"])
     np.save(tmp_path / "train_labels.npy", digits["y_train"])
     write_dataset(tmp_path / "dataset.json", sample_dataset())
@@ -38,35 +41,29 @@ def unsure(reader: Reader, image: Images) -> bool:
 
 
 def test_three_reasons_to_be_unsure(raw: Path, digits: Arrays) -> None:
-    neighbours = Neighbours(raw, sample_dataset())
     seven = digits["x_train"][digits["y_train"] == 7][0]
-    sure = Reader(always(0.95), sample_dataset(), neighbours)
+    sure = Reader(always(0.95), sample_dataset(), Neighbours(raw, sample_dataset()))
     assert not unsure(sure, seven)
     assert unsure(sure._replace(classifier=always(0.85)), seven)  # not probable enough
-    assert unsure(sure._replace(classifier=always(0.95, label=1)), seven)  # most like images of another class
+    assert unsure(sure._replace(classifier=always(0.95, label=1)), seven)  # most similar to images of another class
     dash = np.zeros((28, 28), np.uint8)
     dash[13:15, 4:24] = 255
-    assert unsure(sure, dash)  # like no training image
+    assert unsure(sure, dash)  # similar to no training image
     assert not unsure(sure._replace(neighbours=None), dash)
 
 
-def test_an_image_is_most_similar_to_itself(raw: Path, digits: Arrays) -> None:
-    similarity = Neighbours(raw, sample_dataset()).similarity(digits["x_train"][:50].astype(np.uint8))
-    np.testing.assert_allclose(similarity[np.arange(50), digits["y_train"][:50]], 1, atol=1e-5)
-    assert similarity.shape == (50, 10)
-    assert (similarity.argmax(axis=1) == digits["y_train"][:50]).all()
-
-
-@pytest.mark.parametrize("shape", [(9, 13, 3), (31, 28)])
-def test_images_of_other_shapes_have_neighbours(tmp_path: Path, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(28, 28), (9, 13, 3)])
+def test_an_image_is_most_similar_to_itself(tmp_path: Path, shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
     np.save(tmp_path / "train_images.npy", images)
     np.save(tmp_path / "train_labels.npy", np.arange(20, dtype=np.uint8) % 2)
-    dataset = sample_dataset(2).model_copy(update={"image_shape": shape})
-    assert (Neighbours(tmp_path, dataset).similarity(images).argmax(axis=1) == np.arange(20) % 2).all()
+    found = Neighbours(tmp_path, sample_dataset(2).model_copy(update={"image_shape": shape})).similarity(images)
+    np.testing.assert_allclose(found[np.arange(20), np.arange(20) % 2], 1, atol=1e-5)
+    assert found.shape == (20, 2)
+    assert (found.argmax(axis=1) == np.arange(20) % 2).all()
 
 
-def test_versions_are_turned_and_slanted_a_little(digits: Arrays) -> None:
+def test_versions_are_rotated_and_slanted_a_little(digits: Arrays) -> None:
     images = digits["x_test"][:10].astype(np.uint8)
     versions = variations(images)
     assert versions.shape == (9, 10, 28, 28)
@@ -92,10 +89,75 @@ def test_things_are_read_as_they_are() -> None:
     assert [(one.predicted, one.probability, one.unsure) for one in readings] == [("cat", 0.95, False)] * 3
 
 
+def test_the_probabilities_are_those_of_evaluate(trained: Path, digits: Arrays, tmp_path: Path) -> None:
+    import keras
+
+    from exactkeras.fit import log_probabilities
+
+    images = digits["x_test"][:60].astype(np.uint8)
+    np.save(tmp_path / "test_features.npy", to_features(images))
+    np.save(tmp_path / "test_labels.npy", np.zeros(len(images), np.uint8))
+    model = keras.models.load_model(trained, compile=False)
+    (found,) = predict(model, [open_split(tmp_path, "test", sample_dataset())], 100)
+    expected = np.exp(found.log_probabilities)
+    np.testing.assert_allclose(open_classifier(trained).probabilities(images), expected, atol=1e-6)
+    unscaled = np.exp(log_probabilities(model, 60)(images.reshape(-1, 784).astype(np.float32)))
+    assert np.abs(unscaled - expected).max() > 0.1
+
+
+def save(path: Path, *layers: object) -> None:
+    import keras
+
+    from exactkeras import archive
+
+    archive.save(keras.Sequential(list(layers)), path)
+
+
+def test_the_classes_are_those_of_the_model(tensorflow: object, tmp_path: Path) -> None:  # noqa: ARG001
+    import keras
+
+    save(tmp_path / "m.keras", keras.Input((784,)), keras.layers.Dense(3, activation="softmax"))
+    assert open_classifier(tmp_path / "m.keras").names == ["0", "1", "2"]
+    assert open_classifier(tmp_path / "m.keras", ["ant", "bee", "cat"]).names == ["ant", "bee", "cat"]
+    with pytest.raises(InputError, match=r"3 names, one for each of the labels 0 to 2\. Got 2 names\."):
+        open_classifier(tmp_path / "m.keras", ["ant", "bee"])
+
+
+def damaged(path: Path) -> None:
+    of_another_size(path)
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def of_another_size(path: Path) -> None:
+    from exactkeras import archive
+
+    archive.save(NETWORK.build((10, 10), 3), path)
+
+
+def of_images(path: Path) -> None:
+    import keras
+
+    save(path, keras.Input((28, 28, 1)), keras.layers.Conv2D(2, 5))
+
+
+OTHER_MODELS: dict[str, Callable[[Path], object]] = {
+    r"it cannot be read \(No such file or directory\)": Path.exists,
+    r"it cannot be read \(.*\)": damaged,
+    r"expected a Keras model .*\. Got one from \(None, 100\) to \(None, 3\)": of_another_size,
+    r"expected .* Got one from \(None, 28, 28, 1\) to \(None, 24, 24, 2\)": of_images,
+}
+
+
 @pytest.mark.usefixtures("tensorflow")
+@pytest.mark.parametrize("received", OTHER_MODELS)
+def test_another_model_is_refused(received: str, tmp_path: Path) -> None:
+    OTHER_MODELS[received](tmp_path / "m.keras")
+    with pytest.raises(InputError, match=rf"m\.keras: {received}\. Run `make repro` to train one"):
+        open_classifier(tmp_path / "m.keras", features=784)
+
+
 def test_a_model_for_other_images_is_refused(raw: Path, trained: Path) -> None:
     assert open_reader(trained, raw / "dataset.json").classifier.names == list("0123456789")
     write_dataset(raw / "dataset.json", sample_dataset().model_copy(update={"image_shape": (32, 32)}))
-    expected = r"model\.keras: expected a Keras model from \[n, 1024\] .*\(None, 784\) to .*\. Run `make repro`"
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(InputError, match=r"model\.keras: .*1024.*784.* Run `make repro`"):
         open_reader(trained, raw / "dataset.json")

@@ -1,95 +1,85 @@
-"""How much each pixel differs from the paper around it: ink, whatever the colours and however the light falls."""
+"""Measure how much each pixel differs from the paper around it: ink of any colour, in any light."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from digits.apps.ink.components import Floats, Mask
 
-#: A pixel is ink for certain if it differs from the paper by so many of 255 levels.
+#: Ink differs from the paper by at least this many of 255 levels,
 LEAST_CONTRAST = 24
-#: And by so many times the median deviation of the paper: 4 standard deviations of normal noise.
+#: and by this many times the median deviation of the paper, which is 4 standard deviations of normal noise.
 NOISE = 6
 
-#: Windows of the filters, as parts of the mean side of a picture: wider than a stroke of a thick pen.
+#: Windows of the filters, as fractions of the mean side of a picture: wider than the stroke of a thick pen, and others.
 WIDEST_STROKE = 0.3
 STROKES = (0.01, 0.03, 0.08, 0.18, 0.35)
-#: How many times as rare, and as narrow, ink is as paper by the measures of `ink_is_lighter`: so many times that no
-#: corners need to be looked at, and so many times that it tells where they differ.
+#: How many times rarer, and narrower, ink must be than paper to be told by that, before the corners and after them.
 RARER, NARROWER = (25.0, 5.0), (2.0, 1.5)
-#: Reach of the median by which ink is the rarer, as a part of the mean side.
+#: Reach of the median against which ink is rare, as a fraction of the mean side.
 AROUND = 0.25
-#: A corner, as a part of the shorter side.
+#: Size of a corner, as a fraction of the shorter side.
 CORNER = 0.06
 #: Reach of the average that gives the colour of the paper, as a fraction of the longer side.
 REACH = 0.03
 
-#: Pixels in the longer side of the copy that is filtered with wide windows.
-COARSE = 125
-COARSEST = 64
-
-EIGHT = np.ones((3, 3), bool)
-
-
-class Axis(NamedTuple):
-    """The one colour axis along which ink and paper differ most."""
-
-    levels: Floats  # [h, w], 0 is the paper at the page's edge
-    paper: float  # brightness of the paper at the edge, in 0 .. 255
+#: Pixels in the longer side of the copies that are filtered with wide windows.
+COARSEST, COARSE, FINE = 64, 125, 250
 
 
 def contrast(pixels: Floats, page: Mask) -> Floats:
-    """How much ink there is: 0 on paper, and about 255 times the share of the paper's light that the ink takes away.
+    """Return how much ink there is: 0 on paper, and about 255 times the fraction of the light that the ink absorbs.
 
-    A shadow takes away the same share of both, and so leaves the figure as it is.
+    A shadow absorbs the same fraction of both, so it does not change the result. Outside the page the result is 0.
 
     Args:
         pixels: RGB [h, w, 3] in 0 .. 255.
-        page: where the paper is, [h, w].
-
-    Returns:
-        [h, w] in 0 .. 255, and 0 outside the page.
+        page: where the paper is.
     """
-    axis = colour_axis(pixels, page)
-    sign = 1 if ink_is_lighter(axis.levels, page) else -1
-    signed = sign * axis.levels
-    rough = _share(signed, _opened(signed, page), axis, sign, page)
+    levels, brightness = colour_axis(pixels, page)
+    lighter = ink_is_lighter(levels, page)
+    signed = levels if lighter else -levels
+
+    def above(around: Floats) -> Floats:
+        """Return the difference from the paper around, as if the paper were as bright everywhere as at the edge."""
+        here = brightness + around if lighter else brightness - around
+        room, edge_room = (255 - here, 255 - brightness) if lighter else (here, brightness)
+        difference = (signed - around) * (max(edge_room, 40) / np.maximum(room, 40))
+        return np.where(page, np.clip(difference, 0, 255), 0).astype(np.float32)
+
+    rough = above(_opened(signed, page))
     certain = rough > max(0.6 * otsu(rough[page]), 8)
-    papers = (page & ~ndimage.binary_dilation(certain, iterations=reach) for reach in (2 + max(page.shape) // 150, 1))
-    paper = next((one for one in papers if one.sum() > page.sum() / 10), None)  # between close lines there is little
-    if paper is None:
-        return rough
-    around = _average(signed, paper)
-    deviation = float(np.median(np.abs(signed - around)[paper]))
-    found = _share(signed, around, axis, sign, page)
-    return np.where(found > NOISE * deviation, found, 0)
+    for reach in (2 + max(page.shape) // 150, 1):  # between close lines there is little paper
+        paper = page & ~ndimage.binary_dilation(certain, iterations=reach)
+        if paper.sum() > page.sum() / 10:
+            around = _average(signed, paper)
+            deviation = float(np.median(np.abs(signed - around)[paper]))
+            found = above(around)
+            return np.where(found > NOISE * deviation, found, 0)
+    return rough
 
 
-def colour_axis(pixels: Floats, page: Mask) -> Axis:
-    """Project the colours onto the axis of the greatest differences from the paper: red on green is seen as well."""
+def colour_axis(pixels: Floats, page: Mask) -> tuple[Floats, float]:
+    """Project the colours onto the axis along which they differ most from the paper: so red on green is visible too.
+
+    Return the levels, 0 for the paper at the page's edge, and the brightness of that paper.
+    """
     rim = page & ~ndimage.binary_erosion(page, iterations=max(2, min(page.shape) // 60))
     reference = np.median(pixels[rim], axis=0)
     difference = pixels[page] - reference
     far = difference[np.abs(difference).max(axis=1) > LEAST_CONTRAST / 2]
     direction = np.ones(3) if len(far) < 4 else np.linalg.eigh(far.T @ far)[1][:, -1]
     direction = direction * np.sign(direction.sum() or 1) / np.abs(direction).sum()
-    return Axis(((pixels - reference) @ direction).astype(np.float32), float(reference @ direction))
+    return ((pixels - reference) @ direction).astype(np.float32), float(reference @ direction)
 
 
 def ink_is_lighter(levels: Floats, page: Mask) -> bool:
-    """Whether the ink is the lighter of the two: what there is less of around each place, or else what is narrower.
+    """Return whether the ink is lighter than the paper: ink is rarer around each place, or else narrower.
 
-    Where neither tells clearly, in a picture cut close to the digit, paper is what all corners are made of, or else
-    what most of the edge is.
-
-    Args:
-        levels: [h, w], 0 is the paper at the edge.
-        page: [h, w].
+    Where neither is clear, as in a picture cut close to the digit, paper is what all corners show, or else what most of
+    the edge shows, which has the level 0.
     """
     rarer, narrower = _rarer(levels, page), _narrower(levels, page)
     for (dark, light), clearly in (
@@ -105,17 +95,16 @@ def ink_is_lighter(levels: Floats, page: Mask) -> bool:
 
 
 def _rarer(levels: Floats, page: Mask) -> tuple[float, float]:
-    """How much is far darker, and how much far lighter, than the median around it."""
-    coarse = _coarse(_extended(levels, page), max(1, round(max(page.shape) / COARSEST)))
-    size = max(3, int(AROUND * math.sqrt(coarse.size)) | 1)
-    median = _enlarged(ndimage.median_filter(coarse, size, mode="nearest"), page.shape)
+    """Measure how much is far darker, and how much far lighter, than the median around it."""
+    coarse = _coarse_page(levels, page, COARSEST)
+    median = _enlarged(ndimage.median_filter(coarse, _window(AROUND, coarse), mode="nearest"), page.shape)
     difference = (levels - median)[page]
     least = 0.3 * float(np.abs(difference).max())
     return float((difference[difference < -least] ** 2).sum()), float((difference[difference > least] ** 2).sum())
 
 
 def _not_in_corners(levels: Floats, page: Mask) -> tuple[float, float]:
-    """Whether no corner is dark, and whether none is light: 1 or 0."""
+    """Return whether no corner is dark, and whether none is light, as 1 or 0."""
     side = max(1, round(CORNER * min(page.shape)))
     edges = (slice(None, side), slice(-side, None))
     corners = np.array([np.median(levels[rows, columns]) for rows in edges for columns in edges])
@@ -124,49 +113,41 @@ def _not_in_corners(levels: Floats, page: Mask) -> tuple[float, float]:
 
 
 def _narrower(levels: Floats, page: Mask) -> tuple[float, float]:
-    """How narrow the dark parts are, and how narrow the light ones.
+    """Measure how narrow the dark parts are, and how narrow the light ones.
 
-    What is narrower than a window, and so what it fills up, counts by its area over the square of its width: a line
-    counts much, a gap between lines little.
+    What is narrower than a window counts by its area over the square of the window's width: a line counts much, a gap
+    between lines little.
     """
-    coarse = _coarse(_extended(levels, page), max(1, round(max(page.shape) / (2 * COARSE))))
-    sizes = np.array([max(3, int(share * math.sqrt(coarse.size)) | 1) for share in STROKES])
+    coarse = _coarse_page(levels, page, FINE)
+    sizes = np.array([_window(fraction, coarse) for fraction in STROKES])
     dark = [ndimage.grey_closing(coarse, (size, size), mode="nearest") - coarse for size in sizes]
     light = [coarse - ndimage.grey_opening(coarse, (size, size), mode="nearest") for size in sizes]
     least = 0.3 * max(dark[-1].max(), light[-1].max())
-    narrow = []
-    for parts in (dark, light):
+
+    def narrowness(parts: list[Floats]) -> float:
         energy = [float((part[part > least] ** 2).sum()) for part in parts]
-        narrow.append(float((np.diff(energy, prepend=0) / sizes**2).sum()))
-    return narrow[0], narrow[1]
+        return float((np.diff(energy, prepend=0) / sizes**2).sum())
+
+    return narrowness(dark), narrowness(light)
 
 
 def otsu(levels: Floats) -> int:
-    """The level in 0 .. 255 that parts levels of any shape into two classes with the greatest variance between them.
+    """Return the level in 0 .. 255 that splits levels into two classes with the greatest variance between them.
 
     N. Otsu, A threshold selection method from gray-level histograms (IEEE Trans. Systems, Man, Cybernetics 9, 1979).
     """
     share = np.bincount(levels.astype(np.uint8).ravel(), minlength=256) / levels.size
-    below = share.cumsum()
-    mean_below = (share * np.arange(256)).cumsum()
+    below, mean_below = share.cumsum(), (share * np.arange(256)).cumsum()
     product = below * (1 - below)
-    between = np.zeros(256)
-    np.divide((mean_below[-1] * below - mean_below) ** 2, product, out=between, where=product > 1e-12)
-    return int(between.argmax())
+    squares = (mean_below[-1] * below - mean_below) ** 2
+    return int(np.divide(squares, product, out=np.zeros(256), where=product > 1e-12).argmax())
 
 
-def strength(levels: Floats, page: Mask) -> Floats:
-    """Where there is ink and how much, from 0 to 1.
+def ink_strength(levels: Floats, page: Mask) -> Floats:
+    """Return where there is ink and how much, from 0 to 1.
 
-    Otsu's threshold cuts the levels into paper and ink. Full ink is the mean of the latter, and what is under half of
-    the threshold is none: blur, and the traces of JPEG.
-
-    Args:
-        levels: the contrast, [h, w] in 0 .. 255.
-        page: [h, w].
-
-    Returns:
-        [h, w]. All zero: nothing stands out from the paper.
+    Otsu's threshold splits the contrast into paper and ink. Full ink is the mean of the ink, and less than half of the
+    threshold is blur or a trace of JPEG. All is zero if nothing stands out from the paper.
     """
     threshold = otsu(levels[page])
     above = levels[page & (levels > threshold)]
@@ -176,44 +157,37 @@ def strength(levels: Floats, page: Mask) -> Floats:
     return np.where(page & (levels > threshold / 2), np.minimum(levels / full, 1), 0)
 
 
-def _share(signed: Floats, around: Floats, axis: Axis, sign: int, page: Mask) -> Floats:
-    """The difference from the paper around, as if the paper were as bright everywhere as it is at the edge."""
-    here = axis.paper + sign * around
-    room, edge_room = (255 - here, 255 - axis.paper) if sign > 0 else (here, axis.paper)
-    scale = max(edge_room, 40) / np.maximum(room, 40)
-    return np.where(page, np.clip((signed - around) * scale, 0, 255), 0).astype(np.float32)
-
-
 def _opened(signed: Floats, page: Mask) -> Floats:
-    """The paper without what is lighter and narrower than a stroke, a first guess."""
-    step = max(1, round(max(page.shape) / COARSE))
-    coarse = _coarse(_extended(signed, page), step)
-    size = max(3, int(WIDEST_STROKE * math.sqrt(coarse.size)) | 1)
+    """Estimate the paper by taking away what is lighter and narrower than a stroke."""
+    coarse = _coarse_page(signed, page, COARSE)
+    size = _window(WIDEST_STROKE, coarse)
     opened = ndimage.grey_opening(coarse, (size, size), mode="nearest")
     return _enlarged(ndimage.gaussian_filter(opened, size / 6), page.shape)
 
 
 def _average(signed: Floats, paper: Mask) -> Floats:
-    """The mean of the paper near each pixel; where all near is ink, of the paper farther away."""
+    """Return the mean of the paper near each pixel, or of the paper farther away where there is only ink near it."""
     reach = REACH * max(paper.shape)
     step = max(1, int(reach / 4))
-    weight = _coarse(paper.astype(np.float32), step)
-    product = _coarse(np.where(paper, signed, 0).astype(np.float32), step)
     total, mass = (
         ndimage.gaussian_filter(part, reach / step, mode="nearest")
         + 0.05 * ndimage.gaussian_filter(part, 4 * reach / step, mode="nearest")
-        for part in (product, weight)
+        for part in (_coarse(np.where(paper, part, 0).astype(np.float32), step) for part in (signed, 1))
     )
-    everywhere = float(signed[paper].mean())
-    return _enlarged((total + 1e-3 * everywhere) / (mass + 1e-3), paper.shape)
+    return _enlarged((total + 1e-3 * float(signed[paper].mean())) / (mass + 1e-3), paper.shape)
 
 
-def _extended(levels: Floats, page: Mask) -> Floats:
-    """The page carried on beyond its edge, so that filters see no edge."""
-    if page.all():
-        return levels
-    rows, columns = ndimage.distance_transform_edt(~page, return_distances=False, return_indices=True)
-    return levels[rows, columns]
+def _window(fraction: float, levels: Floats) -> int:
+    """Return the width of a filter: an odd number of pixels."""
+    return max(3, int(fraction * math.sqrt(levels.size)) | 1)
+
+
+def _coarse_page(levels: Floats, page: Mask, side: int) -> Floats:
+    """Reduce to about `side` pixels in the longer side, with the page continued beyond its edge for the filters."""
+    if not page.all():
+        rows, columns = ndimage.distance_transform_edt(~page, return_distances=False, return_indices=True)
+        levels = levels[rows, columns]
+    return _coarse(levels, max(1, round(max(page.shape) / side)))
 
 
 def _coarse(levels: Floats, step: int) -> Floats:

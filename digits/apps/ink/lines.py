@@ -1,4 +1,4 @@
-"""Ruled and squared paper: straight thin lines across a picture, taken away where no stroke crosses them."""
+"""Take away the straight thin lines of ruled and squared paper where no stroke crosses them."""
 
 import math
 from typing import NamedTuple
@@ -6,102 +6,102 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
-Values = NDArray[np.float64]
+from digits.apps.ink.components import Mask
 
-#: A line is inked along at least this part of its way across the picture, somewhere in each of so many pieces of it,
-#: and its way is at least so many times the picture's shorter side.
-INKED = 0.6
-PIECES = 20
-SHORTEST = 0.5
-#: Pixels in a piece of a line that is fitted.
+Values = NDArray[np.float64] | NDArray[np.intp]
+
+#: A line has ink on this fraction of its way across the picture and in each of PIECES pieces of it, and its way is at
+#: least SHORTEST times the picture's shorter side.
+INKED, PIECES, SHORTEST = 0.6, 20, 0.5
+#: Length in pixels of the pieces to which a line is fitted.
 LENGTH = 12
-#: Its greatest width: pixels, or a part of the shorter side.
+#: Greatest width of a line: pixels, or a fraction of the shorter side.
 WIDEST = (4, 0.03)
-#: Degrees by which paper may lie askew.
+#: Degrees by which paper may be askew.
 ASKEW = 20
-#: The most lines that are looked for.
+#: Look for at most this many lines.
 MOST = 100
 
 
 class Line(NamedTuple):
-    """All points whose distance from the middle along a direction is `distance`, in pixels."""
+    """The points at a distance from the middle of the picture, along a direction."""
 
-    angle: float  # of that direction, in radians from the right, downwards
-    distance: float
+    angle: float  # of the direction, in radians from the right, downwards
+    distance: float  # pixels
+
+    def across(self, x: Values, y: Values) -> NDArray[np.float64]:
+        """Return the coordinates of points in the direction of the distance."""
+        return x * math.cos(self.angle) + y * math.sin(self.angle)
+
+    def along(self, x: Values, y: Values) -> NDArray[np.float64]:
+        """Return the coordinates of points along the line."""
+        return y * math.cos(self.angle) - x * math.sin(self.angle)
 
 
 def without_lines(ink: Mask) -> Mask:
-    """Take away straight lines that cross the picture, but no pixel that has ink beside the line: a stroke crosses it.
-
-    Args:
-        ink: [h, w].
-    """
-    y, x = np.nonzero(ink)
-    if not len(y) or len(y) > ink.size / 2:
+    """Take away lines from edge to edge, but keep each pixel that has ink beside the line: a stroke crosses it."""
+    rows, columns = np.nonzero(ink)
+    if not len(rows) or len(rows) > ink.size / 2:
         return ink
-    x_middle, y_middle = x - ink.shape[1] // 2, y - ink.shape[0] // 2
+    x, y = columns - ink.shape[1] // 2, rows - ink.shape[0] // 2
     cleaned = ink.copy()
-    for rough in find_lines(ink, x_middle, y_middle):
-        line = refined(rough, x_middle, y_middle)
-        if not crosses(line, x_middle, y_middle, ink.shape):
+    for rough in find_lines(ink, x, y):
+        line = _refined(rough, x, y)
+        low, high = _edge(ink, line, -1), _edge(ink, line, 1)
+        if high - low - 1 > max(WIDEST[0], WIDEST[1] * min(ink.shape)) or not _crosses(line, x, y, ink.shape):
             continue
-        low, high = _width(ink, line)
-        if high - low - 1 > max(WIDEST[0], WIDEST[1] * min(ink.shape)):
-            continue
-        across, down = math.cos(line.angle), math.sin(line.angle)
-        distance = x_middle * across + y_middle * down
+        distance = line.across(x, y)
         band = (distance >= low - 0.5) & (distance <= high + 0.5)
         crossed = np.zeros(int(band.sum()), bool)
         for beside in (low - 2, high + 2):
             away = beside - distance[band]
-            rows = np.clip(np.rint(y[band] + down * away).astype(int), 0, ink.shape[0] - 1)
-            columns = np.clip(np.rint(x[band] + across * away).astype(int), 0, ink.shape[1] - 1)
-            crossed |= ink[rows, columns]
-        cleaned[y[band][~crossed], x[band][~crossed]] = False
+            near_rows = np.rint(rows[band] + math.sin(line.angle) * away).astype(int)
+            near_columns = np.rint(columns[band] + math.cos(line.angle) * away).astype(int)
+            crossed |= ink[near_rows.clip(0, ink.shape[0] - 1), near_columns.clip(0, ink.shape[1] - 1)]
+        cleaned[rows[band][~crossed], columns[band][~crossed]] = False
     return cleaned
 
 
 def find_lines(ink: Mask, x: NDArray[np.intp], y: NDArray[np.intp]) -> list[Line]:
-    """The straight lines across the picture, by Hough's transform, the most fully inked first.
+    """Find straight lines across the picture by the Hough transform, those with most ink first.
 
-    Args:
-        ink: [h, w].
-        x: columns of the n pixels with ink, from the middle.
-        y: their rows, from the middle.
+    `x` and `y` are the columns and rows of the pixels with ink, from the middle.
     """
     radius = math.ceil(math.hypot(*ink.shape) / 2) + 1
     distances = np.arange(-radius, radius + 1)
     found = []
     for degrees in (*range(ASKEW + 1), *range(90 - ASKEW, 91 + ASKEW), *range(180 - ASKEW, 180)):
-        angle = math.radians(degrees)
-        bins = np.rint(x * math.cos(angle) + y * math.sin(angle)).astype(np.intp) + radius
-        counts = np.bincount(bins, minlength=len(distances))
-        counts = np.convolve(counts, (1, 1, 1), "same")  # a line may lie between two angles
-        starts, ends = chords(angle, distances, ink.shape)
+        line = Line(math.radians(degrees), 0)
+        counts = np.bincount(np.rint(line.across(x, y)).astype(np.intp) + radius, minlength=len(distances))
+        counts = np.convolve(counts, (1, 1, 1), "same")  # a line may be between two angles
+        starts, ends = _chords(line.angle, distances, ink.shape)
         ways = np.maximum(0, ends - starts)
         good = (counts >= INKED * ways) & (ways >= SHORTEST * min(ink.shape))
         found += [(counts[place] / ways[place], degrees, distances[place]) for place in np.flatnonzero(good)]
     return _distinct(np.array(sorted(found, reverse=True)))
 
 
-def refined(line: Line, x: NDArray[np.intp], y: NDArray[np.intp]) -> Line:
-    """The straight line through the ink near a rough one: by least squares through the median of each piece, twice.
+def _distinct(found: NDArray[np.float64]) -> list[Line]:
+    """Keep the first of lines that are nearly the same. Rows: fraction with ink, degrees, distance."""
+    lines: list[Line] = []
+    while len(found) and len(lines) < MOST:
+        _, degrees, distance = found[0]
+        lines.append(Line(math.radians(degrees), float(distance)))
+        turn = np.abs(found[:, 1] - degrees)
+        same_side = np.where(turn > 90, -found[:, 2], found[:, 2])
+        found = found[(np.minimum(turn, 180 - turn) > 6) | (np.abs(same_side - distance) > 8)]
+    return lines
 
-    A stroke of a digit along the line moves few of the medians, and these are left out the second time.
 
-    Args:
-        line: the rough one.
-        x: columns of the n pixels with ink, from the middle.
-        y: their rows, from the middle.
+def _refined(line: Line, x: NDArray[np.intp], y: NDArray[np.intp]) -> Line:
+    """Fit a line to the ink near a rough one: by least squares to the median of each piece, twice.
+
+    A stroke of a digit along the line moves few medians, and the second fit leaves these out.
     """
-    across, down = math.cos(line.angle), math.sin(line.angle)
-    off, along = x * across + y * down - line.distance, y * across - x * down
+    off, along = line.across(x, y) - line.distance, line.along(x, y)
     near = np.abs(off) <= 4
-    piece = np.floor(along[near] / LENGTH)
-    medians = np.array(
-        [(np.median(along[near][piece == one]), np.median(off[near][piece == one])) for one in set(piece)]
-    )
+    off, along, piece = off[near], along[near], np.floor(along[near] / LENGTH)
+    medians = np.array([(np.median(along[piece == one]), np.median(off[piece == one])) for one in set(piece)])
     if len(medians) < 3:
         return line
     slope, shift = np.polyfit(medians[:, 0], medians[:, 1], 1)
@@ -112,33 +112,16 @@ def refined(line: Line, x: NDArray[np.intp], y: NDArray[np.intp]) -> Line:
     return Line(line.angle - turn, (line.distance + shift) * math.cos(turn))
 
 
-def crosses(line: Line, x: NDArray[np.intp], y: NDArray[np.intp], shape: tuple[int, ...]) -> bool:
-    """Whether a line is inked from edge to edge: a long straight stroke of a digit is not."""
-    across, down = math.cos(line.angle), math.sin(line.angle)
-    near = np.abs(x * across + y * down - line.distance) <= 2
-    (start,), (end,) = chords(line.angle, np.array([line.distance]), shape)
-    pieces, _ = np.histogram((y * across - x * down)[near], PIECES, (start, max(end, start + 1)))
+def _crosses(line: Line, x: NDArray[np.intp], y: NDArray[np.intp], shape: tuple[int, ...]) -> bool:
+    """Return whether a line has ink from edge to edge: a long straight stroke of a digit has not."""
+    near = np.abs(line.across(x, y) - line.distance) <= 2
+    (start,), (end,) = _chords(line.angle, np.array([line.distance]), shape)
+    pieces, _ = np.histogram(line.along(x, y)[near], PIECES, (start, max(end, start + 1)))
     return bool(pieces.all())
 
 
-def _distinct(found: Values) -> list[Line]:
-    """Of lines that are nearly the same, the first. Rows: part that is inked, degrees, distance."""
-    lines: list[Line] = []
-    while len(found) and len(lines) < MOST:
-        _, degrees, distance = found[0]
-        lines.append(Line(math.radians(degrees), float(distance)))
-        turn = np.abs(found[:, 1] - degrees)
-        same_side = np.where(turn > 90, -found[:, 2], found[:, 2])
-        found = found[~((np.minimum(turn, 180 - turn) <= 6) & (np.abs(same_side - distance) <= 8))]
-    return lines
-
-
-def chords(angle: float, distances: Values | NDArray[np.intp], shape: tuple[int, ...]) -> tuple[Values, Values]:
-    """Where the lines at these distances enter a picture and leave it, along the lines, from next to the middle.
-
-    Returns:
-        starts and ends, each [n]; a line that misses the picture ends before it starts.
-    """
+def _chords(angle: float, distances: Values, shape: tuple[int, ...]) -> tuple[Values, Values]:
+    """Return where the lines at these distances enter and leave a picture; a missing one leaves before it enters."""
     ends = []
     for foot, step, half in (
         (distances * math.cos(angle), -math.sin(angle), shape[1] / 2),
@@ -149,23 +132,17 @@ def chords(angle: float, distances: Values | NDArray[np.intp], shape: tuple[int,
     return np.maximum(ends[0][0], ends[1][0]), np.minimum(ends[0][1], ends[1][1])
 
 
-def _width(ink: Mask, line: Line) -> tuple[float, float]:
-    """The distances just before and after those at which most of the line is inked."""
-    low = high = line.distance
-    reach = 13
-    while low > line.distance - reach and _inked(ink, Line(line.angle, low)) > 0.4:
-        low -= 1
-    while high < line.distance + reach and _inked(ink, Line(line.angle, high)) > 0.4:
-        high += 1
-    return low, high
-
-
-def _inked(ink: Mask, line: Line) -> float:
-    """The part of a line that is inked."""
+def _edge(ink: Mask, line: Line, step: int) -> float:
+    """Return the first distance, going from the line by `step`, at which most of the line has no ink."""
     length = int(math.hypot(*ink.shape) / 2)
     along = np.arange(-length, length + 1)
     across, down = math.cos(line.angle), math.sin(line.angle)
-    columns = np.rint(line.distance * across - along * down).astype(int) + ink.shape[1] // 2
-    rows = np.rint(line.distance * down + along * across).astype(int) + ink.shape[0] // 2
-    inside = (columns >= 0) & (columns < ink.shape[1]) & (rows >= 0) & (rows < ink.shape[0])
-    return float(ink[rows[inside], columns[inside]].mean()) if inside.any() else 0.0
+    distance = line.distance
+    for _ in range(13):
+        columns = np.rint(distance * across - along * down).astype(int) + ink.shape[1] // 2
+        rows = np.rint(distance * down + along * across).astype(int) + ink.shape[0] // 2
+        inside = (columns >= 0) & (columns < ink.shape[1]) & (rows >= 0) & (rows < ink.shape[0])
+        if not inside.any() or ink[rows[inside], columns[inside]].mean() <= 0.4:
+            break
+        distance += step
+    return distance
