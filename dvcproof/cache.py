@@ -161,16 +161,16 @@ class Cache:
         """Where the record of a run lies."""
         return self.folder / "runs" / folder[:2] / folder / name
 
-    def drop_records(self) -> int:
+    def drop_records(self, *, fix: bool = True) -> int:
         """Move away the records of runs that are not what their names say. Gives their number.
 
         DVC stops at a folder for records that holds none, so that these are removed.
         """
         bad = [path for path in self.records() if self._readable(path) and self.memory.of(path, recorded) is None]
-        for path in bad:
+        for path in bad if fix else ():
             self.move_away(path, path.name)
         empty = [folder for folder in self.folder.glob("runs/*/*") if folder.is_dir() and not any(folder.iterdir())]
-        for folder in empty:
+        for folder in empty if fix else ():
             folder.rmdir()
         return max(len(bad), len(empty))
 
@@ -181,7 +181,7 @@ class Cache:
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
-    def drop_objects(self, lock: Lock) -> list[str]:
+    def drop_objects(self, lock: Lock, *, fix: bool = True) -> list[str]:
         """Move away the damaged objects that stages of this project have made, and make again; gives their hashes.
 
         Other data may be the only copy, and other projects and versions of DVC have rules of their own.
@@ -190,7 +190,8 @@ class Cache:
         for digest in self._made(lock):
             place = next(self.places(digest))
             if place.is_file() and self._readable(place) and not self.is_good(place, digest):
-                self.move_away(place, digest)
+                if fix:
+                    self.move_away(place, digest)
                 bad.append(digest)
         return bad
 
@@ -223,7 +224,7 @@ class Cache:
                     shutil.copyfile(path, file)
                     file.chmod(PROTECTED)
 
-    def suspects(self, lock: Lock) -> list[str]:
+    def suspects(self, lock: Lock, *, fix: bool = True) -> list[str]:
         """Files that are not what dvc.lock names: their dates are renewed, so that DVC looks at them.
 
         An input that was edited after dvc.lock was written has a new date already, and is left alone.
@@ -238,18 +239,19 @@ class Cache:
             if not file.md5 or not path.is_file() or self.is_good(path, file.md5):
                 continue
             if file.path in outputs or path.stat().st_mtime_ns < written:
-                os.utime(path)
+                if fix:
+                    os.utime(path)
                 found.append(file.path)
         return found
 
-    def restore(self, outputs: Iterable[File]) -> list[str]:
+    def restore(self, outputs: Iterable[File], *, fix: bool = True) -> list[str]:
         """Put back missing outputs that Git holds: DVC removes them before a stage, which may then fail."""
         missing = {out.path: out for out in outputs if out.md5 and not os.path.lexists(self.root / out.path)}
         try:
             tracked = git(self.root, "ls-files", "-z", "--", *missing).decode().split("\0") if missing else []
         except AbsentError:
             return []
-        return [path for path in tracked if path in missing and self._put_back(missing[path])]
+        return [path for path in tracked if path in missing and (not fix or self._put_back(missing[path]))]
 
     def _put_back(self, out: File) -> bool:
         content = self._content(out)

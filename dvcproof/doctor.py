@@ -19,7 +19,7 @@ from dvc.lock import LockBase, LockError, make_lock
 
 from dvcproof.cache import Cache, Memory
 from dvcproof.ignored import restore_lists
-from dvcproof.lockfile import Lock, read_lock
+from dvcproof.lockfile import File, Lock, read_lock
 from dvcproof.messages import printable
 from dvcproof.runtime.files import clear_rooms
 from dvcproof.runtime.program import InputError
@@ -89,54 +89,65 @@ class Project:
         return read_lock(path) if path.exists() else Lock()
 
 
-def mend(project: Project) -> None:
-    """Mend all that can be mended, and say what was."""
-    _say(mend_lock(project.root / "dvc.lock", project.tmp / "dvc.lock.damaged"))
+def mend(project: Project, *, fix: bool = True) -> Iterator[str]:
+    """Find all that can be mended, and mend it if `fix` is set. Gives a line for each."""
+    if said := mend_lock(project.root / "dvc.lock", project.tmp / "dvc.lock.damaged", fix=fix):
+        yield said
     cache = project.cache
     for stage, name in dict(others_results(project.root, project.lock(), cache)).items():
-        drop(project.root, cache, stage)
-        _say(f"{name} is not what stage '{stage}' wrote: its record was taken back, and it runs again")
+        if fix:
+            drop(project.root, cache, stage)
+        yield f"{name} is not what stage '{stage}' wrote: its record is taken back, and it runs again"
     lock = project.lock()
     outputs = [out for stage in lock.stages.values() for out in stage.outs]
-    places = {project.root, *((project.root / out.path).parent for out in outputs)}
-    stored = {folder for form in ("files/md5", "files/md5/*", "runs/*/*") for folder in cache.folder.glob(form)}
-    shared = not cache.folder.is_relative_to(project.root)  # then others may be writing now
-    if cleared := [*_clear(places), *_clear(stored, age=LONG if shared else 0), *_clear_experiments(project)]:
-        _say(f"left-overs of killed processes removed: {len(cleared)}")
-    if dropped := cache.drop_records():
-        _say(
-            f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs again what it needs of them"
-        )
-    if bad := cache.drop_objects(lock):
-        _say(f"{len(bad)} damaged objects moved to {cache.away}: DVC makes again what it needs of them ({_few(bad)})")
-    if restored := cache.restore(outputs):
-        _say(f"missing, and put back: {_few(restored)}")
-    if listed := restore_lists(project.root, outputs):
-        _say(f"lists of what Git ignores, cut short by DVC, put back: {_few(listed)}")
-    cache.fill(outputs)
-    if found := cache.suspects(lock):
-        _say(f"not what dvc.lock names, so that DVC takes or makes it again if it has to: {_few(found)}")
+    if cleared := _left_over(project, outputs, fix=fix):
+        yield f"left-overs of killed processes removed: {cleared}"
+    if dropped := cache.drop_records(fix=fix):
+        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs again what it needs of them"
+    if bad := cache.drop_objects(lock, fix=fix):
+        yield f"{len(bad)} damaged objects moved to {cache.away}: DVC makes again what it needs of them ({_few(bad)})"
+    if restored := cache.restore(outputs, fix=fix):
+        yield f"missing, and put back: {_few(restored)}"
+    if listed := restore_lists(project.root, outputs, fix=fix):
+        yield f"lists of what Git ignores, cut short by DVC, put back: {_few(listed)}"
+    if fix:
+        cache.fill(outputs)
+    if found := cache.suspects(lock, fix=fix):
+        yield f"not what dvc.lock names, so that DVC takes or makes it again if it has to: {_few(found)}"
     project.memory.save()
-    for record in (project.root / RECORDS).glob("*.json"):  # a stage that DVC takes from its cache leaves none
+    for record in (project.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none
         record.unlink()
 
 
-def _clear(folders: Iterable[Path], *, age: float = 0) -> Iterator[Path]:
+def _left_over(project: Project, outputs: Iterable[File], *, fix: bool) -> int:
+    """Remove what killed processes left, and give the number of it."""
+    cache = project.cache
+    places = {project.root, *((project.root / out.path).parent for out in outputs)}
+    stored = {folder for form in ("files/md5", "files/md5/*", "runs/*/*") for folder in cache.folder.glob(form)}
+    shared = not cache.folder.is_relative_to(project.root)  # then others may be writing now
+    age = LONG if shared else 0
+    found = [*_clear(places, fix=fix), *_clear(stored, age=age, fix=fix), *_clear_experiments(project, fix=fix)]
+    return len(found)
+
+
+def _clear(folders: Iterable[Path], *, age: float = 0, fix: bool) -> Iterator[Path]:
     """Remove unfinished files, those of DVC if they are so many seconds old."""
     for folder in folders:
-        yield from clear_rooms(folder)
+        yield from clear_rooms(folder) if fix else ()
         for path in folder.glob("*.tmp"):
             if UNFINISHED.fullmatch(path.name) and time.time() - path.stat().st_mtime >= age:
-                path.unlink()
+                if fix:
+                    path.unlink()
                 yield path
 
 
-def _clear_experiments(project: Project) -> Iterator[Path]:
+def _clear_experiments(project: Project, *, fix: bool) -> Iterator[Path]:
     """Copies of the project in which `dvc exp run --temp` was killed."""
     copies = [*(project.tmp / "exps" / "standalone").glob("tmp*")]
     if copies and not dvc_at_work(project.root):
         for copy in copies:
-            shutil.rmtree(copy, ignore_errors=True)
+            if fix:
+                shutil.rmtree(copy, ignore_errors=True)
             yield copy
 
 
@@ -162,13 +173,17 @@ def check(project: Project) -> None:
         )
 
 
-def examine(root: Path, *, after: bool = False, forget: bool = False) -> None:
+def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool = True) -> list[str]:
     """Mend the project in the folder `root`, or check what the last `dvc repro` recorded, unless DVC is at work there.
+
+    Returns:
+        What was mended, or is to be.
 
     Args:
         root: the folder.
         after: whether to check, not to mend.
         forget: whether to read files too that have not changed since the last time.
+        fix: whether to mend; else it is only said.
 
     Raises:
         InputError: this is no project of DVC, or DVC recorded something else than a stage has read.
@@ -177,11 +192,11 @@ def examine(root: Path, *, after: bool = False, forget: bool = False) -> None:
         project = Project(root, forget=forget)
         with project.alone() as at_work:
             if at_work:
-                _say(f"nothing was looked at, for this is at work here: {at_work}")
-            elif after:
+                return [f"nothing was looked at, for this is at work here: {at_work}"]
+            if after:
                 check(project)
-            else:
-                mend(project)
+                return []
+            return list(mend(project, fix=fix))
     except DvcException as error:
         hint = "Correct it: `dvc status` says more."
         raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
@@ -192,7 +207,8 @@ def main() -> None:
     parser.add_argument("--after", action="store_true", help="check what the last `dvc repro` recorded")
     parser.add_argument("--all", action="store_true", help="read files too that have not changed since the last time")
     args = parser.parse_args()
-    examine(Path.cwd(), after=args.after, forget=args.all)
+    for line in examine(Path.cwd(), after=args.after, forget=args.all):
+        _say(line)
 
 
 def _say(line: str | None) -> None:

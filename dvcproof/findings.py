@@ -54,6 +54,7 @@ RULES = {
     "DP407": "a large file is in Git",
     "DP408": "an output keeps what earlier runs left (persist)",
     "DP409": "data can be fetched from nowhere",
+    "DP501": "something is left over or damaged",
     "DP701": "an output of a re-run is not the committed one",
     "DP702": "a stage gives different outputs each time",
     "DP703": "a stage fails in a clean clone",

@@ -11,7 +11,7 @@ from dvcproof.lockfile import File
 from dvcproof.runtime.files import replacing
 
 
-def restore_lists(root: Path, outputs: Iterable[File]) -> list[str]:
+def restore_lists(root: Path, outputs: Iterable[File], *, fix: bool = True) -> list[str]:
     """Put back lists from which outputs are missing, as Git has them. Gives their names.
 
     A list that somebody has edited, so that it lacks something else or has more than in Git, stays as it is.
@@ -24,16 +24,17 @@ def restore_lists(root: Path, outputs: Iterable[File]) -> list[str]:
         tracked = git(root, "ls-files", "-z", "--", *names).decode().split("\0")
     except AbsentError:
         return []
-    return [name for name in tracked if name in names and _restore(root, name, names[name])]
+    return [name for name in tracked if name in names and _restore(root, name, names[name], fix=fix)]
 
 
-def _restore(root: Path, name: str, outputs: set[str]) -> bool:
+def _restore(root: Path, name: str, outputs: set[str], *, fix: bool) -> bool:
     path, staged = root / name, git(root, "cat-file", "blob", f":./{name}")
     now = path.read_bytes() if path.is_file() else b""
     before, left = (content.decode(errors="replace").splitlines() for content in (staged, now))
     taken = set(before) - set(left)
     if not taken or not taken <= outputs or not set(left) <= set(before):
         return False
-    with replacing(path) as (file,):
-        file.write_bytes(staged)
+    if fix:
+        with replacing(path) as (file,):
+            file.write_bytes(staged)
     return True

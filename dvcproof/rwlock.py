@@ -42,7 +42,7 @@ class Holders(BaseModel):
         return Holders(write=write, read={path: holders for path, holders in read.items() if holders})
 
 
-def mend_lock(path: Path, kept: Path) -> str | None:
+def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
     """Put the last commit's dvc.lock in place of one that is empty or cut short.
 
     What a run had recorded since is not lost: `dvc repro` takes it from its cache.
@@ -50,6 +50,7 @@ def mend_lock(path: Path, kept: Path) -> str | None:
     Args:
         path: dvc.lock.
         kept: where to keep the damaged one.
+        fix: whether to do it; else it is only said.
 
     Returns:
         What was done, if anything.
@@ -66,12 +67,15 @@ def mend_lock(path: Path, kept: Path) -> str | None:
         committed: bytes | None = git(path.parent, "cat-file", "blob", f"HEAD:./{path.name}")
     except AbsentError:
         committed = None
-    kept.write_bytes(path.read_bytes())
+    if fix:
+        kept.write_bytes(path.read_bytes())
     if committed is None or not is_whole(committed):
-        path.unlink()
+        if fix:
+            path.unlink()
         return f"{path.name} was damaged, and the last commit has none that is not: removed. A copy is {kept}"
-    with replacing(path) as (file,):
-        file.write_bytes(committed)
+    if fix:
+        with replacing(path) as (file,):
+            file.write_bytes(committed)
     return f"{path.name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
 
 

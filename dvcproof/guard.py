@@ -1,0 +1,92 @@
+"""Run `dvc repro`, guarded: nothing is recorded of a stage whose inputs change while it runs, in any language.
+
+The doctor looks before and after; the table says what ran, what came from the cache, and which outputs changed.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dvcproof.clone import dvc_command, search_path
+from dvcproof.findings import Report
+from dvcproof.lockfile import parse_lock_document
+from dvcproof.project import Project, Stage
+from dvcproof.verify import hashes
+from dvcproof.watcher import CHANGED
+
+Entry = dict[str, Any]
+
+
+def guarded(project: Project, options: Sequence[str]) -> Report:
+    """Run `dvc repro` with these options, and report what each stage did.
+
+    Args:
+        project: the project.
+        options: those of `dvc repro`, stages among them.
+    """
+    report = Report("run")
+    before = _records(project)
+    with tempfile.TemporaryDirectory(prefix="dvcproof-") as name:
+        folder = Path(name)
+        places = ((stage, [dep.place for dep in stage.deps if dep.local]) for stage in project.stages)
+        plan = {stage.address: [*deps, *stage.params] for stage, deps in places}
+        (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+        shell = folder / "sh"
+        words = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py")), name]
+        shell.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
+        shell.chmod(0o755)
+        variables = os.environ | {"SHELL": str(shell), "PATH": search_path(os.environ.get("PATH", os.defpath))}
+        status = subprocess.run([*dvc_command(), "repro", *options], cwd=project.root, env=variables, check=False)
+        calls = _calls(folder)
+    after = _records(project)
+    report.table.append(("stage", "what", "changed outputs", "seconds"))
+    for stage in project.stages:
+        _row(report, stage, before.get(stage.address), after.get(stage.address), calls.get(stage.address))
+    report.failed = status.returncode != 0
+    report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
+    return report
+
+
+def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, call: tuple[float, int] | None) -> None:
+    seconds = f"{call[0]:.1f}" if call else ""
+    before, now = hashes(old, "outs"), hashes(new, "outs")
+    outs = ", ".join(path for path in now if before.get(path) != now[path])
+    if call and call[1] == CHANGED:
+        what = "refused"
+        message = "a declared input changed while it ran, so that nothing was recorded"
+        report.findings.append(stage.finding("DP205", message, "Run it again when nothing else writes there."))
+    elif call and call[1] != 0:
+        what = "failed"
+    elif call:
+        what = "ran"
+    else:
+        what = "unchanged" if old == new else "from the cache"
+    report.table.append((stage.address, what, outs if what != "failed" else "", seconds))
+
+
+def _calls(folder: Path) -> dict[str, tuple[float, int]]:
+    """Return the seconds and the last exit status of each stage that ran."""
+    found: dict[str, tuple[float, int]] = {}
+    path = folder / "calls"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        stage, _, seconds, status = json.loads(line)
+        found[stage] = found.get(stage, (0.0, 0))[0] + seconds, status
+    return found
+
+
+def _records(project: Project) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for path in project.lock_files():
+        graph = os.path.relpath(path.with_name("dvc.yaml"), project.root)
+        try:
+            entries = parse_lock_document(path.read_bytes())
+        except (OSError, ValueError):  # DVC says it
+            continue
+        found |= {name if graph == "dvc.yaml" else f"{graph}:{name}": entry for name, entry in entries.items()}
+    return found

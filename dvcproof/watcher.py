@@ -1,0 +1,53 @@
+"""Run one command of a stage, and fail if a declared input of the stage changes meanwhile. DVC calls this as its shell.
+
+DVC hashes the dependencies only after a stage has ended: what changed while it ran is recorded as if it had been read
+(treeverse/dvc#11058). It records nothing of a stage that fails.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+#: The exit status of a stage whose inputs changed.
+CHANGED = 97
+
+
+def state(path: str) -> Any:
+    """Return what changes when a file or a folder does."""
+    from dvcproof.runtime.watch import fingerprint
+
+    if not os.path.isdir(path):  # noqa: PTH112
+        return fingerprint(Path(path))
+    files = sorted(file for file in Path(path).rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return [[str(file), fingerprint(file)] for file in files]
+
+
+def main() -> int:
+    folder = Path(sys.argv[1])
+    stage = os.environ.get("DVC_STAGE", "")
+    inputs = json.loads((folder / "plan.json").read_text(encoding="utf-8")).get(stage, [])
+    name = hashlib.sha256(stage.encode()).hexdigest()[:16]
+    first = folder / f"{name}.before"
+    if not first.exists():  # a stage may have several commands
+        first.write_text(json.dumps({path: state(path) for path in inputs}), encoding="utf-8")
+    before = json.loads(first.read_text(encoding="utf-8"))
+    begin = time.time()
+    status = subprocess.call(["/bin/sh", *sys.argv[2:]])
+    if status == 0:
+        changed = [path for path in inputs if json.loads(json.dumps(state(path))) != before[path]]
+        if changed:
+            sys.stderr.write(f"ERROR: stage '{stage}': {changed[0]} changed while it ran: nothing is recorded\n")
+            status = CHANGED
+    with (folder / "calls").open("a", encoding="utf-8") as file:
+        file.write(json.dumps([stage, begin, time.time() - begin, status]) + "\n")
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.exit(main())
