@@ -200,7 +200,7 @@ class Project:
         params = {dep.fs_path: tuple(dep.params) for dep in raw.deps if isinstance(dep, ParamsDependency)}
         settings = (raw.meta or {}).get("dvcproof") if isinstance(raw.meta, dict) else None
         return Stage(
-            address=raw.addressing if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}",
+            address=raw.name if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}",
             name=raw.name,
             file=raw.path_in_repo,
             line=self._line(raw),
