@@ -306,7 +306,7 @@ def read_all(shell: Path) -> dict[str, Seen]:
 
 
 def restore(ground: Ground) -> None:
-    """Give the clone's committed files that are no outputs the contents of the commit, which a stage may have changed."""
+    """Give committed files that are no outputs their contents back, which a stage in the clone may have changed."""
     outs = [out.place for stage in ground.project.stages for out in stage.outs if out.local]
     for name in changed_files(ground.clone.top):
         path = str(ground.clone.top / name)
@@ -375,7 +375,7 @@ def _superfluous(ground: Ground, box: Box, seconds: float) -> list[Finding]:
         if item.place in box.inputs and box.left() > seconds and box.run(leave_out=item.place).same:
             name = ground.project.name(item.place)
             text = f"it declares {name}, and gives the same without it"
-            fix = f"Remove `{item.path}` from deps; or, if a change of it is to run the stage, name it and why under `meta: dvcproof: reads`."
+            fix = f"Remove `{item.path}` from deps, or say under `meta: dvcproof: reads` why it is there."
             change = f"deps - {item.path}"
             place = (stage.address, name, stage.file, stage.line)
             found.append(Finding("DP203", "warning", text, fix, *place, change=change))

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from dvcproof.findings import Finding, Level
 from dvcproof.git import git
 from dvcproof.project import Item, Project, Stage
 from dvcproof.runtime.program import InputError
-from dvcproof.strace import Seen
+from dvcproof.strace import Failure, Seen
 
 Kind = Literal["project", "git", "dvc", "package", "system", "home", "temporary", "outside", "ours"]
 
@@ -114,11 +114,11 @@ class Ground:
             return "ours"
         if PACKAGES & set(Path(path).parts) or under(path, installations):
             return "package"
+        if self.home != "/" and under(path, [self.home]):
+            return "home"
         if under(path, [*TEMPORARY, tempfile.gettempdir()]):
             return "temporary"
-        if under(path, [*SYSTEM, *VARIABLE]):
-            return "system"
-        return "home" if self.home != "/" and under(path, [self.home]) else "outside"
+        return "system" if under(path, [*SYSTEM, *VARIABLE]) else "outside"
 
     def here(self, path: str) -> str:
         """Return the path in the clone of a file that was reached in the folder which was cloned."""
@@ -142,9 +142,11 @@ class Judge:
         stage: as the clone declares it.
         seen: what it did.
         complete: whether it ended well, so that what it did not do can be told.
+        output: what all stages wrote on the terminal.
     """
 
-    def __init__(self, ground: Ground, stage: Stage, seen: Seen, *, complete: bool) -> None:
+    def __init__(self, ground: Ground, stage: Stage, seen: Seen, *, complete: bool, output: str = "") -> None:
+        self.output = output
         self.ground, self.stage, self.seen, self.complete = ground, stage, seen, complete
         self.project = ground.project
         self.deps = [item.place for item in stage.deps if item.local]
@@ -168,7 +170,7 @@ class Judge:
             self._never_read()
             self._failed_commands()
         self._services()
-        return sorted(_gathered(self.findings, self.project, self.stage), key=lambda found: found.rule)
+        return sorted(_gathered(self.findings, self.project, self.stage), key=lambda found: (found.rule, found.path))
 
     def _translate(self) -> None:
         """Take files of the folder that was cloned for those of the clone, and bytecode for its source."""
@@ -300,7 +302,7 @@ class Judge:
             elif wrote is not None and os.path.isfile(path) and not under(path, self.outs):
                 text = f"it looks for {name} before it writes it, so that a second run begins with what the first left"
                 self._add("DP212", "warning", text, "Remove it at the end, or do not read it.", path)
-            elif wrote is None and not under(path, [*self.outs, *self.deps]):
+            elif wrote is None and not under(path, [*self.outs, *self.deps]) and os.path.isdir(os.path.dirname(path)):
                 text = f"it would read {name}, if that were there"
                 fix = f"If it is an input, commit it and add `{os.path.relpath(path, self.stage.wdir)}` to deps."
                 self._add("DP214", "note", text, fix, path)
@@ -311,7 +313,7 @@ class Judge:
             if self.ground.kind(path, self.installations) != "project" or "__pycache__" in path:
                 continue
             mine = under(path, [*self.deps, *self.outs]) or any(under(out, [path]) for out in self.outs)
-            if mine or any(under(one, [path]) for one in code) or path in self.seen.writes:
+            if mine or any(under(one, [path]) for one in code) or path in self.seen.writes or not os.path.isdir(path):
                 continue
             local = os.path.relpath(path, self.stage.wdir)
             text = f"it lists the folder {self.project.name(path)}: a new file in it would not run the stage again"
@@ -385,7 +387,7 @@ class Judge:
             if item.local and not self._was_read(item) and not self._asks_service():
                 local = item.path
                 text = f"it declares {self.project.name(item.place)}, and never reads it"
-                fix = f"Remove `{local}` from deps; or, if a change of it is to run the stage, name it and why under `meta: dvcproof: reads`."
+                fix = f"Remove `{local}` from deps, or say under `meta: dvcproof: reads` why it is there."
                 self._add("DP203", "warning", text, fix, item.place, change=f"deps - {local}")
 
     def _was_read(self, item: Item) -> bool:
@@ -394,6 +396,9 @@ class Judge:
         return any(under(path, places) for path in (*self.seen.reads, *named, *self.seen.listed))
 
     def _failed_commands(self) -> None:
+        for name in _not_found(self.output):
+            if any(re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", words) for words in self.stage.commands):
+                self.seen.failures.append(Failure(f"{name}, which was not found", "127"))
         asks = re.compile(r"\|\||&&|\bif\b|\bwhile\b|\buntil\b|(^|\s)!\s")
         level: Level = "note" if any(asks.search(words) for words in self.stage.commands) else "warning"
         for words, status in dict.fromkeys(self.seen.failures):
@@ -443,6 +448,11 @@ class Judge:
         return ""
 
 
+def _not_found(output: str) -> list[str]:
+    """Return the programs that shells did not find: they look for a program without a call that is watched."""
+    return re.findall(r"^\S*sh: (?:line )?(?:\d+: )?([^:\s]+): (?:command )?not found$", output, re.MULTILINE)
+
+
 def _count(paths: list[str]) -> str:
     return f"{len(paths)} file{'s' if len(paths) > 1 else ''}"
 
@@ -471,26 +481,33 @@ def _installations(programs: Iterable[str], ground: Ground) -> set[str]:
 
 
 def _gathered(findings: list[Finding], project: Project, stage: Stage) -> list[Finding]:
-    """Return the findings; many of one kind in one folder become one."""
+    """Return the findings; many of one kind in one folder, and those in folders below it, become one."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for item in findings:
-        groups.setdefault((item.rule, item.level, os.path.dirname(item.path)), []).append(item)
-    return [one for key, group in groups.items() for one in _one(key[2], group, project, stage)]
+        groups.setdefault((item.rule, item.level, item.change[:6]), []).append(item)
+    found: list[Finding] = []
+    for (rule, _, _), group in groups.items():
+        rest = group
+        folders = sorted({os.path.dirname(item.path) for item in group}, key=len)
+        for folder in [] if rule in ("DP203", "DP206", "DP209", "DP213") else folders:
+            inside = [item for item in rest if under(item.path, [folder])] if folder else []
+            if len(inside) >= MANY:
+                found.append(_one(folder, inside, project, stage))
+                rest = [item for item in rest if item not in inside]
+        found += rest
+    return found
 
 
-def _one(folder: str, group: list[Finding], project: Project, stage: Stage) -> list[Finding]:
-    changes: Mapping[str, list[Finding]] = {item.change[:6]: [item] for item in group}
-    if len(group) < MANY or len(changes) > 1 or group[0].rule in ("DP203", "DP206", "DP209"):
-        return group
-    first = group[0]
-    place = os.path.normpath(project.root / folder)
-    whole = folder not in ("", ".") and not project.makes_inside(place) and first.change.startswith("deps +")
+def _one(folder: str, group: list[Finding], project: Project, stage: Stage) -> Finding:
+    """Return one finding for many; the whole folder is to be declared if nearly all of it is read."""
+    first, place = group[0], os.path.normpath(project.root / folder)
     local = os.path.relpath(place, stage.wdir)
-    names = "\n".join(item.path for item in group)
-    text = f"{first.message}; and {len(group) - 1} more in {folder or '.'}"
-    if not whole:
-        change = "\n".join(item.change for item in group if item.change)
-        fix = first.fix.replace(f"`{os.path.relpath(project.root / first.path, stage.wdir)}`", "each of them")
-    else:
+    there = [path for path in project.tracked if under(path, [place]) and os.path.isfile(path)]
+    change = "\n".join(item.change for item in group if item.change)
+    fix = "Add each of them." if first.fix.startswith("Add") else first.fix
+    if first.change.startswith("deps +") and len(there) <= 2 * len(group) and not project.makes_inside(place):
         change, fix = f"deps + {local}", f"Add `{local}` to deps."
-    return [Finding(first.rule, first.level, text, fix, stage.address, folder, stage.file, stage.line, names, change)]
+    text = f"{first.message}; and {len(group) - 1} more in {folder}"
+    names = "\n".join(item.path for item in group)
+    where = (stage.address, folder, stage.file, stage.line)
+    return Finding(first.rule, first.level, text, fix, *where, evidence=names, change=change)

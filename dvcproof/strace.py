@@ -316,7 +316,7 @@ class Reader:
     def _open(self, process: _Process, words: str, result: int, place: str, error: str) -> None:
         name = self._path(process, words, 0)
         if result < 0:
-            if error == "ENOENT" and "O_CREAT" not in words:
+            if error == "ENOENT" and not re.search("O_CREAT|O_PATH|O_DIRECTORY", words):
                 self.seen.absent.setdefault(name, self.number)
                 process.missing = f"reading {name}"
             return

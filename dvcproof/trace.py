@@ -167,7 +167,7 @@ class _Run:
         complete = all(status == 0 for status in seen.statuses) and len(seen.statuses) == len(stage.commands)
         if seen.strange:
             self.report.unknown.append(f"{stage.address}: {seen.strange} lines of strace could not be read")
-        judge = Judge(self.ground, stage, seen, complete=complete)
+        judge = Judge(self.ground, stage, seen, complete=complete, output=result.output)
         findings = judge.judge()
         if again:
             later = Judge(self.ground, stage, again, complete=False).judge()
