@@ -7,6 +7,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import CommentMark
+from ruamel.yaml.tokens import CommentToken
 
 from dvcproof.findings import Report
 from dvcproof.project import Project, Stage
@@ -85,11 +87,15 @@ class _Editor:
                         f"{stage.address}: {change}: not all stages of '{base}' need it; edit the template by hand"
                     )
         node = node.get("do", node)
+        below = _take_tail(node)
         for change in common:
             section, sign, value = change.split(" ", 2)
-            edit = {"deps": _edit_items, "outs": _edit_items, "params": _edit_params}[section]
+            edit = _edit_params if section == "params" else _edit_items
+            inner = _take_tail(node.get(section))
             if not edit(node, section, sign == "+", value):
                 self._note(f"{group[0].address}: {change}: it is written in another way; edit it by hand")
+            _give_tail(node.get(section, node), inner)
+        _give_tail(node, below)
 
     def _note(self, text: str) -> None:
         self.notes.append(f"{self.file}: {text}")
@@ -108,7 +114,6 @@ def _edit_items(node: Any, section: str, add: bool, value: str) -> bool:
     if add and index is None:
         entry = CommentedMap({path: CommentedMap({"cache": False})}) if in_git else path
         found.append(entry)
-        _keep_comment_last(found)
     elif not add:
         if index is None:
             return False
@@ -136,7 +141,6 @@ def _edit_params(node: Any, section: str, add: bool, value: str) -> bool:
         names.append(key)
     else:
         found.append(key if file == "params.yaml" else CommentedMap({file: CommentedSeq([key])}))
-    _keep_comment_last(found)
     return True
 
 
@@ -156,21 +160,58 @@ def _remove_param(node: Any, section: str, found: Any, file: str, key: str) -> b
 
 
 def _remove(node: Any, section: str, found: Any, index: int) -> None:
+    """Remove an entry; comments and empty lines below it stay."""
+    below = _take(found, index)
     del found[index]
     if not found:
         del node[section]
+    elif below and index:
+        _give(found, index - 1, below)
 
 
-def _keep_comment_last(found: Any) -> None:
-    """Leave a comment or an empty line that stood behind the last entry behind the new last one."""
-    comments = getattr(getattr(found, "ca", None), "items", None)
-    last = len(found) - 1
-    if not comments or last - 1 not in comments or found.fa.flow_style():
-        return
-    token = comments[last - 1]
-    text = token[0].value if token and token[0] else ""
-    if "\n" in text.rstrip(" ")[:-1] or text.startswith("\n"):
-        comments[last] = comments.pop(last - 1)
+def _take_tail(node: Any) -> str:
+    """Take away the comments and empty lines below a mapping or list, and return them; it is where its last part is."""
+    place = _last(node)
+    return _take(*place) if place else ""
+
+
+def _give_tail(node: Any, below: str) -> None:
+    """Put comments and empty lines below a mapping or list."""
+    place = _last(node)
+    if below and place:
+        _give(*place, below)
+
+
+def _last(node: Any) -> tuple[Any, Any] | None:
+    """Return the innermost mapping or list that ends where a node ends, and its last key."""
+    if not isinstance(node, CommentedMap | CommentedSeq) or not node or node.fa.flow_style():
+        return None
+    key = next(reversed(node)) if isinstance(node, CommentedMap) else len(node) - 1
+    return _last(node[key]) or (node, key)
+
+
+def _take(found: Any, key: Any) -> str:
+    """Take away the lines below an entry, and return them; a comment beside it stays."""
+    slot = 2 if isinstance(found, CommentedMap) else 0
+    tokens = found.ca.items.get(key)
+    token = tokens[slot] if tokens else None
+    if token is None:
+        return ""
+    beside, _, below = token.value.partition("\n")
+    if beside:
+        token.value = f"{beside}\n"
+    else:
+        tokens[slot] = None
+    return str(below)
+
+
+def _give(found: Any, key: Any, below: str) -> None:
+    slot = 2 if isinstance(found, CommentedMap) else 0
+    tokens = found.ca.items.setdefault(key, [None, None, None, None])
+    if tokens[slot]:
+        tokens[slot].value = tokens[slot].value.rstrip("\n") + "\n" + below
+    else:
+        tokens[slot] = CommentToken(f"\n{below}", CommentMark(0), None)
 
 
 def _name(entry: Any) -> Any:

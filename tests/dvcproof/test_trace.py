@@ -1,5 +1,8 @@
 """dvcproof.trace: what a stage reads and writes undeclared is found by name; the mended stage is silent."""
 
+# One line for each stage.
+# ruff: noqa: E501
+
 import shutil
 import textwrap
 import threading
@@ -338,11 +341,13 @@ stages:
   one: # of one
     cmd: cat i.txt > one.txt
     deps:
-      - i.txt
+      - i.txt # first
       - unused.csv # why
+      # Below.
 
     outs:
-      - one.txt
+      - one.txt # last
+
   many:
     foreach: [a, b]
     do:
@@ -370,7 +375,11 @@ def test_a_patch_edits_only_what_findings_ask_for(tmp_path: Path) -> None:
     run_ok("git", "apply", str(tmp_path / "patch"), cwd=folder)
     mended = (folder / "dvc.yaml").read_text(encoding="utf-8")
     assert "  one: # of one\n" in mended
-    assert "      - i.txt\n      - lookup.csv\n" in mended
+    assert "      - i.txt # first\n      - lookup.csv\n      # Below.\n\n    outs:\n" in mended
+    assert (
+        "      - one.txt # last\n      - extra.txt:\n          cache: false\n    params:\n      - a\n\n  many:"
+        in mended
+    )
     assert "unused.csv" not in mended
     with Project.open(folder) as project:
         stages = {stage.address: stage for stage in project.stages}
@@ -380,9 +389,9 @@ def test_a_patch_edits_only_what_findings_ask_for(tmp_path: Path) -> None:
         assert patched(project, Report("trace")) == ""
 
 
-def traced_alone(folder: Path, stages: str, files: dict[str, str] | None = None, **options: object) -> Report:
+def traced_alone(folder: Path, graph: str, files: dict[str, str] | None = None, **options: object) -> Report:
     """The report of a new project."""
-    write(folder, FILES | (files or {}), f"stages:\n{textwrap.indent(textwrap.dedent(stages), '  ')}")
+    write(folder, FILES | (files or {}), f"stages:\n{textwrap.indent(textwrap.dedent(graph), '  ')}")
     commit(folder, "start")
     with Project.open(folder) as project:
         return trace(project, **options)  # type: ignore[arg-type]
@@ -470,34 +479,28 @@ def test_only_named_stages_run_if_the_cache_has_what_they_need(tmp_path: Path) -
 
 
 @needs_strace
-def test_a_file_of_the_project_by_its_absolute_path_counts_as_the_clones(tmp_path: Path) -> None:
-    stage = f"one: {{cmd: cat {tmp_path}/project/lookup.csv {tmp_path}/project/i.txt > one.txt, deps: [i.txt], outs: [one.txt]}}"
-    report = traced_alone(tmp_path / "project", stage)
-    assert lines(report) == [
-        "DP201 one: undeclared input lookup.csv",
-        f"DP207 one: it reads 2 files of the project's folder, not of the clone, as {tmp_path}/project/lookup.csv",
+def test_other_paths_to_a_file_many_files_and_the_network_if_it_is_allowed(tmp_path: Path, server: int) -> None:
+    place = tmp_path / "project"
+    stages = f"""
+    far: {{cmd: cat {place}/lookup.csv {place}/i.txt > far.txt, deps: [i.txt], outs: [far.txt]}}
+    many: {{cmd: 'cat images/*.txt images/deep/a.txt > many.txt', outs: [many.txt]}}
+    net: {{cmd: 'python net.py http://127.0.0.1:{server}/ net.txt', deps: [net.py], outs: [net.txt]}}
+    """
+    files = {f"images/{number}.txt": "x\n" for number in range(6)} | {"images/deep/a.txt": "x\n"}
+    report = traced_alone(place, stages, files, allow_network=True)
+    many = [item for item in report.findings if item.stage == "many" and item.level == "error"]
+    assert [(item.path, item.change, len(item.evidence.splitlines())) for item in many] == [
+        ("images", "deps + images", 7)
+    ]
+    assert [line for line in lines(report) if "many:" not in line] == [
+        "DP201 far: undeclared input lookup.csv",
+        f"DP207 far: it reads 2 files of the project's folder, not of the clone, as {place}/lookup.csv",
+        f"DP206 net: it uses the network: 127.0.0.1:{server} (allowed: --allow-network)",
     ]
 
 
 @needs_strace
-def test_many_files_of_one_folder_are_one_finding(tmp_path: Path) -> None:
-    files = {f"images/{number}.txt": "x\n" for number in range(6)} | {"images/deep/a.txt": "x\n"}
-    stage = "one: {cmd: 'cat images/*.txt images/deep/a.txt > one.txt', deps: [i.txt], outs: [one.txt]}"
-    report = traced_alone(tmp_path / "project", stage, files)
-    found = [item for item in report.findings if item.level == "error"]
-    assert [(item.path, item.change) for item in found] == [("images", "deps + images")]
-    assert len(found[0].evidence.splitlines()) == 7
-
-
-@needs_strace
-def test_the_network_may_be_allowed(tmp_path: Path, server: int) -> None:
-    stage = f"net: {{cmd: 'python net.py http://127.0.0.1:{server}/ net.txt', deps: [net.py], outs: [net.txt]}}"
-    report = traced_alone(tmp_path / "project", stage, allow_network=True)
-    assert lines(report) == [f"DP206 net: it uses the network: 127.0.0.1:{server} (allowed: --allow-network)"]
-    assert report.status() == 0
-
-
-@needs_strace
+@pytest.mark.slow
 def test_a_stage_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     report = traced_alone(tmp_path / "project", "slow: {cmd: sleep 600, outs: [slow.txt]}", timeout=6)
     assert report.unknown[-1].startswith("the stages took longer than 6 s")
