@@ -176,6 +176,7 @@ class Judge:
         """Take files of the folder that was cloned for those of the clone, and bytecode for its source."""
         reads: dict[str, int] = {}
         names: dict[str, set[str]] = {}
+        self._leave_cache()
         for path, number in self.seen.reads.items():
             place = self.ground.here(source(path))
             if place != source(path):
@@ -191,6 +192,15 @@ class Judge:
             if under(path, self.persist) and path not in reads:
                 reads[path] = self.seen.writes[path] - 1
         self.seen.reads, self.seen.names = reads, names
+
+    def _leave_cache(self) -> None:
+        """Where DVC puts links into its cache, take the link for the file."""
+        cache = str(self.ground.clone.path / ".dvc" / "cache")
+        for seen in (self.seen.reads, self.seen.writes):
+            for path in [path for path in seen if under(path, [cache])]:
+                for name in [name for name in self.seen.names.get(path, ()) if not under(name, [cache])]:
+                    seen[name] = min(seen[path], seen.get(name, seen[path]))
+                    self.seen.names.setdefault(name, set()).add(name)
 
     def _was_there(self, path: str) -> bool:
         return self.project.is_tracked(path) or self.project.maker(path) is not None or path in self.ground.left
@@ -213,16 +223,21 @@ class Judge:
         return wrote is not None and wrote <= self.seen.reads.get(path, wrote)
 
     def _read_files(self) -> None:
+        git_state: list[str] = []
         for path in sorted(self.seen.reads, key=self.seen.reads.__getitem__):
-            if os.path.isdir(path) or self._is_own(path):
+            if os.path.isdir(path) or self._is_own(path) or path in self.seen.folders:
                 continue
             kind = self.ground.kind(path, self.installations)
             if kind == "project":
                 self._read_in_project(path)
-            elif kind == "git" and not any(part.startswith("git") for part in self._program_names()):
-                self._add("DP201", "warning", f"it reads Git's own {self.project.name(path)}", "", path)
+            elif kind == "git":
+                git_state.append(path)
             elif kind in ("home", "outside", "temporary") and not self._covered(path):
                 self._read_outside(path, kind)
+        if git_state:
+            text = "it reads Git's own files, so that its result may change with each commit"
+            fix = "Give it what it needs of them as a parameter."
+            self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
         if self.away:
             self._add(
                 "DP207",

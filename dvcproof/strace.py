@@ -1,7 +1,7 @@
 """Start strace as the shell of DVC's stages, and read what it wrote: the files, addresses and failures of a stage."""
 
 # Paths are texts here: there are thousands of them.
-# ruff: noqa: PTH118, PTH119
+# ruff: noqa: PTH118, PTH119, PTH123
 
 import os
 import re
@@ -71,6 +71,8 @@ class Seen:
     #: Opened first to add to its end.
     appends: set[str] = field(default_factory=set)
     removed: dict[str, int] = field(default_factory=dict)
+    #: Folders that were removed.
+    folders: set[str] = field(default_factory=set)
     listed: set[str] = field(default_factory=set)
     #: Looked for where nothing was.
     absent: dict[str, int] = field(default_factory=dict)
@@ -116,21 +118,18 @@ class _Process:
     words: list[str]
     parent: "_Process | None" = None
     thread: bool = False
+    shell: bool = False
     ran: bool = False
     missing: str = ""
     children: int = 0
     #: Whether the failure of a process below it is known, which may be the reason of its own.
     told: bool = False
 
-    def is_shell(self) -> bool:
-        """Return whether it runs a shell."""
-        return bool(self.words) and os.path.basename(self.words[0]) in SHELLS
-
     def below_shells(self) -> bool:
         """Return whether nothing but shells leads to it."""
         above = self.parent
         while above:
-            if not above.is_shell():
+            if not above.shell:
                 return False
             above = above.parent
         return self.parent is not None
@@ -218,7 +217,8 @@ class Reader:
             **dict.fromkeys(("execve", "execveat"), self._execute),
             **dict.fromkeys(("rename", "renameat", "renameat2"), self._rename),
             **dict.fromkeys(("link", "linkat", "symlink", "symlinkat"), self._link),
-            **dict.fromkeys(("unlink", "unlinkat", "rmdir"), self._remove),
+            **dict.fromkeys(("unlink", "unlinkat"), self._remove),
+            "rmdir": self._remove_folder,
             **dict.fromkeys(("truncate", "truncate64"), self._truncate),
             **dict.fromkeys(("chdir", "fchdir"), self._change),
             **dict.fromkeys(("getdents", "getdents64"), self._list),
@@ -346,7 +346,7 @@ class Reader:
                 process.missing = f"{unescaped(strings[-1][2]) if len(strings) > 1 else path}, which was not found"
             return
         process.words = [unescaped(text) for _, _, text in _PATH.findall(words)[1:]] or [path]
-        process.ran, process.missing = True, ""
+        process.ran, process.missing, process.shell = True, "", _is_shell(path)
         self.seen.programs |= {path, os.path.realpath(path)}
         self.seen.read(os.path.realpath(path), path, self.number)
 
@@ -361,7 +361,13 @@ class Reader:
         self.seen.write(self._entry(process, words, 1), self.number)
 
     def _remove(self, process: _Process, words: str, *_: object) -> None:
-        self.seen.removed[self._entry(process, words, 0)] = self.number
+        path = self._entry(process, words, 0)
+        self.seen.removed[path] = self.number
+        if "AT_REMOVEDIR" in words:
+            self.seen.folders.add(path)
+
+    def _remove_folder(self, process: _Process, words: str, *_: object) -> None:
+        self.seen.folders.add(self._entry(process, words, 0))
 
     def _truncate(self, process: _Process, words: str, *_: object) -> None:
         self.seen.write(_real(self._path(process, words, 0)), self.number)
@@ -410,7 +416,19 @@ def _child(parent: _Process | None, words: str) -> _Process:
         return _Process([""], [])
     cwd = parent.cwd if "CLONE_FS" in words else [parent.cwd[0]]
     thread = "CLONE_THREAD" in words
-    return _Process(cwd, parent.words, parent.parent if thread else parent, thread)
+    return _Process(cwd, parent.words, parent.parent if thread else parent, thread, parent.shell)
+
+
+def _is_shell(path: str) -> bool:
+    """Return whether a program is a shell, or a script for one."""
+    if os.path.basename(path) in SHELLS:
+        return True
+    try:
+        with open(path, "rb") as file:
+            words = file.readline(200).decode(errors="replace").split()
+    except OSError:
+        return False
+    return bool(words) and words[0].startswith("#!") and any(os.path.basename(word) in SHELLS for word in words)
 
 
 @lru_cache(maxsize=4096)

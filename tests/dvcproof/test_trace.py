@@ -64,6 +64,12 @@ FILES = {
     "newer.py": "import ctypes, struct\nlib = ctypes.CDLL(None, use_errno=True)\n"
     "fd = lib.syscall(437, -100, b'lookup.csv', struct.pack('QQQ', 0, 0, 0), 24)\n"
     "import os\nopen('newer.txt', 'w').write(str(len(os.read(fd, 99)) if fd >= 0 else ctypes.get_errno()))\n",
+    "pool.py": "import multiprocessing as m\n"
+    "def f(n):\n    return open(f'p{n}.txt').read()\n"
+    "if __name__ == '__main__':\n    with m.Pool(2) as pool, m.Manager() as manager:\n"
+    "        manager.dict()['a'] = 1\n        open('pool.txt', 'w').write(''.join(pool.map(f, [1, 2])))\n",
+    "script.sh": "#!/bin/sh\ncat p1.txt > script.txt\ncat none.txt\nx=$(command -v nothing)\n"
+    "[ -f none ] || echo 1 >> script.txt\nwhile read -r line; do echo $line; done < p1.txt >> script.txt\n",
     "threads.py": "import os, subprocess, threading\n"
     "def work(n):\n    subprocess.run(['cp', f'p{n}.txt', f'threads{n}.txt'], check=True)\n"
     "ts = [threading.Thread(target=work, args=(n,)) for n in (1, 2)]\n[t.start() for t in ts]\n[t.join() for t in ts]\n",
@@ -153,6 +159,13 @@ CASES = {
     "template": Case("{cmd: 'echo ${used} > template.txt', params: [used], outs: [template.txt]}"),
     "cd": Case("{cmd: 'cd sub && cat ../lookup.csv > ../cd.txt', outs: [cd.txt]}",
                (("DP201", "error", "undeclared input lookup.csv"),)),
+    "git": Case("{cmd: git rev-parse HEAD > git.txt, outs: [git.txt]}",
+                (("DP201", "warning", "it reads Git's own files"),)),
+    "pool": Case("{cmd: python pool.py, deps: [pool.py, p1.txt, p2.txt], outs: [pool.txt]}"),
+    "tools": Case("{cmd: 'f=$(mktemp) && cp p1.txt $f && sort $f | tee t1.txt > t2.txt && rm $f && tar cf t.tar p1.txt && "
+                  "tar xOf t.tar > t3.txt && rm t.tar && sed -i s/1/2/ t3.txt', deps: [p1.txt], outs: [t1.txt, t2.txt, t3.txt]}"),
+    "script": Case("{cmd: ./script.sh, deps: [p1.txt, script.sh], outs: [script.txt]}",
+                   (("DP209", "warning", "cat none.txt"), ("DP214", "note", "none.txt"))),
     "commands": Case("{cmd: [cat i.txt > c1.txt, cat c1.txt lookup.csv > c2.txt], deps: [i.txt], outs: [c1.txt, c2.txt]}",
                      (("DP201", "error", "undeclared input lookup.csv"),)),
     "parallel": Case("{cmd: 'for n in 1 2 3; do cat p$n.txt > par$n.txt & done; wait', deps: [p1.txt], "
@@ -177,7 +190,9 @@ def write(folder: Path, files: dict[str, str], stages: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=folder)
-    run_ok("dvc", "init", "--quiet", cwd=folder)
+    run_ok("dvc", "init", "--quiet", "--force", cwd=folder)
+    for name in [name for name in files if name.startswith(".dvc/")]:
+        (folder / name).write_text(files[name], encoding="utf-8")
     return folder
 
 
@@ -218,6 +233,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory, server: int) -> Traced:
     stages = "stages:\n" + "".join(f"  {name}: {case.stage}\n" for name, case in CASES.items())
     folder = write(base / "project", FILES, filled(stages, words))
     (folder / "link.csv").symlink_to("data/real.csv")
+    (folder / "script.sh").chmod(0o755)
     (folder / "tree").mkdir()
     (folder / "tree" / "a.txt").write_text("a\n", encoding="utf-8")
     (folder / "tree" / "sub").symlink_to("../data")
@@ -243,6 +259,21 @@ def test_of_each_stage_that_is_found_which_is_there_and_nothing_else(traced: Tra
         assert text in item.message
         assert (item.file, item.line) == ("dvc.yaml", 2 + list(CASES).index(name))
         assert item.fix or item.level == "note"
+
+
+@needs_strace
+@pytest.mark.slow
+def test_a_link_into_the_cache_is_taken_for_the_output(tmp_path: Path) -> None:
+    stages = """
+    one: {cmd: cat i.txt > one.txt, deps: [i.txt], outs: [one.txt]}
+    two: {cmd: cat one.txt i.txt > two.txt, deps: [i.txt], outs: [two.txt]}
+    three: {cmd: cat one.txt > three.txt, deps: [one.txt, two.txt], outs: [three.txt]}
+    """
+    files = {".dvc/config": "[cache]\n    type = symlink\n"}
+    assert sorted(lines(traced_alone(tmp_path / "project", stages, files))) == [
+        "DP203 three: it declares two.txt, and never reads it",
+        "DP204 two: it reads one.txt, which stage 'one' makes, without declaring it",
+    ]
 
 
 @needs_strace
