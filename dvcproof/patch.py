@@ -58,7 +58,7 @@ class _Editor:
             return ""
         with self.path.open(encoding="utf-8", newline="") as stream:
             text = stream.read()
-        yaml = _writer(text)
+        yaml = _writer(text.replace("\r\n", "\n"))
         document = yaml.load(text)
         for base, group in self._groups().items():
             self._edit(document["stages"][base], base, group)

@@ -15,6 +15,7 @@ import pytest
 
 from dvcproof import cut, strace
 from dvcproof.findings import Finding, Report
+from dvcproof.judge import source
 from dvcproof.patch import patched
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError
@@ -144,6 +145,8 @@ CASES = {
                      (("DP214", "note", "it would read optional.txt"),)),
     "keep": Case("{cmd: python keep.py, deps: [keep.py], outs: [keep.txt: {persist: true}]}",
                  (("DP212", "error", "it reads its own output keep.txt, as an earlier run left it"),)),
+    "grow": Case("{cmd: cat i.txt >> grow.txt, deps: [i.txt], outs: [grow.txt: {persist: true}]}",
+                 (("DP212", "error", "it reads its own output grow.txt, as an earlier run left it"),)),
     "par": Case("{cmd: python par.py, deps: [par.py], params: [used, idle], outs: [par.txt]}",
                 (("DP210", "error", "the parameter hidden of params.yaml"),
                  ("DP211", "warning", "the parameter idle of params.yaml"))),
@@ -331,6 +334,11 @@ def test_the_lines_of_strace_are_put_together(tmp_path: Path) -> None:
     assert (seen.statuses, seen.strange) == ([0], 0)
 
 
+def test_bytecode_is_its_source() -> None:
+    assert source("/w/pkg/__pycache__/helper.cpython-313.opt-1.pyc") == "/w/pkg/helper.py"
+    assert source("/w/pkg/helper.pyc") == "/w/pkg/helper.pyc"
+
+
 def test_a_moved_folder_takes_its_files_along() -> None:
     seen = strace.Seen()
     seen.write("/w/a/x", 1)
@@ -490,6 +498,7 @@ def test_a_stage_that_fails_is_told_with_its_words_and_what_it_looked_for(tmp_pa
 
 
 @needs_strace
+@pytest.mark.slow
 def test_only_named_stages_run_if_the_cache_has_what_they_need(tmp_path: Path) -> None:
     stages = """
     one: {cmd: cat i.txt lookup.csv > one.txt, deps: [i.txt], outs: [one.txt]}
