@@ -75,16 +75,21 @@ class Clone:
     def _supply(self, project: Project) -> None:
         """Copy the data of .dvc files, and the outputs of frozen stages, from the project's cache."""
         frozen = [out for stage in project.stages if stage.frozen for out in stage.outs]
-        wanted = [item for item in (*project.data, *frozen) if item.local and item.cached and item.digest]
-        ready = []
+        self.missing += self.supply(project, [*project.data, *frozen])
+
+    def supply(self, project: Project, items: Sequence[Item]) -> list[str]:
+        """Copy data from the project's cache; return what is neither there nor here."""
+        wanted = [item for item in items if item.local and item.cached and item.digest]
+        ready, missing = [], []
         for item in wanted:
             place = os.path.relpath(item.place, project.root)
             if all(self._copy(project, item, digest) for digest in _objects(item)):
                 ready.append(place)
             elif not os.path.lexists(self.path / place):
-                self.missing.append(item.path)
+                missing.append(item.path)
         if ready:
             self.dvc("checkout", "--quiet", *ready)
+        return missing
 
     def _copy(self, project: Project, item: Item, digest: str) -> bool:
         """Copy an object into the cache of the clone. Where the cache lacks it, an unchanged file here serves."""

@@ -93,6 +93,13 @@ def mend(project: Project, *, fix: bool = True) -> Iterator[str]:
     """Find all that can be mended, and mend it if `fix` is set. Gives a line for each."""
     if said := mend_lock(project.root / "dvc.lock", project.tmp / "dvc.lock.damaged", fix=fix):
         yield said
+    yield from _mend_cache(project, fix=fix)
+    project.memory.save()
+    for record in (project.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none
+        record.unlink()
+
+
+def _mend_cache(project: Project, *, fix: bool) -> Iterator[str]:
     cache = project.cache
     for stage, name in dict(others_results(project.root, project.lock(), cache)).items():
         if fix:
@@ -103,7 +110,7 @@ def mend(project: Project, *, fix: bool = True) -> Iterator[str]:
     if cleared := _left_over(project, outputs, fix=fix):
         yield f"left-overs of killed processes removed: {cleared}"
     if dropped := cache.drop_records(fix=fix):
-        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs again what it needs of them"
+        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs again what it needs"
     if bad := cache.drop_objects(lock, fix=fix):
         yield f"{len(bad)} damaged objects moved to {cache.away}: DVC makes again what it needs of them ({_few(bad)})"
     if restored := cache.restore(outputs, fix=fix):
@@ -114,9 +121,6 @@ def mend(project: Project, *, fix: bool = True) -> Iterator[str]:
         cache.fill(outputs)
     if found := cache.suspects(lock, fix=fix):
         yield f"not what dvc.lock names, so that DVC takes or makes it again if it has to: {_few(found)}"
-    project.memory.save()
-    for record in (project.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none
-        record.unlink()
 
 
 def _left_over(project: Project, outputs: Iterable[File], *, fix: bool) -> int:

@@ -77,6 +77,7 @@ class Finding:
         path: the file that it is about.
         file: the file to edit, with `line`.
         evidence: what shows it: a difference, the last lines of an output.
+        change: the edit of dvc.yaml that mends it: 'deps + src/helper.py', 'params - params.yaml:lr'.
     """
 
     rule: str
@@ -88,6 +89,7 @@ class Finding:
     file: str = ""
     line: int = 0
     evidence: str = ""
+    change: str = ""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

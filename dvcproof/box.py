@@ -1,0 +1,458 @@
+"""Run a stage in a folder that holds only what it declares, or what it was seen to read: what is missing shows itself.
+
+So it can be told which parameters a stage uses, and without strace which files.
+"""
+
+# Paths are texts here: there are thousands of them.
+# ruff: noqa: PTH103, PTH112, PTH113, PTH115, PTH119, PTH120
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from dvcproof import cut
+from dvcproof.clone import execute
+from dvcproof.findings import Finding, Level, Report
+from dvcproof.git import changed_files, git
+from dvcproof.judge import Ground, under
+from dvcproof.project import Stage
+from dvcproof.strace import Seen
+
+#: Seconds that all runs of one stage in boxes may take, and bytes that are copied for one.
+CHEAP, LARGE = 60.0, 2**30
+
+#: A stage that lacks more than so many files one after the other is told without their names.
+MOST = 20
+
+#: Of the words of a stage that fails, these last lines are searched for names.
+LAST = 30
+
+Keep = Mapping[str, set[str]]
+
+
+@dataclass
+class Outcome:
+    """What came of a run in a box.
+
+    Args:
+        words: the last words of a stage that failed; empty: it did not fail.
+        different: outputs that are not those of the clone.
+        outputs: digests by path.
+        extra: files that it left and does not declare.
+        altered: inputs that it changed.
+    """
+
+    words: str
+    different: list[str]
+    outputs: dict[str, str]
+    extra: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+
+    @property
+    def same(self) -> bool:
+        """Return whether it ended well with the outputs of the clone."""
+        return not self.words and not self.different
+
+
+class Box:
+    """Runs one stage in boxes.
+
+    Args:
+        ground: the clone, in which the stage has run.
+        stage: the stage.
+        inputs: absolute paths in the clone of what it gets beside its parameters.
+    """
+
+    def __init__(self, ground: Ground, stage: Stage, inputs: Sequence[str]) -> None:
+        self.ground, self.stage = ground, stage
+        self.top = ground.clone.top
+        self.inputs = [path for path in inputs if under(path, [str(self.top)])]
+        self.params = [path for path in stage.params if under(path, [str(self.top)])]
+        self.outs = [out.place for out in stage.outs if out.local and under(out.place, [str(self.top)])]
+        self.wanted = self._digests(self.top, self.outs)
+        self.end = time.monotonic() + CHEAP
+
+    def size(self) -> int:
+        """Return how many bytes a box takes."""
+        files = (file for path in self.inputs for file in _files(Path(path)))
+        return sum(file.stat().st_size for file in files)
+
+    def left(self) -> float:
+        """Return the seconds that are left for this stage."""
+        return self.end - time.monotonic()
+
+    def run(self, keep: Keep | None = None, *, leave_out: str = "") -> Outcome:
+        """Run the stage.
+
+        Args:
+            keep: by parameter file, the names to leave in it; of a file that is not named, all.
+            leave_out: an input that it does not get.
+        """
+        root = self.ground.clone.folder / "box"
+        shutil.rmtree(root, ignore_errors=True)
+        for path in self.inputs:
+            if path != leave_out and os.path.lexists(path):
+                _copy(path, self._there(root, path))
+        for path in dict.fromkeys([*self.params, *(keep or ())]):
+            if os.path.isfile(path):
+                self._write_params(Path(path), Path(self._there(root, path)), (keep or {}).get(path))
+        for path in [*self.outs, str(self.stage.wdir / "x")]:
+            os.makedirs(os.path.dirname(self._there(root, path)), exist_ok=True)
+        before = {str(file): _digest(file) for file in _files(root)}
+        words = self._commands(root)
+        outputs = self._digests(root, self.outs)
+        different = [path for path in {**self.wanted, **outputs} if self.wanted.get(path) != outputs.get(path)]
+        after = {str(file): file for file in _files(root) if "__pycache__" not in file.parts}
+        places = [self._there(root, path) for path in self.outs]
+        extra = [path for path in after if path not in before and not under(path, places)]
+        altered = [path for path in before if path not in after or _digest(after[path]) != before[path]]
+        back = [[str(self.top / os.path.relpath(path, root)) for path in paths] for paths in (extra, altered)]
+        shutil.rmtree(root, ignore_errors=True)
+        return Outcome(words, different, outputs, *back)
+
+    def _commands(self, root: Path) -> str:
+        """Run the commands; return the last words of the first that fails."""
+        folder = Path(self._there(root, str(self.stage.wdir)))
+        ours = {"DVC_ROOT": self._there(root, str(self.ground.clone.path)), "DVC_STAGE": self.stage.address}
+        variables = self.ground.clone.environment(PYTHONDONTWRITEBYTECODE="1", SHELL="/bin/sh", **ours)
+        for command in self.stage.commands:
+            result = execute(["/bin/sh", "-c", command], folder, variables, max(1.0, self.left()))
+            if result.status != 0:
+                return result.last_lines or f"exit status {result.status}"
+        return ""
+
+    def _there(self, root: Path, path: str) -> str:
+        return os.path.normpath(root / os.path.relpath(path, self.top))
+
+    def _digests(self, root: Path, outs: Iterable[str]) -> dict[str, str]:
+        places = (Path(self._there(root, path)) for path in outs)
+        return {os.path.relpath(file, root): _digest(file) for place in places for file in _files(place)}
+
+    @staticmethod
+    def _write_params(path: Path, target: Path, keep: set[str] | None) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if keep is None or path.suffix not in cut.FORMATS:
+            shutil.copy2(path, target)
+            return
+        text = cut.without(path, lambda name: not any(cut.covers(key, name) for key in keep))
+        target.write_text(text, encoding="utf-8")
+
+
+def check_parameters(
+    ground: Ground, stage: Stage, seen: Seen, findings: list[Finding], undeclared: Sequence[str]
+) -> list[Finding]:
+    """Find out which parameters a stage uses, by running it without some.
+
+    Args:
+        ground: what is the same for all stages.
+        stage: one that ran well.
+        seen: what strace saw of it.
+        findings: those of strace.
+        undeclared: parameter files that it reads and does not declare.
+
+    Returns:
+        The findings, with those about parameters.
+    """
+    top = str(ground.clone.top)
+    own = [out.place for out in stage.outs if out.local]
+    reads = [path for path in seen.reads if under(path, [top]) and seen.reads[path] < seen.writes.get(path, 2**62)]
+    keep = [path for path in reads if not under(path, [*own, f"{top}/.git", f"{ground.clone.path}/.dvc"])]
+    deps = [item.place for item in stage.deps if item.local]
+    inputs = [*deps, *(path for path in keep if not under(path, deps) and os.path.isfile(path))]
+    params = {*stage.params, *undeclared}
+    box = Box(ground, stage, [path for path in inputs if path not in params])
+    return Parameters(box, undeclared, seen.seconds).check(findings)
+
+
+class Parameters:
+    """The parameters of one stage: which are declared, and which are used.
+
+    Args:
+        box: where it runs.
+        undeclared: parameter files that it reads and does not declare.
+        seconds: what one run takes.
+    """
+
+    def __init__(self, box: Box, undeclared: Sequence[str], seconds: float) -> None:
+        self.box, self.stage, self.undeclared, self.seconds = box, box.stage, undeclared, seconds
+        #: By file: the declared names; a file that is declared as a whole is not cut.
+        self.declared = {path: set(keys) for path, keys in self.stage.params.items() if keys and _can_cut(path)}
+        self.declared |= {path: set() for path in undeclared if _can_cut(path)}
+
+    def check(self, findings: list[Finding]) -> list[Finding]:
+        """Return the findings with those about parameters."""
+        if not self.declared:
+            return findings
+        number = 2 + sum(map(len, self.declared.values()))
+        if self.seconds * number > CHEAP or self.box.size() > LARGE:
+            text = f"which parameters it uses was not tried: {number} runs of {self.seconds:.0f} s would be too many"
+            return [*findings, self._finding("DP211", "note", text)]
+        whole = {path: set(cut.names(Path(path))) for path in self.declared}
+        first = self.box.run(whole)
+        if not first.same:
+            why = "it fails" if first.words else "it gives other results"
+            text = f"which parameters it uses cannot be told: {why} in another folder, or each time"
+            return [*findings, self._finding("DP211", "note", text)]
+        missing = self._missing(whole)
+        used = {path: self.declared[path] | missing.get(path, set()) for path in self.declared}
+        findings = [item for item in findings if not self._replaced(item)]
+        return [*findings, *self._told(missing), *self._unused(used)]
+
+    def _replaced(self, item: Finding) -> bool:
+        """Return whether a finding says of a file what is now known of its names."""
+        return item.rule == "DP210" and item.level == "error" and item.change.endswith(":")
+
+    def _missing(self, whole: dict[str, set[str]]) -> dict[str, set[str]]:
+        """Return the names that it uses and does not declare."""
+        added: dict[str, set[str]] = {path: set() for path in whole}
+        for _ in range(MOST):
+            outcome = self.box.run(self._sum(added))
+            if outcome.same or self.box.left() < 0:
+                break
+            rest = [
+                (path, name)
+                for path, names in whole.items()
+                for name in sorted(names - added[path])
+                if not any(cut.covers(key, name) for key in self.declared[path])
+            ]
+            named = [(path, name) for path, name in rest if _mentions(outcome.words, name.split(".")[-1])]
+            named = named or [(path, name) for path, name in rest if _mentions(outcome.words, name.split(".")[0])]
+            for path, name in named or self._needed(rest, whole):
+                added[path].add(name)
+            if not named:
+                break
+        return self._least(added)
+
+    def _needed(self, rest: list[tuple[str, str]], whole: dict[str, set[str]]) -> list[tuple[str, str]]:
+        """Return the names without which the whole does not give the same; all if there is no time to try."""
+        if self.seconds * len(rest) > self.box.left():
+            return rest
+        return [(path, name) for path, name in rest if not self.box.run(whole | {path: whole[path] - {name}}).same]
+
+    def _least(self, added: dict[str, set[str]]) -> dict[str, set[str]]:
+        """Leave out what was added in vain."""
+        pairs = [(path, name) for path, names in added.items() for name in sorted(names)]
+        for path, name in pairs if len(pairs) > 1 else ():
+            if self.box.left() > self.seconds:
+                fewer = added | {path: added[path] - {name}}
+                added = fewer if self.box.run(self._sum(fewer)).same else added
+        return {path: names for path, names in added.items() if names}
+
+    def _sum(self, added: dict[str, set[str]]) -> dict[str, set[str]]:
+        return {path: keys | added.get(path, set()) for path, keys in self.declared.items()}
+
+    def _told(self, missing: dict[str, set[str]]) -> list[Finding]:
+        found = []
+        for path, names in missing.items():
+            file, local = self.box.ground.project.name(path), os.path.relpath(path, self.stage.wdir)
+            for name in sorted(names):
+                text = f"it reads the parameter {name} of {file} and does not declare it"
+                fix = f"Add `{name}` to params." if local == "params.yaml" else f"Add `{local}: [{name}]` to params."
+                found.append(self._finding("DP210", "error", text, fix, file, change=f"params + {local}:{name}"))
+        return found
+
+    def _unused(self, used: dict[str, set[str]]) -> list[Finding]:
+        found = []
+        templates = _templates(self.stage)
+        for path, key in [(file, key) for file in used for key in sorted(self.declared[file])]:
+            if any(cut.covers(key, reference) for reference in templates) or self.box.left() < self.seconds:
+                continue
+            shown, local = self.box.ground.project.name(path), os.path.relpath(path, self.stage.wdir)
+            if self.box.run(used | {path: used[path] - {key}}).same:
+                text = f"it declares the parameter {key} of {shown}, and gives the same without it"
+                fix = f"Remove `{key}` from params, or use it."
+                found.append(self._finding("DP211", "warning", text, fix, shown, change=f"params - {local}:{key}"))
+        return found
+
+    def _finding(
+        self, rule: str, level: Level, text: str, fix: str = "", path: str = "", *, change: str = ""
+    ) -> Finding:
+        stage = self.stage
+        return Finding(rule, level, text, fix, stage.address, path, stage.file, stage.line, change=change)
+
+
+def write_shell(folder: Path) -> Path:
+    """Write the program that DVC starts instead of a shell, where strace is not used: it notes how a command ended."""
+    logs = folder / "logs"
+    logs.mkdir(parents=True)
+    shell = folder / "shell"
+    shell.write_text(
+        f'#!/bin/sh\nlog={shlex.quote(str(logs))}/$$\nSHELL=/bin/sh\nexport SHELL\nmkdir "$log" || exit 125\n'
+        'printf %s "$DVC_STAGE" > "$log/stage"\n/bin/sh "$@"\nstatus=$?\necho $status > "$log/status"\nexit $status\n',
+        encoding="utf-8",
+    )
+    shell.chmod(0o755)
+    return shell
+
+
+def read_all(shell: Path) -> dict[str, Seen]:
+    """Read what was left by `write_shell`: by the address of a stage, how its commands ended."""
+    found: dict[str, Seen] = {}
+    for file in sorted(shell.parent.glob("logs/*/stage"), key=lambda file: file.stat().st_mtime_ns):
+        seen = found.setdefault(file.read_text(encoding="utf-8", errors="surrogateescape"), Seen())
+        status = file.with_name("status")
+        seen.statuses.append(int(status.read_text(encoding="ascii")) if status.is_file() else None)
+        if status.is_file():
+            seen.seconds += (status.stat().st_mtime_ns - file.stat().st_mtime_ns) / 1e9
+    return found
+
+
+def restore(ground: Ground) -> None:
+    """Give committed files that are no outputs their contents back, which a stage in the clone may have changed."""
+    outs = [out.place for stage in ground.project.stages for out in stage.outs if out.local]
+    for name in changed_files(ground.clone.top):
+        path = str(ground.clone.top / name)
+        if ground.project.is_tracked(path) and not under(path, outs) and os.path.basename(path) != "dvc.lock":
+            git(ground.clone.top, "checkout", "--quiet", "--", name)
+
+
+def declared_only(ground: Ground, stage: Stage, seconds: float, report: Report) -> list[Finding]:
+    """Run a stage with only what it declares; say what it lacks, and what it leaves.
+
+    Args:
+        ground: the clone, in which the stage has run well.
+        stage: the stage.
+        seconds: what one run takes.
+        report: takes up what cannot be told.
+    """
+    box = Box(ground, stage, [item.place for item in stage.deps if item.local])
+    if box.size() > LARGE or seconds * 2 > CHEAP:
+        report.unknown.append(f"{stage.address}: it is too large or too slow for a box")
+        return []
+    findings: list[Finding] = []
+    outcome = box.run()
+    for _ in range(MOST):
+        lacks = _lacking(ground, box, outcome.words)
+        if not lacks or box.left() < 0:
+            break
+        box.inputs.append(lacks)
+        findings.append(_undeclared(ground, stage, lacks))
+        outcome = box.run()
+    place = (stage.address, "", stage.file, stage.line)
+    if outcome.words:
+        text, fix = "it fails with only what it declares", "Add what it reads to deps."
+        return [*findings, Finding("DP201", "error", text, fix, *place, evidence=outcome.words)]
+    if outcome.different and box.run().outputs != outcome.outputs:
+        report.unknown.append(f"{stage.address}: it gives other results each time, so that a box tells nothing")
+        return findings
+    if outcome.different:
+        text = f"it gives another {', '.join(outcome.different)} with only what it declares"
+        fix = "Add what it reads to deps; strace would name it."
+        return [*findings, Finding("DP201", "error", text, fix, *place)]
+    findings += _left(ground, stage, outcome)
+    findings += _superfluous(ground, box, seconds)
+    return Parameters(box, [], seconds).check(findings)
+
+
+def _left(ground: Ground, stage: Stage, outcome: Outcome) -> list[Finding]:
+    found = []
+    for path in outcome.extra:
+        local, name = os.path.relpath(path, stage.wdir), ground.project.name(path)
+        tracked, fix = ground.project.is_tracked(path), f"Add `{local}` to outs, or remove it at the end."
+        change = f"outs + {local}" + (":tracked" if tracked else "")
+        text = f"it overwrites {name}, which is in Git and is no output" if tracked else f"undeclared output {name}"
+        found.append(Finding("DP202", "error", text, fix, stage.address, name, stage.file, stage.line, change=change))
+    for path in outcome.altered:
+        name = ground.project.name(path)
+        fix = "Write the result to another file, and make that an output."
+        text = f"it changes its own input {name}"
+        found.append(Finding("DP205", "error", text, fix, stage.address, name, stage.file, stage.line))
+    return found
+
+
+def _superfluous(ground: Ground, box: Box, seconds: float) -> list[Finding]:
+    """Leave out each dependency once."""
+    found, stage = [], box.stage
+    for item in stage.deps:
+        if item.place in box.inputs and box.left() > seconds and box.run(leave_out=item.place).same:
+            name = ground.project.name(item.place)
+            text = f"it declares {name}, and gives the same without it"
+            fix = f"Remove `{item.path}` from deps, or say under `meta: dvcproof: reads` why it is there."
+            change = f"deps - {item.path}"
+            place = (stage.address, name, stage.file, stage.line)
+            found.append(Finding("DP203", "warning", text, fix, *place, change=change))
+    return found
+
+
+def _undeclared(ground: Ground, stage: Stage, path: str) -> Finding:
+    local, name = os.path.relpath(path, stage.wdir), ground.project.name(path)
+    maker = ground.project.maker(path)
+    made = maker is not None and not maker.endswith(".dvc")
+    text = f"it reads {name}, which stage '{maker}' makes, without declaring it" if made else f"undeclared input {name}"
+    place = (stage.address, name, stage.file, stage.line)
+    return Finding(
+        "DP204" if made else "DP201", "error", text, f"Add `{local}` to deps.", *place, change=f"deps + {local}"
+    )
+
+
+def _lacking(ground: Ground, box: Box, words: str) -> str:
+    """Return a file of the project that the last words of a stage name, and that the box does not hold."""
+    if not words:
+        return ""
+    top, wdir = str(ground.clone.top), box.stage.wdir
+    made = [path for path in ground.project.makers if under(path, [top])]
+    files = [path for path in (*ground.project.tracked, *made) if not os.path.isdir(path) or path in made]
+    mine = [*box.inputs, *box.outs, *box.params]
+    for line in reversed(words.splitlines()[-LAST:]):
+        for path in sorted(files, key=len, reverse=True):
+            if under(path, mine):
+                continue
+            local = os.path.relpath(path, wdir)
+            forms = [local, os.path.basename(path)]
+            if path.endswith(".py"):
+                forms = [local[:-3].replace("/", "."), os.path.basename(path)[:-3], local]
+            if any(re.search(rf"(?<![\w.-]){re.escape(form)}(?![\w-])", line) for form in forms):
+                return path
+    return ""
+
+
+def _mentions(words: str, name: str) -> bool:
+    """Return whether the last words of a stage name something."""
+    lines = words.splitlines()[-3:]
+    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", line) for line in lines)
+
+
+def _templates(stage: Stage) -> set[str]:
+    """Return what the definition of a stage takes from parameters: of '${train.lr}' it is 'train.lr'."""
+    try:
+        document = YAML().load(Path(stage.raw.path).read_text(encoding="utf-8"))
+        return set(re.findall(r"\$\{\s*([^}\s]+)\s*\}", repr(document["stages"][stage.name.partition("@")[0]])))
+    except Exception:  # DVC has read it; then nothing is said of parameters that may be used so
+        return set()
+
+
+def _can_cut(path: str) -> bool:
+    """Return whether names can be left out of a file."""
+    try:
+        return Path(path).suffix in cut.FORMATS and bool(cut.names(Path(path)))
+    except Exception:  # each format has errors of its own; DVC tells them
+        return False
+
+
+def _copy(source: str, target: str) -> None:
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.isdir(source):
+        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy2(source, target)
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file, or all files in a folder."""
+    if path.is_dir():
+        return sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return [path] if path.exists() else []
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return os.readlink(path) if path.is_symlink() else ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,528 @@
+"""Compare what a stage did with what it declares."""
+
+# Paths are texts here: there are thousands of them.
+# ruff: noqa: PTH111, PTH112, PTH113, PTH114, PTH118, PTH119, PTH120
+
+import fnmatch
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dvcproof.clone import Clone
+from dvcproof.findings import Finding, Level
+from dvcproof.git import git
+from dvcproof.project import Item, Project, Stage
+from dvcproof.runtime.program import InputError
+from dvcproof.strace import Failure, Seen
+
+Kind = Literal["project", "git", "dvc", "package", "system", "home", "temporary", "outside", "ours"]
+
+#: Of the machine: what a lock file of packages or an image names, not dvc.yaml.
+SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/opt")
+VARIABLE = ("/boot", "/nix", "/gnu", "/snap", "/var/lib", "/var/run")
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (they are only named)
+PACKAGES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", "renv", "packrat"}
+
+#: DVC's and Git's own files: programs that walk through folders read them.
+OWN = ("dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", ".gitattributes", ".gitmodules")
+
+#: Sockets of services that start programs which are not watched.
+SERVICES = re.compile(r"docker|podman|containerd|buildkit|singularity|crio")
+
+#: From so many files of one folder on, they are told as one finding.
+MANY = 4
+
+#: The rules that an exception can be made for, by its name in `meta: dvcproof:`.
+EXCEPTIONS = {
+    "reads": {"DP201", "DP203", "DP204", "DP207", "DP212", "DP214"},
+    "writes": {"DP202", "DP204", "DP205", "DP208", "DP212"},
+}
+_BYTECODE = re.compile(r"__pycache__/([^/]+?)\.[\w-]+(?:\.opt-\d)?\.pyc(?:\.\d+)?$")
+_PROBES = re.compile(r"__pycache__|\.pyc$|\.so(\.\d+)*$|pyvenv\.cfg$|\._pth$|pybuilddir\.txt$|-(journal|wal|shm)$")
+
+
+def under(path: str, places: Iterable[str]) -> bool:
+    """Return whether a path is one of some places, or inside of one."""
+    return any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)
+
+
+def source(path: str) -> str:
+    """Return the source of a file of Python's bytecode; another path as it is."""
+    return _BYTECODE.sub(r"\1.py", path)
+
+
+def require_reasons(stages: Iterable[Stage]) -> None:
+    """Refuse an exception without a reason.
+
+    Raises:
+        InputError: one has none, or names no path.
+    """
+    for stage in stages:
+        where = f"{stage.file}:{stage.line}, {stage.name}, meta.dvcproof"
+        for kind in EXCEPTIONS:
+            for entry in stage.settings.get(kind) or []:
+                known = entry if isinstance(entry, dict) else {}
+                if not (_is_text(known.get("path")) and _is_text(known.get("reason"))):
+                    raise InputError(
+                        f"{where}.{kind}",
+                        expected="a path and a reason for each exception",
+                        received=repr(entry),
+                        hint="Write `- {path: FILE, reason: WHY}`.",
+                    )
+        if "network" in stage.settings and not _is_text(stage.settings["network"]):
+            received = repr(stage.settings["network"])
+            hint = "Write `network: WHY`."
+            raise InputError(f"{where}.network", expected="a reason", received=received, hint=hint)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+@dataclass
+class Ground:
+    """What is the same for all stages of a run.
+
+    Args:
+        project: that of the clone.
+        clone: where the stages ran.
+        original: the top folder of the repository that was cloned.
+        left: what earlier stages wrote without declaring it: by path, which stage.
+        allow_network: whether the network may be used.
+    """
+
+    project: Project
+    clone: Clone
+    original: str
+    allow_network: bool = False
+    left: dict[str, str] = field(default_factory=dict)
+    home: str = field(default_factory=lambda: os.path.realpath(os.path.expanduser("~")))
+
+    def kind(self, path: str, installations: Iterable[str]) -> Kind:
+        """Return what kind of place a path is in."""
+        top = str(self.clone.top)
+        if under(path, [top]):
+            parts = set(Path(os.path.relpath(path, top)).parts)
+            own: dict[str, Kind] = {".git": "git", ".dvc": "dvc"}
+            return next((own[part] for part in own if part in parts), "package" if parts & PACKAGES else "project")
+        if under(path, [str(self.clone.folder)]):
+            return "ours"
+        if PACKAGES & set(Path(path).parts) or under(path, installations):
+            return "package"
+        if self.home != "/" and under(path, [self.home]):
+            return "home"
+        if under(path, [*TEMPORARY, tempfile.gettempdir()]):
+            return "temporary"
+        return "system" if under(path, [*SYSTEM, *VARIABLE]) else "outside"
+
+    def here(self, path: str) -> str:
+        """Return the path in the clone of a file that was reached in the folder which was cloned."""
+        inside = under(path, [self.original]) and not PACKAGES & set(Path(path).parts)
+        return str(self.clone.top) + path[len(self.original) :] if inside else path
+
+    def is_ignored(self, path: str) -> bool:
+        """Return whether Git ignores a file."""
+        try:
+            git(self.clone.top, "check-ignore", "--quiet", "--", path)
+        except InputError:
+            return False
+        return True
+
+
+class Judge:
+    """Says what a stage did that it does not declare, and what it declares and does not do.
+
+    Args:
+        ground: what is the same for all stages.
+        stage: as the clone declares it.
+        seen: what it did.
+        complete: whether it ended well, so that what it did not do can be told.
+        output: what all stages wrote on the terminal.
+    """
+
+    def __init__(self, ground: Ground, stage: Stage, seen: Seen, *, complete: bool, output: str = "") -> None:
+        self.output = output
+        self.ground, self.stage, self.seen, self.complete = ground, stage, seen, complete
+        self.project = ground.project
+        self.deps = [item.place for item in stage.deps if item.local]
+        self.outs = [item.place for item in stage.outs if item.local]
+        self.persist = [item.place for item in stage.outs if item.local and item.persist]
+        self.findings: list[Finding] = []
+        #: Parameter files that are read and not declared.
+        self.undeclared_params: list[str] = []
+        self.installations = _installations(seen.programs, ground)
+        self.away: list[str] = []
+        self._translate()
+
+    def judge(self) -> list[Finding]:
+        """Return the findings, in the order of the rules."""
+        self._read_files()
+        self._looked_for()
+        self._listed_folders()
+        self._written_files()
+        self._removed_files()
+        if self.complete:
+            self._never_read()
+            self._failed_commands()
+        self._services()
+        return sorted(_gathered(self.findings, self.project, self.stage), key=lambda found: (found.rule, found.path))
+
+    def _translate(self) -> None:
+        """Take files of the folder that was cloned for those of the clone, and bytecode for its source."""
+        reads: dict[str, int] = {}
+        names: dict[str, set[str]] = {}
+        self._leave_cache()
+        for path, number in self.seen.reads.items():
+            place = self.ground.here(source(path))
+            if place != source(path):
+                self.away.append(source(path))
+            reads[place] = min(number, reads.get(place, number))
+            names.setdefault(place, set()).update(
+                self.ground.here(source(name)) for name in self.seen.names.get(path, ())
+            )
+        for path in self.seen.writes:
+            names.setdefault(path, set()).update(self.seen.names.get(path, ()))
+        # An output that stays was read if it was opened to be changed, unless the stage itself made it.
+        for path in self.seen.updates | self.seen.appends:
+            if under(path, self.persist) and path not in reads:
+                reads[path] = self.seen.writes[path] - 1
+        self.seen.reads, self.seen.names = reads, names
+
+    def _leave_cache(self) -> None:
+        """Where DVC puts links into its cache, take the link for the file."""
+        cache = str(self.ground.clone.path / ".dvc" / "cache")
+        for seen in (self.seen.reads, self.seen.writes):
+            for path in [path for path in seen if under(path, [cache])]:
+                for name in [name for name in self.seen.names.get(path, ()) if not under(name, [cache])]:
+                    seen[name] = min(seen[path], seen.get(name, seen[path]))
+                    self.seen.names.setdefault(name, set()).add(name)
+
+    def _was_there(self, path: str) -> bool:
+        return self.project.is_tracked(path) or self.project.maker(path) is not None or path in self.ground.left
+
+    def _covered(self, path: str) -> bool:
+        """Return whether DVC hashes a file as a part of what the stage depends on."""
+        places = [*self.deps, *self.stage.params]
+        if under(path, places) or under(path, map(os.path.realpath, places)):
+            return True
+        # DVC follows a link to a file, and no link to a folder inside of a dependency.
+        return any(
+            under(name, [place]) and not _links_between(place, name)
+            for name in self.seen.names.get(path, ())
+            for place in places
+        )
+
+    def _is_own(self, path: str) -> bool:
+        """Return whether the stage itself wrote a file before it read it."""
+        wrote = self.seen.writes.get(path)
+        return wrote is not None and wrote <= self.seen.reads.get(path, wrote)
+
+    def _read_files(self) -> None:
+        git_state: list[str] = []
+        for path in sorted(self.seen.reads, key=self.seen.reads.__getitem__):
+            if os.path.isdir(path) or self._is_own(path) or path in self.seen.folders:
+                continue
+            kind = self.ground.kind(path, self.installations)
+            if kind == "project":
+                self._read_in_project(path)
+            elif kind == "git":
+                git_state.append(path)
+            elif kind in ("home", "outside", "temporary") and not self._covered(path):
+                self._read_outside(path, kind)
+        if git_state:
+            text = "it reads Git's own files, so that its result may change with each commit"
+            fix = "Give it what it needs of them as a parameter."
+            self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
+        if self.away:
+            self._add(
+                "DP207",
+                "warning",
+                f"it reads {_count(self.away)} of the project's folder, not of the clone, as {self.away[0]}",
+                "Use a path from the stage's folder; of a package in the project that is installed from there "
+                "(`pip install -e`) the clone's code is not the one that runs.",
+                self.away[0],
+            )
+
+    def _program_names(self) -> set[str]:
+        return {os.path.basename(path) for path in self.seen.programs}
+
+    def _read_in_project(self, path: str) -> None:
+        name = self.project.name(path)
+        if under(path, self.outs) and not self._covered(path):
+            if under(path, self.persist):
+                self._earlier_run(path)
+            return
+        if self._covered(path):
+            return
+        links = sorted(self.project.name(one) for one in self.seen.names.get(path, ()) if one != path)
+        through = f", through {links[0]}" if links and links[0] != name else ""
+        maker = self.project.makers.get(path) or self.project.maker(path)
+        local = os.path.relpath(path, self.stage.wdir)
+        fix, change = f"Add `{local}` to deps.", f"deps + {local}"
+        if os.path.basename(path) in OWN or path.endswith(".dvc"):
+            self._add("DP201", "note", f"it reads {name}", "", path)
+        elif self._is_params(path):
+            self.undeclared_params.append(path)
+            text = f"it reads the parameters in {name}{through} and declares none of them"
+            fix, change = (
+                f"Name those that it uses under params, or `{local}:` for the whole file.",
+                f"params + {local}:",
+            )
+            self._add("DP210", "error", text, fix, path, change=change)
+        elif maker and not maker.endswith(".dvc"):
+            text = f"it reads {name}{through}, which stage '{maker}' makes, without declaring it"
+            self._add("DP204", "error", text, fix, path, change=change)
+        elif path in self.ground.left:
+            text = f"it reads {name}{through}, which stage '{self.ground.left[path]}' leaves there undeclared"
+            text_fix = f"Make it an output of '{self.ground.left[path]}', and add `{local}` to deps here."
+            self._add("DP204", "error", text, text_fix, path, change=change)
+        elif maker or self.project.is_tracked(path):
+            self._add("DP201", "error", f"undeclared input {name}{through}", fix, path, change=change)
+        elif os.path.lexists(path):
+            self._add(
+                "DP201", "error", f"undeclared input {name}{through}, which is not in Git", fix, path, change=change
+            )
+
+    def _is_params(self, path: str) -> bool:
+        return os.path.basename(path) == "params.yaml" or any(path in stage.params for stage in self.project.stages)
+
+    def _read_outside(self, path: str, kind: Kind) -> None:
+        gone = "" if os.path.lexists(path) else ", which is gone now"
+        place = {"home": "the home folder", "temporary": "a temporary folder", "outside": "outside of the project"}[
+            kind
+        ]
+        text = f"it reads {path}{gone} ({place})"
+        fix = f"Bring it into the project, or declare it: add `{path}` to deps."
+        level: Level = "warning" if kind == "home" or gone else "error"
+        self._add("DP207", level, text, fix, path)
+
+    def _earlier_run(self, path: str) -> None:
+        name = self.project.name(path)
+        text = f"it reads its own output {name}, as an earlier run left it"
+        fix = "Leave out `persist`, so that each run begins anew, or make what it begins with an input."
+        self._add("DP212", "error", text, fix, path)
+
+    def _looked_for(self) -> None:
+        for path in sorted(self.seen.absent, key=self.seen.absent.__getitem__):
+            if self.ground.kind(path, self.installations) != "project" or _PROBES.search(path):
+                continue
+            name, wrote = self.project.name(path), self.seen.writes.get(path)
+            if under(path, self.persist):
+                self._earlier_run(path)
+            elif wrote is not None and os.path.isfile(path) and not under(path, self.outs):
+                text = f"it looks for {name} before it writes it, so that a second run begins with what the first left"
+                self._add("DP212", "warning", text, "Remove it at the end, or do not read it.", path)
+            elif wrote is None and not under(path, [*self.outs, *self.deps]) and os.path.isdir(os.path.dirname(path)):
+                text = f"it would read {name}, if that were there"
+                fix = f"If it is an input, commit it and add `{os.path.relpath(path, self.stage.wdir)}` to deps."
+                self._add("DP214", "note", text, fix, path)
+
+    def _listed_folders(self) -> None:
+        code = {os.path.dirname(path) for path in self.seen.reads if path.endswith((".py", ".pyc"))}
+        for path in sorted(self.seen.listed):
+            if self.ground.kind(path, self.installations) != "project" or "__pycache__" in path:
+                continue
+            mine = under(path, [*self.deps, *self.outs]) or any(under(out, [path]) for out in self.outs)
+            if mine or any(under(one, [path]) for one in code) or path in self.seen.writes or not os.path.isdir(path):
+                continue
+            local = os.path.relpath(path, self.stage.wdir)
+            text = f"it lists the folder {self.project.name(path)}: a new file in it would not run the stage again"
+            self._add("DP201", "note", text, f"If the files there decide the result, add `{local}` to deps.", path)
+
+    def _written_files(self) -> None:
+        for path in sorted(self.seen.writes, key=self.seen.writes.__getitem__):
+            if not os.path.lexists(path) or (os.path.isdir(path) and not os.path.islink(path)):
+                continue
+            if path in self.seen.updates and os.lstat(path).st_mtime_ns < self.seen.started:
+                continue
+            kind = self.ground.kind(path, self.installations)
+            if kind == "project" and "__pycache__" not in path:
+                self._written_in_project(path)
+            elif kind == "git" and not any(name.startswith("git") for name in self._program_names()):
+                self._add("DP202", "error", f"it changes Git's own {self.project.name(path)}", "", path)
+            elif self._is_away(path, kind) and not self._owns(path):
+                text = f"it writes {path}, outside of the project"
+                self._add("DP208", "warning", text, "Write it into the project, or remove it at the end.", path)
+
+    @staticmethod
+    def _is_away(path: str, kind: Kind) -> bool:
+        return kind in ("home", "outside", "temporary") or (
+            kind == "system" and not under(path, ("/dev", "/proc", "/run"))
+        )
+
+    def _owns(self, path: str) -> bool:
+        return under(path, self.outs) or under(path, map(os.path.realpath, self.outs))
+
+    def _written_in_project(self, path: str) -> None:
+        name, local = self.project.name(path), os.path.relpath(path, self.stage.wdir)
+        if under(path, self.persist) and path in self.seen.appends:
+            self._earlier_run(path)
+        if self._owns(path):
+            return
+        maker = self.project.maker(path)
+        if self._covered(path):
+            text = f"it changes its own input {name}"
+            self._add("DP205", "error", text, "Write the result to another file, and make that an output.", path)
+        elif maker:
+            text = f"it writes {name}, which stage '{maker}' makes"
+            fix = f"Write to a file of its own, or let '{maker}' do it."
+            self._add("DP204", "error", text, fix, path)
+        elif self.project.is_tracked(path):
+            text = f"it overwrites {name}, which is in Git and is no output"
+            fix = f"Add `{local}: {{cache: false}}` to outs, or write to another file."
+            self._add("DP202", "error", text, fix, path, change=f"outs + {local}:tracked")
+        else:
+            self.ground.left.setdefault(path, self.stage.address)
+            ignored = ", which Git ignores, so that nobody gets it" if self.ground.is_ignored(path) else ""
+            fix = f"Add `{local}` to outs, or remove it at the end."
+            self._add("DP202", "error", f"undeclared output {name}{ignored}", fix, path, change=f"outs + {local}")
+
+    def _removed_files(self) -> None:
+        for path, number in self.seen.removed.items():
+            wrote = self.seen.writes.get(path)
+            if os.path.lexists(path) or (wrote is not None and wrote <= number) or self._owns(path):
+                continue
+            if self.ground.kind(path, self.installations) != "project" or not self._was_there(path):
+                continue
+            name, maker = self.project.name(path), self.project.maker(path)
+            if self._covered(path):
+                self._add("DP205", "error", f"it removes its own input {name}", "Leave it there.", path)
+            elif maker:
+                self._add("DP204", "error", f"it removes {name}, which stage '{maker}' makes", "Leave it there.", path)
+            else:
+                self._add("DP202", "error", f"it removes {name}, which is in Git", "Leave it there.", path)
+
+    def _never_read(self) -> None:
+        for item in self.stage.deps:
+            if item.local and not self._was_read(item) and not self._asks_service():
+                local = item.path
+                text = f"it declares {self.project.name(item.place)}, and never reads it"
+                fix = f"Remove `{local}` from deps, or say under `meta: dvcproof: reads` why it is there."
+                self._add("DP203", "warning", text, fix, item.place, change=f"deps - {local}")
+
+    def _was_read(self, item: Item) -> bool:
+        places = {item.place, os.path.realpath(item.place)}
+        named = (name for names in self.seen.names.values() for name in names)
+        return any(under(path, places) for path in (*self.seen.reads, *named, *self.seen.listed))
+
+    def _failed_commands(self) -> None:
+        for name in _not_found(self.output):
+            if any(re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", words) for words in self.stage.commands):
+                self.seen.failures.append(Failure(f"{name}, which was not found", "127"))
+        asks = re.compile(r"\|\||&&|\bif\b|\bwhile\b|\buntil\b|(^|\s)!\s")
+        level: Level = "note" if any(asks.search(words) for words in self.stage.commands) else "warning"
+        for words, status in dict.fromkeys(self.seen.failures):
+            shown = words.replace(str(self.ground.clone.path) + "/", "")
+            text = f"a command inside failed with {status}, and the stage went on: {shown}"
+            fix = "Join commands with `&&` or list them; for a pipe, run `bash -c 'set -eo pipefail; …'`."
+            self._add("DP209", level, text, fix)
+
+    def _asks_service(self) -> bool:
+        return any(SERVICES.search(socket) for socket in self.seen.sockets)
+
+    def _services(self) -> None:
+        for socket in sorted(filter(SERVICES.search, self.seen.sockets)):
+            text = f"it asks a service for containers ({socket}): what that reads and writes cannot be watched"
+            self._add("DP213", "warning", text, "Declare what the container uses, and check that by hand.", socket)
+        if self.seen.ring:
+            text = "it uses io_uring: what it reads and writes in that way cannot be watched"
+            self._add("DP213", "warning", text, "Switch it off for a trace (Node.js: UV_USE_IO_URING=0).")
+        for address, port in sorted(self.seen.network):
+            loopback = address.startswith("127.") or address == "::1"
+            if loopback and port in self.seen.ports:
+                continue  # its own processes talk with each other
+            place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            fix = "Fetch it with `dvc import-url`, so that what came is recorded."
+            self._add("DP206", "error", f"it uses the network: {place}", fix, place)
+
+    def _add(self, rule: str, level: Level, text: str, fix: str, path: str = "", *, change: str = "") -> None:
+        reason = self._exception(rule, path)
+        if reason:
+            text, fix, level, change = f"{text} (allowed: {reason})", "", "note", ""
+        elif rule == "DP206" and self.ground.allow_network:
+            text, fix, level = f"{text} (allowed: --allow-network)", "", "note"
+        name = self.project.name(path) if path.startswith("/") else path
+        stage = self.stage
+        found = Finding(rule, level, text, fix, stage.address, name, stage.file, stage.line, change=change)
+        if found not in self.findings:
+            self.findings.append(found)
+
+    def _exception(self, rule: str, path: str) -> str:
+        if rule == "DP206":
+            return str(self.stage.settings.get("network", ""))
+        for kind, rules in EXCEPTIONS.items():
+            for entry in (self.stage.settings.get(kind) or []) if rule in rules else []:
+                wanted = os.path.normpath(os.path.join(self.stage.wdir, os.path.expanduser(entry["path"])))
+                if under(path, [wanted]) or fnmatch.fnmatchcase(path, wanted):
+                    return str(entry["reason"])
+        return ""
+
+
+def _not_found(output: str) -> list[str]:
+    """Return the programs that shells did not find: they look for a program without a call that is watched."""
+    return re.findall(r"^\S*sh: (?:line )?(?:\d+: )?([^:\s]+): (?:command )?not found$", output, re.MULTILINE)
+
+
+def _count(paths: list[str]) -> str:
+    return f"{len(paths)} file{'s' if len(paths) > 1 else ''}"
+
+
+def _links_between(place: str, name: str) -> bool:
+    """Return whether a folder below `place`, on the way to a file, is a link."""
+    folder = os.path.dirname(name)
+    while folder != place and folder.startswith(place + "/"):
+        if os.path.islink(folder):
+            return True
+        folder = os.path.dirname(folder)
+    return False
+
+
+def _installations(programs: Iterable[str], ground: Ground) -> set[str]:
+    """Return the folders of installed programs: /opt/conda of /opt/conda/bin/python."""
+    found = {sys.prefix, sys.base_prefix}
+    for program in programs:
+        folder, name = os.path.split(os.path.dirname(program))
+        wide = (
+            under(ground.home, [folder]) or under(ground.original, [folder]) or under(str(ground.clone.top), [folder])
+        )
+        if name in ("bin", "sbin", "libexec") and not wide and not under(program, [str(ground.clone.top)]):
+            found.add(folder)
+    return found
+
+
+def _gathered(findings: list[Finding], project: Project, stage: Stage) -> list[Finding]:
+    """Return the findings; many of one kind in one folder, and those in folders below it, become one."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for item in findings:
+        groups.setdefault((item.rule, item.level, item.change[:6]), []).append(item)
+    found: list[Finding] = []
+    for (rule, _, _), group in groups.items():
+        rest = group
+        folders = sorted({os.path.dirname(item.path) for item in group}, key=len)
+        for folder in [] if rule in ("DP203", "DP206", "DP209", "DP213") else folders:
+            inside = [item for item in rest if under(item.path, [folder])] if folder else []
+            if len(inside) >= MANY:
+                found.append(_one(folder, inside, project, stage))
+                rest = [item for item in rest if item not in inside]
+        found += rest
+    return found
+
+
+def _one(folder: str, group: list[Finding], project: Project, stage: Stage) -> Finding:
+    """Return one finding for many; the whole folder is to be declared if nearly all of it is read."""
+    first, place = group[0], os.path.normpath(project.root / folder)
+    local = os.path.relpath(place, stage.wdir)
+    there = [path for path in project.tracked if under(path, [place]) and os.path.isfile(path)]
+    change = "\n".join(item.change for item in group if item.change)
+    fix = "Add each of them." if first.fix.startswith("Add") else first.fix
+    if first.change.startswith("deps +") and len(there) <= 2 * len(group) and not project.makes_inside(place):
+        change, fix = f"deps + {local}", f"Add `{local}` to deps."
+    text = f"{first.message}; and {len(group) - 1} more in {folder}"
+    names = "\n".join(item.path for item in group)
+    where = (stage.address, folder, stage.file, stage.line)
+    return Finding(first.rule, first.level, text, fix, *where, evidence=names, change=change)
