@@ -15,7 +15,7 @@ from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 from dvcproof.cache import Cache
 from dvcproof.lockfile import Lock, Stage
 from dvcproof.runtime.files import replacing
-from dvcproof.runtime.watch import RECORDS, fingerprint, sample
+from dvcproof.runtime.watch import RECORDS, matches, sample
 
 
 def contradictions(root: Path, lock: Lock, cache: Cache) -> Iterator[tuple[str, str]]:
@@ -65,7 +65,7 @@ def _differences(root: Path, name: str, stage: Stage, seen: dict[str, Any]) -> I
     for path, values in seen["params"].items():
         recorded = stage.params.get(path, {})
         yield from (f"'{key}' in {path}" for key in values if key in recorded and recorded[key] != values[key])
-    changed = [path for path, before in seen["files"].items() if fingerprint(root / path) != before]
+    changed = [path for path, before in seen["files"].items() if not matches(root / path, before)]
     if changed:
         # DVC may have looked before they changed. If it did not, it has recorded what is here now.
         current = {file.path: file.md5 for file in _current(root, name).deps}

@@ -35,7 +35,7 @@ class Inputs:
 
     def __init__(self) -> None:
         self.files: dict[str, Any] = {}  # fingerprints by path
-        self.code: dict[str, Any] = {}  # the same; only what is imported counts
+        self.code: dict[str, list[int]] = {}  # identities of modules; only what is imported counts
         self.outputs: dict[str, str] = {}  # samples by path
         self.params: dict[str, dict[str, Any]] = {}  # values by their name in the file, by the file's path
         self._read: dict[str, Read] = {}
@@ -48,7 +48,7 @@ class Inputs:
     def changed(self) -> Iterator[str]:
         """The names of what is no longer as it was."""
         for path, seen in (self.files | self.imported()).items():
-            if fingerprint(Path(path)) != seen:
+            if not matches(Path(path), seen):
                 yield path
         for path, values in self.params.items():
             now = self._read[path](Path(path))
@@ -103,13 +103,21 @@ def see_code(root: Path) -> None:
     """Note the modules of the packages in a folder: before they are imported, for some are imported late."""
     if inputs := _current.get():
         for path in (path for package in root.glob("*/__init__.py") for path in package.parent.rglob("*.py")):
-            inputs.code[_place(str(path))] = fingerprint(path)
+            inputs.code[_place(str(path))] = identity(path.stat())  # not read: most of them are not imported
 
 
 def code_fingerprint(path: Path) -> Any:
-    """The fingerprint of a module, as it was noted before its import; of one that was not noted, as it is now."""
+    """Return the fingerprint of a module. If it has changed since it was noted, it is that of no content."""
     inputs, name = _current.get(), _place(str(path))
-    return inputs.code[name] if inputs and name in inputs.code else fingerprint(path)
+    noted = inputs.code.get(name) if inputs else None
+    return fingerprint(path) if noted is None or noted == identity(path.stat()) else noted
+
+
+def matches(path: Path, seen: Any) -> bool:
+    """Return whether a file or folder is still as it was seen, by its fingerprint or its identity."""
+    if isinstance(seen, list) and all(isinstance(part, int) for part in seen) and path.is_file():
+        return identity(path.stat()) == seen
+    return bool(fingerprint(path) == seen)
 
 
 def require_unchanged() -> None:

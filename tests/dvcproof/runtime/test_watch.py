@@ -177,7 +177,7 @@ def test_code_counts_by_whatever_link_it_is_imported(place: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "module", loaded)
     with inputs.watch() as seen:
         inputs.see_code(place)
-        assert seen.imported() == {str(module): inputs.fingerprint(module)}
+        assert seen.imported() == {str(module): inputs.identity(module.stat())}
 
 
 def test_each_folder_of_code_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
