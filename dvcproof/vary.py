@@ -57,6 +57,8 @@ def vary(
         InputError: there is no commit, or no stage or circumstance of such a name.
     """
     chosen, targets = _chosen(only, without), _targets(project, stages)
+    for stage in project.stages:
+        _excuses(stage)
     if runs < 2:
         raise InputError("the number of runs", expected="2 or more", received=str(runs), hint="Give more.")
     report = Report("vary")
@@ -296,7 +298,7 @@ class _Trial:
         """Say what became of a stage in the varied run; look into a difference that is its own."""
         name, earlier = name_of(stage), self.project.before(stage)
         if earlier & self.bad:
-            causes = ", ".join(sorted(earlier & self.bad))
+            causes = ", ".join(name_of(one) for one in self.project.stages if one.address in earlier & self.bad)
             return f"not examined, since its inputs differ: {causes}"
         expected, actual = plain.hashes.get(name, {}), varied.hashes.get(name, {})
         differing = [path for path in expected if expected[path] != actual.get(path)]
