@@ -96,7 +96,8 @@ class Alone:
         self.stage, self.clone, self.folder, self.timeout = stage, clone, folder, timeout
         self.prefix = clone.path.relative_to(clone.top)
         self.wdir = os.path.relpath(stage.wdir, project.root)
-        self.outs = [place for out, place in local_outs(project, stage) if out.path not in ignored]
+        #: How the outputs that are compared are declared, by their paths from the project's root.
+        self.outs = {place: out.path for out, place in local_outs(project, stage) if out.path not in ignored}
         self.runs = 0
         self._slowest: float | None = None
         self._prepared = folder / "prepared"
@@ -129,6 +130,10 @@ class Alone:
                 (kept / out).parent.mkdir(parents=True, exist_ok=True)
                 (root / out).rename(kept / out)
         return Outcome(result.status, result.output, files, kept)
+
+    def declared(self, path: str) -> str:
+        """Return the output, as it is declared, to which a file belongs."""
+        return next((name for place, name in self.outs.items() if path == place or path.startswith(f"{place}/")), path)
 
     def forget(self, *outcomes: Outcome) -> None:
         """Remove the files of runs that are compared no more."""

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from dvcproof.runtime.machine import cores, is_x86_64
@@ -136,9 +137,14 @@ def circumstances(folder: Path, given: Mapping[str, str]) -> tuple[list[Circumst
 
 def plain_variables() -> dict[str, str]:
     """Return the variables that the plain run has, whatever the caller's are."""
-    names = {_plain_name(name) for name in _locales()}
-    language = "C.UTF-8" if "c.utf8" in names else "C"
+    language = _plain_language()
     return {"TZ": "UTC", "LC_ALL": language, "LANG": language, "SHELL": "/bin/sh"}
+
+
+@cache
+def _plain_language() -> str:
+    set_it = "import locale; locale.setlocale(locale.LC_ALL, 'C.UTF-8')"
+    return "C.UTF-8" if works(sys.executable, "-I", "-c", set_it) else "C"
 
 
 def write_shell(
@@ -420,9 +426,9 @@ def _lists_by_age(place: Path) -> bool:
 
 
 def copy_tree(source: Path, target: Path, arrange: Callable[[list[str]], list[str]]) -> None:
-    """Copy a folder, each entry in the order that `arrange` gives to a listing. DVC's cache stays behind.
+    """Copy a folder, each entry in the order that `arrange` gives to a listing.
 
-    Objects of Git, which nobody changes, get a second name where they can.
+    DVC's cache stays behind. Git's objects, which nobody changes, are looked up where they are.
     """
     target.mkdir(parents=True)
     for name in arrange([entry.name for entry in source.iterdir()]):
@@ -430,16 +436,18 @@ def copy_tree(source: Path, target: Path, arrange: Callable[[list[str]], list[st
         if entry.is_symlink():
             copy.symlink_to(entry.readlink())
         elif entry.is_dir():
-            if (source.name, name) not in ((".dvc", "cache"), (".dvc", "tmp")):
+            if (source.name, name) == (".git", "objects"):
+                _lend_objects(entry, copy)
+            elif (source.name, name) not in ((".dvc", "cache"), (".dvc", "tmp")):
                 copy_tree(entry, copy, arrange)
         elif entry.is_file():
-            _copy_file(entry, copy, linked=f"{os.sep}.git{os.sep}objects{os.sep}" in str(entry))
+            shutil.copy2(entry, copy)
     shutil.copystat(source, target)
 
 
-def _copy_file(source: Path, target: Path, *, linked: bool) -> None:
-    if linked:
-        with suppress(OSError):
-            os.link(source, target)
-            return
-    shutil.copy2(source, target)
+def _lend_objects(source: Path, target: Path) -> None:
+    lent = Path("info", "alternates")
+    (target / "pack").mkdir(parents=True)
+    (target / "info").mkdir()
+    known = (source / lent).read_text(encoding="utf-8") if (source / lent).exists() else ""
+    (target / lent).write_text(f"{source}\n{known}", encoding="utf-8")

@@ -85,10 +85,10 @@ class Inquiry:
         if outcome.status != 0:
             how = "does not end in time" if outcome.status is None else "fails"
             evidence = _last_lines(outcome)
-            return finding("DP303", self.stage, f"it {how} under another {what}", advice, evidence=evidence)
+            return finding("DP303", self.stage, f"it {how} if this is varied: {what}", advice, evidence=evidence)
         difference = first_difference(self.reference, outcome)
         text = f"{difference.path} depends on the {what}"
-        fix = f"{advice} {excuse_hint(difference.path)}"
+        fix = f"{advice} {excuse_hint(self.alone.declared(difference.path))}"
         return finding("DP302", self.stage, text, fix, path=difference.path, evidence=difference.how)
 
     def _narrowed(self, one: Circumstance) -> Circumstance:
@@ -119,7 +119,7 @@ class Inquiry:
         else:
             text += f"; it is equal if one holds fast {cause.name}"
             fix = next(f"{advice}." for begin, advice in CHANCE_ADVICE.items() if cause.name.startswith(begin))
-        fix += f" {excuse_hint(difference.path)}"
+        fix += f" {excuse_hint(self.alone.declared(difference.path))}"
         return finding("DP301", self.stage, text, fix, path=difference.path, evidence=evidence)
 
     def _settles(self, one: Circumstance, *, seldom: bool) -> bool:

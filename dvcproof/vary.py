@@ -300,6 +300,11 @@ class _Trial:
         if earlier & self.bad:
             causes = ", ".join(name_of(one) for one in self.project.stages if one.address in earlier & self.bad)
             return f"not examined, since its inputs differ: {causes}"
+        if name not in varied.statuses:
+            late = f", which takes longer than {self.timeout:g} s" if varied.result.status is None else ""
+            self.report.unknown.append(f"stage {name} did not run with everything varied{late}")
+            self.bad.add(stage.address)
+            return "did not run"
         expected, actual = plain.hashes.get(name, {}), varied.hashes.get(name, {})
         differing = [path for path in expected if expected[path] != actual.get(path)]
         if varied.ran(name) and not differing:

@@ -19,6 +19,7 @@ from dvcproof.alone import show_difference
 from dvcproof.circumstances import ADVICE, Circumstance, write_shell
 from dvcproof.findings import CANNOT_TELL, FOUND, HOLDS, STAGE_FAILED, Finding, Report
 from dvcproof.project import Project
+from dvcproof.runtime.machine import cpu_flags
 from dvcproof.runtime.program import InputError
 from dvcproof.vary import vary
 from tests.support.project import commit, environment, run_ok
@@ -36,7 +37,7 @@ CIRCUMSTANCES = {
     "temporary": ("python -c 'import tempfile; print(tempfile.gettempdir())'", "dirname /tmp/x"),
     "environment": ('echo "$SHADE"', 'SHADE=red; echo "$SHADE"'),
     "shell": ('echo "$BASH_VERSION."', "echo ."),
-    "clock": ("date +%Y", "date -d @0 +%Y"),
+    "clock": ("date -u +%Y", "date -u -d @0 +%Y"),
     "network": ("grep -c : /proc/net/dev", "grep -c : i.txt || true"),
     "host": ("uname -n", "uname -s"),
     "processor": (
@@ -165,6 +166,18 @@ def test_all_at_once_act_too(possible: dict[str, Circumstance], tmp_path: Path) 
         if name in CIRCUMSTANCES:
             command = CIRCUMSTANCES[name][0]
             assert said_by(tmp_path, command, list(possible.values())) != said_by(tmp_path, command, ()), name
+
+
+@pytest.mark.parametrize(
+    "code", ["numpy.exp(numpy.linspace(0, 9, 999))", "numpy.linspace(0, 9, 9999) @ numpy.ones(9999)"]
+)
+def test_libraries_compute_as_on_another_processor(
+    code: str, possible: dict[str, Circumstance], tmp_path: Path
+) -> None:
+    if "processor" not in possible or "avx2" not in cpu_flags():
+        pytest.skip("this processor has no newer instructions that could be taken away")
+    command = f"python -c 'import numpy; numpy.set_printoptions(17, 1000); print({code})'"
+    assert said_by(tmp_path, command, ()) != said_by(tmp_path, command, [possible["processor"]])
 
 
 def test_a_stage_without_a_network_can_still_talk_to_itself(possible: dict[str, Circumstance], tmp_path: Path) -> None:
@@ -297,13 +310,14 @@ def test_circumstances_that_act_only_together_are_named_together(chain: Report) 
 def test_a_stage_that_fails_is_told_from_one_that_differs(chain: Report) -> None:
     (found,) = errors(chain, "fails")
     assert found.rule == "DP303"
-    assert "it fails under another time zone" in found.message
+    assert "it fails if this is varied: time zone" in found.message
     assert results(chain)["silent"] == "not examined, since its inputs differ: fails"
 
 
 def test_a_folder_of_outputs_is_compared_file_by_file(chain: Report) -> None:
     (found,) = errors(chain, "folders")
     assert found.path == "out/b.txt"
+    assert "{out: reason}" in found.fix
 
 
 def test_a_clean_project_takes_two_runs_and_says_what_was_varied(tmp_path: Path) -> None:
@@ -346,6 +360,26 @@ def test_a_plain_run_that_does_not_end_is_unknown(tmp_path: Path) -> None:
     report = varied(path, only=["umask"], timeout=4)
     assert report.status() == CANNOT_TELL
     assert report.unknown == ["it takes longer than 4 s: go"]
+
+
+@pytest.mark.slow
+def test_a_stage_that_waits_for_ever_under_a_circumstance_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "MORE_SECONDS", 1)
+    stages = {"go": '[ "$TZ" = UTC ] || sleep 99; cat i.txt', "next": shown("next", "cat go.txt", deps=["go.txt"])}
+    report = varied(make(tmp_path / "project", stages), only=["umask", "zone"], runs=2, timeout=20)
+    (found,) = report.findings
+    assert (found.rule, found.stage) == ("DP303", "go")
+    assert "it does not end in time if this is varied: time zone" in found.message
+
+
+@pytest.mark.slow
+def test_git_works_in_the_copies(tmp_path: Path) -> None:
+    path = make(tmp_path / "project", {"go": "git log --format=%s; git status --short --untracked-files=no; umask"})
+    report = varied(path, only=["umask", "folder"], runs=2)
+    (found,) = report.findings
+    assert found.evidence == "line 2, plain:  0022\nline 2, varied: 0077"
 
 
 @pytest.mark.slow
