@@ -197,9 +197,9 @@ def fixes() -> list[Circumstance]:
     found = [
         Circumstance("the order of sets (PYTHONHASHSEED)", "", variables=(("PYTHONHASHSEED", "0"),)),
         _held("process numbers", _namespace("-pf", "--mount-proc", "--kill-child")),
-        _held("the clock, or the dates of files", _faketime("2024-01-01 00:00:00")),
         one_core if isinstance(one_core, Circumstance) else None,
         _held("addresses in memory", ("setarch", "-R")),
+        _held("the clock, or the dates of files", _faketime("2024-01-01 00:00:00")),
     ]
     names = {"cores": "the timing of threads or processes, or their number"}
     return [

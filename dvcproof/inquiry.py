@@ -106,29 +106,49 @@ class Inquiry:
     def _chance(self, plain: Sequence[Outcome]) -> Finding:
         """Say that it differs by itself, and what makes it equal when it is held fast."""
         difference = first_difference(plain[0], plain[-1])
-        seldom = len(plain) > 2
-        cause = next((one for one in fixes() if self._settles(one, seldom=seldom)), None)
         evidence = difference.how.replace("varied", "again ")
         if plain[-1].status != 0:
             text, evidence = "it fails now and then, though nothing is varied", _last_lines(plain[-1])
             return finding("DP301", self.stage, text, "Run it several times to see why.", evidence=evidence)
+        causes, tried = self._causes(seldom=len(plain) > 2)
         text = f"{difference.path} differs from run to run"
-        if cause is None:
-            text += ": unseeded random numbers, or threads; nothing that was held fast makes it equal"
-            fix = "Seed every source of random numbers; fix the number of threads."
+        if causes:
+            text += f"; it is equal if one holds fast {' and '.join(one.name for one in causes)}"
+            fix = "; ".join(_chance_advice(one) for one in causes)
         else:
-            text += f"; it is equal if one holds fast {cause.name}"
-            fix = next(f"{advice}." for begin, advice in CHANCE_ADVICE.items() if cause.name.startswith(begin))
-        fix += f" {excuse_hint(self.alone.declared(difference.path))}"
+            text += ": unseeded random numbers, or threads"
+            fix = "Seed every source of random numbers; fix the number of threads"
+            evidence += (
+                f"\nheld fast in vain: {', '.join(one.name for one in tried) or 'nothing, it is not possible here'}"
+            )
+        fix += f". {excuse_hint(self.alone.declared(difference.path))}"
         return finding("DP301", self.stage, text, fix, path=difference.path, evidence=evidence)
 
-    def _settles(self, one: Circumstance, *, seldom: bool) -> bool:
+    def _causes(self, *, seldom: bool) -> tuple[list[Circumstance], list[Circumstance]]:
+        """Return the sources of chance that, held fast, make it equal, the fewest of them; and all that were tried."""
+        tried = fixes()
+        for one in tried:
+            if self._settles([one], seldom=seldom):
+                return [one], tried
+        # The clock first: its library names its memory by a process number, which must not be one of a namespace.
+        causes = tried[::-1] if self._settles(tried[::-1], seldom=seldom) else []
+        for one in tried if causes else ():
+            rest = [other for other in causes if other is not one]
+            if self._settles(rest, seldom=seldom):
+                causes = rest
+        return causes[::-1], tried
+
+    def _settles(self, held: Sequence[Circumstance], *, seldom: bool) -> bool:
         """Return whether a stage is equal each time with something held fast. What seldom differs runs more often."""
-        first = self._run([one])
+        first = self._run(held)
         if first.status != 0:
             return False
         number = self.runs * (3 if seldom else 1) - 1
-        return all(self._run([one]).equals(first) for _ in range(number))
+        return all(self._run(held).equals(first) for _ in range(number))
+
+
+def _chance_advice(cause: Circumstance) -> str:
+    return next(advice for begin, advice in CHANCE_ADVICE.items() if cause.name.startswith(begin))
 
 
 def excuse_hint(path: str) -> str:

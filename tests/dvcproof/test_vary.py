@@ -5,19 +5,20 @@ import shutil
 import socket
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pytest
 import yaml
 
 from dvcproof import alone, circumstances
-from dvcproof.alone import show_difference
+from dvcproof.alone import Difference, Outcome, show_difference
 from dvcproof.circumstances import ADVICE, Circumstance, write_shell
 from dvcproof.findings import CANNOT_TELL, FOUND, HOLDS, STAGE_FAILED, Finding, Report
+from dvcproof.inquiry import Inquiry
 from dvcproof.project import Project
 from dvcproof.runtime.machine import cpu_flags
 from dvcproof.runtime.program import InputError
@@ -61,6 +62,7 @@ CHANCES = {
         "python -c 'print(*sorted(set(map(str, range(40)))))'",
     ),
     "pid": ("echo $$", "process numbers", "echo $"),
+    "two": ("echo $$; date +%N", "process numbers and the clock", "echo two"),
     "time": ("date +%N", "the clock, or the dates of files", "date -d @0 +%N"),
     "threads": (
         'for i in 1 2 3 4 5 6 7 8; do sh -c "sed p i.txt; echo $i" & done; wait',
@@ -393,7 +395,7 @@ def test_a_stopped_clock_does_not_stop_the_search(tmp_path: Path, monkeypatch: p
     report = varied(path, runs=2)
     (found,) = report.findings
     assert found.rule == "DP301"
-    assert "nothing that was held fast makes it equal" in found.message
+    assert "held fast in vain: the order of sets" in found.evidence
     assert left_over() == before
 
 
@@ -447,6 +449,57 @@ def test_several_files_sub_folders_and_data_are_no_obstacle(tmp_path: Path) -> N
     }
     chosen = varied(path, only=["umask"], stages=["low/dvc.yaml:log"])
     assert results(chosen) == {"low/dvc.yaml:log": "equal"}
+
+
+@pytest.mark.slow
+def test_a_difference_that_is_seen_only_once_is_no_circumstance(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    command = f"echo >> {count}; [ $(wc -l < {count}) != 2 ] || echo odd; cat i.txt"
+    report = varied(make(tmp_path / "project", {"go": command}), only=["umask", "zone"], runs=3)
+    (found,) = report.findings
+    assert found.rule == "DP301"
+    assert "go.txt differed once, but not again, in 6 runs" in found.message
+    assert found.evidence == "line 1, plain:  one\nline 1, varied: odd"
+
+
+class Scripted:
+    """A stage that gives what a test wants: the text for a run, by the names of what is varied."""
+
+    def __init__(self, project: Project, write: Callable[[int, list[str]], str]) -> None:
+        self.stage, self.write, self.runs = project.stages[0], write, 0
+
+    def run(self, varied: Sequence[Circumstance] = ()) -> Outcome:
+        self.runs += 1
+        return Outcome(0, "", {"o.txt": self.write(self.runs, [one.name for one in varied])}, Path("nowhere"))
+
+    def forget(self, *_: Outcome) -> None:
+        pass
+
+    def declared(self, path: str) -> str:
+        return path
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[int, list[str]], str]], Inquiry]:
+    """An inquiry into a scripted stage, with two circumstances."""
+    path = make(tmp_path_factory.mktemp("scripted") / "project", {"go": "cat i.txt"})
+
+    def inquire(write: Callable[[int, list[str]], str]) -> Inquiry:
+        with warnings.catch_warnings(), Project.open(path) as project:
+            warnings.simplefilter("ignore", DeprecationWarning)
+            two = [Circumstance("zone", "time zone"), Circumstance("umask", "umask")]
+            return Inquiry(cast("Any", Scripted(project, write)), two, runs=3)
+
+    return inquire
+
+
+def test_an_accusation_needs_a_second_run(scripted: Callable[..., Inquiry]) -> None:
+    # The runs: three plain ones, the one with another zone, and then the second of its kind.
+    assert not scripted(lambda run, _: "odd" if run == 4 else "even").findings()
+    assert not scripted(lambda run, _: "odd" if run in (4, 5, 6) else "even").findings()
+    with mock.patch("dvcproof.inquiry.first_difference", return_value=Difference("o.txt", "how")):
+        (found,) = scripted(lambda _, names: "odd" if "zone" in names else "even").findings()
+    assert found.message == "o.txt depends on the time zone"
 
 
 def test_wrong_names_are_refused(tmp_path: Path) -> None:
