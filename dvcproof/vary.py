@@ -76,9 +76,8 @@ def vary(
             timeout=timeout,
             report=report,
         )
-        if only and trial.absent:
-            reasons = (f"{name} cannot be varied here: {why}" for name, why in trial.absent.items())
-            report.unknown += reasons
+        if only:
+            report.unknown += [f"{name} cannot be varied here: {why}" for name, why in trial.absent.items()]
         trial.examine()
         if keep is not None:
             trial.keep()
