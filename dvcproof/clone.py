@@ -65,12 +65,17 @@ class Clone:
         if not (self.path / ".dvc").is_dir():
             hint = "Commit the folder .dvc: `git add .dvc`."
             raise InputError(f"commit {self.commit}", f"it has no {prefix}.dvc", hint=hint)
-        # Not the cache that the project or its user may share with others.
-        local = "[cache]\n    dir = cache\n[core]\n    autostage = false\n    analytics = false\n"
-        (self.path / ".dvc" / "config.local").write_text(local, encoding="utf-8")
+        # Not the cache that the project or its user may share with others; and no links, so that it can be copied.
+        self.set_cache("cache")
         #: Data that no stage makes, and that the project's cache does not have.
         self.missing: list[str] = []
         self._supply(project)
+
+    def set_cache(self, place: str) -> None:
+        """Let DVC keep its cache in a folder, named from the folder .dvc."""
+        cache = f'[cache]\n    dir = "{place}"\n    type = reflink,copy\n'
+        local = f"{cache}[core]\n    autostage = false\n    analytics = false\n"
+        (self.path / ".dvc" / "config.local").write_text(local, encoding="utf-8")
 
     def _supply(self, project: Project) -> None:
         """Copy the data of .dvc files, and the outputs of frozen stages, from the project's cache."""

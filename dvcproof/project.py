@@ -57,6 +57,11 @@ class Item:
         """The hash that dvc.lock or the .dvc file records."""
         return self.raw.hash_info.value if self.raw.hash_info else None
 
+    @property
+    def size(self) -> int:
+        """The bytes that dvc.lock or the .dvc file records; 0 without a record."""
+        return (self.raw.meta.size if self.raw.meta else 0) or 0
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -154,6 +159,17 @@ class Project:
         """Who makes a path: the address of a stage, or the .dvc file."""
         found = {item.place: address_of(item.raw.stage) for item in self.data if item.local}
         return found | {out.place: stage.address for stage in self.stages for out in stage.outs if out.local}
+
+    def before(self, stage: Stage) -> frozenset[str]:
+        """Return the addresses of all stages that one depends on, directly or not."""
+        graph, left = self.repo.index.graph, [stage.raw]
+        found: set[Any] = set()
+        while left:
+            new = set(graph.successors(left.pop())) - found
+            found |= new
+            left += new
+        names = {id(one.raw): one.address for one in self.stages}
+        return frozenset(names[id(raw)] for raw in found if id(raw) in names)
 
     def maker(self, place: str) -> str | None:
         """Return who makes a path, or a folder that it is in."""

@@ -1,0 +1,453 @@
+"""Circumstances of a run that must not change what a stage writes, and a shell that runs a command under them.
+
+DVC runs each command of a stage as `$SHELL -c COMMAND`. So a shell of ours can vary what it meets, in any language.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dvcproof.runtime.machine import cores, is_x86_64
+
+#: Seconds for a program that asks the system for something.
+SHORT = 60
+
+#: Each circumstance that can be varied, and what to do about a stage that depends on it.
+ADVICE = {
+    "zone": "Name the time zone in the code, or write UTC",
+    "language": "Write numbers and sort without the user's locale, or set LC_ALL in the command",
+    "hash-seed": "Sort before you write the elements of a set",
+    "umask": "Leave the permissions of files out of the output, or set them",
+    "cores": "Fix the number of threads and of parts in the code or in a parameter",
+    "home": "Take inputs and settings from the project, not from the user's home or name",
+    "temporary": "Leave the names of temporary files out of the output",
+    "environment": "Make it a parameter, or set it in the command",
+    "shell": "Write the command in plain sh, or begin it with `bash -c`",
+    "clock": "Leave the date out, or make it a parameter",
+    "network": "Make what is downloaded a dependency (`dvc import-url`), or set `meta: {dvcproof: {network: true}}`",
+    "host": "Leave the name of the machine out of the output",
+    "processor": "Fix the instructions that the libraries may use, or accept it as an exception",
+    "folder": "Write paths relative to the project, and quote them in commands",
+    "order": "Sort the names that a listing of a folder gives",
+}
+
+#: What the plain run has.
+PLAIN_LINES = ("umask 022",)
+
+#: Variables that say where programs and packages lie, or that a shell needs: they are no circumstance of a result.
+#: The last row has what other variations set.
+KEPT = (
+    *("PATH", "PWD", "OLDPWD", "SHLVL", "_", "TERM", "SHELL", "PPID", "UID", "EUID", "SHELLOPTS", "BASHOPTS"),
+    *("LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV", "JAVA_HOME", "R_HOME", "R_LIBS", "R_LIBS_USER", "R_LIBS_SITE"),
+    *("JULIA_DEPOT_PATH", "GEM_HOME", "NODE_PATH", "PERL5LIB", "NIX_PROFILES", "NIX_SSL_CERT_FILE"),
+    *("HOME", "USER", "LOGNAME", "USERNAME", "TZ", "LANG", "LANGUAGE", "LC_ALL", "TMPDIR", "LOCPATH"),
+)
+KEPT_BEGINNINGS = ("CONDA_", "DVC_")
+
+#: Locales that write a decimal comma; the first also has letters whose capitals are others than in English.
+COMMAS = ("tr_TR", "de_DE", "fr_FR", "es_ES", "it_IT", "pt_BR", "pl_PL", "ru_RU", "nl_NL", "sv_SE", "vi_VN")
+SOURCES = Path("/usr/share/i18n/locales")
+
+#: Numbers of threads of the usual libraries.
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "PYTHON_CPU_COUNT"), "1"
+)
+ONE_CORE = "import os,sys;os.sched_setaffinity(0,[min(os.sched_getaffinity(0))]);os.execvp(sys.argv[1],sys.argv[1:])"
+#: What the C library counts as cores.
+ONLINE = "/sys/devices/system/cpu/online"
+
+#: A network of its own has no loopback device until it is switched on; many programs talk to themselves over it.
+LOOPBACK = (
+    "import fcntl,socket,struct;s=socket.socket();"
+    "fcntl.ioctl(s,0x8914,struct.pack('16sh',b'lo',1)+bytes(22))"  # SIOCSIFFLAGS, IFF_UP
+)
+
+#: The features for which NumPy has code of its own beside the plain one, as far as this processor has them.
+NUMPY = """
+try:
+    from numpy._core._multiarray_umath import __cpu_dispatch__ as names, __cpu_features__ as here
+except ImportError:
+    from numpy.core._multiarray_umath import __cpu_dispatch__ as names, __cpu_features__ as here
+print(",".join(name for name in names if here.get(name)))
+"""
+
+
+@dataclass(frozen=True)
+class Circumstance:
+    """Something that is varied or, to find a cause, held fast.
+
+    Args:
+        name: a key of ADVICE, or what is held fast.
+        text: what is varied, for people.
+        words: a program that runs the shell under it.
+        variables: set in the environment of a stage.
+        removed: variables that the stage does not see.
+        lines: of the shell, before all else.
+        shell: the shell that runs the command.
+    """
+
+    name: str
+    text: str
+    words: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    removed: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    shell: str = ""
+
+
+def circumstances(folder: Path, given: Mapping[str, str]) -> tuple[list[Circumstance], dict[str, str]]:
+    """Return what can be varied here, and why the rest cannot, by its name.
+
+    Args:
+        folder: for the files that a variation needs.
+        given: the environment of the plain run.
+    """
+    makers: dict[str, Callable[[Path, Mapping[str, str]], Circumstance | str]] = {
+        "zone": _zone,
+        "language": _language,
+        "hash-seed": lambda *_: Circumstance("hash-seed", "hash seed", variables=(("PYTHONHASHSEED", "4242"),)),
+        "umask": lambda *_: Circumstance("umask", "umask (022, then 077)", lines=("umask 077",)),
+        "home": _home,
+        "temporary": _temporary,
+        "environment": _environment,
+        "processor": _processor,
+        "shell": _shell,
+        "network": _network,
+        "host": _host,
+        "cores": _cores,
+        "clock": _clock,  # last: its library must not reach the programs of the others
+    }
+    found, absent = [], {}
+    for name, make in makers.items():
+        made = make(folder, given)
+        if isinstance(made, Circumstance):
+            found.append(made)
+        else:
+            absent[name] = made
+    return found, absent
+
+
+def plain_variables() -> dict[str, str]:
+    """Return the variables that the plain run has, whatever the caller's are."""
+    language = _plain_language()
+    return {"TZ": "UTC", "LC_ALL": language, "LANG": language, "SHELL": "/bin/sh"}
+
+
+@cache
+def _plain_language() -> str:
+    set_it = "import locale; locale.setlocale(locale.LC_ALL, 'C.UTF-8')"
+    return "C.UTF-8" if works(sys.executable, "-I", "-c", set_it) else "C"
+
+
+def write_shell(
+    path: Path, varied: Iterable[Circumstance], log: Path | None = None, other: tuple[Path, Sequence[str]] | None = None
+) -> Path:
+    """Write a program that takes the place of /bin/sh, and runs what it is given under circumstances.
+
+    Args:
+        path: where.
+        varied: the circumstances; none for the plain run.
+        log: gets a line at the start and at the end of each command, with the stage's name.
+        other: another such shell, and the stages that it is for.
+    """
+    ones = list(varied)
+    shell = next((one.shell for one in ones if one.shell), "/bin/sh")
+    variables = plain_variables() | {"SHELL": shell}
+    words: list[str] = []
+    lines = list(PLAIN_LINES)
+    removed: list[str] = []
+    for one in ones:
+        variables |= dict(one.variables)
+        words += one.words
+        lines += one.lines
+        removed += one.removed
+    words += [shell, *(["--noprofile", "--norc"] if Path(shell).name == "bash" else [])]
+    head = ["#!/bin/sh"]
+    if other is not None and other[1]:
+        stages = "|".join(map(shlex.quote, other[1]))
+        head.append(f'case "$DVC_STAGE" in {stages}) exec {shlex.quote(str(other[0]))} "$@";; esac')
+    call = f'{shlex.join(words)} "$@"'
+    if log is not None:
+        place = shlex.quote(str(log))
+        call = f'printf "start %s\\n" "$DVC_STAGE" >>{place}\n{call}\nstatus=$?\n'
+        call += f'printf "%s %s\\n" $status "$DVC_STAGE" >>{place}\nexit $status'
+    else:
+        call = f"exec {call}"
+    body = [*(f"unset {name}" for name in removed), *_exports(variables), *lines, call]
+    path.write_text("\n".join([*head, *body]) + "\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def _exports(variables: Mapping[str, str]) -> list[str]:
+    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+
+
+def fixes() -> list[Circumstance]:
+    """Return what can be held fast here, one after the other, to find out where chance comes from."""
+    one_core = _cores(None, {})
+    found = [
+        Circumstance("the order of sets (PYTHONHASHSEED)", "", variables=(("PYTHONHASHSEED", "0"),)),
+        _held("process numbers", _namespace("-pf", "--mount-proc", "--kill-child")),
+        one_core if isinstance(one_core, Circumstance) else None,
+        _held("addresses in memory", ("setarch", "-R")),
+        _held("the clock, or the dates of files", _faketime("2024-01-01 00:00:00")),
+    ]
+    names = {"cores": "the timing of threads or processes, or their number"}
+    return [
+        Circumstance(names.get(one.name, one.name), one.text, one.words, one.variables)
+        for one in found
+        if one is not None
+    ]
+
+
+def _held(name: str, words: tuple[str, ...]) -> Circumstance | None:
+    return Circumstance(name, "", words) if words and works(*words, "true") else None
+
+
+def works(*words: str) -> bool:
+    """Return whether a program ends well."""
+    return asked(*words) is not None
+
+
+def asked(*words: str, variables: Mapping[str, str] | None = None) -> str | None:
+    """Return what a program prints; None if it fails or is not there."""
+    try:
+        result = subprocess.run(
+            words, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=SHORT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return None if result.returncode else result.stdout.decode(errors="replace")
+
+
+def _zone(*_: object) -> Circumstance:
+    name = "Pacific/Kiritimati" if Path("/usr/share/zoneinfo/Pacific/Kiritimati").exists() else "XYZ-14"
+    return Circumstance("zone", f"time zone (UTC, then {name})", variables=(("TZ", name),))
+
+
+def _locales() -> list[str]:
+    return (asked("locale", "-a") or "").split()
+
+
+def _plain_name(name: str) -> str:
+    return name.lower().replace("-", "")
+
+
+def _language(folder: Path, _: object) -> Circumstance | str:
+    """Take an installed language with a decimal comma; where there is none but its source, make it."""
+    installed = {_plain_name(name): name for name in _locales()}
+    for name in COMMAS:
+        known = installed.get(f"{name.lower()}.utf8")
+        if known:
+            return _speaking(known)
+    if all(name in ("posix", "c") or name.startswith("c.") for name in installed):
+        place = folder / "locales"
+        place.mkdir(exist_ok=True)
+        source = next((name for name in COMMAS if (SOURCES / name).is_file()), "")
+        if source and works("localedef", "-i", source, "-f", "UTF-8", str(place / f"{source}.UTF-8")):
+            return _speaking(f"{source}.UTF-8", ("LOCPATH", str(place)))
+    return "no language with a decimal comma is installed"
+
+
+def _speaking(name: str, *more: tuple[str, str]) -> Circumstance:
+    variables = (("LC_ALL", name), ("LANG", name), ("LANGUAGE", name.partition(".")[0]), *more)
+    return Circumstance("language", f"language ({plain_variables()['LANG']}, then {name})", variables=variables)
+
+
+def _home(folder: Path, given: Mapping[str, str]) -> Circumstance:
+    """Give an empty home and other names of the user; but the packages that the user installed for Python stay."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    packages = Path(given.get("HOME", "/"), ".local")
+    own = (("PYTHONUSERBASE", str(packages)),) if (packages / "lib").is_dir() else ()
+    names = tuple((name, "someone") for name in ("USER", "LOGNAME", "USERNAME"))
+    return Circumstance("home", "home and user", variables=(("HOME", str(home)), *names, *own))
+
+
+def _temporary(folder: Path, _: object) -> Circumstance:
+    place = folder / "temporary"
+    place.mkdir(exist_ok=True)
+    return Circumstance("temporary", "temporary folder", variables=(("TMPDIR", str(place)),))
+
+
+def _environment(_: object, given: Mapping[str, str]) -> Circumstance | str:
+    names = (
+        name
+        for name in sorted(given)
+        if name.isidentifier() and name.isascii() and name not in KEPT and not name.startswith(KEPT_BEGINNINGS)
+    )
+    found = tuple(names)
+    if not found:
+        return "the caller's shell sets no other variables"
+    return Circumstance("environment", f"{len(found)} variables of the caller's shell", removed=found)
+
+
+def without_variables(names: Sequence[str]) -> Circumstance:
+    """Return the circumstance that only these variables of the caller's shell are not set."""
+    return Circumstance("environment", f"variable {', '.join(names)} of the caller's shell", removed=tuple(names))
+
+
+def _shell(*_: object) -> Circumstance | str:
+    plain = os.path.realpath("/bin/sh")
+    for name in ("bash", "dash"):
+        found = shutil.which(name, path="/bin:/usr/bin:/usr/local/bin")
+        if found and os.path.realpath(found) != plain:
+            return Circumstance("shell", f"shell (sh, then {name})", shell=found)
+    return "there is no other shell than sh"
+
+
+def _processor(_: object, given: Mapping[str, str]) -> Circumstance | str:
+    """Take from the libraries the newer instructions of the processor."""
+    if not is_x86_64():
+        return "only known for x86-64"
+    names = (asked("python", "-c", NUMPY, variables=given) or "").strip()
+    variables = {
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "ATEN_CPU_CAPABILITY": "default",
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F",
+    }
+    if names:
+        variables["NPY_DISABLE_CPU_FEATURES"] = names
+    text = "features of the processor that libraries use"
+    return Circumstance("processor", text, variables=tuple(variables.items()))
+
+
+def _namespace(*flags: str, lines: str = "") -> tuple[str, ...]:
+    """Return words that run a program in namespaces of its own, as the same user."""
+    if shutil.which("unshare") is None:
+        return ()
+    if os.geteuid() == 0:
+        return ("unshare", *flags, "sh", "-c", f'{lines}exec "$@"', "sh")
+    back = f"exec unshare --map-user={os.geteuid()} --map-group={os.getegid()} "
+    return ("unshare", "-r", *flags, "sh", "-c", f'{lines}{back}"$@"', "sh")
+
+
+def _network(*_: object) -> Circumstance | str:
+    up = f"{shlex.join([sys.executable, '-I', '-c', LOOPBACK])} && "
+    words = _namespace("-n", lines=up)
+    if words and works(*words, "true"):
+        return Circumstance("network", "network (none)", words)
+    return "`unshare --net` is not possible here"
+
+
+def _host(*_: object) -> Circumstance | str:
+    words = _namespace("-u", lines="hostname other-host && ")
+    if words and (asked(*words, "uname", "-n") or "").strip() == "other-host":
+        return Circumstance("host", "name of the machine", words, (("HOSTNAME", "other-host"),))
+    return "`unshare --uts` is not possible here"
+
+
+def _cores(folder: Path | None, _: object) -> Circumstance | str:
+    """Let a stage have one core; where it may be mounted, also let the C library count one."""
+    if not hasattr(os, "sched_setaffinity"):
+        return "only Linux can"
+    if cores() == 1:
+        return "this machine has one core only"
+    words: tuple[str, ...] = (sys.executable, "-I", "-c", ONE_CORE)
+    if folder is not None:
+        file = folder / "one-core"
+        file.write_text(f"{min(os.sched_getaffinity(0))}\n", encoding="ascii")
+        mounted = _namespace("-m", lines=f"{shlex.join(['mount', '--bind', str(file), ONLINE])} && ")
+        if mounted and works(*mounted, "true"):
+            words = (*mounted, *words)
+    return Circumstance("cores", f"cores ({cores()}, then 1)", words, tuple(ONE_THREAD.items()))
+
+
+def _faketime(when: str) -> tuple[str, ...]:
+    return ("faketime", "-f", when) if shutil.which("faketime") else ()
+
+
+def _clock(*_: object) -> Circumstance | str:
+    words = _faketime("+399d")
+    if not words:
+        return "faketime is not installed"
+    with tidy_clock():
+        if not works(*words, "true"):
+            return "faketime does not work here"
+    return Circumstance("clock", "clock (399 days later)", words)
+
+
+@contextmanager
+def tidy_clock() -> Iterator[None]:
+    """Remove what killed programs of faketime leave in the shared memory while the block runs."""
+    before = set(_left_by_faketime())
+    try:
+        yield
+    finally:
+        for path in set(_left_by_faketime()) - before:
+            number = path.name.rpartition("_")[2]
+            if not Path("/proc", number).exists():
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _left_by_faketime() -> list[Path]:
+    shared = Path("/dev/shm")  # noqa: S108, the place that faketime uses
+    found = []
+    for path in [*shared.glob("faketime_*"), *shared.glob("sem.faketime_*")] if shared.is_dir() else []:
+        with suppress(OSError):
+            found += [path] if path.stat().st_uid == os.geteuid() else []
+    return found
+
+
+def find_memory() -> Path | None:
+    """Return a place in memory, from which programs may be run, where a folder lists its entries by their age.
+
+    On a disk, the order often follows from the names alone, so that it cannot be varied.
+    """
+    for place in ("/dev/shm", f"/run/user/{os.geteuid()}", tempfile.gettempdir()):  # noqa: S108
+        with suppress(OSError):
+            if not os.statvfs(place).f_flag & os.ST_NOEXEC and _lists_by_age(Path(place)):
+                return Path(place)
+    return None
+
+
+def _lists_by_age(place: Path) -> bool:
+    names = [f"file-{number}" for number in range(8)]
+    seen: list[list[str]] = []
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        for made in (names, names[::-1]):
+            part = Path(folder, f"part-{len(seen)}")
+            part.mkdir()
+            for name in made:
+                (part / name).touch()
+            seen.append([entry.name for entry in part.iterdir()])
+    return seen in ([names, names[::-1]], [names[::-1], names])
+
+
+def copy_tree(source: Path, target: Path, arrange: Callable[[list[str]], list[str]]) -> None:
+    """Copy a folder, each entry in the order that `arrange` gives to a listing.
+
+    DVC's cache stays behind. Git's objects, which nobody changes, are looked up where they are.
+    """
+    target.mkdir(parents=True)
+    for name in arrange([entry.name for entry in source.iterdir()]):
+        entry, copy = source / name, target / name
+        if entry.is_symlink():
+            copy.symlink_to(entry.readlink())
+        elif entry.is_dir():
+            if (source.name, name) == (".git", "objects"):
+                _lend_objects(entry, copy)
+            elif (source.name, name) not in ((".dvc", "cache"), (".dvc", "tmp")):
+                copy_tree(entry, copy, arrange)
+        elif entry.is_file():
+            shutil.copy2(entry, copy)
+    shutil.copystat(source, target)
+
+
+def _lend_objects(source: Path, target: Path) -> None:
+    lent = Path("info", "alternates")
+    (target / "pack").mkdir(parents=True)
+    (target / "info").mkdir()
+    known = (source / lent).read_text(encoding="utf-8") if (source / lent).exists() else ""
+    (target / lent).write_text(f"{source}\n{known}", encoding="utf-8")

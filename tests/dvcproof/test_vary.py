@@ -1,0 +1,560 @@
+"""dvcproof.vary: what changes the outputs, a circumstance or chance, is named; where nothing does, it is silent."""
+
+import os
+import shutil
+import socket
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+from unittest import mock
+
+import pytest
+import yaml
+
+from dvcproof import alone, circumstances
+from dvcproof.alone import Difference, Outcome, show_difference
+from dvcproof.circumstances import ADVICE, Circumstance, write_shell
+from dvcproof.findings import CANNOT_TELL, FOUND, HOLDS, STAGE_FAILED, Finding, Report
+from dvcproof.inquiry import Inquiry
+from dvcproof.project import Project
+from dvcproof.runtime.machine import cpu_flags
+from dvcproof.runtime.program import InputError
+from dvcproof.vary import vary
+from tests.support.project import commit, environment, run_ok
+
+#: A stage for each circumstance, which writes what it finds, with its mended twin.
+CIRCUMSTANCES = {
+    "zone": ("date -d @0 +%H", "date -u -d @0 +%H"),
+    "language": (
+        "python -c 'import locale; locale.setlocale(locale.LC_ALL, str()); print(locale.str(0.5))'",
+        "echo 0.5",
+    ),
+    "umask": ("umask", "umask 022; umask"),
+    "cores": ("python -c 'import os; print(len(os.sched_getaffinity(0)), os.cpu_count())'", "echo 2"),
+    "home": ('echo "$HOME $USER"', "echo home"),
+    "temporary": ("python -c 'import tempfile; print(tempfile.gettempdir())'", "dirname /tmp/x"),
+    "environment": ('echo "$SHADE"', 'SHADE=red; echo "$SHADE"'),
+    "shell": ('echo "$BASH_VERSION."', "echo ."),
+    "clock": ("date -u +%Y", "date -u -d @0 +%Y"),
+    "network": ("grep -c : /proc/net/dev", "grep -c : i.txt || true"),
+    "host": ("uname -n", "uname -s"),
+    "processor": (
+        "python -c 'import math; print([math.exp(i * .013) for i in range(9999)])'",
+        "python -c 'print([i * .37 for i in range(9999)])'",
+    ),
+    "folder": ("pwd", 'basename "$PWD"'),
+    "order": ("ls -U parts", "ls parts"),
+}
+
+#: A stage for each source of chance, how its cause is named, and its mended twin.
+CHANCES = {
+    "unseeded": (
+        "python -c 'import random; print(random.random())'",
+        "unseeded random numbers, or threads",
+        "python -c 'import random; random.seed(1); print(random.random())'",
+    ),
+    "hash": (
+        "python -c 'print(*set(map(str, range(40))))'",
+        "the order of sets",
+        "python -c 'print(*sorted(set(map(str, range(40)))))'",
+    ),
+    "pid": ("echo $$", "process numbers", "echo $"),
+    "two": ("echo $$; date +%N", "process numbers and the clock", "echo two"),
+    "time": ("date +%N", "the clock, or the dates of files", "date -d @0 +%N"),
+    "threads": (
+        'for i in 1 2 3 4 5 6 7 8; do sh -c "sed p i.txt; echo $i" & done; wait',
+        "",
+        'for i in 1 2 3 4 5 6 7 8; do sh -c "sed p i.txt; echo $i"; done',
+    ),
+    "address": ("python -c 'print(id(object()))'", "addresses in memory", "echo object"),
+}
+
+#: Which cannot be varied on every machine.
+NOT_EVERYWHERE = ("clock", "network", "host", "language", "cores", "processor", "order", "shell")
+
+
+@pytest.fixture(autouse=True)
+def _variables() -> Iterator[None]:
+    with mock.patch.dict(os.environ, environment(SHADE="blue"), clear=True):
+        yield
+
+
+def make(path: Path, stages: dict[str, Any], files: dict[str, str] | None = None) -> Path:
+    """Make and commit a project. A stage that is only a command writes its words to a file of the stage's name."""
+    path.mkdir(parents=True)
+    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
+    (path / ".dvc").mkdir()
+    (path / ".dvc" / "config").touch()
+    (path / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n", encoding="utf-8")
+    parts = {f"parts/{name}": "" for name in "cadb"}
+    for name, text in ({"i.txt": "one\ntwo\n"} | parts | (files or {})).items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(text, encoding="utf-8")
+    written = {name: shown(name, stage) if isinstance(stage, str) else stage for name, stage in stages.items()}
+    (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": written}), encoding="utf-8")
+    commit(path, "code")
+    return path
+
+
+def shown(name: str, command: str, **more: Any) -> dict[str, Any]:
+    """Return a stage that writes what a command prints to a file of its own name."""
+    return {"cmd": f"( {command} ) > {name}.txt", "deps": ["i.txt"], "outs": [f"{name}.txt"]} | more
+
+
+def varied(path: Path, **options: Any) -> Report:
+    """Vary a project."""
+    with warnings.catch_warnings(), Project.open(path) as project:
+        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
+        return vary(project, **options)
+
+
+def errors(report: Report, stage: str) -> list[Finding]:
+    """Return the errors about a stage."""
+    return [one for one in report.findings if one.stage == stage and one.level == "error"]
+
+
+def results(report: Report) -> dict[str, str]:
+    """Return the table as a mapping."""
+    return {row[0]: row[1] for row in report.table[1:]}
+
+
+@pytest.fixture(scope="module")
+def possible(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Circumstance]:
+    """What can be varied on this machine, but for the two that are no work of a shell."""
+    with mock.patch.dict(os.environ, environment(SHADE="blue"), clear=True):
+        found, absent = circumstances.circumstances(tmp_path_factory.mktemp("circumstances"), os.environ)
+    assert set(absent) <= set(NOT_EVERYWHERE)
+    return {one.name: one for one in found}
+
+
+def has(name: str, possible: dict[str, Circumstance]) -> bool:
+    """Return whether a circumstance can be varied here."""
+    if name in ("folder", "order"):
+        return name == "folder" or circumstances.find_memory() is not None
+    return name in possible
+
+
+def said_by(folder: Path, command: str, varied: Sequence[Circumstance]) -> str:
+    """Return what a command prints in a shell of ours."""
+    return run_ok(str(write_shell(folder / "shell", varied)), "-c", command, cwd=folder)
+
+
+@pytest.mark.parametrize("name", [name for name in CIRCUMSTANCES if name not in ("folder", "order")])
+def test_each_variation_acts_and_its_twin_is_silent(
+    name: str, possible: dict[str, Circumstance], tmp_path: Path
+) -> None:
+    if name not in possible:
+        pytest.skip(f"{name} cannot be varied here")
+    (tmp_path / "i.txt").touch()
+    for command, equal in zip(CIRCUMSTANCES[name], (False, True), strict=True):
+        plain = said_by(tmp_path, command, ())
+        assert said_by(tmp_path, command, ()) == plain
+        assert (said_by(tmp_path, command, [possible[name]]) == plain) == equal
+
+
+def test_the_hash_seed_is_varied(possible: dict[str, Circumstance], tmp_path: Path) -> None:
+    command = "python -c 'print(hash(str(1)))'"
+    said = {said_by(tmp_path, command, [possible["hash-seed"]]) for _ in range(2)}
+    assert len(said) == 1
+    assert said_by(tmp_path, command, ()) not in said
+
+
+def test_all_at_once_act_too(possible: dict[str, Circumstance], tmp_path: Path) -> None:
+    (tmp_path / "i.txt").touch()
+    for name in possible:
+        if name in CIRCUMSTANCES:
+            command = CIRCUMSTANCES[name][0]
+            assert said_by(tmp_path, command, list(possible.values())) != said_by(tmp_path, command, ()), name
+
+
+@pytest.mark.parametrize(
+    "code", ["numpy.exp(numpy.linspace(0, 9, 999))", "numpy.linspace(0, 9, 9999) @ numpy.ones(9999)"]
+)
+def test_libraries_compute_as_on_another_processor(
+    code: str, possible: dict[str, Circumstance], tmp_path: Path
+) -> None:
+    if "processor" not in possible or "avx2" not in cpu_flags():
+        pytest.skip("this processor has no newer instructions that could be taken away")
+    command = f"python -c 'import numpy; numpy.set_printoptions(17, 1000); print({code})'"
+    assert said_by(tmp_path, command, ()) != said_by(tmp_path, command, [possible["processor"]])
+
+
+def test_a_stage_without_a_network_can_still_talk_to_itself(possible: dict[str, Circumstance], tmp_path: Path) -> None:
+    if "network" not in possible:
+        pytest.skip("the network cannot be varied here")
+    code = "import socket; s = socket.create_server((str(), 0)); socket.create_connection(s.getsockname()); print(1)"
+    assert said_by(tmp_path, f"python -c '{code}'", [possible["network"]]) == "1\n"
+
+
+def test_packages_and_paths_stay_in_a_bare_environment(possible: dict[str, Circumstance], tmp_path: Path) -> None:
+    names = possible["environment"].removed
+    assert "SHADE" in names
+    assert not {"PATH", "HOME", "TZ", "LD_LIBRARY_PATH"} & set(names)
+    assert "blue" in said_by(tmp_path, "env", ())
+    assert "blue" not in said_by(tmp_path, "env", [possible["environment"]])
+
+
+@pytest.fixture(scope="module")
+def defects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, list[str]]:
+    """What is said of a project in which each stage has one of the defects, or is a mended twin."""
+    stages: dict[str, Any] = {}
+    for name, (bad, good) in CIRCUMSTANCES.items():
+        stages |= {f"{name}-bad": bad, f"{name}-good": good}
+    for name, (bad, _, good) in CHANCES.items():
+        stages |= {f"{name}-bad": bad, f"{name}-good": good}
+    with mock.patch.dict(os.environ, environment(SHADE="blue"), clear=True):
+        before = left_over()
+        report = varied(make(tmp_path_factory.mktemp("defects") / "project", stages), runs=4)
+        return report, sorted(left_over() - before)
+
+
+def left_over() -> set[str]:
+    """Return what programs of ours or of faketime leave in shared memory."""
+    shared = Path("/dev/shm")  # noqa: S108, where both are
+    found = {path for path in shared.iterdir() if "dvcproof-vary" in path.name} if shared.is_dir() else set()
+    return {path.name for path in [*found, *circumstances._left_by_faketime()]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CIRCUMSTANCES)
+def test_a_circumstance_is_named(
+    name: str, defects: tuple[Report, list[str]], possible: dict[str, Circumstance]
+) -> None:
+    if not has(name, possible):
+        pytest.skip(f"{name} cannot be varied here")
+    (found,) = errors(defects[0], f"{name}-bad")
+    assert (found.rule, found.path) == ("DP302", f"{name}-bad.txt")
+    assert found.fix.startswith(ADVICE[name])
+    assert "line 1, plain:  " in found.evidence
+    assert "line 1, varied: " in found.evidence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHANCES)
+def test_chance_is_named(name: str, defects: tuple[Report, list[str]]) -> None:
+    (found,) = errors(defects[0], f"{name}-bad")
+    assert found.rule == "DP301", found
+    assert CHANCES[name][1] in found.message
+    assert found.evidence
+
+
+@pytest.mark.slow
+def test_the_mended_twins_are_silent(defects: tuple[Report, list[str]]) -> None:
+    report, left = defects
+    good = {name: result for name, result in results(report).items() if name.endswith("-good")}
+    assert len(good) == len(CIRCUMSTANCES) + len(CHANCES)
+    assert set(good.values()) == {"equal"}
+    assert not [one for one in report.findings if one.stage.endswith("-good")]
+    assert report.status() == FOUND
+    assert not left
+
+
+@pytest.mark.slow
+def test_the_variable_that_matters_is_named(defects: tuple[Report, list[str]]) -> None:
+    (found,) = errors(defects[0], "environment-bad")
+    assert "variable SHADE of the caller's shell" in found.message
+    assert found.evidence.splitlines()[0] == "line 1, plain:  blue"
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """What is said of stages that depend on others, and of what dvc.yaml excuses."""
+    excuse = {"meta": {"dvcproof": {"varies": {"zoned.txt": "it is for people"}}}}
+    stages: dict[str, Any] = {
+        "first": "umask",
+        "second": shown("second", "cat first.txt", deps=["first.txt"]),
+        "aside": "cat i.txt",
+        "zoned": shown("zoned", "date -d @0 +%H", **excuse),
+        "after": shown("after", "cat zoned.txt", deps=["zoned.txt"]),
+        "later": shown("later", "cat after.txt; umask", deps=["after.txt"]),
+        "both": '[ "$(umask)$TZ" = 0022UTC ] || [ "$(umask)" = 0022 ] || [ "$TZ" = UTC ] || echo both; echo end',
+        "fails": 'test "$TZ" = UTC && cat i.txt',
+        "folders": {"cmd": "mkdir out && pwd > out/b.txt && cat i.txt > out/a.txt", "outs": ["out"]},
+        "silent": {"cmd": "cat fails.txt", "deps": ["fails.txt"]},
+    }
+    with mock.patch.dict(os.environ, environment(SHADE="blue"), clear=True):
+        path = make(tmp_path_factory.mktemp("chain") / "project", stages)
+        return varied(path, only=["umask", "zone", "folder"], runs=2)
+
+
+def test_what_comes_after_a_stage_that_differs_is_not_accused(chain: Report) -> None:
+    assert results(chain)["second"] == "not examined, since its inputs differ: first"
+    assert not errors(chain, "second")
+    (found,) = errors(chain, "first")
+    assert (found.rule, found.file, found.evidence) == (
+        "DP302",
+        "dvc.yaml",
+        "line 1, plain:  0022\nline 1, varied: 0077",
+    )
+    assert found.line > 0
+    assert results(chain)["aside"] == "equal"
+
+
+def test_an_excuse_makes_a_note_and_what_comes_after_is_examined(chain: Report) -> None:
+    (note,) = [one for one in chain.findings if one.stage == "zoned"]
+    assert (note.rule, note.level) == ("DP302", "note")
+    assert "it is for people" in note.message
+    assert results(chain)["after"] == "equal, alone"
+    (found,) = errors(chain, "later")
+    assert "umask" in found.message
+
+
+def test_circumstances_that_act_only_together_are_named_together(chain: Report) -> None:
+    (found,) = errors(chain, "both")
+    assert "time zone (UTC, then" in found.message
+    assert ", together with umask" in found.message
+    assert "folder" not in found.message
+
+
+def test_a_stage_that_fails_is_told_from_one_that_differs(chain: Report) -> None:
+    (found,) = errors(chain, "fails")
+    assert found.rule == "DP303"
+    assert "it fails if this is varied: time zone" in found.message
+    assert results(chain)["silent"] == "not examined, since its inputs differ: fails"
+
+
+def test_a_folder_of_outputs_is_compared_file_by_file(chain: Report) -> None:
+    (found,) = errors(chain, "folders")
+    assert found.path == "out/b.txt"
+    assert "{out: reason}" in found.fix
+
+
+def test_a_clean_project_takes_two_runs_and_says_what_was_varied(tmp_path: Path) -> None:
+    path = make(tmp_path / "project", {"go": "cat i.txt", "next": shown("next", "cat go.txt", deps=["go.txt"])})
+    report = varied(path, keep=tmp_path / "kept")
+    assert report.status() == HOLDS
+    assert not report.findings
+    assert results(report) == {"go": "equal", "next": "equal"}
+    for name in ("time zone (UTC, then", "umask (022, then 077)", "folder (its name"):
+        assert name in report.summary
+    for run in ("plain", "varied"):
+        assert (tmp_path / "kept" / f"{run}-run" / "next.txt").read_text() == "one\ntwo\n"
+
+
+@pytest.mark.slow
+def test_what_cannot_be_varied_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path / "project", {"go": "cat i.txt"})
+    monkeypatch.setattr(circumstances, "_faketime", lambda _: ())
+    monkeypatch.setattr("dvcproof.vary.find_memory", lambda: None)
+    report = varied(path, only=["clock", "order", "umask"])
+    assert "clock (faketime is not installed)" in report.summary
+    assert "order (there is no folder in memory" in report.summary
+    assert "umask" in report.summary
+    assert report.status() == CANNOT_TELL
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_in_the_plain_run_is_an_error(tmp_path: Path) -> None:
+    path = make(tmp_path / "project", {"go": "cat i.txt", "bad": "echo no such luck >&2; exit 3"})
+    report = varied(path, only=["umask"])
+    (found,) = report.findings
+    assert (found.rule, found.stage) == ("DP703", "bad")
+    assert "no such luck" in found.evidence
+    assert report.status() == STAGE_FAILED
+
+
+@pytest.mark.slow
+def test_a_plain_run_that_does_not_end_is_unknown(tmp_path: Path) -> None:
+    path = make(tmp_path / "project", {"go": "sleep 60"})
+    report = varied(path, only=["umask"], timeout=4)
+    assert report.status() == CANNOT_TELL
+    assert report.unknown == ["it takes longer than 4 s: go"]
+
+
+@pytest.mark.slow
+def test_a_stage_that_waits_for_ever_under_a_circumstance_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "MORE_SECONDS", 1)
+    stages = {"go": '[ "$TZ" = UTC ] || sleep 99; cat i.txt', "next": shown("next", "cat go.txt", deps=["go.txt"])}
+    report = varied(make(tmp_path / "project", stages), only=["umask", "zone"], runs=2, timeout=20)
+    (found,) = report.findings
+    assert (found.rule, found.stage) == ("DP303", "go")
+    assert "it does not end in time if this is varied: time zone" in found.message
+
+
+@pytest.mark.slow
+def test_git_works_in_the_copies(tmp_path: Path) -> None:
+    path = make(tmp_path / "project", {"go": "git log --format=%s; git status --short --untracked-files=no; umask"})
+    report = varied(path, only=["umask", "folder"], runs=2)
+    (found,) = report.findings
+    assert found.evidence == "line 2, plain:  0022\nline 2, varied: 0077"
+
+
+@pytest.mark.slow
+def test_a_stopped_clock_does_not_stop_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage waits for the clock, which is held fast to see whether it is the cause."""
+    monkeypatch.setattr(alone, "MORE_SECONDS", 2)
+    code = "import time, os; end = time.time() + .1\nwhile time.time() < end: pass\nprint(os.urandom(4))"
+    stage = {"cmd": "python go.py > o.txt", "deps": ["go.py"], "outs": ["o.txt"]}
+    path = make(tmp_path / "project", {"go": stage}, {"go.py": code})
+    before = left_over()
+    report = varied(path, runs=2)
+    (found,) = report.findings
+    assert found.rule == "DP301"
+    assert "held fast in vain: the order of sets" in found.evidence
+    assert left_over() == before
+
+
+@pytest.mark.slow
+def test_the_network_may_be_allowed(tmp_path: Path, possible: dict[str, Circumstance]) -> None:
+    if "network" not in possible:
+        pytest.skip("the network cannot be varied here")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        thread = threading.Thread(target=answer, args=(server,), daemon=True)
+        thread.start()
+        command = f"python -c 'import socket; print(socket.create_connection((\"127.0.0.1\", {port})).recv(9))'"
+        allowed = shown("allowed", command, meta={"dvcproof": {"network": True}})
+        report = varied(make(tmp_path / "project", {"refused": command, "allowed": allowed}), runs=2)
+        server.shutdown(socket.SHUT_RDWR)
+    (found,) = report.findings
+    assert (found.rule, found.stage) == ("DP303", "refused")
+    assert "ConnectionRefusedError" in found.evidence
+    assert results(report)["allowed"] == "equal"
+
+
+def answer(server: socket.socket) -> None:
+    """Send a word to each that calls."""
+    while True:
+        try:
+            caller = server.accept()[0]
+        except OSError:
+            return
+        with caller:
+            caller.sendall(b"hello")
+
+
+@pytest.mark.slow
+def test_several_files_sub_folders_and_data_are_no_obstacle(tmp_path: Path) -> None:
+    """Stages in two dvc.yaml, one with a working folder, an output that persists, and data that no stage makes."""
+    path = make(
+        tmp_path / "project", {"top": shown("top", "cat low/low.txt data.txt", deps=["low/low.txt", "data.txt"])}
+    )
+    (path / "data.txt").write_text("raw\n", encoding="utf-8")
+    run_ok("dvc", "add", "--quiet", "data.txt", cwd=path)
+    low = shown("low", "cat ../i.txt; umask", deps=["../i.txt"])
+    log = {"cmd": "echo more >> log.txt", "outs": [{"log.txt": {"persist": True}}]}
+    (path / "low").mkdir()
+    (path / "low" / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"low": low, "log": log}}), encoding="utf-8")
+    commit(path, "more")
+    report = varied(path, only=["umask", "zone"], runs=2)
+    assert results(report) == {
+        "low/dvc.yaml:low": "differs",
+        "low/dvc.yaml:log": "equal",
+        "top": "not examined, since its inputs differ: low/dvc.yaml:low",
+    }
+    chosen = varied(path, only=["umask"], stages=["low/dvc.yaml:log"])
+    assert results(chosen) == {"low/dvc.yaml:log": "equal"}
+
+
+@pytest.mark.slow
+def test_a_difference_that_is_seen_only_once_is_no_circumstance(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    command = f"echo >> {count}; [ $(wc -l < {count}) != 2 ] || echo odd; cat i.txt"
+    report = varied(make(tmp_path / "project", {"go": command}), only=["umask", "zone"], runs=3)
+    (found,) = report.findings
+    assert found.rule == "DP301"
+    assert "go.txt differed once, but not again, in 6 runs" in found.message
+    assert found.evidence == "line 1, plain:  one\nline 1, varied: odd"
+
+
+class Scripted:
+    """A stage that gives what a test wants: the text for a run, by the names of what is varied."""
+
+    def __init__(self, project: Project, write: Callable[[int, list[str]], str]) -> None:
+        self.stage, self.write, self.runs = project.stages[0], write, 0
+
+    def run(self, varied: Sequence[Circumstance] = ()) -> Outcome:
+        self.runs += 1
+        return Outcome(0, "", {"o.txt": self.write(self.runs, [one.name for one in varied])}, Path("nowhere"))
+
+    def forget(self, *_: Outcome) -> None:
+        pass
+
+    def declared(self, path: str) -> str:
+        return path
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[int, list[str]], str]], Inquiry]:
+    """An inquiry into a scripted stage, with two circumstances."""
+    path = make(tmp_path_factory.mktemp("scripted") / "project", {"go": "cat i.txt"})
+
+    def inquire(write: Callable[[int, list[str]], str]) -> Inquiry:
+        with warnings.catch_warnings(), Project.open(path) as project:
+            warnings.simplefilter("ignore", DeprecationWarning)
+            two = [Circumstance("zone", "time zone"), Circumstance("umask", "umask")]
+            return Inquiry(cast("Any", Scripted(project, write)), two, runs=3)
+
+    return inquire
+
+
+def test_an_accusation_needs_a_second_run(scripted: Callable[..., Inquiry]) -> None:
+    # The runs: three plain ones, the one with another zone, and then the second of its kind.
+    assert not scripted(lambda run, _: "odd" if run == 4 else "even").findings()
+    assert not scripted(lambda run, _: "odd" if run in (4, 5, 6) else "even").findings()
+    with mock.patch("dvcproof.inquiry.first_difference", return_value=Difference("o.txt", "how")):
+        (found,) = scripted(lambda _, names: "odd" if "zone" in names else "even").findings()
+    assert found.message == "o.txt depends on the time zone"
+
+
+def test_wrong_names_are_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "project", {"go": "cat i.txt"})
+    with pytest.raises(InputError, match="some of zone, language"):
+        varied(path, only=["weather"])
+    with pytest.raises(InputError, match="but go"):
+        varied(path, stages=["come"])
+    with pytest.raises(InputError, match="2 or more"):
+        varied(path, runs=1)
+
+
+@pytest.mark.parametrize(
+    ("excuse", "said"),
+    [({"go.txt": ""}, "no reason"), ({"no.txt": "x"}, "an output, as go.txt"), ("go.txt", "PATH: reason")],
+)
+def test_an_excuse_needs_an_output_and_a_reason(tmp_path: Path, excuse: object, said: str) -> None:
+    stage = shown("go", "umask", meta={"dvcproof": {"varies": excuse}})
+    with pytest.raises(InputError, match=said):
+        varied(make(tmp_path / "project", {"go": stage}), only=["umask"])
+
+
+def test_differences_are_shown(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.txt", tmp_path / "other.txt"
+    one.write_text("a\n" + "x" * 200 + "1" + "y" * 200 + "\n")
+    other.write_text("a\n" + "x" * 200 + "2" + "y" * 200 + "\n")
+    shown_lines = show_difference(one, other).splitlines()
+    assert [line[:8] for line in shown_lines] == ["line 2, "] * 2
+    assert "xx1yy" in shown_lines[0]
+    assert "xx2yy" in shown_lines[1]
+    other.write_text("a\n")
+    assert "(no such line)" in show_difference(one, other)
+    other.write_bytes(one.read_bytes().replace(b"\n", b"\r\n"))
+    assert show_difference(one, other) == "only the ends of lines differ"
+    one.write_bytes(b"\x00\xff1")
+    other.write_bytes(b"\x00\xff2")
+    assert "first differing byte at 2" in show_difference(one, other)
+
+
+def test_a_copy_in_memory_is_listed_in_the_order_that_is_wanted(tmp_path: Path) -> None:
+    memory = circumstances.find_memory()
+    if memory is None:
+        pytest.skip("there is no folder in memory")
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in "bdac":
+        (source / name).touch()
+    place = memory / f"dvcproof-test-{os.getpid()}"
+    try:
+        listed = []
+        for backwards in (False, True):
+            circumstances.copy_tree(source, place, partial(sorted, reverse=backwards))
+            listed.append([entry.name for entry in place.iterdir()])
+            shutil.rmtree(place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    assert sorted(listed[0]) == list("abcd")
+    assert listed[0] == listed[1][::-1]
