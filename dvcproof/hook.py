@@ -68,6 +68,8 @@ class Hook:
         for path in self.folder.glob("*.call"):
             words = path.read_text(encoding="utf-8").splitlines()
             output = path.with_suffix(".out").read_text(encoding="utf-8", errors="replace")
+            if len(words) < 4:  # the disk is full
+                continue
             parts.append((float(words[1]), words[0], float(words[2]), int(words[3]), output))
         for begin, stage, end, status, output in sorted(parts):
             before = found.get(stage, Call(0.0, 0, "", begin))

@@ -16,7 +16,7 @@ from tests.support.refusal import one_line
 from tests.support.verifying import doctor, small_project
 
 #: Where each stage has read its inputs and not yet written.
-MIDST = {"load": "            write_dataset(facts", "train": "    with replacing(args.model"}
+MIDST = {"load": "            write_dataset(description", "train": "    with replacing(args.model"}
 
 #: Where `load` has written, and DVC has not looked yet.
 END = '    sys.stdout.write("\\n".join(lines)'
@@ -119,7 +119,7 @@ def test_the_control_records_what_load_has_not_read(project: Path, gate: Gate, d
     """Without the watch the new source is recorded with the old arrays, and all seems well."""
     locked = project / "dvcproof" / "runtime" / "run.py"
     text = locked.read_text(encoding="utf-8")
-    locked.write_text(text.replace("    with inputs.watch() as seen:", "    seen = inputs.Inputs()\n    if True:"))
+    locked.write_text(text.replace("    with watch.watch() as seen:", "    seen = watch.Inputs()\n    if True:"))
     status, output = change_in(project, gate, "load", MIDST["load"], lambda: other_source(project, digits))
     assert status == 0, output
     assert run("dvc", "status", "load", cwd=project).stdout == "Data and pipelines are up to date.\n"

@@ -1,11 +1,12 @@
 """Outcomes, and the judge of a reader: it reads an input correctly, refuses it in one clear line, or gets it wrong."""
 
+import ctypes
 import gc
 import re
 import signal
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -54,7 +55,10 @@ class SlowError(BaseException):
 
 def attempt(read: Reader, folder: Path) -> Verdict:
     """Let a reader read the files in a folder, and judge what it does."""
-    gc.collect()  # else garbage is freed meanwhile, and hides the memory that the reader takes
+    # Else what was free before is used again, or is given back meanwhile, and hides what the reader takes.
+    gc.collect()
+    with suppress(AttributeError, OSError):  # where the C library has none
+        ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from now on
     before = memory("VmRSS")
     try:

@@ -64,8 +64,7 @@ def test_a_record_that_lies_is_named_and_removed(project: Path, s3: S3) -> None:
     (line,) = result.errors.splitlines()
     assert line.startswith(f"ERROR: record {lie.name}: model.npy: expected md5 ")
     command = line.split("`")[1].split()
-    assert command[:4] == ["python", "-m", "digits", "audit"]
-    assert audit(project, s3, *command[6:]).errors.endswith(" It was removed.\n")
+    assert audit(project, s3, *command[command.index("--record") :]).errors.endswith(" It was removed.\n")
     assert lie not in records(s3)
     assert len(records(s3)) == 6
 
@@ -80,8 +79,8 @@ def test_a_record_that_cannot_run_is_named_beside_a_lie(project: Path, s3: S3) -
     lines = sorted(result.errors.splitlines())
     assert sorted(line.split()[2] for line in lines) == sorted(f"{path.name}:" for path in (lie, broken))
     (line,) = (line for line in lines if broken.name in line)
-    assert ": expected a run of it in a clean clone. Got a failure: " in line
-    assert line.count("--remove`") == 1
+    assert line.startswith("WARNING: ")  # the machine may be at fault
+    assert ": it could not be run here: stage 'train': it fails in a clean clone: " in line
 
 
 def test_a_damaged_record_is_named(project: Path, s3: S3) -> None:

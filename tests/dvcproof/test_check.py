@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,22 @@ def test_only_the_named_stages_are_looked_at(project: Path) -> None:
     assert checked(project, "split").status() == FOUND
     with pytest.raises(InputError, match=r"stage none: there is none of this name\. Run `dvc stage list --all`\."):
         checked(project, "none")
+
+
+def test_other_packages_than_the_locks(project: Path) -> None:
+    """Every package counts, those with a marker that holds here among them."""
+
+    def packages(text: str) -> list[str]:
+        (project / "requirements.lock").write_text(text, encoding="utf-8")
+        with Project.open(project) as opened:
+            found = check(opened, packages=project / "requirements.lock").findings
+        return [one.message for one in found if one.rule == "DP111"]
+
+    (message,) = packages("numpy==0.1 \\\npydantic==0.1\n")
+    assert re.search(r"package numpy, and of 1 more for .*: expected 0.1, as in .* Got \d", message)
+    (message,) = packages("no-such-package==1.0 ; python_version > '3' \\\n")
+    assert re.search("package no-such-package for .*: expected 1.0, .* Got none", message)
+    assert packages("no-such-package==1.0 ; python_version < '3' \\\n") == []
 
 
 LINTS = {

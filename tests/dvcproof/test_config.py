@@ -27,7 +27,7 @@ def test_this_project_names_its_own_files() -> None:
     [
         ("[tool.dvcproof\n", "it is not TOML: .* Correct the syntax."),
         ("[tool.dvcproof]\ninstal = 'x'\n", "tool.dvcproof.instal: Extra inputs are not permitted. Correct it."),
-        ("[tool.dvcproof.tolerance]\nkey = 'x'\n", "tool.dvcproof.tolerance.record: Field required. Correct it."),
+        ("[tool.dvcproof.tolerance]\nkey = 'x'\n", "tool.dvcproof.tolerance.runs: Field required. Correct it."),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -1,6 +1,7 @@
 """verify: a commit that gives its own bytes passes; each planted defect is told by its cause."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from dvcproof.findings import FOUND, HOLDS, STAGE_FAILED, Report
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError
 from dvcproof.verify import verify
-from tests.support.project import commit, run_ok
+from tests.support.namespace import has_namespaces, in_namespace
+from tests.support.project import ROOT, commit, run_ok
 from tests.support.verifying import fails, passes, write_toy
 
 GRAPH = """
@@ -170,6 +172,43 @@ def test_frozen_stages_several_graphs_and_a_subfolder(tmp_path: Path) -> None:
         ("sub/dvc.yaml:use@1", "yes"),
         ("sub/dvc.yaml:use@2", "yes"),
     ]
+
+
+@pytest.mark.slow
+def test_a_shallow_clone_with_a_detached_head(good: Path, tmp_path: Path) -> None:
+    """What CI checks out by default."""
+    shallow = tmp_path / "shallow"
+    run_ok("git", "clone", "--quiet", "--depth", "1", f"file://{good}", str(shallow), cwd=tmp_path)
+    run_ok("git", "checkout", "--quiet", "--detach", cwd=shallow)
+    shutil.copytree(good / ".dvc" / "cache", shallow / ".dvc" / "cache")
+    assert verified(shallow).status() == HOLDS
+
+
+def test_without_a_commit(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {s: {cmd: 'true'}}\n")
+    run_ok("git", "init", "--quiet", cwd=tmp_path)
+    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
+    with pytest.raises(InputError, match=r"Needed a single revision.* Commit the project: `git add --all"):
+        verified(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a disk be made small")
+@pytest.mark.parametrize(("kib", "status"), [(600, 1), (3000, STAGE_FAILED)])
+def test_a_temporary_folder_that_is_too_small(tmp_path: Path, kib: int, status: int) -> None:
+    """The cause is the disk, and not what is committed."""
+    toy, small = make(tmp_path / "toy"), tmp_path / "small"
+    (toy / "large").write_bytes(os.urandom(700_000))
+    graph = (toy / "dvc.yaml").read_text(encoding="utf-8")
+    (toy / "dvc.yaml").write_text(graph.replace("cat data.csv", "head -c 3000000 /dev/zero > raw.tmp; cat data.csv"))
+    commit(toy, "large")
+    small.mkdir()
+    command = f"mount -t tmpfs -o size={kib}k tmpfs '{small}' && exec python -m dvcproof verify"
+    result = in_namespace(command, cwd=toy, env={"TMPDIR": str(small), "PYTHONPATH": str(ROOT)})
+    assert result.returncode == status, result
+    said = result.stdout + result.stderr
+    assert "No space left on device" in said
+    assert "Name a folder on a larger disk with `TMPDIR=/var/tmp`, or with `--keep DIR`" in said
 
 
 @pytest.mark.slow
