@@ -194,8 +194,8 @@ def working_folder(keep: Path | None, prefix: str) -> Iterator[Path]:
     yield keep.resolve()
 
 
-def full_disk(output: str) -> str:
-    """Return the line that says that the disk is full, if one does."""
+def full_disk(output: str, folder: Path) -> str:
+    """Say that the disk of a folder is full, if a line of an output says so, or nothing more can be written there."""
     lines = (line for line in output.splitlines() if any(words in line for words in FULL_DISK))
-    line = next(lines, "")
+    line = next(lines, FULL_DISK[0] if shutil.disk_usage(folder).free < 2**16 else "")
     return f"{re.sub('^ERROR: ', '', line)}. {MORE_SPACE}" if line else ""

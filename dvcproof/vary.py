@@ -280,7 +280,7 @@ class _Trial:
         if plain.result.status is None:
             running = [name for name, status in plain.statuses.items() if status is None]
             report.unknown.append(f"it takes longer than {self.timeout:g} s: {', '.join(running) or 'dvc repro'}")
-        elif words := full_disk(plain.result.output):
+        elif words := full_disk(plain.result.output, plain.clone.folder):
             report.unknown.append(words)
         elif plain.clone.missing:
             missing = ", ".join(plain.clone.missing)

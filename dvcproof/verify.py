@@ -259,12 +259,16 @@ def _failures(run: Run, report: Report, result: Result) -> None:
         if stage := by_address.get(address):
             message = "it fails in a clean clone"
             fix = "Is all that it needs committed or declared? The end of its output is below."
-            report.findings.append(stage.finding("DP703", message, full_disk(words) or fix, evidence=words))
+            report.findings.append(
+                stage.finding("DP703", message, full_disk(words, run.clone.folder) or fix, evidence=words)
+            )
     if not run.failed:
         message = "the time is up" if result.status is None else "`dvc repro` fails in a clean clone"
         lines = [line for line in result.output.splitlines() if line.startswith("ERROR")]
         evidence = "\n".join(lines) or result.last_lines
-        report.findings.append(Finding("DP703", "error", message, full_disk(result.output), evidence=evidence))
+        report.findings.append(
+            Finding("DP703", "error", message, full_disk(result.output, run.clone.folder), evidence=evidence)
+        )
 
 
 def _left(run: Run) -> Iterator[Finding]:
