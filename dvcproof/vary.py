@@ -217,7 +217,7 @@ class _Trial:
         for stage in stages:
             self.results[stage.address] = self._examine(stage, plain, varied)
         if varied.result.status != 0 and not report.findings:
-            words = full_disk(varied.result.output) or varied.result.last_lines
+            words = full_disk(varied.result.output, varied.clone.folder) or varied.result.last_lines
             report.unknown.append(f"`dvc repro` fails with everything varied, but no stage does: {words}")
         report.table = [("stage", "result"), *((name_of(one), self.results[one.address]) for one in stages)]
         report.summary = self._summary(len(stages))
