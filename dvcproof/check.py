@@ -141,9 +141,11 @@ def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterat
 
 
 def obtainable(project: Project, item: Item, *, is_dep: bool) -> bool:
-    """Return whether what is absent can be had: it is made by a stage, or DVC keeps it."""
+    """Return whether what is absent can be had: it is made by a stage, or DVC or Git keeps it; of an output that Git
+    never held, the linter speaks.
+    """
     if not is_dep:
-        return item.cached
+        return item.cached or not project.is_tracked(item.place)
     return bool(project.maker(item.place)) or project.makes_inside(item.place) or project.is_tracked(item.place)
 
 
