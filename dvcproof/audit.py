@@ -78,7 +78,7 @@ def rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
     if stage is None:
         return None
     for dep in entry.get("deps", ()):
-        if dep["path"] in written and not _place(store, dep["md5"], clone.path / dep["path"]):
+        if dep["path"] in written and not _place(store, dep.get("md5", ""), clone.path / dep["path"]):
             return None
     result = clone.dvc("repro", "--single-item", "--force", "--no-run-cache", stage)
     if result.status != 0:
@@ -97,7 +97,9 @@ def _stage(clone: Clone, entry: Entry) -> tuple[str | None, set[str]]:
 
 
 def _place(store: Store, digest: str, target: Path) -> bool:
-    """Put an input into the clone: a file, or a folder of files."""
+    """Put an input into the clone: a file, or a folder of files. A record of another service has no digest."""
+    if not digest:
+        return False
     if not digest.endswith(".dir"):
         return store.fetch(digest, target) == "good"
     parts = store.parts(digest)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dvc.utils import dict_sha256
+from dvc_data.hashfile.hash import file_md5
 from ruamel.yaml import YAML
 
 from dvcproof.git import AbsentError, git
@@ -20,8 +21,8 @@ from dvcproof.lockfile import File, Lock, refuse_aliases
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.watch import identity
 
-#: The mode of an object.
-PROTECTED = 0o444
+#: The mode of an object, and that of a record in a cache that a group shares.
+PROTECTED, SHARED = 0o444, 0o664
 
 
 class Memory:
@@ -108,6 +109,14 @@ def _entry(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def _is_current(file: File) -> bool:
+    """Whether the hash of a file is that of all its bytes. DVC 2 did not say so: it hashed texts with other line ends.
+
+    Its objects have another place too.
+    """
+    return (file.model_extra or {}).get("hash") == "md5"
+
+
 class Cache:
     """The cache of the project in the folder `root`.
 
@@ -131,6 +140,15 @@ class Cache:
             if self.group:
                 folder.chmod(0o2775)
 
+    def write_record(self, folder: str, name: str, text: str) -> None:
+        """Write the record of a run, with the mode that DVC would give it."""
+        place = self.record(folder, name)
+        self.make_folder(place)
+        with replacing(place) as (file,):
+            file.write_text(text, encoding="utf-8")
+            if self.group:
+                file.chmod(SHARED)
+
     def move_away(self, path: Path, name: str) -> None:
         """Move a damaged file out of DVC's sight; an earlier one of its name stays."""
         self.make_folder(self.away / name)
@@ -146,7 +164,14 @@ class Cache:
 
     def is_good(self, path: Path, digest: str) -> bool:
         """Whether a file has the content of an object. A folder's object is the list of what is in it."""
-        return path.is_file() and self.memory.of(path, md5) == digest.removesuffix(".dir")
+        return path.is_file() and self._readable(path) and self.memory.of(path, md5) == digest.removesuffix(".dir")
+
+    def is_recorded(self, file: File) -> bool:
+        """Whether a file in the work tree is the one that dvc.lock names. DVC 2 hashed texts with other line ends."""
+        path, digest = self.root / file.path, file.md5 or ""
+        return self.is_good(path, digest) or (
+            not _is_current(file) and file_md5(str(path), name="md5-dos2unix") == digest
+        )
 
     def object(self, digest: str) -> Path | None:
         """A good object, if there is one."""
@@ -187,7 +212,8 @@ class Cache:
         Other data may be the only copy, and other projects and versions of DVC have rules of their own.
         """
         bad = []
-        for digest in self._made(lock):
+        given = {*lock.inputs().values()}  # a stage may have made an equal copy of data that nobody can make again
+        for digest in (digest for digest in self._made(lock) if digest not in given):
             place = next(self.places(digest))
             if place.is_file() and self._readable(place) and not self.is_good(place, digest):
                 if fix:
@@ -206,7 +232,7 @@ class Cache:
     def _made(self, lock: Lock) -> list[str]:
         """Return the hashes of what this project's stages have made, by dvc.lock and by records of their commands."""
         outs = [out for stage in lock.stages.values() for out in stage.outs]
-        named = [out.md5 for out in outs if out.md5 and (out.model_extra or {}).get("hash") == "md5"]
+        named = [out.md5 for out in outs if out.md5 and _is_current(out)]
         commands = {str(stage.cmd) for stage in lock.stages.values()}
         for path in (path for path in self.records() if self._readable(path)):
             digests = self.memory.of(path, recorded) or []
@@ -217,8 +243,10 @@ class Cache:
         """Put outputs that the cache lacks back into it, from the work tree."""
         for out in outputs:
             path = self.root / out.path
-            if out.md5 and self.is_good(path, out.md5) and not self.object(out.md5):
+            if out.md5 and _is_current(out) and self.is_good(path, out.md5) and not self.object(out.md5):
                 place = next(self.places(out.md5))
+                if place.exists() and not self._readable(place):
+                    continue
                 self.make_folder(place)
                 with replacing(place) as (file,):
                     shutil.copyfile(path, file)
@@ -236,7 +264,7 @@ class Cache:
         found = []
         for file in lock.files().values():
             path = self.root / file.path
-            if not file.md5 or not path.is_file() or self.is_good(path, file.md5):
+            if not file.md5 or not path.is_file() or not self._readable(path) or self.is_recorded(file):
                 continue
             if file.path in outputs or path.stat().st_mtime_ns < written:
                 if fix:

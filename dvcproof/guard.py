@@ -22,6 +22,9 @@ from dvcproof.watcher import CHANGED
 
 Entry = dict[str, Any]
 
+#: The options with which DVC calls shells, so that they read no file of their user.
+OPTIONS = {"bash": ["--noprofile", "--norc"], "zsh": ["--no-rcs"]}
+
 
 def guarded(project: Project, options: Sequence[str]) -> Report:
     """Run `dvc repro` with these options, and report what each stage did.
@@ -38,7 +41,7 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
         plan = {stage.address: [*deps, *stage.params] for stage, deps in places}
         (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
         shell = folder / "sh"
-        words = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py")), name]
+        words = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py")), name, *_shell()]
         shell.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
         shell.chmod(0o755)
         variables = os.environ | {"SHELL": str(shell), "PATH": search_path(os.environ.get("PATH", os.defpath))}
@@ -51,6 +54,12 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
     report.failed = status.returncode != 0
     report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
     return report
+
+
+def _shell() -> list[str]:
+    """Return the shell in which DVC runs commands, with the options that DVC gives it."""
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    return [shell, *OPTIONS.get(Path(shell).name.lower(), [])]
 
 
 def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, call: tuple[float, int] | None) -> None:
@@ -66,7 +75,7 @@ def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, cal
     elif call:
         what = "ran"
     else:
-        what = "unchanged" if old == new else "from the cache"
+        what = "no record" if not new else "unchanged" if old == new else "from the cache"
     report.table.append((stage.address, what, outs if what != "failed" else "", seconds))
 
 

@@ -61,14 +61,17 @@ def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
     if not path.exists():
         return None
     refuse_conflict(path)
-    if is_whole(path.read_bytes()):
+    content = path.read_bytes()
+    if is_whole(content):
         return None
     try:
         committed: bytes | None = git(path.parent, "cat-file", "blob", f"HEAD:./{path.name}")
     except AbsentError:
         committed = None
+    if committed == content and is_whole(content + b"\n"):
+        return None  # an editor may end it without a line end
     if fix:
-        kept.write_bytes(path.read_bytes())
+        kept.write_bytes(content)
     if committed is None or not is_whole(committed):
         if fix:
             path.unlink()

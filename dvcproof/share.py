@@ -25,7 +25,6 @@ from dvcproof.cache import Cache, digests, names, read_entry, recorded
 from dvcproof.doctor import Project
 from dvcproof.messages import printable
 from dvcproof.project import Project as Described
-from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 from dvcproof.store import DEADLINE, State, Store, StoreError, in_parallel
 
@@ -51,7 +50,8 @@ class Plan:
             results: hashes of what stages will write, by paths, as far as they are known.
         """
         self._stages = plan_repro(repo.index.graph)
-        self._written = {out.fs_path for stage in self._stages for out in stage.outs}
+        # Data that was added is not written by a stage: it is what is here.
+        self._written = {out.fs_path for stage in self._stages if not stage.is_data_source for out in stage.outs}
         outs = [out for stage in self._stages for out in stage.outs if out.def_path in (results or {})]
         self._known = {out.fs_path: HashInfo("md5", (results or {})[out.def_path]) for out in outs}
         self._project = Described(repo)
@@ -112,9 +112,7 @@ def fetch(project: Project, repo: Repo, store: Store) -> Iterator[str]:
         if missing := [state for state in states if state != "good"]:
             yield f"stage '{stage.name}': {len(missing)} objects there are {missing[0]}, so that it runs here"
         elif record:
-            project.cache.make_folder(project.cache.record(key, record))
-            with replacing(project.cache.record(key, record)) as (file,):
-                file.write_text(texts[record], encoding="utf-8")
+            project.cache.write_record(key, record, texts[record])
             with (project.root / FETCHED).open("a", encoding="utf-8") as list_:
                 list_.write(f"{key}/{record}\n")
 

@@ -1,5 +1,7 @@
 """Run one command of a stage, and fail if a declared input of the stage changes meanwhile. DVC calls this as its shell.
 
+watcher.py FOLDER SHELL [OPTION ...] -c COMMAND
+
 DVC hashes the dependencies only after a stage has ended: what changed while it ran is recorded as if it had been read
 (treeverse/dvc#11058). It records nothing of a stage that fails.
 """
@@ -37,7 +39,7 @@ def main() -> int:
         first.write_text(json.dumps({path: state(path) for path in inputs}), encoding="utf-8")
     before = json.loads(first.read_text(encoding="utf-8"))
     begin = time.time()
-    status = subprocess.call(["/bin/sh", *sys.argv[2:]])
+    status = subprocess.call(sys.argv[2:], env=os.environ | {"SHELL": sys.argv[2]})
     if status == 0:
         changed = [path for path in inputs if json.loads(json.dumps(state(path))) != before[path]]
         if changed:

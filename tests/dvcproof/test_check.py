@@ -126,11 +126,28 @@ def test_a_fresh_project_passes_and_nothing_is_written(project: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("gone", [["train.csv"], ["words"], ["train.csv", "test.csv", "words", "data/raw.csv"]])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ["train.csv"],
+        ["words"],
+        ["words/two.txt"],
+        ["words/one.txt", "words/two.txt"],
+        ["train.csv", "test.csv", "words", "data/raw.csv"],
+    ],
+)
 def test_cached_data_need_not_be_here(project: Path, gone: list[str]) -> None:
     for name in gone:
         shutil.rmtree(project / name) if (project / name).is_dir() else (project / name).unlink()
     assert checked(project).status() == HOLDS
+
+
+@pytest.mark.parametrize(("count", "end"), [(8, "new-7"), (10, "new-7 and 2 more")])
+def test_more_than_eight_files_are_counted(project: Path, count: int, end: str) -> None:
+    for number in range(count):
+        (project / f"new-{number}").touch()
+    (note,) = (one for one in checked(project).findings if one.message.startswith("not in the last commit: new-0, "))
+    assert note.message.endswith(end)
 
 
 EDITS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
