@@ -33,7 +33,7 @@ PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime")
 def export(files: Files, out: Path) -> dict[str, Check]:
     """Write an export of the model into the folder `out`, in place of an earlier one."""
     require_export(out)
-    record, params = read_record(files), read_params(files.params, "evaluate", "class_names")
+    record, params = read_record(files), read_params(files.params, "evaluate")
     dataset = read_dataset(files.dataset)
     test = open_split(files.data, "test", dataset)
     determinism.configure(seed=0)
