@@ -22,10 +22,10 @@ from bench.tables import documents, filled
 from bench.whole import accuracies, agrees
 from digits.apps.card import write_card
 from digits.apps.options import Files
-from digits.params import read_document
 from dvcproof.check import check as check_run
 from dvcproof.messages import printable
 from dvcproof.project import Project
+from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import flatten
 
@@ -108,7 +108,7 @@ def _difference(params: ParamsDependency) -> str:
 
 def _seed() -> str:
     nearest = nearest_seed(read_result(RESULTS / "seeds.json"))
-    is_typical = read_document(PARAMS)["train"]["seed"] == nearest
+    is_typical = read_mapping(PARAMS)["train"]["seed"] == nearest
     return "" if is_typical else f"of the study over seeds, {nearest} is the nearest to the mean"
 
 

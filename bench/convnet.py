@@ -38,9 +38,8 @@ from bench.study import (
     run_model_stages,
     valid_for,
 )
-from digits.networks import Convnet, read_network
-from digits.params import read_params
-from digits.scoring.params import EvaluateParams
+from digits.networks import read_network
+from digits.params import ConvnetParams, read_params
 from dvcproof.runtime.files import file_hash, replacing, write_json
 from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import set_params
@@ -48,7 +47,7 @@ from dvcproof.values import set_params
 Run = dict[str, Any]
 
 #: As the section `convnet` of params.yaml allows.
-MOST_EPOCHS = int(Convnet.model_json_schema()["properties"]["epochs"]["maximum"])
+MOST_EPOCHS = int(ConvnetParams.model_json_schema()["properties"]["epochs"]["maximum"])
 
 #: Names of contestants: Keras's example and the long training. Others are named by their number of epochs, as 7; a
 #: model that is scored on several views of each image also by their number, as longx11.
@@ -166,7 +165,7 @@ def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mappi
     if min(epochs) < 1 or max(epochs) > MOST_EPOCHS:
         expected, received = f"numbers from 1 to {MOST_EPOCHS}", " ".join(map(str, epochs))
         raise InputError("--epochs", expected=expected, received=received, hint="As in --epochs 1 2 3.")
-    usual = read_params(PARAMS, "convnet", Convnet).epochs
+    usual = read_params(PARAMS, "convnet").convnet.epochs
     found = {EXAMPLE: Training(seeds)}
     found |= {str(number): Training(seeds, {"convnet.epochs": number}) for number in sorted({usual, *epochs})}
     if long:
@@ -175,7 +174,7 @@ def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mappi
             params = Path(shutil.copy(PARAMS, folder))
             set_params(params, {"train.model": "convnet", **long})
             read_network(params)
-            views = read_params(params, "evaluate", EvaluateParams).views if "evaluate.views" in long else None
+            views = read_params(params, "evaluate").evaluate.views if "evaluate.views" in long else None
         if views is not None:
             require_at_least(2, "--long evaluate.views", views, "One view is scored in any case.")
         values = {name: value for name, value in long.items() if name != "evaluate.views"}

@@ -24,8 +24,8 @@ from digits.params import read_params
 from dvcproof.runtime import machine
 from dvcproof.runtime.files import file_hash
 from exactkeras import determinism
-from stages.load import LoadParams, load
-from stages.preprocess import PreprocessParams, preprocess
+from stages.load import load
+from stages.preprocess import preprocess
 
 #: Rows and columns of the matrices whose product shows what this machine can do.
 SQUARE = 2048
@@ -33,13 +33,13 @@ SQUARE = 2048
 
 def load_set(params: Path, out: Path) -> None:
     """Do what the stage `load` does."""
-    settings = read_params(params, "load", LoadParams)
+    settings = read_params(params, "load").load
     load(settings.source, out, test_size=settings.test_size, transpose=settings.transpose)
 
 
 def preprocess_set(params: Path, raw: Path, out: Path) -> None:
     """Do what the stage `preprocess` does."""
-    preprocess(read_params(params, "preprocess", PreprocessParams).validation_size, raw, out)
+    preprocess(read_params(params, "preprocess").preprocess.validation_size, raw, out)
 
 
 def dense_arithmetic(*, images: int, epochs: int, sizes: list[int]) -> int:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from digits.params import read_document
 from digits.study import study_params
 from dvcproof.lockfile import read_lock
+from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import replacing, write_json
 from dvcproof.runtime.program import InputError
 from dvcproof.values import parse_value
@@ -51,7 +51,7 @@ def require_whole_mnist(params: Path) -> None:
     Raises:
         InputError: params.yaml names other data, or keeps images back for validation.
     """
-    document = read_document(params)
+    document = read_mapping(params)
     found = document["load"]["source"], document["preprocess"]["validation_size"]
     if found != (MNIST, 0):
         raise InputError(

@@ -31,7 +31,8 @@ from bench.study import (
     run_model_stages,
     save,
 )
-from digits.networks import NETWORKS, Train, read_network
+from digits.networks import NETWORKS, read_network
+from digits.params import TrainParams
 from digits.study import study_params
 from dvcproof.runtime.files import read_csv
 from dvcproof.runtime.program import InputError, run
@@ -41,7 +42,7 @@ from dvcproof.values import parse_value, set_params
 Point = Mapping[str, str]
 
 #: What may be swept with any network.
-SHARED = {f"train.{name}" for name in Train.model_fields if name not in ("seed", "model")}
+SHARED = {f"train.{name}" for name in TrainParams.model_fields if name not in ("seed", "model")}
 
 #: The probability with which the rule may find a difference where there is none.
 ALPHA = 0.05

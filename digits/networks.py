@@ -1,16 +1,14 @@
-"""The networks that `train.model` may name. The section of each in params.yaml has its shape and its training.
+"""The networks that `train.model` may name. `digits.params` says what the section of each may hold.
 
-For a third network, add a class here, its name to NETWORKS, and a section of that name to params.yaml.
+For a third network, add its section to `digits.params` and params.yaml, and a class here, with its name in NETWORKS.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, Field
-
-from digits.params import Params, read_params, require_sections
+from digits.params import ConvnetParams, DenseParams, NetworkParams, TrainParams, read_params
 from dvcproof.runtime.program import InputError
 from exactkeras.augment import RandomAffine
 from exactkeras.recipe import Recipe
@@ -23,13 +21,8 @@ if TYPE_CHECKING:
 MOST_WEIGHTS = 2**28 - 2**24
 
 
-class Network(Params):
-    """The fields that the sections of all networks share."""
-
-    optimizer: Literal["rmsprop", "adam", "sgd"]
-    learning_rate: float = Field(gt=0, le=10)
-    epochs: int = Field(ge=1, le=10000)
-    batch_size: int = Field(ge=1, le=65536)
+class Network(NetworkParams):
+    """What a network adds to its section: how it is built and trained."""
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
         """Build a network from features [n, values of an image] to probabilities [n, classes]."""
@@ -38,7 +31,7 @@ class Network(Params):
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
         """Raise InputError if images, of height, width and perhaps 3 channels, are too small or too large."""
 
-    def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:  # noqa: ARG002 (augmentation needs it)
+    def recipe(self, train: TrainParams, image_shape: Sequence[int]) -> Recipe:  # noqa: ARG002 (augmentation needs it)
         """Return the hyperparameters for images of a shape."""
         return Recipe(
             optimizer=self.optimizer,
@@ -50,10 +43,8 @@ class Network(Params):
         )
 
 
-class Dense(Network):
+class Dense(Network, DenseParams):
     """One hidden layer: Keras's first example."""
-
-    units: int = Field(ge=1, le=65536)
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
         most = MOST_WEIGHTS // (math.prod(image_shape) + 1)
@@ -82,13 +73,8 @@ class Dense(Network):
 LEAST_SIDE = 13
 
 
-class Convnet(Network):
+class Convnet(Network, ConvnetParams):
     """Four convolutions, two of which halve the image by a stride, which takes less time than pooling."""
-
-    filters: int = Field(ge=1, le=1024)  # of the first convolution; the others have two, three and four times as many
-    warmup: float = Field(ge=0, le=1)
-    shift: float = Field(ge=0, le=14)
-    distortion: float = Field(ge=0, le=0.5)
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
         if min(image_shape[:2]) < LEAST_SIDE:
@@ -120,7 +106,7 @@ class Convnet(Network):
             name="digits",
         )
 
-    def recipe(self, train: "Train", image_shape: Sequence[int]) -> Recipe:
+    def recipe(self, train: TrainParams, image_shape: Sequence[int]) -> Recipe:
         height, width, channels = (*image_shape, 1)[:3]
         augment = RandomAffine(height, width, self.shift, self.distortion, channels)
         return super().recipe(train, image_shape)._replace(warmup=self.warmup, augment=augment)
@@ -129,23 +115,8 @@ class Convnet(Network):
 NETWORKS: Mapping[str, type[Network]] = {"dense": Dense, "convnet": Convnet}
 
 
-def _known(name: str) -> str:
-    if name not in NETWORKS:
-        raise ValueError(repr(name))
-    return name
-
-
-class Train(Params):
-    """The section `train` of params.yaml, which all networks share."""
-
-    model: Annotated[str, AfterValidator(_known), Field(description="one of " + ", ".join(map(repr, NETWORKS)))]
-    seed: int = Field(ge=0, lt=2**32)
-    shards: int = Field(ge=1, le=64)
-    device: Literal["cpu", "gpu"]
-
-
-def read_network(path: Path) -> tuple[Train, Network]:
+def read_network(path: Path) -> tuple[TrainParams, Network]:
     """Read the section `train` of params.yaml and that of its network. Raise InputError if one of them is invalid."""
-    require_sections(path, NETWORKS)
-    train = read_params(path, "train", Train)
-    return train, read_params(path, train.model, NETWORKS[train.model])
+    train = read_params(path, "train").train
+    section: NetworkParams = getattr(read_params(path, train.model), train.model)
+    return train, NETWORKS[train.model].model_validate(section.model_dump())

@@ -1,30 +1,47 @@
 """Explain what is wrong in params.yaml. No stage depends on this module."""
 
 import difflib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from digits.params import SECTIONS, SHARED, Params
+from digits.params import Params
 from dvcproof.runtime.program import InputError
 from dvcproof.values import shown
 
-
-def no_section(document: Mapping[str, Any], section: str, names: Sequence[str], path: Path) -> InputError:
-    """Return the refusal of a file without a section that is needed."""
-    near = difflib.get_close_matches(section, [str(name) for name in document if name not in SECTIONS], n=1)
-    add = f"Add the section '{section}:' with its parameters."
-    hint = f"Did you mean '{section}:' by '{near[0]}:'?" if near else add
-    expected = "a mapping of " + ", ".join(names)
-    received = shown(document.get(section))
-    return InputError(f"section '{section}' in {path}", expected=expected, received=received, hint=hint)
+#: The kinds of pydantic's errors for a name that a model does not have; the second, for one that is no text.
+UNKNOWN = ("extra_forbidden", "invalid_key")
 
 
-def unknown_name(name: str, known: Sequence[str], *, prefix: str, path: Path) -> InputError:
-    """Return the refusal of a name that no stage knows."""
-    near = difflib.get_close_matches(str(name), known, n=1)
+def refusal(error: ValidationError, path: Path) -> InputError:
+    """Return the refusal of the first unknown name, since a missing one may be misspelled; else of the first value."""
+    errors = error.errors()
+    first = next((found for found in errors if found["type"] in UNKNOWN), errors[0])
+    section, *inner = map(str, first["loc"])
+    model = Params.model_fields[section].annotation if section in Params.model_fields else None
+    own = model if isinstance(model, type) and issubclass(model, BaseModel) else None  # None for a shared value
+    full = ".".join([section, *inner[:1]]) if own else section
+    if first["type"] in UNKNOWN:
+        name, prefix = (inner[0], f"{section}.") if own else (section, "")
+        return _unknown_name(name, prefix, [*(own or Params).model_fields], path)
+    missing = first["type"] == "missing" or first["input"] is None
+    received = "nothing" if missing else shown(first["input"])
+    if own and not inner:
+        names, hint = ", ".join(own.model_fields), f"Add the section '{section}:' with its parameters."
+        return InputError(f"section '{full}' in {path}", expected=f"a mapping of {names}", received=received, hint=hint)
+    if first["type"] == "value_error":  # a rule of ours, which says what is wrong
+        received = str(first["ctx"]["error"])
+    return InputError(
+        f"parameter '{full}' in {path}",
+        expected=allowed(own, inner[0]) if own else allowed(Params, section),
+        received=received,
+        hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
+    )
+
+
+def _unknown_name(name: str, prefix: str, known: list[str], path: Path) -> InputError:
+    near = difflib.get_close_matches(name, known, n=1)
     return InputError(
         f"parameter '{prefix}{name}' in {path}",
         expected="one of " + ", ".join(known),
@@ -33,30 +50,13 @@ def unknown_name(name: str, known: Sequence[str], *, prefix: str, path: Path) ->
     )
 
 
-def wrong_value(error: ValidationError, path: Path, section: str, schema: type[Params]) -> InputError:
-    """Return the refusal of the first value that is not allowed."""
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    full = name if name in SHARED else f"{section}.{name}"
-    missing = first["type"] == "missing" or first["input"] is None
-    own = first["type"] == "value_error"  # a rule of ours, which says what is wrong
-    return InputError(
-        f"parameter '{full}' in {path}",
-        expected=allowed(schema, name),
-        received="nothing" if missing else str(first["ctx"]["error"]) if own else shown(first["input"]),
-        hint=f"Give '{full}' a value." if missing else f"Change '{full}'.",
-    )
-
-
-def allowed(schema: type[Params], name: str) -> str:
-    """What a parameter may be, in words, from the schema itself: 'an integer in [1, 1000]'."""
-    rule: dict[str, Any] = schema.model_json_schema()["properties"][name]
+def allowed(model: type[BaseModel], name: str) -> str:
+    """Say in words what a value may be, from the model itself: 'an integer in [1, 1000]'."""
+    rule: dict[str, Any] = model.model_json_schema()["properties"][name]
     if "description" in rule:
         return str(rule["description"])
     if "enum" in rule:
         return "one of " + ", ".join(repr(value) for value in rule["enum"])
-    if "const" in rule:
-        return repr(rule["const"])
     if rule["type"] == "string":
         return "a text" if not rule.get("minLength") else "a text that is not empty"
     kind = {"integer": "an integer", "number": "a number"}[rule["type"]]

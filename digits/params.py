@@ -1,81 +1,140 @@
-"""Read params.yaml into frozen, typed sections, every value checked. `digits.param_errors` explains what is wrong."""
+"""What params.yaml may hold: a model of each section, one of the whole file, and `read_params`, which checks it.
 
-from collections.abc import Collection
+All stages depend on this module, so it holds no more than that: `digits.param_errors` words what is wrong, and
+`digits.networks` builds what the section of a network describes.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from digits.data.labels import LONGEST_NAME, MOST_CLASSES, is_allowed_name
 from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.watch import see_params
 
-#: The section of each stage, and the values that stages share. Every other section belongs to a network.
-SECTIONS = ("load", "preprocess", "train", "evaluate")
-SHARED = ("class_names",)
 
-
-class Params(BaseModel):
-    """Base of each section's schema: frozen, no unknown names, no conversion of types."""
+class Section(BaseModel):
+    """Base of all models: frozen, no unknown names, no conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-Schema = TypeVar("Schema", bound=Params)
+Transpose = Annotated[
+    bool | Literal["auto"],
+    Field(description="true, false or auto: whether height and width of the images are to be exchanged"),
+]
 
 
-def read_params(path: Path, section: str, schema: type[Schema]) -> Schema:
-    """Read one section.
+class LoadParams(Section):
+    """The section `load`."""
+
+    source: str = Field(min_length=1)
+    test_size: int = Field(ge=0)
+    transpose: Transpose
+
+
+class PreprocessParams(Section):
+    """The section `preprocess`."""
+
+    validation_size: int = Field(ge=0)
+
+
+class TrainParams(Section):
+    """The section `train`, which all networks share. Each network has a section of its own, of the name in `model`."""
+
+    model: Literal["dense", "convnet"]
+    seed: int = Field(ge=0, lt=2**32)
+    shards: int = Field(ge=1, le=64)
+    device: Literal["cpu", "gpu"]
+
+
+class NetworkParams(Section):
+    """What the sections of all networks have."""
+
+    optimizer: Literal["rmsprop", "adam", "sgd"]
+    learning_rate: float = Field(gt=0, le=10)
+    epochs: int = Field(ge=1, le=10000)
+    batch_size: int = Field(ge=1, le=65536)
+
+
+class DenseParams(NetworkParams):
+    """The section `dense`."""
+
+    units: int = Field(ge=1, le=65536)
+
+
+class ConvnetParams(NetworkParams):
+    """The section `convnet`."""
+
+    filters: int = Field(ge=1, le=1024)  # of the first convolution; the others have two, three and four times as many
+    warmup: float = Field(ge=0, le=1)
+    shift: float = Field(ge=0, le=14)
+    distortion: float = Field(ge=0, le=0.5)
+
+
+class EvaluateParams(Section):
+    """The section `evaluate`."""
+
+    batch_size: int = Field(ge=1, le=10**6)
+    views: int = Field(ge=1, le=11)  # as many as exactkeras.augment.VIEWS
+    worst: int = Field(ge=1, le=100)
+
+
+def _allowed_names(names: list[str]) -> list[str]:
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise ValueError(f"{len(names)} of them")
+    for name in names:
+        if not is_allowed_name(name):
+            raise ValueError(repr(name))
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} twice")
+    return names
+
+
+ClassNames = Annotated[
+    Annotated[list[str], AfterValidator(_allowed_names)] | None,
+    Field(
+        description=f"null or a list of 2 to {MOST_CLASSES} different names, each a text of 1 to {LONGEST_NAME} "
+        "characters in one line, in quotes if it is a number"
+    ),
+]
+
+
+class Params(Section):
+    """The whole file. What `read_params` was not asked for is None here, since its reader may not depend on it."""
+
+    load: LoadParams
+    preprocess: PreprocessParams
+    train: TrainParams
+    dense: DenseParams
+    convnet: ConvnetParams
+    evaluate: EvaluateParams
+    class_names: ClassNames
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _check_what_is_read(cls, value: object, check: Callable[[object], Any], info: ValidationInfo) -> Any:
+        return check(value) if info.field_name in info.context else None  # type: ignore[operator]
+
+
+def read_params(path: Path, *names: str) -> Params:
+    """Read what is asked for, and check it: a wrong value elsewhere does not matter, but an unknown section does.
 
     Args:
-        path: the YAML file, a mapping of sections and of shared values.
-        section: its name.
-        schema: what the section may hold. A field named like a shared value takes that value.
+        path: params.yaml.
+        names: the sections and shared values, as in `Params`. Without one, only the names of the sections are checked.
 
     Raises:
         InputError: the file cannot be read, or a name or a value in it is not allowed.
     """
-    document = read_document(path)
-    shared = [name for name in SHARED if name in schema.model_fields]
-    see_params(path, {name: document.get(name) for name in (section, *shared)}, read_document)
-    values = document.get(section)
-    names = tuple(name for name in schema.model_fields if name not in SHARED)
-    if not isinstance(values, dict):
-        from digits.param_errors import no_section
-
-        raise no_section(document, section, names, path)
-    _refuse_unknown(values, names, prefix=f"{section}.", path=path)
-    try:
-        return schema.model_validate({name: document[name] for name in shared if name in document} | values)
-    except ValidationError as error:
-        from digits.param_errors import wrong_value
-
-        raise wrong_value(error, path, section, schema) from None
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Read the whole file, unchecked but for its form: a mapping of sections and shared values.
-
-    Raises:
-        InputError: it cannot be read, or holds a value outside the sections that no stage knows.
-    """
     document = read_mapping(path)
-    values = [name for name, value in document.items() if not isinstance(value, dict)]
-    _refuse_unknown(values, (*SECTIONS, *SHARED), prefix="", path=path)
-    return document
+    see_params(path, {name: document.get(name) for name in names}, read_mapping)
+    others = dict.fromkeys(name for name in Params.model_fields if name not in names)
+    try:
+        return Params.model_validate(others | document, context=names)
+    except ValidationError as error:
+        from digits.param_errors import refusal
 
-
-def require_sections(path: Path, networks: Collection[str]) -> None:
-    """Refuse a section that belongs neither to a stage nor to a network.
-
-    Raises:
-        InputError: there is one.
-    """
-    _refuse_unknown(read_document(path), (*SECTIONS, *SHARED, *networks), prefix="", path=path)
-
-
-def _refuse_unknown(names: Collection[str], known: tuple[str, ...], *, prefix: str, path: Path) -> None:
-    unknown = next((name for name in names if name not in known), None)
-    if unknown is not None:
-        from digits.param_errors import unknown_name
-
-        raise unknown_name(unknown, known, prefix=prefix, path=path)
+        raise refusal(error, path) from None

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from digits.params import read_document
-from dvcproof.runtime.program import InputError
-from dvcproof.values import shown
+from digits.params import read_params
 
 
 def study_params(path: Path, model: str | None = None, *, scored: bool = True) -> dict[str, Any]:
@@ -17,16 +15,10 @@ def study_params(path: Path, model: str | None = None, *, scored: bool = True) -
         scored: whether it runs `evaluate`.
 
     Raises:
-        InputError: the file cannot be read, or a section is missing.
+        InputError: the file cannot be read, or a section is missing or wrong.
     """
-    document = read_document(path)
-    train = document.get("train")
-    chosen = model or (train.get("model") if isinstance(train, dict) else None)
-    sections = ("load", "preprocess", str(chosen))
-    for name in ("train", "evaluate", *sections):
-        if not isinstance(document.get(name), dict):
-            hint = "Restore the file from Git."
-            raise InputError(str(path), expected=f"the section '{name}'", received=shown(document.get(name)), hint=hint)
-    common = {name: value for name, value in document["train"].items() if name != "seed"}
-    found = {name: document[name] for name in sections} | {"train": common | {"model": chosen}}
-    return found | ({"evaluate": {"views": document["evaluate"].get("views")}} if scored else {})
+    chosen = model or read_params(path, "train").train.model
+    params = read_params(path, "load", "preprocess", "train", "evaluate", chosen)
+    found = params.model_dump(include={"load", "preprocess", "train", chosen}, exclude={"train": {"seed"}})
+    found["train"]["model"] = chosen
+    return found | ({"evaluate": {"views": params.evaluate.views}} if scored else {})

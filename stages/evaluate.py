@@ -13,7 +13,6 @@ from digits.data.splits import SPLITS, open_split
 from digits.params import read_params
 from digits.scoring.history import learning_curves, read_history
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
-from digits.scoring.params import EvaluateParams
 from digits.scoring.picture import as_seen, draw_images, save_png
 from digits.scoring.predictions import predict
 from dvcproof.runtime.files import replacing, write_csv, write_json
@@ -45,7 +44,7 @@ def main() -> None:
     for name, help_ in OPTIONS.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=help_)
     args = parser.parse_args()
-    params = read_params(args.params, "evaluate", EvaluateParams)
+    params = read_params(args.params, "evaluate", "class_names")
     dataset = read_dataset(args.dataset)
     names = name_classes(params.class_names, dataset.classes)
     splits = {name: open_split(args.data, name, dataset, may_be_empty=name == "validation") for name in SPLITS}
@@ -56,15 +55,15 @@ def main() -> None:
 
     features, hint = math.prod(dataset.image_shape), "Run `make repro` to train one."
     model = archive.load(args.model, features=features, classes=len(dataset.classes), hint=hint)
-    seen = views(dataset.image_shape, params.views)
+    seen = views(dataset.image_shape, params.evaluate.views)
     filled = {name: split for name, split in splits.items() if len(split.labels)}
-    predictions = dict(zip(filled, predict(model, [*filled.values()], params.batch_size, seen), strict=True))
+    predictions = dict(zip(filled, predict(model, [*filled.values()], params.evaluate.batch_size, seen), strict=True))
 
     test = predictions["test"]
     labels, predicted = ([names[label] for label in values] for values in (test.labels, test.classes))
     by_class = [(names[label], *values) for label, *values in per_class(confusion_matrix(test))]
     probabilities = np.exp(test.log_probabilities[:10].max(axis=1).astype(np.float64)).tolist()
-    rows = worst(test, params.worst)
+    rows = worst(test, params.evaluate.worst)
     images = as_seen([splits["test"].features.rows(row, row + 1) for row in rows], dataset)
     captions = [f"{labels[row]} read as {predicted[row]}" for row in rows]
     with replacing(*(args.out / name for name in FILES)) as (score_file, curves, confusion, classes, first, picture):

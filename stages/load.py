@@ -6,25 +6,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from digits.data.arrays import describe, write_npy
 from digits.data.dataset import Dataset, write_dataset
 from digits.data.labels import Labels, number_labels
-from digits.params import Params, read_params
-from digits.sources.orientation import Canonical, Found, Transpose
+from digits.params import Transpose, read_params
+from digits.sources.orientation import Canonical, Found
 from digits.sources.rows import NAMES
 from digits.sources.source import open_source
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import run
-
-
-class LoadParams(Params):
-    """The section `load` of params.yaml."""
-
-    source: str = Field(min_length=1)
-    test_size: int = Field(ge=0)
-    transpose: Transpose
 
 
 def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "auto") -> list[str]:
@@ -82,7 +73,7 @@ def main() -> None:
     parser.add_argument("--params", type=Path, required=True, help="params.yaml")
     parser.add_argument("--out", type=Path, required=True, help="folder for the four arrays and dataset.json")
     args = parser.parse_args()
-    params = read_params(args.params, "load", LoadParams)
+    params = read_params(args.params, "load").load
     lines = load(params.source, args.out, test_size=params.test_size, transpose=params.transpose)
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -5,20 +5,13 @@ import math
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from digits.data.arrays import NpyFile, require_rows, require_same_length, write_npy
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.splits import SPLITS, split_rows, to_features
-from digits.params import Params, read_params
+from digits.params import read_params
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError, run
-
-
-class PreprocessParams(Params):
-    """The section `preprocess` of params.yaml."""
-
-    validation_size: int = Field(ge=0)
 
 
 def preprocess(validation_size: int, raw: Path, out: Path) -> None:
@@ -57,7 +50,7 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder that `load` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for features and labels")
     args = parser.parse_args()
-    preprocess(read_params(args.params, "preprocess", PreprocessParams).validation_size, args.raw, args.out)
+    preprocess(read_params(args.params, "preprocess").preprocess.validation_size, args.raw, args.out)
 
 
 if __name__ == "__main__":

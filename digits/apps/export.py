@@ -18,7 +18,6 @@ from digits.apps.options import Files, add_files, command, given_files
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
 from digits.params import read_params
-from digits.scoring.params import EvaluateParams
 from dvcproof.lockfile import require_recorded
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
@@ -34,7 +33,7 @@ PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime")
 def export(files: Files, out: Path) -> dict[str, Check]:
     """Write an export of the model into the folder `out`, in place of an earlier one."""
     require_export(out)
-    record, params = read_record(files), read_params(files.params, "evaluate", EvaluateParams)
+    record, params = read_record(files), read_params(files.params, "evaluate")
     dataset = read_dataset(files.dataset)
     test = open_split(files.data, "test", dataset)
     determinism.configure(seed=0)
@@ -48,7 +47,7 @@ def export(files: Files, out: Path) -> dict[str, Check]:
         folder.mkdir()
         shutil.copyfile(files.model, folder / "model.keras")
         sha256 = file_hash(folder / "model.keras")
-        checks = convert(model, test.features, params.batch_size, folder, sha256)
+        checks = convert(model, test.features, params.evaluate.batch_size, folder, sha256)
         written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         about = {
             "checks": checks,

@@ -17,7 +17,6 @@ from digits.apps.options import add_files, command
 from digits.apps.reading import Reader, Reading, open_reader
 from digits.data.dataset import read_dataset
 from digits.params import read_params
-from digits.scoring.params import EvaluateParams
 from dvcproof.messages import printable
 from dvcproof.runtime.bounds import open_file
 from dvcproof.runtime.files import replacing
@@ -75,7 +74,7 @@ def class_names(params: Path | None) -> Sequence[str] | None:
     Raises:
         InputError: the file is missing, or a value is out of range.
     """
-    return None if params is None else read_params(params, "evaluate", EvaluateParams).class_names
+    return None if params is None else read_params(params, "class_names").class_names
 
 
 def sources(arguments: Sequence[str]) -> Iterator[str]:

@@ -23,9 +23,8 @@ from digits.apps.runs import Earlier, Run, earlier_run, read_run, uncommitted
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
-from digits.params import read_params
+from digits.params import Params, read_params
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
-from digits.scoring.params import EvaluateParams
 from digits.scoring.picture import as_seen
 from digits.scoring.predictions import predict
 from dvcproof.lockfile import REDO, Lock, require_recorded, require_same_params
@@ -70,7 +69,7 @@ def platform(path: Path, model_sha256: str) -> Platform | str:
 class Report(NamedTuple):
     """What the page shows."""
 
-    params: EvaluateParams
+    params: Params
     names: Sequence[str]  # of the classes
     run: Run
     earlier: Earlier | str
@@ -85,7 +84,7 @@ class Report(NamedTuple):
 
 def gather(files: Files, against: str | None = None) -> Report:
     """Read and check everything that the page shows, beside the run in the commit `against`, or beside the last one."""
-    params = read_params(files.params, "evaluate", EvaluateParams)
+    params = read_params(files.params, "evaluate", "class_names")
     run = read_run(files)
     require_same_params(run.lock, files.params)
     checked = checked_outputs(run.lock, files.lock.parent)
@@ -99,7 +98,8 @@ def gather(files: Files, against: str | None = None) -> Report:
 
     hint = "Run `make repro` to train one."
     network = archive.load(files.model, features=math.prod(dataset.image_shape), classes=len(names), hint=hint)
-    (predictions,) = predict(network, [test], params.batch_size, views(dataset.image_shape, params.views))
+    seen = views(dataset.image_shape, params.evaluate.views)
+    (predictions,) = predict(network, [test], params.evaluate.batch_size, seen)
     require_same_predictions(run, predictions, files.metrics)
     sha256 = file_hash(files.model)
     machine = platform(files.platform, sha256)
@@ -163,7 +163,7 @@ def _mistakes(report: Report, before: Run | None) -> list[dict[str, Any]]:
     """Return the misread test images with the greatest loss, the worst first; `before`: a run on the same images."""
     found = []
     probabilities = calibration.probabilities(report.predictions)
-    for row in worst(report.predictions, report.params.worst).tolist():
+    for row in worst(report.predictions, report.params.evaluate.worst).tolist():
         label, predicted = int(report.predictions.labels[row]), int(report.predictions.classes[row])
         file = io.BytesIO()
         Image.fromarray(as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]).save(file, format="PNG")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from digits.apps.options import add_files, command
 from digits.apps.summary import summarize
-from digits.parameters import require_params
+from digits.networks import read_network
+from digits.params import read_params
+from digits.sources.source import require_readable
 from dvcproof import doctor
 
 
@@ -33,3 +35,14 @@ def main() -> None:
     if status:
         sys.exit(status)
     sys.stdout.write(summarize(args.metrics) + "\n")
+
+
+def require_params(path: Path) -> None:
+    """Check every value that a stage will read, before the first one runs: each stage checks its own section alone.
+
+    Raises:
+        InputError: a value or a name is not allowed, or the kind of the data set is unknown.
+    """
+    read_network(path)
+    params = read_params(path, "load", "preprocess", "evaluate", "class_names")
+    require_readable(params.load.source)

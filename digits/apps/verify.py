@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from digits.apps.options import command
-from digits.networks import NETWORKS
-from digits.params import require_sections
+from digits.params import read_params
 from dvcproof.findings import HOLDS, Report, show
 from dvcproof.project import Project
 
@@ -21,7 +20,7 @@ def main() -> None:
     args = parser.parse_args()
     params, lock = Path("params.yaml"), Path("requirements.lock")
     if params.is_file():
-        require_sections(params, NETWORKS)
+        read_params(params)
     with Project.open(Path.cwd()) as project:
         if args.only != "verify":
             from dvcproof.check import check

@@ -1,11 +1,10 @@
 """Labels and classes: number the labels of a data set, check them, and name the classes."""
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
 
 from dvcproof.runtime.program import InputError
 
@@ -20,29 +19,9 @@ Values = NDArray[np.generic]
 Numbers = NDArray[np.uint8]
 
 
-def _allowed_names(names: list[str]) -> list[str]:
-    if not 2 <= len(names) <= MOST_CLASSES:
-        raise ValueError(f"{len(names)} of them")
-    for name in names:
-        if not _allowed_name(name):
-            raise ValueError(repr(name))
-        if names.count(name) > 1:
-            raise ValueError(f"{name!r} twice")
-    return names
-
-
-def _allowed_name(name: str) -> bool:
+def is_allowed_name(name: str) -> bool:
+    """Say whether a class may have this name."""
     return bool(name.strip()) and name.isprintable() and len(name) <= LONGEST_NAME
-
-
-#: The shared value `class_names` of params.yaml.
-ClassNames = Annotated[
-    Annotated[list[str], AfterValidator(_allowed_names)] | None,
-    Field(
-        description=f"null or a list of 2 to {MOST_CLASSES} different names, each a text of 1 to {LONGEST_NAME} "
-        "characters in one line, in quotes if it is a number"
-    ),
-]
 
 
 class Labels(NamedTuple):
@@ -89,7 +68,7 @@ def _require_classes(name: str, labels: Values, present: Values, texts: Sequence
             hint = "Check that these are labels, and not numbers of the images or measured values."
         raise InputError(name, expected=f"labels of 2 to {MOST_CLASSES} classes", received=received, hint=hint)
     for label, text in zip(present, texts, strict=True):
-        if not _allowed_name(text) or (text[0] == "-" and text[1:].isdecimal()):  # -1 often marks what has no class
+        if not is_allowed_name(text) or (text[0] == "-" and text[1:].isdecimal()):  # -1 often marks what has no class
             place = int(np.argmax(labels == label))
             expected = f"labels that are 0 or more, or texts of 1 to {LONGEST_NAME} characters in one line"
             received = f"{labels[place].item()!r} at position {place}"

@@ -7,14 +7,14 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from digits.data.arrays import replace_values
 from digits.data.form import measure_form
+from digits.params import Transpose
 
 Ink = Literal["light", "dark"]
 Images = NDArray[np.uint8]
@@ -41,12 +41,6 @@ LONG, MANY, MORE = 1.5, 0.1, 5
 
 #: How people name EMNIST, whose published images are transposed. LEAF's FEMNIST is another set and is not transposed.
 _EMNIST = re.compile(r"(?<![a-z])emnist")
-
-#: The parameter `load.transpose`.
-Transpose = Annotated[
-    bool | Literal["auto"],
-    Field(description="true, false or auto: whether height and width of the images are to be exchanged"),
-]
 
 #: The warnings.
 UNLIKE = "the test images have another background than the training images: invert one of the two sets"

@@ -12,7 +12,7 @@ import pytest
 from bench import large
 from bench.large import Way, limited_to, repeat, require_disk, run_limited, study
 from bench.processors import STAGES
-from digits.params import read_document
+from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.program import InputError
 from exactkeras import memory
 from tests.support.memory import linux_only
@@ -68,7 +68,7 @@ def test_every_stage_is_run_in_each_way_to_the_same_bytes(tmp_path: Path, monkey
 
     def run(way: Way, command: list[str], room: Path) -> dict[str, float]:
         stage = next(word.removeprefix("stages.") for word in command if word.startswith("stages."))
-        asked.append((way.name, stage, read_document(room / "params.yaml")["load"]["source"]))
+        asked.append((way.name, stage, read_mapping(room / "params.yaml")["load"]["source"]))
         (room / "data" / "model.keras").write_text(way.name.strip("0123456789"), encoding="utf-8")
         return {"wall": 1.0, "cpu": 1.0, "memory": 1.0}
 

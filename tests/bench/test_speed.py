@@ -12,7 +12,7 @@ from bench.chart import draw
 from bench.measure import execute, peak_bytes, timed
 from bench.parts import dense_arithmetic
 from bench.speed import TARGETS, targets
-from digits.params import read_document
+from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
 from tests.support.memory import linux_only
@@ -100,10 +100,10 @@ def test_the_network_of_the_baselines_is_measured(
         run_ok("git", "add", "--force", str(path), cwd=project)
     commit(project, "the convnet")
     monkeypatch.setattr(speed, "ROOT", project)
-    found = read_document(speed.prepare_clone(tmp_path / "clone") / "params.yaml")
+    found = read_mapping(speed.prepare_clone(tmp_path / "clone") / "params.yaml")
     assert (found["train"]["model"], found["dense"]["units"]) == ("dense", 32)
     speed.make_tiled(1, tmp_path / "tiled")
-    assert read_document(tmp_path / "tiled" / "params.yaml")["train"]["model"] == "dense"
+    assert read_mapping(tmp_path / "tiled" / "params.yaml")["train"]["model"] == "dense"
 
 
 def test_median_spread_and_number() -> None:

@@ -16,9 +16,9 @@ from bench.convnet import EXAMPLE
 from bench.pictures import __main__ as pictures
 from bench.points import Where
 from bench.study import ARRAYS, data_hashes, parse_values, valid_for
-from digits.params import read_document
 from digits.study import study_params
 from dvcproof.runtime import machine
+from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
@@ -214,7 +214,7 @@ def test_each_network_is_trained_on_each_number_of_workers(tmp_path: Path, monke
     asked = []
 
     def train(count: int, _: Path, folder: Path) -> dict[str, Any]:
-        document = read_document(folder / "params.yaml")
+        document = read_mapping(folder / "params.yaml")
         asked.append((count, document["train"]["shards"], document["dense"]["units"]))
         return {"seconds": 1.0, "exchanged": 0, "sha256": str(document["dense"]["units"])}
 

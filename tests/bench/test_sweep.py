@@ -27,7 +27,7 @@ from bench.sweep import (
     validation_accuracy,
     write_params,
 )
-from digits.params import read_document
+from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
@@ -130,19 +130,19 @@ def test_a_wrong_grid_is_refused_before_anything_is_trained(texts: list[str], me
 def test_a_grid_is_every_combination_read_as_dvc_reads_it(recipe: Path, tmp_path: Path) -> None:
     points = parse_grid(["dense.units=1,2", "dense.learning_rate=1e-3,0.1"])
     assert [tuple(point.values()) for point in points] == [("1", "1e-3"), ("1", "0.1"), ("2", "1e-3"), ("2", "0.1")]
-    expected = read_document(recipe)
+    expected = read_mapping(recipe)
     expected["dense"] |= {"units": 1, "learning_rate": 0.001}
     (tmp_path / "work").mkdir()
-    assert read_document(write_params(tmp_path / "work", points[0])) == expected
+    assert read_mapping(write_params(tmp_path / "work", points[0])) == expected
 
 
 def test_a_grid_of_the_convnet_trains_the_convnet(recipe: Path, tmp_path: Path) -> None:
     (point,) = parse_grid(["train.shards=4", "convnet.epochs=3"])
-    expected = read_document(recipe)
+    expected = read_mapping(recipe)
     expected["train"] |= {"model": "convnet", "seed": 5, "shards": 4}
     expected["convnet"] |= {"epochs": 3}
     (tmp_path / "work").mkdir()
-    assert read_document(write_params(tmp_path / "work", point, seed=5)) == expected
+    assert read_mapping(write_params(tmp_path / "work", point, seed=5)) == expected
     found = shared(point, 100)
     assert found["train"] == {"model": "convnet", "device": "cpu"}
     assert found["preprocess"] == {"validation_size": 100}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from digits.data import labels as module
-from digits.data.labels import ClassNames, Labels, name_classes, number_labels, numbered, require_labels
+from digits.data.labels import Labels, name_classes, number_labels, numbered, require_labels
+from digits.params import ClassNames
 from dvcproof.runtime.program import InputError
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from digits.data.splits import to_features
-from digits.networks import Train
+from digits.params import TrainParams
 from exactkeras.augment import VIEWS, RandomAffine, views
 from exactkeras.oracle import F
 from exactkeras.recipe import Recipe
@@ -65,7 +65,7 @@ def prepare(digits: Arrays, name: str) -> tuple[Any, Recipe, Data, Data | None]:
     case = CASES[name]
     keras.utils.set_random_seed(3)
     network = case.network.build(case.image_shape, case.classes)
-    recipe = case.network.recipe(Train(model="dense", seed=5, shards=case.shards, device="cpu"), case.image_shape)
+    recipe = case.network.recipe(TrainParams(model="dense", seed=5, shards=case.shards, device="cpu"), case.image_shape)
     validation = sample(digits, case, slice(case.images, case.images + case.validation)) if case.validation else None
     return network, recipe, sample(digits, case, slice(case.images)), validation
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from digits.networks import Convnet, Dense, Train
+from digits.networks import Convnet, Dense
+from digits.params import TrainParams
 
-TRAIN = Train(model="dense", seed=0, shards=2, device="cpu")
+TRAIN = TrainParams(model="dense", seed=0, shards=2, device="cpu")
 
 
 def dense(**changes: Any) -> Dense:

@@ -16,8 +16,8 @@ from bench.study import data_hashes, describe
 from bench.sweep import rank
 from bench.tables import documents, filled
 from digits.apps.card import write_card
-from digits.params import read_document
 from digits.study import study_params
+from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import write_json
 from tests.support.project import ROOT
 
@@ -94,7 +94,7 @@ def _seeds(project: Path) -> dict[str, Any]:
         "last_epoch_accuracy": history["last_epoch"]["accuracy"],
         "gap": scores["gap"]["accuracy"],
     }
-    first = read_document(project / "params.yaml")["train"]["seed"]
+    first = read_mapping(project / "params.yaml")["train"]["seed"]
     runs = [
         {"seed": first + number} | {name: value + offset for name, value in own.items()}
         for number, offset in enumerate(OFFSETS)

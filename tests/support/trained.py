@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from digits.data.splits import to_features
-from digits.networks import Dense, Train
+from digits.networks import Dense
+from digits.params import TrainParams
 from exactkeras import determinism
 from tests.support.project import ROOT
 
 IMAGES = 20000
 NETWORK = Dense(optimizer="adam", learning_rate=0.002, epochs=4, batch_size=100, units=128)
-TRAIN = Train(model="dense", seed=0, shards=1, device="cpu")
+TRAIN = TrainParams(model="dense", seed=0, shards=1, device="cpu")
 
 
 def train_model(path: Path) -> Path:

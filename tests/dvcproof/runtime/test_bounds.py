@@ -12,15 +12,15 @@ import pytest
 from bench.faults.files import Special, write
 from digits.apps import predict, report, runs, summary
 from digits.apps.options import Files
+from digits.apps.repro import require_params
 from digits.data.arrays import NpyFile
 from digits.data.dataset import read_dataset
-from digits.parameters import require_params
-from digits.params import read_document
 from digits.scoring.history import read_history
 from digits.sources.source import open_source
 from dvcproof.lockfile import read_lock
 from dvcproof.messages import LONGEST, shortened
 from dvcproof.runtime import bounds
+from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import file_hash, read_csv, write_json
 from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
@@ -32,7 +32,7 @@ def opened(path: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "params.yaml": read_document,
+    "params.yaml": read_mapping,
     "dvc.lock": read_lock,
     "data set": opened,
     "array": lambda path: NpyFile(path, dtype="uint8", shape=(None,)),

@@ -95,7 +95,7 @@ def test_only_x86_64_needs_avx(cpuinfo: Path, monkeypatch: pytest.MonkeyPatch, *
         machine.require_avx()
 
 
-EVERY_ROOM = ["stages.load", "stages.train", "digits predict", "digits.parameters"]
+EVERY_ROOM = ["stages.load", "stages.train", "digits predict", "digits.params"]
 
 
 @pytest.mark.fast(2)

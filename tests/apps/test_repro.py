@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.parameters import require_params
+from digits.apps.repro import require_params
 from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
 
