@@ -60,6 +60,7 @@ EDITS = {
     "dvcproof/*.py": [],
     "dvcproof/runtime/*": STAGES,
     "exactkeras/*": ["train", "evaluate"],
+    "exactkeras/*.md": [],
     "bench/**/*": [],
     "stages/*": STAGES,
 }
