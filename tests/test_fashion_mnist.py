@@ -1,28 +1,17 @@
 """Another data set: the real Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747), as Debian packages it."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from dvcproof.runtime.files import read_csv
 from dvcproof.values import set_params
+from tests.support.fashion import FOLDER, installed
 from tests.support.project import Arrays, commit, make_project, run_ok, stages_run
-
-FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 #: In the order of their labels, by the authors: the table of labels in their README, which is in the package.
 NAMES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
-
-
-def installed(folder: Path) -> Path:
-    """The data set. Its absence skips the test for a user, and fails it in CI."""
-    if not folder.is_dir() and os.environ.get("CI"):
-        pytest.fail(f"{folder} is missing: CI may not skip the test on another data set (.ci/run installs it)")
-    if not folder.is_dir():
-        pytest.skip("Fashion-MNIST was NOT run: it needs the Debian package dataset-fashion-mnist")
-    return folder
 
 
 def test_a_missing_data_set_is_skipped_but_not_in_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from tests.support.server import Server
 from tests.support.verifying import IMPORTED, small_project
 
 STAGES = ["load", "preprocess", "train", "evaluate"]
+#: Folders of code that stages depend on as a whole.
+ROOMS = ("digits/data", "digits/scoring", "digits/sources", "dvcproof/runtime", "exactkeras")
 Edit = Callable[[Path, str, str], None]
 
 
@@ -58,6 +60,7 @@ EDITS = {
     "dvcproof/*.py": [],
     "dvcproof/runtime/*": STAGES,
     "exactkeras/*": ["train", "evaluate"],
+    "exactkeras/*.md": [],
     "bench/**/*": [],
     "stages/*": STAGES,
 }
@@ -100,7 +103,7 @@ def test_a_new_module_of_the_model_trains(copy: Path) -> None:
 
 
 def test_compiled_code_is_no_edit(copy: Path) -> None:
-    for room in ("digits/data", "digits/scoring", "digits/sources", "dvcproof/runtime", "exactkeras"):
+    for room in ROOMS:
         cache = copy / room / "__pycache__"
         cache.mkdir(exist_ok=True)
         (cache / "another.cpython-311.pyc").write_bytes(b"new")
@@ -108,6 +111,34 @@ def test_compiled_code_is_no_edit(copy: Path) -> None:
             compiled.write_bytes(b"changed")
     (copy / "exactkeras" / "beside.pyc").write_bytes(b"new")
     assert stale(copy) == []
+
+
+#: What is left beside code, by who leaves it.
+STRAYS = {
+    "editors": [".fit.py.swp", "fit.py~", "#fit.py#", ".#fit.py", ".idea/misc.xml", ".vscode/settings.json"],
+    "merges": ["fit.py.orig", "fit.py.rej", "fit.py.bak", "fit.py.tmp", ".writing-1/fit.py"],
+    "tools": [".DS_Store", ".ipynb_checkpoints/fit-checkpoint.py", ".mypy_cache/fit.json", "digits.egg-info/PKG-INFO"],
+    "writers": ["README.md", "NOTES.md"],
+}
+
+
+@pytest.mark.parametrize("kind", STRAYS)
+def test_what_is_left_beside_code_is_no_edit(copy: Path, kind: str) -> None:
+    for path in (copy / room / name for room in ROOMS for name in STRAYS[kind]):
+        path.parent.mkdir(exist_ok=True)
+        if path.name.startswith(".#"):  # a lock of Emacs: a link to nobody's file
+            path.symlink_to("somebody@somewhere.1234")
+        else:
+            path.write_text("stray", encoding="utf-8")
+    assert stale(copy) == []
+
+
+@pytest.mark.fast(2)
+@pytest.mark.parametrize("name", ["fit.pyx", "swp", "orig.py", "notes.txt", "table.json", "md"])
+def test_any_other_new_file_is_an_edit(copy: Path, name: str) -> None:
+    for room in ROOMS:
+        (copy / room / name).write_text("new", encoding="utf-8")
+    assert stale(copy) == STAGES
 
 
 def test_nothing_changed_runs_nothing(copy: Path) -> None:
