@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dvcproof.clone import dvc_command, search_path
 from dvcproof.findings import Report
@@ -42,7 +42,8 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
         shell.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
         shell.chmod(0o755)
         variables = os.environ | {"SHELL": str(shell), "PATH": search_path(os.environ.get("PATH", os.defpath))}
-        status = subprocess.run([*dvc_command(), "repro", *options], cwd=project.root, env=variables, check=False)
+        command = [*dvc_command(), "repro", *options]
+        status = subprocess.run(command, cwd=project.root, env=variables, stdout=_log(), check=False)
         calls = _calls(folder)
     after = _records(project)
     report.table.append(("stage", "what", "changed outputs", "seconds"))
@@ -51,6 +52,11 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
     report.failed = status.returncode != 0
     report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
     return report
+
+
+def _log() -> TextIO | None:
+    """Return where DVC writes, if the standard output of this process is for programs."""
+    return sys.stderr if sys.stdout is sys.stderr else None
 
 
 def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, call: tuple[float, int] | None) -> None:
