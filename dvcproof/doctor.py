@@ -97,6 +97,8 @@ def mend(project: Project, *, fix: bool = True) -> Iterator[str]:
     """Find all that can be mended, and mend it if `fix` is set. Gives a line for each."""
     if said := mend_lock(project.root / "dvc.lock", project.tmp / "dvc.lock.damaged", fix=fix):
         yield said
+        if not fix:  # what else there is shows only once dvc.lock is whole
+            return
     yield from _mend_cache(project, fix=fix)
     project.memory.save()
     for record in (project.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none

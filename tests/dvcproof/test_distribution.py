@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import site
 import sys
@@ -12,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dvcproof import __version__
 from dvcproof.__main__ import VERBS, main, parser
@@ -122,6 +124,26 @@ def test_a_store_is_filled_read_and_audited_from_elsewhere(toy: Path, tmp_path: 
     assert [one["message"] for one in fetched["findings"]] == ["stage 'one': 1 objects fetched"]
     audited = json.loads(dvcproof("audit", *remote, cwd=tmp_path).output)
     assert (audited["status"], audited["summary"]) == (HOLDS, "1 records came out as the store has them")
+
+
+def test_its_page_is_short_and_has_every_verb_and_a_workflow() -> None:
+    text = (ROOT / "dvcproof" / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert all(f"**{verb}**" in text for verb in VERBS)
+    workflow = text.partition("## A workflow for GitHub\n")[2].partition("\n## ")[0]
+    steps = yaml.safe_load(workflow)["jobs"]["proof"]["steps"]
+    assert [*steps[0]["with"]] == ["fetch-depth"]
+    commands = re.findall(r"dvcproof (\w+) ([^&]*)", steps[-1]["run"])
+    assert [parser().parse_args([verb, *words.split()]).verb for verb, words in commands] == ["check", "gate"]
+
+
+def test_the_doctor_shows_a_damaged_record_before_it_mends_it(toy: Path, tmp_path: Path) -> None:
+    whole = (toy / "dvc.lock").read_bytes()
+    (toy / "dvc.lock").write_bytes(b"")
+    shown = dvcproof("doctor", "-C", toy, cwd=tmp_path)
+    assert (shown.status, (toy / "dvc.lock").read_bytes()) == (FOUND, b""), shown
+    assert dvcproof("doctor", "--fix", "-C", toy, cwd=tmp_path).status == HOLDS
+    assert (toy / "dvc.lock").read_bytes() == whole
 
 
 def test_a_report_for_programs_is_nothing_but_that(toy: Path, tmp_path: Path) -> None:
