@@ -7,10 +7,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NoReturn
 
-from dvcproof import __version__
 from dvcproof.findings import HOLDS, USAGE, BusyError, Finding, Report, show
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError, run
+from dvcproof.version import VERSION
 
 EPILOG = "exit status: 0 it holds, 1 found, 2 usage, 3 cannot tell, 4 a stage failed, 5 something is at work here"
 
@@ -18,7 +18,7 @@ EPILOG = "exit status: 0 it holds, 1 found, 2 usage, 3 cannot tell, 4 a stage fa
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(prog="dvcproof", description=__doc__, epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-C", dest="folder", type=Path, default=Path(), metavar="DIR", help="the project's folder")

@@ -13,7 +13,6 @@ from typing import Any
 
 import dvc
 
-from dvcproof import __version__
 from dvcproof.check import check
 from dvcproof.findings import HOLDS, Report
 from dvcproof.git import git_text
@@ -24,6 +23,7 @@ from dvcproof.runtime.machine import cpu_name, kind
 from dvcproof.runtime.packages import read_pins
 from dvcproof.runtime.program import InputError
 from dvcproof.verify import verify
+from dvcproof.version import VERSION
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 #: A form that others know: `result`, `configuration` and the lists of tests. The rest of the predicate is our own.
@@ -64,7 +64,7 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
             "configuration": list(_configuration(project, commit)),
             "commit": commit,
             "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),  # noqa: UP017 # Python 3.10
-            "tool": {"name": "dvcproof", "version": __version__},
+            "tool": {"name": "dvcproof", "version": VERSION},
             "dvc": dvc.__version__,
             "machine": _machine(),
             "packages": {name: sorted(pin.version for pin in several) for name, several in sorted(pins.items())},

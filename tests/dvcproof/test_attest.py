@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from dvcproof import __version__
 from dvcproof.attest import attest
 from dvcproof.findings import FOUND, HOLDS, Report
 from dvcproof.project import Project
 from dvcproof.runtime.machine import kind
 from dvcproof.runtime.program import InputError
+from dvcproof.version import VERSION
 from tests.support.project import commit, run_ok
 
 GRAPH = """
@@ -68,7 +68,7 @@ def test_what_is_proved_stands_in_the_statement(toy: Path) -> None:
     )
     assert predicate["commit"] == predicate["configuration"][0]["digest"]["gitCommit"] == head
     assert [one["name"] for one in predicate["configuration"][1:]] == ["dvc.lock", "dvc.yaml"]
-    assert predicate["tool"] == {"name": "dvcproof", "version": __version__}
+    assert predicate["tool"] == {"name": "dvcproof", "version": VERSION}
     assert (predicate["machine"]["kind"], predicate["machine"]["python"]) == (kind(), platform.python_version())
     assert predicate["packages"] == {"pytest": [pytest.__version__]}
     assert [one["status"] for one in predicate["verbs"]] == [0, 0]

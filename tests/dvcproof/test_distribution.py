@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dvcproof import __version__
 from dvcproof.__main__ import VERBS, main, parser
 from dvcproof.findings import AT_WORK, CANNOT_TELL, FOUND, HOLDS, STAGE_FAILED, USAGE
+from dvcproof.version import VERSION
 from tests.support.project import AT_ROOT, ROOT, commit, run, run_ok
 from tests.support.verifying import Result, run_main
 
@@ -59,11 +59,11 @@ def dvcproof(*words: str | Path, cwd: Path) -> Result:
 
 def test_its_table_is_the_packages(tmp_path: Path) -> None:
     table = tomllib.loads((ROOT / "dvcproof" / "pyproject.toml").read_text(encoding="utf-8"))
-    assert table["project"]["version"] == __version__
+    assert table["project"]["version"] == VERSION
     assert (ROOT / "dvcproof" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     folders = {path.parent for path in (ROOT / "dvcproof").rglob("*.py") if "build" not in path.parts}
     assert {".".join(path.relative_to(ROOT).parts) for path in folders} == {*table["tool"]["setuptools"]["packages"]}
-    assert run_ok(sys.executable, "-m", "dvcproof", "--version", cwd=tmp_path, env=AT_ROOT).split()[1] == __version__
+    assert run_ok(sys.executable, "-m", "dvcproof", "--version", cwd=tmp_path, env=AT_ROOT).split()[1] == VERSION
 
 
 def test_it_imports_nothing_that_it_does_not_need(toy: Path) -> None:
