@@ -3,11 +3,14 @@
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import NoReturn
 
-from dvcproof.findings import HOLDS, Finding, Report, show
+from dvcproof.findings import HOLDS, USAGE, BusyError, Finding, Report, show
 from dvcproof.project import Project
-from dvcproof.runtime.program import run
+from dvcproof.runtime.program import InputError, run
+from dvcproof.version import VERSION
 
 EPILOG = "exit status: 0 it holds, 1 found, 2 usage, 3 cannot tell, 4 a stage failed, 5 something is at work here"
 
@@ -15,6 +18,7 @@ EPILOG = "exit status: 0 it holds, 1 found, 2 usage, 3 cannot tell, 4 a stage fa
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(prog="dvcproof", description=__doc__, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-C", dest="folder", type=Path, default=Path(), metavar="DIR", help="the project's folder")
@@ -51,7 +55,36 @@ def parser() -> argparse.ArgumentParser:
     doctor = verb("doctor", "find what a kill, a full disk or a damaged file left behind")
     doctor.add_argument("--fix", action="store_true", help="mend it; without, it is only shown")
     doctor.add_argument("--all", action="store_true", help="read files too that have not changed since the last time")
+    _add_sharing(verb)
+    _add_proofs(verb)
     return parser
+
+
+def _add_sharing(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Add the verbs that use a store."""
+    push = verb("push", "send the runs in DVC's cache to a store, and replace what is damaged there")
+    fetch = verb("fetch", "take the runs of others from a store, for this code, these parameters and this data")
+    audit = verb("audit", "run again a sample of the runs in a store, and name those that do not come out")
+    for one in (push, fetch, audit):
+        one.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
+    for one in (push, fetch):
+        one.add_argument("--patience", type=float, default=4.0, metavar="S", help="wait so long (default: %(default)s)")
+    audit.add_argument("--sample", type=int, default=1, metavar="N", help="how many to run (default: %(default)s)")
+    audit.add_argument("--record", metavar="NAME", help="this record, and no other")
+    audit.add_argument("--remove", action="store_true", help="remove the records that are named")
+
+
+def _add_proofs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Add the verbs that judge a commit."""
+    gate = verb("gate", "fail if a metric is worse than that of another commit")
+    gate.add_argument("--against", required=True, metavar="REV", help="the commit that must not be better")
+    gate.add_argument("--metric", action="append", default=[], metavar="FILE:KEY", help="only this; may be repeated")
+    gate.add_argument("--worse-by", type=float, default=0.0, metavar="X", help="what is allowed (default: %(default)s)")
+    gate.add_argument("--lower", action="store_true", help="lower is better; else only of names with loss or error")
+    attest = verb("attest", "check and verify the last commit, and write the result as an in-toto statement")
+    attest.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSON file to write")
+    attest.add_argument("--packages", type=Path, metavar="FILE", help="a lock file of pip, for the statement to list")
+    attest.add_argument("--timeout", type=float, metavar="S", help="seconds for all stages together")
 
 
 def check(args: argparse.Namespace) -> Report:
@@ -99,7 +132,7 @@ def guard(args: argparse.Namespace) -> Report:
 
     root = args.folder.resolve()
     if not args.no_doctor:
-        doctor.examine(root)
+        _require_rest(doctor.examine(root))
     with Project.open(root) as project:
         report = guarded(project, args.options)
     if not args.no_doctor:
@@ -112,9 +145,55 @@ def examine(args: argparse.Namespace) -> Report:
     from dvcproof import doctor
 
     found = doctor.examine(args.folder.resolve(), fix=args.fix, forget=args.all)
+    _require_rest(found)
     report = Report("doctor", "mended" if args.fix else "nothing was changed; --fix mends")
     report.findings = [Finding("DP501", "note" if args.fix else "error", line) for line in found]
     return report
+
+
+def _require_rest(said: list[str]) -> None:
+    """Refuse to go on where the doctor found another process at work."""
+    from dvcproof.doctor import BUSY
+
+    if said and said[0].startswith(BUSY):
+        raise BusyError("the project", said[0], hint="Wait for it, and run this again.")
+
+
+def exchange(args: argparse.Namespace) -> Report:
+    """Run the verb `push` or `fetch`."""
+    from dvcproof.share import exchange
+
+    said: list[str] = []
+    answered = exchange(args.verb, args.folder.resolve(), args.remote, args.patience, said.append)
+    report = Report(args.verb, args.remote)
+    if not answered:
+        report.unknown.append(said.pop())
+    report.findings = [Finding("DP601", "note", line) for line in said]
+    return report
+
+
+def audit(args: argparse.Namespace) -> Report:
+    """Run the verb `audit`."""
+    from dvcproof.audit import audited
+
+    return audited(args.folder.resolve(), args.remote, args.sample, args.record, remove=args.remove)
+
+
+def gate(args: argparse.Namespace) -> Report:
+    """Run the verb `gate`."""
+    from dvcproof.gate import gate
+
+    options = {"metrics": args.metric, "worse_by": args.worse_by, "lower": args.lower}
+    with Project.open(args.folder.resolve()) as project:
+        return gate(project, against=args.against, **options)
+
+
+def attest(args: argparse.Namespace) -> Report:
+    """Run the verb `attest`."""
+    from dvcproof.attest import attest
+
+    with Project.open(args.folder.resolve()) as project:
+        return attest(project, out=args.out, packages=args.packages, timeout=args.timeout)
 
 
 VERBS: dict[str, Callable[[argparse.Namespace], Report]] = {
@@ -124,6 +203,11 @@ VERBS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "vary": vary,
     "run": guard,
     "doctor": examine,
+    "push": exchange,
+    "fetch": exchange,
+    "audit": audit,
+    "gate": gate,
+    "attest": attest,
 }
 
 
@@ -132,11 +216,21 @@ def main() -> None:
     if options and args.verb != "run":
         parser().error(f"unrecognized arguments: {' '.join(options)}")
     args.options = options
-    report = VERBS[args.verb](args)
+    try:
+        with redirect_stdout(sys.stdout if args.format == "text" else sys.stderr):
+            report = VERBS[args.verb](args)
+    except InputError as error:
+        sys.stderr.write(f"ERROR: {error}\n")
+        sys.exit(getattr(error, "status", USAGE))
     show(report, args.format)
     if report.status() != HOLDS:
         sys.exit(report.status())
 
 
-if __name__ == "__main__":
+def cli() -> NoReturn:
+    """Run the command `dvcproof`."""
     run(main)
+
+
+if __name__ == "__main__":
+    cli()

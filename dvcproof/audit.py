@@ -10,6 +10,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from dvc.repo import Repo
 
 from dvcproof.cache import names, read_entry
 from dvcproof.clone import Clone
-from dvcproof.findings import CANNOT_TELL
+from dvcproof.findings import CANNOT_TELL, Finding, Report, UnknownError
 from dvcproof.lockfile import read_lock
 from dvcproof.messages import printable
 from dvcproof.project import Project
@@ -154,15 +155,52 @@ def main() -> None:
     parser.add_argument("--record", metavar="NAME", help="this record, and no other")
     parser.add_argument("--remove", action="store_true", help="remove the records that are named")
     args = parser.parse_args()
-    if args.sample < 1:
-        raise InputError("--sample", expected="at least 1", received=str(args.sample), hint="Name how many to run.")
+    with _opened(Path.cwd(), args.remote, args.sample) as store:
+        _audit(store, args)
+
+
+def audited(root: Path, remote: str, sample: int, wanted: str | None, *, remove: bool) -> Report:
+    """Run records of a store again, and report those that do not come out.
+
+    Args:
+        root: the folder of the project.
+        remote: a remote of DVC, or an address.
+        sample: how many to run.
+        wanted: the name of the only record to run; None: any.
+        remove: whether to remove what does not come out.
+
+    Raises:
+        UnknownError: the store did not answer, or refused.
+        InputError: DVC cannot read the project, or the commit has no dvc.lock.
+    """
+    report, good = Report("audit"), 0
+    with _opened(root, remote, sample) as store:
+        for record, problem in audit(root, store, sample, wanted):
+            good += not problem
+            if problem.startswith(UNKNOWN):
+                report.unknown.append(f"record {record.name}: {problem}")
+            elif problem:
+                fix = f"Run `dvcproof audit --remote {remote} --record {record.name} --remove`."
+                if remove:
+                    store.remove_record(record.folder, record.name)
+                    fix = "It was removed."
+                report.findings.append(Finding("DP602", "error", f"record {record.name}: {problem}", fix))
+    if not (good or report.findings or report.unknown):
+        report.unknown.append(f"store {remote} has no record of this commit: `git checkout` one that it has")
+    report.summary = f"{good} records came out as the store has them"
+    return report
+
+
+@contextmanager
+def _opened(root: Path, remote: str, sample: int) -> Iterator[Store]:
+    if sample < 1:
+        raise InputError("--sample", expected="at least 1", received=str(sample), hint="Name how many to run.")
     try:
-        with Repo() as repo:
-            store = Store.open(repo, args.remote)
-            _audit(store, args)
+        with Repo(str(root)) as repo:
+            yield Store.open(repo, remote)
     except StoreError as error:
         hint = "Check its address, the keys and this machine's clock."
-        raise InputError(f"store {args.remote}", expected="an answer", received=str(error), hint=hint) from None
+        raise UnknownError(f"store {remote}", expected="an answer", received=str(error), hint=hint) from None
     except DvcException as error:
         hint = "Correct it: `dvc status` says more."
         raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None

@@ -18,7 +18,8 @@ from ruamel.yaml import YAML
 
 from dvcproof.git import AbsentError, git
 from dvcproof.lockfile import File, Lock, refuse_aliases
-from dvcproof.runtime.files import file_hash, replacing
+from dvcproof.lockfile import md5 as md5  # noqa: PLC0414 # a name of this module too
+from dvcproof.runtime.files import replacing
 from dvcproof.runtime.watch import identity
 
 #: The mode of an object, and that of a record in a cache that a group shares.
@@ -58,11 +59,6 @@ class Memory:
         if self._new != self._old:
             with replacing(self._path) as (file,):
                 file.write_text(json.dumps(self._new), encoding="utf-8")
-
-
-def md5(path: Path) -> str:
-    """The hash by which DVC names a file."""
-    return file_hash(path, "md5")
 
 
 def names(entry: dict[str, Any]) -> tuple[str, str]:

@@ -11,12 +11,17 @@ key = "test_accuracy"
 measure = "make study NAME=seeds"       # the command that writes `runs`
 """
 
-import tomllib
+import sys
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dvcproof.runtime.program import InputError
+
+if sys.version_info >= (3, 11):  # noqa: UP036 # dvcproof alone runs on Python 3.10 too
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 class ToleranceConfig(BaseModel):

@@ -18,6 +18,7 @@ from dvc.exceptions import DvcException
 from dvc.lock import LockBase, LockError, make_lock
 
 from dvcproof.cache import Cache, Memory
+from dvcproof.findings import BusyError
 from dvcproof.ignored import restore_lists
 from dvcproof.lockfile import File, Lock, read_lock
 from dvcproof.messages import printable
@@ -34,6 +35,9 @@ UNFINISHED = re.compile(r".*\.[\w-]{22}\.tmp")
 LONG = 3600
 
 AGAIN = "Run it again."
+
+#: How a line begins where another process is at work.
+BUSY = "nothing was looked at, for this is at work here: "
 
 
 class Project:
@@ -63,7 +67,7 @@ class Project:
         """Keep DVC out, as its own commands keep each other out. Gives the process of DVC that runs a stage, if any.
 
         Raises:
-            InputError: another command holds the lock for longer than DVC waits.
+            BusyError: another command holds the lock for longer than DVC waits.
         """
         self.tmp.mkdir(exist_ok=True)
         try:
@@ -72,7 +76,7 @@ class Project:
                 yield ", ".join(filter(None, map(self._mend_rwlock, lists)))
         except LockError:
             name = str(self.tmp / "lock")
-            raise InputError(name, expected="no other command of DVC", received="one at work", hint=AGAIN) from None
+            raise BusyError(name, expected="no other command of DVC", received="one at work", hint=AGAIN) from None
 
     def _locked(self, path: Path) -> LockBase:
         return make_lock(str(path), str(path.parent), hardlink_lock=self.hardlink)
@@ -93,6 +97,8 @@ def mend(project: Project, *, fix: bool = True) -> Iterator[str]:
     """Find all that can be mended, and mend it if `fix` is set. Gives a line for each."""
     if said := mend_lock(project.root / "dvc.lock", project.tmp / "dvc.lock.damaged", fix=fix):
         yield said
+        if not fix:  # what else there is shows only once dvc.lock is whole
+            return
     yield from _mend_cache(project, fix=fix)
     project.memory.save()
     for record in (project.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none
@@ -196,7 +202,7 @@ def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool 
         project = Project(root, forget=forget)
         with project.alone() as at_work:
             if at_work:
-                return [f"nothing was looked at, for this is at work here: {at_work}"]
+                return [f"{BUSY}{at_work}"]
             if after:
                 check(project)
                 return []

@@ -9,13 +9,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dvcproof.messages import printable
+from dvcproof.runtime.program import InputError
 
 Level = Literal["error", "warning", "note"]
 
 #: Exit statuses: it holds; there are errors; wrong usage; it cannot be told; a stage failed; something is at work here.
 HOLDS, FOUND, USAGE, CANNOT_TELL, STAGE_FAILED, AT_WORK = range(6)
 
-#: What each rule says. Hundreds: 1 dvc.lock, 2 trace, 3 vary, 4 lint, 5 cache, 6 store, 7 verify.
+
+class UnknownError(InputError):
+    """It cannot be told: a store is silent, a history is cut off."""
+
+    status = CANNOT_TELL
+
+
+class BusyError(InputError):
+    """Another process is at work in the project."""
+
+    status = AT_WORK
+
+
+#: What each rule says. Hundreds: 1 dvc.lock, 2 trace, 3 vary, 4 lint, 5 cache, 6 store, 7 verify, 8 gate.
 RULES = {
     "DP101": "a stage has no record in dvc.lock",
     "DP102": "dvc.lock records a stage that is not in dvc.yaml",
@@ -55,12 +69,16 @@ RULES = {
     "DP408": "an output keeps what earlier runs left (persist)",
     "DP409": "data can be fetched from nowhere",
     "DP501": "something is left over or damaged",
+    "DP601": "something was sent to a store, or taken from it",
+    "DP602": "a record in a store does not come out",
     "DP701": "an output of a re-run is not the committed one",
     "DP702": "a stage gives different outputs each time",
     "DP703": "a stage fails in a clean clone",
     "DP704": "a stage did not run",
     "DP706": "a stage runs again although nothing has changed",
     "DP705": "a run changes a committed file, or leaves a file, that is no output",
+    "DP801": "a metric is worse than that of another commit",
+    "DP802": "a metric of another commit is gone",
 }
 
 
@@ -138,7 +156,8 @@ def _text(report: Report) -> str:
         lines += [str(finding), *(f"    {printable(line)}" for line in finding.evidence.splitlines())]
     lines += [f"cannot tell: {printable(reason)}" for reason in report.unknown]
     counts = [f"{number} {level}{'s' if number > 1 else ''}" for level, number in _counts(report) if number]
-    return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts) or 'ok'}"]) + "\n"
+    counts = counts or ["cannot tell" if report.unknown else "ok"]
+    return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts)}"]) + "\n"
 
 
 def _counts(report: Report) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dvcproof.clone import dvc_command, search_path
 from dvcproof.findings import Report
@@ -45,7 +45,8 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
         shell.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
         shell.chmod(0o755)
         variables = os.environ | {"SHELL": str(shell), "PATH": search_path(os.environ.get("PATH", os.defpath))}
-        status = subprocess.run([*dvc_command(), "repro", *options], cwd=project.root, env=variables, check=False)
+        command = [*dvc_command(), "repro", *options]
+        status = subprocess.run(command, cwd=project.root, env=variables, stdout=_log(), check=False)
         calls = _calls(folder)
     after = _records(project)
     report.table.append(("stage", "what", "changed outputs", "seconds"))
@@ -60,6 +61,11 @@ def _shell() -> list[str]:
     """Return the shell in which DVC runs commands, with the options that DVC gives it."""
     shell = os.environ.get("SHELL") or "/bin/sh"
     return [shell, *OPTIONS.get(Path(shell).name.lower(), [])]
+
+
+def _log() -> TextIO | None:
+    """Return where DVC writes, if the standard output of this process is for programs."""
+    return sys.stderr if sys.stdout is sys.stderr else None
 
 
 def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, call: tuple[float, int] | None) -> None:

@@ -1,5 +1,6 @@
 """dvc.lock: what it records of each stage, and whether files, parameters or another lock agree with it."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -9,13 +10,24 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
-from dvcproof.runtime.bounds import read_text, require_small_yaml
+from dvcproof.runtime.bounds import open_file, read_text, require_small_yaml
 from dvcproof.runtime.document import read_mapping
-from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, shown
 
 REDO = "Run `dvc repro`."
+
+#: Bytes that are read at a time.
+BLOCK = 2**20
+
+
+def md5(path: Path) -> str:
+    """Return the hash by which DVC names a file."""
+    found = hashlib.md5(usedforsecurity=False)
+    with open_file(path) as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
 
 
 class File(BaseModel):
@@ -204,7 +216,7 @@ def require_recorded(path: Path, lock: Lock, name: str | None = None) -> None:
     file = lock.files().get(name or path.as_posix())
     if file is None:
         raise InputError(str(path), expected="a file that dvc.lock names", received="one that it does not", hint=REDO)
-    found = file_hash(path, "md5")
+    found = md5(path)
     if found != file.md5:
         expected = f"the file that dvc.lock names, MD5 {file.md5}"
         raise InputError(str(path), expected=expected, received=f"MD5 {found}", hint=REDO)

@@ -8,7 +8,7 @@ fetch --remote team
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 
 from dvcproof.cache import Cache, digests, names, read_entry, recorded
 from dvcproof.doctor import Project
+from dvcproof.findings import BusyError, UnknownError
 from dvcproof.messages import printable
 from dvcproof.project import Project as Described
 from dvcproof.runtime.program import InputError
@@ -229,44 +230,56 @@ def _main(direction: str) -> None:
     exchange(direction, Path.cwd(), args.remote, args.patience)
 
 
-def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE) -> None:
-    """Push to a store or fetch from it, and print what was done.
+def _say(line: str) -> None:
+    sys.stdout.write(f"store: {printable(line)}\n")
+    sys.stdout.flush()
+
+
+def exchange(
+    direction: str, root: Path, remote: str, patience: float = DEADLINE, say: Callable[[str], None] = _say
+) -> bool:
+    """Push to a store or fetch from it, and say what was done.
 
     Args:
         direction: push or fetch.
         root: the folder of the project.
         remote: a remote of DVC, or an address.
         patience: seconds to wait for the store's first answer.
+        say: what is done with a line about it; else it is printed.
+
+    Returns:
+        Whether the store could be read. If not, the last line says why.
 
     Raises:
-        InputError: DVC is at work in the project or cannot read it, or nothing can be written to the store.
+        BusyError: DVC is at work in the project.
+        UnknownError: nothing can be written to the store.
+        InputError: DVC cannot read the project.
     """
     try:
         project = Project(root)
         with project.alone() as at_work, Repo(str(root)) as repo:
             if at_work:
                 hint = "Wait for it, and run this again."
-                raise InputError("the project", expected="nothing at work", received=at_work, hint=hint)
-            _exchange(direction, project, repo, remote, patience)
+                raise BusyError("the project", expected="nothing at work", received=at_work, hint=hint)
+            return _exchange(direction, project, repo, remote, patience=patience, say=say)
     except DvcException as error:
         hint = "Correct it: `dvc status` says more."
         raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
 
 
-def _exchange(direction: str, project: Project, repo: Repo, remote: str, patience: float) -> None:
+def _exchange(
+    direction: str, project: Project, repo: Repo, remote: str, *, patience: float, say: Callable[[str], None]
+) -> bool:
     store = Store.open(repo, remote, patience if direction == "fetch" else None)
     try:
         store.ask(patience)
         for line in push(project, store) if direction == "push" else fetch(project, repo, store):
-            _say(line)
+            say(line)
     except StoreError as error:
         if direction == "push":
             hint = "Check its address, the keys and this machine's clock, and run this again: what was sent is kept."
             what = f"store {remote}"
-            raise InputError(what, expected="to write there", received=str(error), hint=hint) from None
-        _say(f"{remote} cannot be read, so that what the cache lacks is made here: {error}")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"store: {printable(line)}\n")
-    sys.stdout.flush()
+            raise UnknownError(what, expected="to write there", received=str(error), hint=hint) from None
+        say(f"{remote} cannot be read, so that what the cache lacks is made here: {error}")
+        return False
+    return True

@@ -24,7 +24,8 @@ from dvc_objects.fs.errors import RemoteMissingDepsError
 
 from dvcproof.cache import PROTECTED
 from dvcproof.config import read_config
-from dvcproof.runtime.files import file_hash, replacing
+from dvcproof.lockfile import md5 as file_md5
+from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 
 State = Literal["good", "damaged", "missing"]
@@ -136,7 +137,7 @@ class Store:
             with replacing(target) as (file,):
                 with _answers(reads=True):
                     self._files.get_file(self._object(digest), str(file))
-                if file_hash(file, "md5") != digest.removesuffix(".dir") or not _is_sound(digest, file):
+                if file_md5(file) != digest.removesuffix(".dir") or not _is_sound(digest, file):
                     raise _DamagedError
                 file.chmod(PROTECTED)
         except _DamagedError:

@@ -1,0 +1,159 @@
+"""Write down what was proved of a commit: an in-toto statement, JSON that other tools can sign and keep.
+
+https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import dvc
+
+from dvcproof.check import check
+from dvcproof.findings import HOLDS, Report
+from dvcproof.git import git_text
+from dvcproof.project import Item, Project
+from dvcproof.runtime.bounds import open_file
+from dvcproof.runtime.files import replacing
+from dvcproof.runtime.machine import cpu_name, kind
+from dvcproof.runtime.packages import read_pins
+from dvcproof.runtime.program import InputError
+from dvcproof.verify import verify
+from dvcproof.version import VERSION
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+#: A form that others know: `result`, `configuration` and the lists of tests. The rest of the predicate is our own.
+PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
+
+#: Bytes that are read at a time.
+BLOCK = 2**20
+
+
+def attest(project: Project, *, out: Path, packages: Path | None = None, timeout: float | None = None) -> Report:
+    """Check and verify the last commit, and write a statement of the result, whatever it is.
+
+    Args:
+        project: the project.
+        out: the file to write.
+        packages: a lock file of pip, which the installed packages are compared with, and which the statement lists.
+        timeout: seconds for all stages together.
+
+    Raises:
+        InputError: there is no commit, a committed file was changed, or the project has no outputs.
+    """
+    commit = git_text(project.root, "rev-parse", "--verify", "HEAD").strip()
+    if changed := git_text(project.root, "status", "--porcelain", "--untracked-files=no").strip():
+        sentence = f"{changed.split()[-1]} is not as it is committed, so that nothing can be said of a commit"
+        raise InputError("the work tree", sentence, hint="Commit it, or run `git stash`.")
+    pins = {} if packages is None else read_pins(packages)
+    found = list(subjects(project))
+    if not found:
+        raise InputError("the project", "no output is recorded, so that there is nothing to attest", hint="Run it.")
+    with Project.open(project.root) as fresh:
+        reports = [check(fresh, packages=packages), verify(project, timeout=timeout)]
+    statement = {
+        "_type": STATEMENT,
+        "subject": found,
+        "predicateType": PREDICATE,
+        "predicate": {
+            **_judged(reports),
+            "configuration": list(_configuration(project, commit)),
+            "commit": commit,
+            "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),  # noqa: UP017 # Python 3.10
+            "tool": {"name": "dvcproof", "version": VERSION},
+            "dvc": dvc.__version__,
+            "machine": _machine(),
+            "packages": {name: sorted(pin.version for pin in several) for name, several in sorted(pins.items())},
+            "verbs": [_result(report) for report in reports],
+        },
+    }
+    with replacing(out) as (file,):
+        file.write_text(json.dumps(statement, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return _joined(reports, f"{out}: {len(found)} outputs of commit {commit[:7]}")
+
+
+def _machine() -> dict[str, str]:
+    system = f"{platform.system()} {platform.machine()}"
+    return {"kind": kind(), "processor": cpu_name(), "system": system, "python": platform.python_version()}
+
+
+def _judged(reports: Sequence[Report]) -> dict[str, Any]:
+    """Return the result by the names of the verbs. What could not be told has not passed."""
+    failed = [report.verb for report in reports if report.status() != HOLDS]
+    warned = [one.verb for one in reports if one.verb not in failed and any(f.level == "warning" for f in one.findings)]
+    passed = [report.verb for report in reports if report.verb not in (*failed, *warned)]
+    result = "FAILED" if failed else "WARNED" if warned else "PASSED"
+    return {"result": result, "passedTests": passed, "warnedTests": warned, "failedTests": failed}
+
+
+def _configuration(project: Project, commit: str) -> Iterator[dict[str, Any]]:
+    """Return what was proved: the commit, and every dvc.yaml and dvc.lock of it."""
+    yield {"name": "commit", "digest": {"gitCommit": commit}}
+    graphs = {project.root / stage.file for stage in project.stages}
+    for path in sorted({*graphs, *project.lock_files()}):
+        yield {"name": project.name(str(path)), "digest": {"sha256": digests(path)["sha256"]}}
+
+
+def _result(report: Report) -> dict[str, Any]:
+    levels = [finding.level for finding in report.findings]
+    return {
+        "verb": report.verb,
+        "status": report.status(),
+        "summary": report.summary,
+        "findings": {level: levels.count(level) for level in ("error", "warning", "note")},
+        "unknown": report.unknown,
+    }
+
+
+def subjects(project: Project) -> Iterator[dict[str, Any]]:
+    """Return every recorded output of a stage by its path and digests; of a folder, the files in it.
+
+    SHA-256 is given of what is here and is what dvc.lock records. Of all else, DVC's own hash: of a folder, that of the
+    list of its files.
+    """
+    for stage in project.stages:
+        for out in stage.outs:
+            recorded = out.digest
+            if not recorded:
+                continue
+            here = out.exists and project.hash(out.raw)[1].value == recorded
+            name = project.name(out.place)
+            if here:
+                yield from _files(name, out)
+            else:
+                form = "dvc-dir-md5" if recorded.endswith(".dir") else str(out.raw.hash_name or "md5")
+                yield {"name": name, "digest": {form: recorded.removesuffix(".dir")}}
+
+
+def _files(name: str, out: Item) -> Iterator[dict[str, Any]]:
+    place = Path(out.place)
+    if place.is_file():
+        yield {"name": name, "digest": digests(place)}
+        return
+    for path in sorted(path for path in place.rglob("*") if path.is_file()):
+        yield {"name": f"{name}/{path.relative_to(place).as_posix()}", "digest": digests(path)}
+
+
+def digests(path: Path) -> dict[str, str]:
+    """Return the hashes of a file."""
+    found = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+    with open_file(path) as file:
+        while block := file.read(BLOCK):
+            for one in found.values():
+                one.update(block)
+    return {name: one.hexdigest() for name, one in found.items()}
+
+
+def _joined(reports: Sequence[Report], summary: str) -> Report:
+    joined = Report("attest", summary)
+    joined.table.append(("verb", "status", "result"))
+    for report in reports:
+        joined.table.append((report.verb, str(report.status()), report.summary))
+        joined.findings += report.findings
+        joined.unknown += report.unknown
+        joined.failed = joined.failed or report.failed
+    return joined

@@ -1,0 +1,182 @@
+"""Stop a change that makes a metric worse: compare the metrics in the work tree with those of another commit.
+
+A change that is wanted says so: a commit between the two has the trailer `Accept-worse-model: REASON`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from dvcproof.findings import Finding, Report, UnknownError
+from dvcproof.git import AbsentError, git_text
+from dvcproof.project import Project, refusals
+from dvcproof.runtime.program import InputError
+from dvcproof.values import flatten
+
+#: The trailer of a commit message that says why a worse metric is wanted.
+TRAILER = "Accept-worse-model"
+
+#: A metric with one of these in its name is better when it is lower.
+LOWER = ("loss", "error")
+
+#: A metric: the file, and the names that lead to the value, joined by dots.
+Key = tuple[str, str]
+
+
+class Metrics(NamedTuple):
+    """The metrics of a commit or of the work tree.
+
+    Args:
+        values: every number in the metrics files.
+        unread: the files that could not be read, each with the reason.
+    """
+
+    values: dict[Key, float]
+    unread: dict[str, str]
+
+
+def gate(
+    project: Project, *, against: str, metrics: Sequence[str] = (), worse_by: float = 0.0, lower: bool = False
+) -> Report:
+    """Compare the metrics in the work tree with those of another commit.
+
+    Args:
+        project: the project.
+        against: the branch or commit that must not be better.
+        metrics: FILE:KEY of those that are compared; none of them: every number in the project's metrics files.
+        worse_by: by how much a metric may be worse.
+        lower: whether all are better when they are lower; else those with 'loss' or 'error' in their name.
+
+    Raises:
+        UnknownError: the history is cut off, so that the commits of the change are not known.
+        InputError: there is no such commit or metric, or `worse_by` is negative.
+    """
+    if not worse_by >= 0:
+        raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a difference.")
+    commit = find_commit(project, against)
+    base = merge_base(project, against)
+    then, now = read_metrics(project, commit), read_metrics(project, None)
+    chosen = _chosen(metrics, then, now)
+    report = Report("gate")
+    report.unknown = list(_unknown(chosen, then, now, against))
+    report.table.append(("metric", against, "now", "judgement"))
+    for key in chosen:
+        if key in then.values and key[0] not in now.unread:
+            _judge(report, key, then.values[key], now.values.get(key), worse_by, lower=lower or is_lower(key[1]))
+    compared = len(report.table) - 1
+    if not compared and not report.unknown:
+        report.unknown.append(f"{against} has no metric to compare with")
+    if any(finding.level == "error" for finding in report.findings):
+        _accept(report, accepted(project, base))
+    report.summary = f"{compared} metrics compared with {against} ({commit[:7]})"
+    return report
+
+
+def find_commit(project: Project, against: str) -> str:
+    """Return the whole name of a commit.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    try:
+        return git_text(project.root, "rev-parse", "--verify", f"{against}^{{commit}}").strip()
+    except AbsentError:
+        hint = "Name a branch or a commit; `git fetch origin` gets those of the server."
+        raise InputError(f"--against {against}", "there is no such commit here", hint=hint) from None
+
+
+def merge_base(project: Project, against: str) -> str:
+    """Return the commit in which the change began.
+
+    Raises:
+        UnknownError: the two histories have no common commit, perhaps since the clone is shallow.
+    """
+    shallow = git_text(project.root, "rev-parse", "--is-shallow-repository").strip() == "true"
+    ours, theirs = (set(git_text(project.root, "rev-list", rev, "--").split()) for rev in ("HEAD", against))
+    if ours.isdisjoint(theirs):
+        sentence = f"HEAD and {against} have no common commit"
+        if shallow:
+            hint = "Run `git fetch --unshallow origin`; in a workflow give actions/checkout `fetch-depth: 0`."
+            raise UnknownError("the history", f"this clone is shallow, and {sentence}", hint=hint)
+        raise UnknownError("the history", sentence, hint="Name a commit that this branch was made from.")
+    return git_text(project.root, "merge-base", "HEAD", against).strip()
+
+
+def read_metrics(project: Project, commit: str | None) -> Metrics:
+    """Return the metrics of a commit; None: of the work tree. Those that Git does not hold come from DVC's cache."""
+    with refusals(project.root):
+        results = project.repo.metrics.show(revs=[commit] if commit else None, hide_workspace=False)
+    found: dict[str, Any] = next((result for rev, result in results.items() if rev == (commit or rev)), {})
+    if "error" in found:
+        return Metrics({}, {"the metrics": str(found["error"])})
+    values: dict[Key, float] = {}
+    unread: dict[str, str] = {}
+    for file, result in found.get("data", {}).items():
+        if "error" in result:
+            unread[file] = str(result["error"]) or type(result["error"]).__name__
+            continue
+        for name, value in flatten(result.get("data"), lists=True).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                values[file, name] = float(value)
+    return Metrics(values, unread)
+
+
+def is_lower(name: str) -> bool:
+    """Return whether a metric of this name is better when it is lower."""
+    return any(word in name.lower() for word in LOWER)
+
+
+def _chosen(metrics: Sequence[str], then: Metrics, now: Metrics) -> list[Key]:
+    known = sorted({*then.values, *now.values})
+    if not metrics:
+        return known
+    names = {f"{file}:{name}": (file, name) for file, name in known}
+    unread = {*then.unread, *now.unread}
+    for metric in metrics:
+        if metric not in names and metric.rpartition(":")[0] not in unread:
+            hint = f"Known are: {', '.join(names) or 'none'}."
+            raise InputError(f"--metric {metric}", "there is no such number in the metrics", hint=hint)
+    return [names[metric] for metric in metrics if metric in names]
+
+
+def _unknown(chosen: Sequence[Key], then: Metrics, now: Metrics, against: str) -> Iterator[str]:
+    for place, found in ((against, then), ("the work tree", now)):
+        yield from (f"{file} of {place} cannot be read: {reason}" for file, reason in found.unread.items())
+    if chosen and not any(key in then.values for key in chosen):
+        yield f"{against} has none of these metrics"
+
+
+def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: float, *, lower: bool) -> None:
+    name = f"{key[0]}:{key[1]}"
+    if now is None:
+        report.table.append((name, f"{then:g}", "", "gone"))
+        fix = "Restore it, or accept it in a commit."
+        report.findings.append(Finding("DP802", "error", f"metric {name} is gone", fix, path=key[0]))
+        return
+    loss = now - then if lower else then - now
+    # Not a number is worse than any number. What is not one in both is equal.
+    worse = loss > worse_by or (math.isnan(now) and not math.isnan(then))
+    better = "lower" if lower else "higher"
+    judgement = "worse" if worse else "equal" if loss == 0 else "better" if loss < 0 else "allowed"
+    report.table.append((name, f"{then:g}", f"{now:g}", judgement))
+    if worse:
+        message = f"metric {name} is {now:g}, and was {then:g}: {better} is better, and {worse_by:g} is allowed"
+        fix = f"If it is intended, say why: git commit --allow-empty -m 'Accept it' -m '{TRAILER}: REASON'."
+        report.findings.append(Finding("DP801", "error", message, fix, path=key[0]))
+
+
+def accepted(project: Project, base: str) -> str:
+    """Return which commit since `base` accepts a worse metric, and why; '' if none does."""
+    form = f"%h %(trailers:key={TRAILER},valueonly,unfold,separator=%x20)"
+    log = git_text(project.root, "log", f"--format={form}", f"{base}..HEAD", "--")
+    for line in log.splitlines():
+        commit, _, reason = line.partition(" ")
+        if reason.strip():
+            return f"commit {commit} accepts it: {reason.strip()}"
+    return ""
+
+
+def _accept(report: Report, why: str) -> None:
+    """Make notes of the errors, if a commit accepts them."""
+    if why:
+        report.findings = [Finding(one.rule, "note", f"{one.message}; {why}", path=one.path) for one in report.findings]

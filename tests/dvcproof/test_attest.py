@@ -1,0 +1,112 @@
+"""attest: the statement holds what was proved, and that it was not."""
+
+import hashlib
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dvcproof.attest import attest
+from dvcproof.findings import FOUND, HOLDS, Report
+from dvcproof.project import Project
+from dvcproof.runtime.machine import kind
+from dvcproof.runtime.program import InputError
+from dvcproof.version import VERSION
+from tests.support.project import commit, run_ok
+
+GRAPH = """
+stages:
+  one:
+    cmd: sort data.csv > one.txt && mkdir -p two/deep && cp data.csv two/deep/a.csv
+    deps: [data.csv]
+    outs: [one.txt, two]
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("built") / "toy"
+    path.mkdir()
+    (path / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
+    (path / "data.csv").write_text("b\na\n", encoding="utf-8")
+    run_ok("git", "init", "--quiet", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    commit(path, "run")
+    return path
+
+
+@pytest.fixture
+def toy(built: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "toy", symlinks=True)
+
+
+def attested(path: Path, **options: Any) -> tuple[Report, Any]:
+    """Return the report and the statement."""
+    out = path.with_name("statement.json")
+    with Project.open(path) as project:
+        report = attest(project, out=out, **options)
+    return report, json.loads(out.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_what_is_proved_stands_in_the_statement(toy: Path) -> None:
+    lock = toy.with_name("packages.lock")
+    lock.write_text("pytest==" + pytest.__version__ + "\n", encoding="utf-8")
+    report, statement = attested(toy, packages=lock)
+    assert report.status() == HOLDS, report
+    head = run_ok("git", "rev-parse", "HEAD", cwd=toy).strip()
+    predicate = statement["predicate"]
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert (predicate["result"], predicate["passedTests"], predicate["failedTests"]) == (
+        "PASSED",
+        ["check", "verify"],
+        [],
+    )
+    assert predicate["commit"] == predicate["configuration"][0]["digest"]["gitCommit"] == head
+    assert [one["name"] for one in predicate["configuration"][1:]] == ["dvc.lock", "dvc.yaml"]
+    assert predicate["tool"] == {"name": "dvcproof", "version": VERSION}
+    assert (predicate["machine"]["kind"], predicate["machine"]["python"]) == (kind(), platform.python_version())
+    assert predicate["packages"] == {"pytest": [pytest.__version__]}
+    assert [one["status"] for one in predicate["verbs"]] == [0, 0]
+    digests = {one["name"]: one["digest"] for one in statement["subject"]}
+    assert sorted(digests) == ["one.txt", "two/deep/a.csv"]
+    for name, digest in digests.items():
+        content = (toy / name).read_bytes()
+        assert digest["sha256"] == hashlib.sha256(content).hexdigest()
+        assert digest["md5"] == hashlib.md5(content).hexdigest()  # noqa: S324 # DVC's
+
+
+@pytest.mark.slow
+def test_what_is_not_here_has_the_hashes_of_dvc(toy: Path) -> None:
+    run_ok("rm", "-r", "one.txt", "two", cwd=toy)
+    _, statement = attested(toy)
+    assert [sorted(one["digest"]) for one in statement["subject"]] == [["md5"], ["dvc-dir-md5"]]
+    assert statement["predicate"]["packages"] == {}
+
+
+@pytest.mark.slow
+def test_what_does_not_hold_is_written_down_too(toy: Path) -> None:
+    (toy / "dvc.yaml").write_text(GRAPH.replace("sort data", "sort -r data"), encoding="utf-8")
+    commit(toy, "not run")
+    report, statement = attested(toy)
+    assert report.status() == FOUND
+    assert statement["predicate"]["result"] == "FAILED"
+    assert statement["predicate"]["failedTests"] == ["check", "verify"]
+    assert [one["status"] for one in statement["predicate"]["verbs"]] == [FOUND, FOUND]
+
+
+def test_nothing_is_said_of_a_commit_from_other_files(toy: Path) -> None:
+    (toy / "new.txt").touch()  # which is no part of the commit
+    (toy / "data.csv").write_text("c\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"the work tree: data\.csv is not as it is committed, .*\. Commit it"):
+        attested(toy)
+    assert not toy.with_name("statement.json").exists()
+    run_ok("git", "checkout", "--quiet", ".", cwd=toy)
+    (toy / "dvc.lock").unlink()
+    commit(toy, "no record")
+    with pytest.raises(InputError, match=r"the project: no output is recorded"):
+        attested(toy)

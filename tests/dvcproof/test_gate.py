@@ -1,0 +1,133 @@
+"""gate: a metric that is worse than that of another commit is found, unless a commit accepts it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dvcproof.findings import CANNOT_TELL, FOUND, HOLDS, Report, UnknownError
+from dvcproof.gate import gate
+from dvcproof.project import Project
+from dvcproof.runtime.program import InputError
+from tests.support.project import commit, run_ok
+
+GRAPH = """
+stages:
+  score:
+    cmd: cp values.json scores.json; cp values.json cached.json
+    deps: [values.json]
+    metrics: [scores.json: {cache: false}, cached.json]
+"""
+VALUES = {"test": {"accuracy": 0.9, "loss": 0.2, "note": "x", "good": True, "parts": {"a": 3}}}
+
+
+def set_values(path: Path, **values: object) -> None:
+    """Write the metrics, with others than VALUES, and run the stage."""
+    test = {name: value for name, value in (VALUES["test"] | values).items() if value is not None}
+    (path / "values.json").write_text(json.dumps({"test": test}), encoding="utf-8")
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project on its branch main, and a branch on which the metrics are worse, not committed."""
+    path = tmp_path_factory.mktemp("gate") / "project"
+    path.mkdir()
+    (path / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
+    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    set_values(path)
+    commit(path, "run")
+    run_ok("git", "checkout", "--quiet", "-b", "change", cwd=path)
+    set_values(path, accuracy=0.88, loss=0.3)
+    return path
+
+
+@pytest.fixture
+def project(built: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "project", symlinks=True)
+
+
+def judged(path: Path, against: str = "main", **options: object) -> Report:
+    with Project.open(path) as project:
+        return gate(project, against=against, **options)  # type: ignore[arg-type]
+
+
+def found(report: Report) -> list[str]:
+    """Return the metrics that are errors."""
+    return [one.message.split()[1] for one in report.findings if one.level == "error"]
+
+
+def test_what_is_worse_is_found_in_every_file(project: Path) -> None:
+    report = judged(project)
+    worse = [f"{file}:test.{name}" for file in ("cached.json", "scores.json") for name in ("accuracy", "loss")]
+    assert (report.status(), found(report)) == (FOUND, worse)
+    assert {row[3] for row in report.table if row[0].endswith("parts.a")} == {"equal"}
+    assert len(report.table) == 7  # neither texts nor truth values are metrics
+    text = str(report.findings[0])
+    assert "metric cached.json:test.accuracy is 0.88, and was 0.9: higher is better, and 0 is allowed. If it" in text
+
+
+def test_one_metric_and_what_is_allowed(project: Path) -> None:
+    accuracy, loss, part = (f"scores.json:test.{name}" for name in ("accuracy", "loss", "parts.a"))
+    assert found(judged(project, metrics=[accuracy])) == [accuracy]
+    assert judged(project, metrics=[accuracy], worse_by=0.03).status() == HOLDS
+    assert found(judged(project, metrics=[accuracy, loss], worse_by=0.03)) == [loss]
+    assert judged(project, metrics=[accuracy, part], lower=True).status() == HOLDS
+    with pytest.raises(InputError, match=r"--metric scores\.json:x: there is no such number .* Known are: cached"):
+        judged(project, metrics=["scores.json:x"])
+    with pytest.raises(InputError, match=r"--worse-by: expected at least 0"):
+        judged(project, worse_by=float("nan"))
+
+
+def test_a_metric_that_is_gone_or_no_number_is_worse(project: Path) -> None:
+    set_values(project, accuracy=None, loss=float("nan"), more=1)
+    report = judged(project)
+    assert {one.rule for one in report.findings} == {"DP801", "DP802"}
+    assert found(report)[:2] == ["cached.json:test.accuracy", "cached.json:test.loss"]
+
+
+def test_a_commit_accepts_it(project: Path) -> None:
+    run_ok("git", "commit", "--quiet", "--all", "-m", "worse\n\nAccept-worse-model:", cwd=project)
+    assert judged(project).status() == FOUND  # it says no reason
+    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "yes", "-m", "Accept-worse-model: smaller", cwd=project)
+    report = judged(project)
+    assert report.status() == HOLDS
+    assert {one.level for one in report.findings} == {"note"}
+    assert all("accepts it: smaller" in one.message for one in report.findings)
+
+
+def test_a_commit_before_the_change_accepts_nothing(project: Path) -> None:
+    run_ok("git", "stash", "--quiet", cwd=project)
+    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "old", "-m", "Accept-worse-model: old", cwd=project)
+    run_ok("git", "branch", "--force", "main", cwd=project)
+    run_ok("git", "stash", "pop", "--quiet", cwd=project)
+    assert judged(project).status() == FOUND
+
+
+def test_a_shallow_clone_says_how_to_deepen(project: Path, tmp_path: Path) -> None:
+    commit(project, "worse")
+    run_ok("git", "checkout", "--quiet", "main", cwd=project)
+    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "meanwhile", cwd=project)
+    options = ("--quiet", "--depth", "1", "--no-single-branch", "--branch", "change")
+    run_ok("git", "clone", *options, f"file://{project}", "shallow", cwd=tmp_path)
+    with pytest.raises(UnknownError, match=r"this clone is shallow, .* Run `git fetch --unshallow origin`") as error:
+        judged(tmp_path / "shallow", "origin/main")
+    assert error.value.status == CANNOT_TELL
+    run_ok("git", "fetch", "--quiet", "--unshallow", "origin", cwd=tmp_path / "shallow")
+    report = judged(tmp_path / "shallow", "origin/main", metrics=["scores.json:test.accuracy"])
+    assert found(report) == ["scores.json:test.accuracy"]
+
+
+def test_what_cannot_be_compared_is_not_passed(project: Path) -> None:
+    with pytest.raises(InputError, match=r"--against nowhere: there is no such commit here\."):
+        judged(project, "nowhere")
+    set_values(project)
+    shutil.rmtree(project / ".dvc" / "cache")
+    report = judged(project)  # the cached metrics of main are nowhere
+    assert report.status() == CANNOT_TELL
+    assert any("cached.json of main cannot be read" in reason for reason in report.unknown)
+    (project / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    commit(project, "nothing")
+    assert judged(project, "HEAD").unknown == ["HEAD has no metric to compare with"]
