@@ -53,7 +53,7 @@ def warn_of_uneven(labels: NpyFile, validation_size: int, dataset: Dataset) -> N
     if not validation_size:
         return
     rows = (0, len(labels)), split_rows("validation", len(labels), validation_size)
-    whole, kept = (sum(np.bincount(block, minlength=256) for block in labels.blocks(*part)) for part in rows)
+    whole, kept = (np.sum([np.bincount(block, minlength=256) for block in labels.blocks(*part)], 0) for part in rows)
     expected = whole * (validation_size / len(labels))
     far = np.abs(kept - expected) > np.maximum(expected / 2, 5 * np.sqrt(np.maximum(expected, 1)))
     (uneven,) = np.nonzero(far | ((expected >= 10) & (kept == 0)))
