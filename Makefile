@@ -1,7 +1,8 @@
 # Thin: each target is a command that can be run by hand in the virtual environment (`source .venv/bin/activate`).
 PYTHON ?= python3
 VENV := .venv
-RUN := PATH="$$PWD/$(VENV)/bin:$$PATH" &&
+# Not $$PWD: a link may have a colon in its name.
+RUN := PATH="$$(pwd -P)/$(VENV)/bin:$$PATH" &&
 # Each make asks the environment whether it holds what the locks name (40 ms). 3: no; it is mended with its own Python.
 SETUP = set -- digits/environment.py; $(VENV)/bin/python -I -S $$1 --ask $(1) 2>/dev/null; \
 	case $$? in 0) ;; 3) exec $(VENV)/bin/python -I $$1 $(1) ;; *) command -v $(PYTHON) >/dev/null || { \
@@ -82,5 +83,5 @@ clean: ## Remove the virtual environment and what Git and DVC do not keep
 	data/.model.keras.checkpoint
 
 # An arm64 Python with the packages of the lock, for qemu-aarch64.
-$(VENV)/arm64/python: requirements.lock dvcproof/arm64.sh | setup
-	@$(RUN) bash dvcproof/arm64.sh $(VENV)/arm64 requirements.lock
+$(VENV)/arm64/python: requirements.lock bench/arm64.sh | setup
+	@$(RUN) bash bench/arm64.sh $(VENV)/arm64 requirements.lock

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What the last commit changes against BASE, for reviewers: metrics and parameters as Markdown on standard output, plots
-# of both as a page in the folder PLOTS. To be run in the virtual environment: .github/report.sh BASE PLOTS
+# of both as a page in the folder PLOTS. To be run in the virtual environment: bash .github/report.sh BASE PLOTS
 set -euo pipefail
 unset $(env -i PATH="$PATH" git rev-parse --local-env-vars) # those of a hook, from which this may be called
 if [ $# -ne 2 ]; then
-  echo "ERROR: expected a branch or commit and a folder. Got $# arguments. Run .github/report.sh origin/main plots." >&2
+  echo "ERROR: expected a branch or commit and a folder. Got $# arguments. Run bash .github/report.sh origin/main plots." >&2
   exit 1
 fi
 base=$1 plots=$2

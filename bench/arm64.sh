@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # An arm64 Python with TensorFlow and the packages of the lock, to run under qemu-aarch64 without an arm64 machine.
 #
-#   dvcproof/arm64.sh FOLDER requirements.lock     then: FOLDER/python -c 'import tensorflow'
+#   bash bench/arm64.sh FOLDER requirements.lock     then: FOLDER/python -c 'import tensorflow'
 #
 # Packages of the system are fetched from the mirror that apt uses (Ubuntu keeps those for arm64 elsewhere, which
 # debootstrap knows), wheels from the index that pip uses. Nothing of arm64 is installed on this machine: packages and

@@ -1,19 +1,22 @@
-"""Run the experiments that `dvc exp run --queue` has queued, and fail if one fails, which DVC only marks.
+"""Run the experiments that `dvc exp run --queue` has queued, and fail if one fails, which DVC only marks, or is lost.
 
 python -m bench.queued --jobs 2
 """
 
 import argparse
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from tqdm import tqdm
 
 from bench.study import require_at_least
+from dvcproof.git import is_shallow
 from dvcproof.runtime.program import InputError, on_terminal, run
 
 #: Seconds between two looks at the queue, and for which it may have experiments and no worker.
@@ -21,8 +24,29 @@ PAUSE = 1.0
 ALONE = 20.0
 
 
-def run_queue(root: Path, jobs: int) -> dict[str, str]:
-    """Start workers, wait until the queued experiments are done, and return the names of the failed ones.
+#: What is no part of a path in an address. DVC makes one of the folder, by which a worker hands in its experiment.
+OF_ADDRESSES = re.compile("[#?]|%[0-9A-Fa-f]{2}")
+
+
+class Ended(NamedTuple):
+    """The names of the experiments that ended badly."""
+
+    failed: list[str]
+    lost: list[str]  # DVC calls them a success, and there is none of that name
+
+
+def require_place(root: Path) -> None:
+    """Refuse a project of which DVC loses every experiment of the queue, after it was computed."""
+    if is_shallow(root):
+        hint = "Run `git fetch --unshallow`, and this again."
+        raise InputError("the queue", "in a shallow clone, DVC loses what it computes", hint=hint)
+    if found := OF_ADDRESSES.search(str(root)):
+        hint = "Rename the folder, and queue them again."
+        raise InputError(str(root), f"below a folder with '{found[0]}' in its name, DVC's queue loses all", hint=hint)
+
+
+def run_queue(root: Path, jobs: int) -> Ended:
+    """Start workers, wait until the queued experiments are done, and say which failed and which were lost.
 
     Raises:
         InputError: the queue is empty, or no worker is left.
@@ -52,7 +76,12 @@ def run_queue(root: Path, jobs: int) -> dict[str, str]:
                 subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 starts, seen = starts + 1, time.monotonic()
             time.sleep(PAUSE)
-        return {rev: name for rev, name in experiments("Failed").items() if rev in ours}
+        kept = {entry.stash_rev for entry, result in queue.iter_success() if repo.scm.get_ref(str(result.ref_info))}
+        failed, ended = experiments("Failed"), experiments("Success")
+        return Ended(
+            [name for rev, name in failed.items() if rev in ours],
+            [name for rev, name in ended.items() if rev in ours and rev not in kept],
+        )
 
 
 def first_error(root: Path, name: str) -> str:
@@ -62,18 +91,27 @@ def first_error(root: Path, name: str) -> str:
     return next((line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")), "no error")
 
 
+def _named(names: list[str]) -> str:
+    return f"experiment{'s' * (len(names) > 1)} {', '.join(names)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.queued", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="experiments at a time (default: %(default)s)")
     jobs = parser.parse_args().jobs
     require_at_least(1, "--jobs", jobs, "Try one for each two cores.")
     try:
-        failed = [*run_queue(Path.cwd(), jobs).values()]
+        require_place(Path.cwd())
+        failed, lost = run_queue(Path.cwd(), jobs)
     except DvcException as error:
         raise InputError("DVC", f"it cannot read the project: {error}", hint="`dvc status` says more.") from None
     if failed:
-        what, problem = f"experiment{'s' * (len(failed) > 1)} {', '.join(failed)}", first_error(Path.cwd(), failed[0])
-        raise InputError(what, f"failed: {problem.rstrip('.')}", hint=f"`dvc queue logs {failed[0]}` says more.")
+        problem = first_error(Path.cwd(), failed[0])
+        hint = f"`dvc queue logs {failed[0]}` says more."
+        raise InputError(_named(failed), f"failed: {problem.rstrip('.')}", hint=hint)
+    if lost:
+        hint = f"Run it by `dvc exp run`, without the queue; `dvc queue logs {lost[0]}` shows what was run."
+        raise InputError(_named(lost), "DVC reports a success, but has lost the experiment", hint=hint)
     sys.stdout.write("queue: all experiments succeeded; `dvc exp show` compares them\n")
 
 

@@ -134,6 +134,15 @@ def find_defect() -> str:
     return "" if place == os.path.realpath(VENV) else f"it was made in {place}"
 
 
+def find_full() -> str:
+    """Name the folder whose disk has less room: the project's, or that of temporary files."""
+    import shutil
+    import tempfile
+
+    folders = (VENV if VENV.exists() else Path.cwd(), Path(tempfile.gettempdir()))
+    return os.path.realpath(min(folders, key=lambda folder: shutil.disk_usage(folder).free))
+
+
 def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int, str]:
     """Run a program. Give back its exit status and its output."""
     import subprocess
@@ -144,8 +153,10 @@ def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int,
     except OSError as error:
         return 126, str(error)
     output = result.stdout.decode(errors="replace")
-    if result.returncode and re.search("No space left on device|Disk quota exceeded", output):
-        sys.exit(f"ERROR: {Path.cwd()}: the disk is full. Make room, and run make again.")
+    if result.returncode and re.search(
+        r"No space left on device|Disk quota exceeded|rrno (28|122)\b|os error 28", output
+    ):
+        sys.exit(f"ERROR: {find_full()}: the disk is full. Make room, and run make again.")
     return result.returncode, output
 
 
@@ -189,6 +200,16 @@ def require_git() -> None:
         sys.exit(f"ERROR: git: {shorten(said)}. `git status` says what to do.")
 
 
+def require_own() -> None:
+    """Refuse an environment that a shell does not find, or whose Python takes itself for another."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    shell = f'PATH="$(pwd -P)/{VENV}/bin:$PATH" && python -c "import sys; print(sys.prefix)"'
+    status, said = run("sh", "-c", shell, variables=clean)
+    if status or os.path.realpath(said.rstrip("\n")) != os.path.realpath(VENV):
+        step = "Rename the folder, with letters and digits alone, or name another Python: make PYTHON=python3.12."
+        sys.exit(f"ERROR: {Path.cwd()}: the Python of {VENV} is not found here, but {shorten(said)}. {step}")
+
+
 def make() -> None:
     """Make the virtual environment from nothing, with the Python below this one, which may be the environment's."""
     import shutil
@@ -208,7 +229,10 @@ def make() -> None:
             status, said = run(*command)
             if status:
                 step = "Name another Python: make PYTHON=python3.12."
+                if re.search(r"rrno \d+|Permission denied|No usable temporary directory", said):  # not Python's fault
+                    step = f"Mend that in {Path.cwd()}, and run make again."
                 sys.exit(f"ERROR: {base}: it makes no virtual environment: {shorten(said)}. {step}")
+        require_own()
     except SystemExit:
         shutil.rmtree(VENV, ignore_errors=True)
         raise

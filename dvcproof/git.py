@@ -117,6 +117,15 @@ def git_text(folder: Path, *arguments: str) -> str:
     return git(folder, *arguments).decode(errors="replace")
 
 
+def is_shallow(folder: Path) -> bool:
+    """Whether this is a clone without the older commits, as of `git clone --depth 1`.
+
+    Raises:
+        GitError: this is no repository.
+    """
+    return git_text(folder, "rev-parse", "--is-shallow-repository").strip() == "true"
+
+
 def top_folder(folder: Path) -> tuple[Path, str]:
     """The top folder of the repository that `folder` lies in, and the way from there: '', or 'models/mine/'.
 

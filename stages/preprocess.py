@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,29 @@ def preprocess(validation_size: int, raw: Path, out: Path) -> None:
             features = (to_features(block.astype(np.uint8, copy=False)) for block in images.blocks(start, stop))
             write_npy(features_file, dtype="float32", shape=(stop - start, width), blocks=features)
             write_npy(labels_file, dtype="uint8", shape=(stop - start,), blocks=labels.blocks(start, stop))
+    warn_of_uneven(sets["train"][1], validation_size, dataset)
+
+
+def warn_of_uneven(labels: NpyFile, validation_size: int, dataset: Dataset) -> None:
+    """Warn in one line if the validation split lacks a class or is made of few, as the end of a sorted set is.
+
+    By chance hardly ever is a class absent that has a share of ten images, or five standard deviations from its share.
+    """
+    if not validation_size:
+        return
+    rows = (0, len(labels)), split_rows("validation", len(labels), validation_size)
+    whole, kept = (np.sum([np.bincount(block, minlength=256) for block in labels.blocks(*part)], 0) for part in rows)
+    expected = whole * (validation_size / len(labels))
+    far = np.abs(kept - expected) > np.maximum(expected / 2, 5 * np.sqrt(np.maximum(expected, 1)))
+    (uneven,) = np.nonzero(far | ((expected >= 10) & (kept == 0)))
+    if len(uneven):
+        worst = uneven[np.argmax(np.abs(kept - expected)[uneven])]
+        name = dataset.classes[worst] if worst < len(dataset.classes) else str(worst)
+        sys.stderr.write(
+            f"WARNING: parameter 'preprocess.validation_size': the last {validation_size} training images are no fair "
+            f"sample: {kept[worst]} of class {name!a} instead of some {expected[worst]:.0f}. "
+            "If the data set is sorted, shuffle it.\n"
+        )
 
 
 def _open_set(raw: Path, name: str, dataset: Dataset) -> tuple[NpyFile, NpyFile]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from digits import environment as setup
+from tests.support.namespace import has_namespaces, in_namespace
 from tests.support.project import ROOT, environment, run_ok
 
 PROGRAM = "digits/environment.py"
@@ -223,6 +224,15 @@ def test_a_path_with_a_colon_is_said_first(project: Path) -> None:
     assert line.endswith("/a:b: a path with a colon can have no virtual environment. Rename the folder.")
 
 
+def test_a_link_with_a_colon_leads_to_the_environment(venv: Path) -> None:
+    """The shell's PWD is the link, in which a path of programs would end."""
+    (venv.parent / "where.mk").write_text("include Makefile\nwhere:\n\t@$(RUN) command -v python\n", encoding="utf-8")
+    link = venv.parent.with_name("a:b")
+    link.symlink_to(venv.parent)
+    said = run_ok("make", "-f", "where.mk", "where", cwd=link, env={"PWD": str(link)})
+    assert said == f"{venv / 'bin' / 'python'}\n"
+
+
 @pytest.mark.parametrize("module", setup.MODULES)
 def test_a_python_without_a_part_is_refused(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -270,10 +280,52 @@ def test_a_python_that_makes_no_environment_leaves_none(project: Path, monkeypat
     assert not (project / ".venv").exists()
 
 
-def test_a_full_disk_is_named() -> None:
+@pytest.mark.parametrize("prefix", ["/usr", "no python"])
+def test_another_python_than_that_of_the_environment_is_refused(venv: Path, prefix: str) -> None:
+    """Before minutes of installation, after which nothing is found."""
+    python = venv / "bin" / "python"
+    python.unlink()
+    python.write_text(f"#!/bin/sh\necho '{prefix}'\n", encoding="utf-8")
+    python.chmod(0o755)
     with pytest.raises(SystemExit) as stop:
-        setup.run("sh", "-c", "echo '[Errno 28] No space left on device' >&2; exit 1")
+        setup.require_own()
+    assert f": the Python of .venv is not found here, but {prefix}. Rename the folder" in one_line(stop.value)
+
+
+@pytest.mark.parametrize("words", ["[Errno 28] No space left on device", "(os error 28)", "[Errno 122] Quota"])
+def test_a_full_disk_is_named(words: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        setup.run("sh", "-c", f"echo '{words}' >&2; exit 1")
     assert one_line(stop.value).endswith(": the disk is full. Make room, and run make again.")
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can a disk be small")
+@pytest.mark.parametrize("size", ["8k", pytest.param("2m", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("disk", ["project", "temporary"])
+def test_a_disk_that_fills_up_during_the_set_up_is_named(project: Path, size: str, disk: str) -> None:
+    """That of the project, or that of the temporary files: never is it the fault of Python."""
+    (project / ".venv").mkdir()
+    (project.parent / "temporary").mkdir()
+    (project / ".venv" / "pyvenv.cfg").touch()
+    program = (
+        "from pathlib import Path; from digits import environment as e; e.VENV = Path('.venv/in'); "
+        "e.PYTHON = e.VENV / 'bin' / 'python'; e.STAMP = e.VENV / 'whole'; e.make()"
+    )
+    place = project / ".venv" if disk == "project" else project.parent / "temporary"
+    command = f'mount -t tmpfs -o size={size} tmpfs {place} && exec {BASE} -c "{program}"'
+    result = in_namespace(command, cwd=project, env={"TMPDIR": str(project.parent / "temporary")})
+    assert result.returncode == 1
+    named = project / ".venv" / "in" if disk == "project" else place
+    line = one_line(result.stderr.rstrip())
+    assert line in {f"ERROR: {path}: the disk is full. Make room, and run make again." for path in (named, project)}
+
+
+def test_a_folder_that_cannot_be_written_is_not_pythons_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Error: [Errno 13] Permission denied: '.venv'"
+    monkeypatch.setattr(setup, "run", lambda *_, **__: (1, said))
+    with pytest.raises(SystemExit) as stop:
+        setup.make()
+    assert one_line(stop.value).endswith(f"{said}. Mend that in {project}, and run make again.")
 
 
 # The registry, and the locks
@@ -345,6 +397,8 @@ def test_a_tool_of_development_never_changes_what_the_stages_depend_on() -> None
 
 
 def test_no_script_is_started_by_its_executable_bit() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all((ROOT / script).is_file() for script in re.findall(r"\b[a-z]+/\w+\.sh\b", makefile))
     recipes = (ROOT / "Makefile").read_text(encoding="utf-8") + (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
     assert re.findall(r"(\S+) (?:\S*/)?\w+\.sh (?=\S*(?:\$|\"))", recipes) == ["bash", "bash"]
 

@@ -83,3 +83,41 @@ def test_a_folder_outside_ascii_and_its_remedy(foreign: Path) -> None:
     run_ok("dvc", "exp", "run", "--temp", "--name", "two", "-S", "x=2", cwd=foreign)
     run_ok("dvc", "exp", "apply", "two", cwd=foreign)
     assert (foreign / "out.yaml").read_text(encoding="utf-8") == "x: 2\n"
+
+
+def small_repository(path: Path) -> Path:
+    """A repository with two commits, each with another value of a parameter."""
+    path.mkdir()
+    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
+    run_ok("git", "config", "uploadpack.allowFilter", "true", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    (path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', params: [x]}}\n", encoding="utf-8")
+    for value in (1, 2):
+        (path / "params.yaml").write_text(f"x: {value}\n", encoding="utf-8")
+        commit(path, f"x is {value}")
+    return path
+
+
+@pytest.mark.slow
+def test_a_clone_without_old_files_and_its_remedy(tmp_path: Path) -> None:
+    """DVC waits for ever for a file that only Git can fetch; with all files here it does not."""
+    url = small_repository(tmp_path / "origin").as_uri()
+    run_ok("git", "clone", "--quiet", "--filter=blob:none", url, "clone", cwd=tmp_path)
+    clone = tmp_path / "clone"
+    missing = ("git", "rev-list", "--objects", "--all", "--missing=print")
+    assert "\n?" in run_ok(*missing, cwd=clone)
+    run_ok("git", "config", "--unset", "remote.origin.partialclonefilter", cwd=clone)
+    run_ok("git", "fetch", "--quiet", "--refetch", cwd=clone)
+    assert "\n?" not in run_ok(*missing, cwd=clone)
+    assert run_ok("timeout", "60", "dvc", "params", "diff", "HEAD~1", cwd=clone).split()[-2:] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_exp_apply_keeps_a_copy_of_the_edits_that_it_discards(tmp_path: Path) -> None:
+    project = small_repository(tmp_path / "project")
+    run_ok("dvc", "exp", "run", "--quiet", "--name", "three", "-S", "x=3", cwd=project)
+    (project / "params.yaml").write_text("x: 4  # an edit\n", encoding="utf-8")
+    run_ok("dvc", "exp", "apply", "three", cwd=project)
+    assert "edit" not in (project / "params.yaml").read_text(encoding="utf-8")
+    run_ok("git", "checkout", "refs/exps/apply/stash", "--", "params.yaml", cwd=project)
+    assert (project / "params.yaml").read_text(encoding="utf-8") == "x: 4  # an edit\n"

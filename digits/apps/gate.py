@@ -17,7 +17,7 @@ from digits.apps.options import Files, add_files, command, given_files
 from digits.apps.runs import Earlier, Run, committed_text, earlier_run, read_run
 from digits.study import study_params
 from dvcproof.config import ToleranceConfig
-from dvcproof.git import GitError, git_text
+from dvcproof.git import GitError, git_text, is_shallow
 from dvcproof.lockfile import require_recorded, require_same_params
 from dvcproof.messages import printable
 from dvcproof.runtime.program import InputError
@@ -67,8 +67,28 @@ def spread_of(against: str, files: Files) -> Spread | str:
     return spread
 
 
+def require_fork(root: Path, against: str) -> None:
+    """Refuse a commit of which Git cannot tell what was committed since: a shallow clone has lost some parents.
+
+    What `AGAINST..HEAD` lists may then be older than AGAINST, or lack the first commits of the branch.
+    """
+    what = f"a worse model than that of {against}"
+    ends = git_text(root, "rev-list", "--max-parents=0", "--end-of-options", f"{against}...HEAD", "--")
+    if ends and is_shallow(root):
+        problem = "which commits may accept it is not known, since this shallow clone ends before the branches meet"
+        raise InputError(what, problem, hint="Run `git fetch --unshallow`, or `git fetch --deepen=100`.")
+    every, since = (
+        git_text(root, "rev-list", "--count", "--end-of-options", commits, "--")
+        for commits in ("HEAD", f"{against}..HEAD")
+    )
+    if every == since:
+        problem = "no commit of this branch may accept it, since the two have no commit in common"
+        raise InputError(what, problem, hint=f"Run `git rebase {against}`.")
+
+
 def acceptance(root: Path, against: str) -> str:
     """Return which commit since `against` accepts a worse model, and why; '' if none does."""
+    require_fork(root, against)
     log = git_text(root, "log", "--format=%x00%h%n%B", "--end-of-options", f"{against}..HEAD", "--")
     found = re.search(rf"\0(\w+)\n[^\0]*?^{ACCEPTED}[ \t]*(\S.*)", log, re.MULTILINE)
     return f"commit {found[1]} accepts it: {found[2]}" if found else ""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from digits.apps.options import Files
 from digits.apps.results import Epoch, History, Score, parse_rows, parse_scores, read
-from dvcproof.git import AbsentError, changed_files, git_text
+from dvcproof.git import AbsentError, changed_files, git_text, is_shallow
 from dvcproof.lockfile import Lock, parse_lock
 from dvcproof.runtime.program import InputError
 
@@ -94,6 +94,8 @@ def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earli
             # The last commit but one that changed the run.
             names = [_name(files, path) for path in (files.lock, files.metrics)]
             found = git_text(files.lock.parent, "log", "-2", "--format=%h %s", "--", *names).splitlines()
+            if len(found) < 2 and is_shallow(files.lock.parent):
+                return "Git has none here: this clone is shallow, and `git fetch --unshallow` brings the older commits"
             if len(found) < 2:
                 return "Git has none: the committed run is the first"
             described = found[1]

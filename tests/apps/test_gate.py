@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from digits.apps.gate import main
-from digits.apps.runs import ANOTHER
+from digits.apps.options import Files
+from digits.apps.runs import ANOTHER, earlier_run
 from digits.study import study_params
 from dvcproof.runtime.files import file_hash, write_csv
 from dvcproof.values import set_params
@@ -123,6 +124,74 @@ def test_what_is_intended_passes_with_its_reason(project: Path) -> None:
     run_ok("git", "reset", "--quiet", "--soft", "main", cwd=project)
     commit(project, "the same without a reason")
     assert len(stops(project)) == 2
+
+
+def clone(project: Path, folder: Path, pull_request: int, main_branch: int) -> Path:
+    """Clone the branch as a workflow may, so many commits deep, and its target beside it."""
+    path, url = folder / f"clone-{pull_request}-{main_branch}", project.as_uri()
+    options = ("--quiet", "--single-branch", "--branch", "branch", f"--depth={pull_request}")
+    run_ok("git", "clone", *options, url, str(path), cwd=folder)
+    run_ok("git", "fetch", "--quiet", f"--depth={main_branch}", "origin", "+main:main", cwd=path)
+    return path
+
+
+@pytest.mark.parametrize(("reason", "old"), [("", "older"), ("half as large", "")])
+def test_a_clone_that_ends_too_early_is_refused(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, reason: str, old: str
+) -> None:
+    """A commit of the target branch accepts nothing here, and one that was cut off may: neither can be told."""
+    folder = tmp_path_factory.mktemp("clones")
+    for number in range(3):
+        commit_empty(project, f"more {number}\n\nAccept-worse-model: {old}" if old else f"more {number}")
+    run_ok("git", "checkout", "--quiet", "-B", "main", cwd=project)
+    commit_empty(project, "of main alone")
+    run_ok("git", "checkout", "--quiet", "branch", cwd=project)
+    if reason:
+        commit_empty(project, f"Smaller\n\nAccept-worse-model: {reason}")
+    write_run(project, set(range(60)))
+    commit(project, "worse")
+    for depths in ((20, 1), (1, 1), (1, 20)):
+        path = clone(project, folder, *depths)
+        monkeypatch.chdir(path)
+        line = refusal(main, *ARGUMENTS, "main")
+        assert "a worse model than that of main: which commits may accept it is not known, since this shallow" in line
+        (command,) = re.findall(r"`(git fetch --unshallow)`", line)
+        run_ok(*command.split(), cwd=path)
+        assert judged(path) is bool(reason)
+    path = clone(project, folder, 2 + bool(reason), 2)  # just as deep as it must be
+    assert (path / ".git" / "shallow").exists()
+    assert judged(path) is bool(reason)
+
+
+def judged(project: Path) -> bool:
+    """Say whether the gate lets a change pass that is clearly worse."""
+    status, output, errors = run_main(main, project, *ARGUMENTS, "main")
+    assert (status, "not known" in errors) == (int("accepts it" not in output), False)
+    return status == 0
+
+
+def commit_empty(project: Path, message: str) -> None:
+    run_ok("git", "commit", "--quiet", "--allow-empty", "--message", message, cwd=project)
+
+
+def test_a_branch_of_another_history_accepts_nothing(project: Path) -> None:
+    run_ok("git", "checkout", "--quiet", "--orphan", "alone", cwd=project)
+    commit(project, "Alone\n\nAccept-worse-model: why not")
+    assert "The same predictions as before" in passes(project)
+    write_run(project, set(range(60)))
+    commit(project, "worse")
+    assert "since the two have no commit in common. Run `git rebase main`." in refusal(main, *ARGUMENTS, "main")
+
+
+def test_a_shallow_clone_of_what_is_not_worse_passes(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its report says why it compares with nothing."""
+    commit_empty(project, "more")
+    path = clone(project, tmp_path_factory.mktemp("clones"), 1, 1)
+    assert "The same predictions as before" in passes(path)
+    monkeypatch.chdir(path)
+    assert "this clone is shallow" in str(earlier_run(Files(), None, committed=True))
 
 
 def test_a_change_cannot_move_its_own_bar(project: Path) -> None:

@@ -156,6 +156,38 @@ def test_the_command_line_writes_or_refuses_in_one_line(raw: Path) -> None:
     assert snapshot(raw.parent / "out") == written
 
 
+Order = Callable[[NDArray[Any]], NDArray[Any]]
+ORDERS: dict[str, tuple[Order, int, str]] = {
+    "sorted": (np.argsort, 40, "40 of class '9' instead of some "),
+    "sorted, a few": (np.argsort, 15, "15 of class '9' instead of some "),
+    "sorted from the last class on": (lambda y: np.argsort(-y.astype(int)), 100, " of class '0' instead of some "),
+    "a class at the start": (lambda y: np.argsort(y != 3, kind="stable"), 200, "0 of class '3' instead of some "),
+    "as it is": (lambda y: np.arange(len(y)), 100, ""),
+    "shuffled": (lambda y: np.random.default_rng(1).permutation(len(y)), 100, ""),
+    "one image": (np.argsort, 1, ""),
+    "none": (np.argsort, 0, ""),
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+def test_a_validation_split_that_is_no_sample_is_said(
+    raw: Path, digits: Arrays, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    """A set that is sorted by its labels keeps back its last class alone."""
+    order, size, says = ORDERS[case]
+    places = order(digits["y_train"])
+    write_raw(raw, digits | {name: digits[name][places] for name in ("x_train", "y_train")})
+    written = prepare(raw, size)
+    assert np.array_equal(written["validation_labels"], digits["y_train"][places][600 - size :])
+    output = capsys.readouterr()
+    assert output.out == ""
+    if says:
+        assert output.err.startswith(f"WARNING: parameter 'preprocess.validation_size': the last {size} training ")
+        assert (says in output.err, len(output.err.splitlines())) == (True, 1), output.err
+    else:
+        assert output.err == ""
+
+
 @pytest.mark.slow
 @linux_only
 def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) -> None:

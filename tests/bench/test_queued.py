@@ -1,0 +1,88 @@
+"""The queue of experiments: what DVC would lose without a word is refused, or noticed by what is not there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import queued
+from tests.support.project import commit, run_ok
+from tests.support.refusal import refusal
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one small stage, which has run and is committed."""
+    path = tmp_path / "project"
+    path.mkdir()
+    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
+    commit_empty(path)
+    return path
+
+
+def commit_empty(path: Path) -> None:
+    run_ok("git", "commit", "--quiet", "--allow-empty", "--message", "more", cwd=path)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_shallow_clone_is_refused_before_anything_is_computed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, depth: int
+) -> None:
+    for _ in range(3):
+        commit_empty(project)
+    clone = project.parent / "clone"
+    run_ok("git", "clone", "--quiet", f"--depth={depth}", project.as_uri(), str(clone), cwd=project)
+    monkeypatch.chdir(clone)
+    line = (
+        "ERROR: the queue: in a shallow clone, DVC loses what it computes. Run `git fetch --unshallow`, and this again."
+    )
+    assert refusal(queued.main) == line
+    run_ok("git", "fetch", "--quiet", "--unshallow", cwd=clone)
+    queued.require_place(clone)
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "a%20b", "a#b", "a?b"])
+def test_a_name_that_an_address_misreads_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = project.rename(project.parent / name)
+    monkeypatch.chdir(path)
+    assert f"{path}: below a folder with '{name[1:-1]}' in its name, DVC's queue loses all. Rename" in refusal(
+        queued.main
+    )
+    below = path / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    assert "Rename the folder" in refusal(queued.main)
+
+
+@pytest.mark.parametrize("name", ["a%zz", "50% b", "a&b=c", "a b"])
+def test_other_names_are_not(project: Path, name: str) -> None:
+    queued.require_place(project.rename(project.parent / name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["whole", "shallow", "a%2Fb"])
+def test_an_experiment_that_is_not_there_is_no_success(
+    project: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Whatever DVC says of it."""
+    stage = {"cmd": "cp params.yaml out.json", "params": ["x"], "metrics": [{"out.json": {"cache": False}}]}
+    (project / "dvc.yaml").write_text(json.dumps({"stages": {"copy": stage}}), encoding="utf-8")
+    (project / "params.yaml").write_text("x: 1\n", encoding="utf-8")
+    run_ok("dvc", "init", "--quiet", cwd=project)
+    run_ok("dvc", "repro", "--quiet", cwd=project)
+    commit(project, "run")
+    path = project.parent / place
+    if place == "shallow":
+        run_ok("git", "clone", "--quiet", "--depth=1", project.as_uri(), str(path), cwd=project)
+    else:
+        shutil.copytree(project, path, symlinks=True)
+    monkeypatch.chdir(path)
+    run_ok("dvc", "exp", "run", "--quiet", "--queue", "--name", "two", "-S", "x=2", cwd=path)
+    assert queued.run_queue(path, 1) == queued.Ended([], [] if place == "whole" else ["two"])
+    assert ("two" in run_ok("dvc", "exp", "list", "--name-only", cwd=path)) is (place == "whole")
+    if place != "whole":
+        monkeypatch.setattr(queued, "require_place", lambda _: None)
+        monkeypatch.setattr(queued, "run_queue", lambda *_: queued.Ended([], ["two"]))
+        assert "experiment two: DVC reports a success, but has lost the experiment. Run it by" in refusal(queued.main)
+    run_ok("dvc", "queue", "stop", "--kill", cwd=path)
