@@ -115,11 +115,15 @@ def commit_all(project: Path) -> None:
     commit(project, "without")
 
 
-def test_a_record_that_was_made_up(toy: Path) -> None:
+@pytest.mark.parametrize("here", [True, False])
+def test_a_record_that_was_made_up(toy: Path, *, here: bool) -> None:
+    """The committed version is shown from the work tree, or from the cache."""
     (toy / "one.txt").unlink()
     (toy / "one.txt").write_text("far better\n", encoding="utf-8")
     run_ok("dvc", "commit", "--quiet", "--force", "one", cwd=toy)
     commit(toy, "made up")
+    if not here:
+        (toy / "one.txt").unlink()
     report = verified(toy)
     (finding,) = (one for one in report.findings if one.stage == "one")
     assert finding.message.endswith("though two runs give equal bytes: dvc.lock is not of these inputs")
