@@ -8,6 +8,7 @@ from pathlib import Path
 from dvcproof.findings import HOLDS, Finding, Report, show
 from dvcproof.project import Project
 from dvcproof.runtime.program import run
+from dvcproof.surroundings import require_surroundings
 
 EPILOG = "exit status: 0 it holds, 1 found, 2 usage, 3 cannot tell, 4 a stage failed, 5 something is at work here"
 
@@ -132,6 +133,7 @@ def main() -> None:
     if options and args.verb != "run":
         parser().error(f"unrecognized arguments: {' '.join(options)}")
     args.options = options
+    require_surroundings(args.folder)
     report = VERBS[args.verb](args)
     show(report, args.format)
     if report.status() != HOLDS:
