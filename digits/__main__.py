@@ -2,9 +2,11 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 from dvcproof.messages import did_you_mean
 from dvcproof.runtime.program import InputError, run
+from dvcproof.surroundings import require_surroundings
 
 #: The verbs, each with its purpose.
 VERBS = {
@@ -30,6 +32,8 @@ FUNCTIONS = {
     "fetch": "dvcproof.share:main_fetch",
     "audit": "dvcproof.audit:main",
 }
+#: Verbs that call DVC.
+OF_DVC = ("repro", "verify", "doctor", "push", "fetch", "audit")
 #: This project's own packages: one of their modules that is missing is a fault of the code, not of the environment.
 OWN = ("bench", "digits", "dvcproof", "exactkeras", "stages")
 
@@ -43,6 +47,8 @@ def main() -> None:
     if verb not in VERBS:
         hint = did_you_mean(verb, VERBS, form="`python -m digits {}`", otherwise="Run `python -m digits --help`.")
         raise InputError(verb, "there is no such verb", hint=hint)
+    if verb in OF_DVC and not {"-h", "--help"} & {*sys.argv}:
+        require_surroundings(Path.cwd())
     sys.argv[:2] = [f"python -m digits {verb}"]
     module, _, function = FUNCTIONS.get(verb, f"digits.apps.{verb}:main").partition(":")
     try:

@@ -10,6 +10,7 @@ from typing import NoReturn
 from dvcproof.findings import HOLDS, USAGE, BusyError, Finding, Report, show
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError, run
+from dvcproof.surroundings import require_surroundings
 from dvcproof.version import VERSION
 
 EPILOG = "exit status: 0 it holds, 1 found, 2 usage, 3 cannot tell, 4 a stage failed, 5 something is at work here"
@@ -217,6 +218,7 @@ def main() -> None:
         parser().error(f"unrecognized arguments: {' '.join(options)}")
     args.options = options
     try:
+        require_surroundings(args.folder)
         with redirect_stdout(sys.stdout if args.format == "text" else sys.stderr):
             report = VERBS[args.verb](args)
     except InputError as error:
@@ -233,4 +235,4 @@ def cli() -> NoReturn:
 
 
 if __name__ == "__main__":
-    cli()
+    run(main)

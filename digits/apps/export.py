@@ -6,6 +6,7 @@ Each format is read back from disk and must give the Keras model's probabilities
 is written.
 """
 
+import errno
 import math
 import shutil
 import sys
@@ -43,6 +44,7 @@ def export(files: Files, out: Path) -> dict[str, Check]:
     model = archive.load(files.model, features=features, classes=len(dataset.classes), hint=hint)
     for path in (files.model, test.features.path):
         require_recorded(path, record.lock)
+    make_movable(out)
     with replacing(out, folders=True) as (folder,):
         folder.mkdir()
         shutil.copyfile(files.model, folder / "model.keras")
@@ -65,6 +67,22 @@ def require_export(path: Path) -> None:
     foreign = sorted({one.name for one in path.iterdir()} - {*NAMES}) if path.is_dir() else [path.name]
     if path.exists() and foreign:
         raise InputError(str(path), f"{foreign[0]} was not written by an export", hint="Choose another folder.")
+
+
+def make_movable(folder: Path) -> None:
+    """Put a copy in place of a folder that cannot be renamed: overlayfs moves none that came with an image's layer."""
+    moved = folder.with_name(f".{folder.name}-moved")
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    shutil.rmtree(moved, ignore_errors=True)  # what a killed run left
+    try:
+        folder.rename(moved)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(folder, moved, symlinks=True)
+        shutil.rmtree(folder)
+    moved.rename(folder)
 
 
 def main() -> None:

@@ -1,0 +1,36 @@
+"""What DVC takes for granted of a machine, asked before it: a home folder, and a folder for its notes."""
+
+import os
+from pathlib import Path
+
+from dvcproof.runtime.program import InputError
+
+#: Where DVC keeps notes on files it has read, if nothing names another folder.
+NOTES = Path("/var/tmp/dvc")  # noqa: S108 # DVC's own place
+
+
+def require_surroundings(root: Path) -> None:
+    """Refuse a machine on which DVC would end with a traceback.
+
+    Raises:
+        InputError: there is no home folder, or DVC may not write where it keeps its notes.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:
+        hint = 'Run `export HOME="$PWD/.venv"`, or use `make`, which does.'
+        raise InputError("HOME", "it is not set, and the system knows no home of this user", hint=hint) from None
+    notes = Path(os.environ.get("DVC_SITE_CACHE_DIR") or NOTES)
+    above = next(path for path in (notes, *notes.absolute().parents) if path.exists())
+    if not os.access(above, os.W_OK) and not _named_elsewhere(root, home):
+        hint = 'Name another folder: `export DVC_SITE_CACHE_DIR="$PWD/.dvc/tmp/site"`.'
+        raise InputError(str(above), "DVC keeps notes there, and may not write", hint=hint)
+
+
+def _named_elsewhere(root: Path, home: Path) -> bool:
+    """Return whether a configuration of DVC names the folder for notes, unless a variable does."""
+    if os.environ.get("DVC_SITE_CACHE_DIR"):
+        return False
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config", "dvc", "config")
+    files = (root / ".dvc" / "config", root / ".dvc" / "config.local", settings)
+    return any("site_cache_dir" in path.read_text(errors="replace") for path in files if path.is_file())

@@ -1,0 +1,63 @@
+"""An earlier export that came with a layer of an image, in a container whose disk is overlayfs."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from digits.apps.export import make_movable
+from dvcproof.runtime.files import replacing
+from tests.support.namespace import has_namespaces, in_namespace
+from tests.support.project import ROOT
+
+OVERLAY = "mkdir -p u w m && mount -t overlay overlay -o lowerdir=l,upperdir=u,workdir=w m && cd m && "
+REPLACE = (
+    "from pathlib import Path; from digits.apps.export import make_movable; "
+    "from dvcproof.runtime.files import replacing; out = Path('export'); {}"
+    "room = replacing(out, results=False, folders=True); new, = room.__enter__(); new.mkdir(); "
+    "(new / 'new').touch(); room.__exit__(None, None, None)"
+)
+
+
+def write_export(folder: Path) -> Path:
+    (folder / "export" / "saved_model").mkdir(parents=True)
+    (folder / "export" / "saved_model" / "old").write_text("old", encoding="utf-8")
+    return folder / "export"
+
+
+@pytest.mark.parametrize("kind", ["movable", "of a layer"])
+def test_an_earlier_export_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    out, rename = write_export(tmp_path), Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self == out and kind == "of a layer":
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    make_movable(out)
+    assert (out / "saved_model" / "old").read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    with replacing(out, results=False, folders=True) as (new,):
+        new.mkdir()
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["absent", "link"])
+def test_what_is_no_folder_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to(write_export(tmp_path))
+    make_movable(tmp_path / name)
+    assert (tmp_path / "link").is_symlink()
+    assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can there be layers")
+@pytest.mark.parametrize(("call", "status"), [("make_movable(out); ", 0), ("", 1)])
+def test_a_real_layer(tmp_path: Path, call: str, status: int) -> None:
+    """With the control: the folder of a layer cannot be renamed."""
+    write_export(tmp_path / "l")
+    command = f'{OVERLAY} python -c "{REPLACE.format(call)}"'
+    result = in_namespace(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    if "mount:" in result.stderr:
+        pytest.skip("no overlayfs here")
+    assert (result.returncode, "cross-device" in result.stderr) == (status, bool(status)), result.stderr

@@ -1,0 +1,59 @@
+"""What DVC takes for granted of a machine is asked before it, in one line with a way out."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from digits.__main__ import main as digits
+from dvcproof import surroundings
+from dvcproof.__main__ import main as dvcproof
+from tests.support.refusal import refusal
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", str)  # as for a user without an entry
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize("verb", ["repro", "verify", "doctor"])
+def test_no_home_is_said_in_one_line(verb: str) -> None:
+    assert "HOME: it is not set, and the system knows no home of this user. Run `export HOME=" in refusal(digits, verb)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_no_home_is_said_by_dvcproof_too() -> None:
+    assert "HOME: it is not set" in refusal(dvcproof, "check")
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of DVC's notes, which may not be written."""
+    path = tmp_path / "notes"
+    path.mkdir()
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
+    monkeypatch.setattr(surroundings, "NOTES", path)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda at, mode: Path(at) != path and access(at, mode))
+    return path
+
+
+@pytest.mark.parametrize("below", ["", "dvc", "a/b"])
+def test_notes_that_cannot_be_written_are_said_with_a_way_out(
+    read_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    monkeypatch.setattr(surroundings, "NOTES", read_only / below)
+    line = f"ERROR: {read_only}: DVC keeps notes there, and may not write. Name another folder: `export DVC_SITE_CACHE"
+    assert refusal(digits, "repro").startswith(line)
+    assert refusal(dvcproof, "check").startswith(line)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "mine"))
+    surroundings.require_surroundings(tmp_path)
+
+
+def test_a_configuration_that_names_the_folder_counts(read_only: Path, tmp_path: Path) -> None:
+    assert read_only.exists()
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config.local").write_text("[core]\n    site_cache_dir = /mine\n", encoding="utf-8")
+    surroundings.require_surroundings(tmp_path)
