@@ -1,14 +1,17 @@
 """What DVC takes for granted of a machine is asked before it, in one line with a way out."""
 
 import os
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from digits.__main__ import main as digits
 from dvcproof import surroundings
 from dvcproof.__main__ import main as dvcproof
-from tests.support.refusal import refusal
+from dvcproof.findings import USAGE
+from tests.support.refusal import one_line, refusal
 
 
 @pytest.fixture
@@ -24,8 +27,16 @@ def test_no_home_is_said_in_one_line(verb: str) -> None:
 
 
 @pytest.mark.usefixtures("homeless")
-def test_no_home_is_said_by_dvcproof_too() -> None:
-    assert "HOME: it is not set" in refusal(dvcproof, "check")
+def test_no_home_is_said_by_dvcproof_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "HOME: it is not set" in refused(capsys, "check")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run dvcproof, which must refuse with one line and the status of wrong usage; return the line."""
+    with mock.patch.object(sys, "argv", ["dvcproof", *words]), pytest.raises(SystemExit) as stop:
+        dvcproof()
+    assert stop.value.code == USAGE
+    return one_line(capsys.readouterr().err.rstrip("\n"))
 
 
 @pytest.fixture
@@ -42,12 +53,12 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("below", ["", "dvc", "a/b"])
 def test_notes_that_cannot_be_written_are_said_with_a_way_out(
-    read_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+    read_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], below: str
 ) -> None:
     monkeypatch.setattr(surroundings, "NOTES", read_only / below)
     line = f"ERROR: {read_only}: DVC keeps notes there, and may not write. Name another folder: `export DVC_SITE_CACHE"
     assert refusal(digits, "repro").startswith(line)
-    assert refusal(dvcproof, "check").startswith(line)
+    assert refused(capsys, "check").startswith(line)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "mine"))
     surroundings.require_surroundings(tmp_path)
 
