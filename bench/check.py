@@ -151,7 +151,7 @@ def _speed() -> str:
     return ""
 
 
-#: What documents claim of a result: the figure, the study that renews it, and the check.
+#: Claims that documents make about results: what is claimed, the study that renews it, and its check.
 CLAIMS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("bench/results/seeds.json, the committed run", "seeds", _same_run),
     ("params.yaml, train.seed: a typical run", "typical-seed", _seed),

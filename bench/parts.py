@@ -105,7 +105,7 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
 
 
 def arrays(params: Path, out: Path) -> dict[str, Any]:
-    """Load, preprocess and hash; and against it, copy the same bytes."""
+    """Time load, preprocess and hashing, and a plain copy of the same bytes for comparison."""
     raw, prepared, copied = out / "raw", out / "prepared", out / "copied"
     steps = {
         "load": lambda: load_set(params, raw),

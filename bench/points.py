@@ -93,7 +93,9 @@ def _elsewhere(work: Work, points: Sequence[Point], data: Data, where: Where) ->
             for future in as_they_come(futures):
                 result, problem = future.result()
                 if problem:
-                    raise InputError("a worker", problem.rstrip("."), hint="Mend it there, and run this again.")
+                    raise InputError(
+                        "a worker", problem.rstrip("."), hint="Fix it on the worker's machine, and run this again."
+                    )
                 yield futures[future], result
         except (KilledWorker, CancelledError, OSError) as error:
             hint = "See the logs of the workers and of the scheduler, and run this again."

@@ -244,10 +244,10 @@ def _capped(processor: Processor) -> dict[str, str]:
 
 
 def _python(processor: Processor, folder: Path, root: Path) -> Sequence[str]:
-    """The command that is Python on a processor.
+    """Return the command that runs Python on a processor.
 
     Raises:
-        InputError: it is emulated, and the emulator is not installed.
+        InputError: the processor is emulated, and QEMU is not installed.
     """
     if processor.model is None:
         return (sys.executable,)
@@ -312,7 +312,7 @@ def main() -> None:
     args = parser.parse_args()
     root = Path.cwd()
     if hint := missing(root):
-        raise InputError("emulated processors", expected="QEMU and an arm64 Python", received="not both", hint=hint)
+        raise InputError("emulated processors", "QEMU or the arm64 Python is missing", hint=hint)
     if not emulated():
         sys.stdout.write(f"This machine is {HERE}: no x86-64 processor is emulated on it.\n")
     proof = {}

@@ -39,7 +39,7 @@ def require_place(root: Path) -> None:
     """Refuse a project of which DVC loses every experiment of the queue, after it was computed."""
     if is_shallow(root):
         hint = "Run `git fetch --unshallow`, and this again."
-        raise InputError("the queue", "in a shallow clone, DVC loses what it computes", hint=hint)
+        raise InputError("the queue", "DVC loses the results of queued experiments in a shallow clone", hint=hint)
     if found := OF_ADDRESSES.search(str(root)):
         hint = "Rename the folder, and queue them again."
         raise InputError(str(root), f"below a folder with '{found[0]}' in its name, DVC's queue loses all", hint=hint)

@@ -26,7 +26,7 @@ from dvcproof.runtime.program import on_terminal, run
 
 def seconds(command: str, folder: Path, **variables: str) -> float:
     """Run a shell command, and return its seconds on the wall."""
-    os.sync()  # what was written before is not this command's to wait for
+    os.sync()  # so that the command does not wait for earlier writes to reach the disk
     return float(execute(["sh", "-c", command], folder, variables)["wall"])
 
 

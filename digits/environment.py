@@ -62,7 +62,7 @@ MODULES = {
 
 
 def read_pins(lock: str) -> dict[str, str]:
-    """Read a lock: 'name==version' of each package, and its lines."""
+    """Read a lock file: map each pin, 'name==version', to its lines in the file."""
     try:
         text = Path(lock).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -71,7 +71,7 @@ def read_pins(lock: str) -> dict[str, str]:
 
 
 def choose(*groups: str) -> dict[str, str]:
-    """Read from the locks what these groups need, and the stages."""
+    """Return the pins, from the lock files, that the stages and these groups need."""
     runtime = read_pins("requirements.lock")
     if not groups:
         return runtime
@@ -161,7 +161,7 @@ def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int,
 
 
 def shorten(output: str) -> str:
-    """Say in one line what a program's output says, without its warnings."""
+    """Join a program's output into one line, without its warnings."""
     lines = [line.split() for line in output.splitlines() if not line.lower().startswith("warning")]
     said = " ".join(word for line in lines for word in line) or "it failed without a word"
     return (said if len(said) < 300 else f"{said[:300]}...").rstrip(".")

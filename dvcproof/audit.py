@@ -221,7 +221,7 @@ def _audit(store: Store, args: Any) -> None:
                 store.remove_record(record.folder, record.name)
                 step = "It was removed."
             sys.stderr.write(f"ERROR: record {record.name}: {printable(problem)}. {step}\n")
-            sys.stderr.flush()  # found is found, whatever ends the rest
+            sys.stderr.flush()  # so that it is shown even if the audit is cut short
     sys.stdout.write(f"audit: {good} records came out as the store has them\n")
     sys.stdout.flush()
     if bad:

@@ -26,7 +26,7 @@ from dvcproof.judge import Ground, under
 from dvcproof.project import Stage
 from dvcproof.strace import Seen
 
-#: Seconds that all runs of one stage in boxes may take, and bytes that are copied for one.
+#: Most seconds for all boxed runs of a stage, and most bytes copied into one box.
 CHEAP, LARGE = 60.0, 2**30
 
 #: A stage that lacks more than so many files one after the other is told without their names.

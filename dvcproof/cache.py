@@ -226,7 +226,7 @@ class Cache:
         return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
 
     def _made(self, lock: Lock) -> list[str]:
-        """Return the hashes of what this project's stages have made, by dvc.lock and by records of their commands."""
+        """Return the hashes of this project's outputs: those in dvc.lock, and of the same commands in the run cache."""
         outs = [out for stage in lock.stages.values() for out in stage.outs]
         named = [out.md5 for out in outs if out.md5 and _is_current(out)]
         commands = {str(stage.cmd) for stage in lock.stages.values()}

@@ -55,7 +55,9 @@ class Project:
         self.root, self.tmp = root, root / ".dvc" / "tmp"
         if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
             hint = "Run it in the top folder of the project."
-            raise InputError(str(root), expected="dvc.yaml and .dvc", received="neither or one of them", hint=hint)
+            raise InputError(
+                str(root), "this is not the top folder of a DVC project: dvc.yaml or .dvc is missing", hint=hint
+            )
         config = Config(str(root / ".dvc"))
         self.hardlink = bool(config["core"].get("hardlink_lock"))
         folder = Path(config["cache"].get("dir", root / ".dvc" / "cache"))
@@ -130,7 +132,7 @@ def _mend_cache(project: Project, *, fix: bool) -> Iterator[str]:
 
 
 def _left_over(project: Project, outputs: Iterable[File], *, fix: bool) -> int:
-    """Remove what killed processes left, and give the number of it."""
+    """Remove the files that killed processes left, and return how many there were."""
     cache = project.cache
     places = {project.root, *((project.root / out.path).parent for out in outputs)}
     stored = {folder for form in ("files/md5", "files/md5/*", "runs/*/*") for folder in cache.folder.glob(form)}

@@ -1,4 +1,4 @@
-"""What a verb found: each finding has a rule, a place, a reason and a mend; written for people and for programs."""
+"""The findings of a verb, each with a rule, a place, a reason and a fix, printed for people and for programs."""
 
 import json
 import os

@@ -12,9 +12,9 @@ from dvcproof.runtime.files import replacing
 
 
 def restore_lists(root: Path, outputs: Iterable[File], *, fix: bool = True) -> list[str]:
-    """Put back lists from which outputs are missing, as Git has them. Gives their names.
+    """Restore .gitignore files that lack lines for outputs, as Git has them. Return their names.
 
-    A list that somebody has edited, so that it lacks something else or has more than in Git, stays as it is.
+    A file with any other change is left alone: another line gone, or a line added.
     """
     names: dict[str, set[str]] = {}
     for out in outputs:

@@ -206,11 +206,11 @@ def require_recorded(path: Path, lock: Lock, name: str | None = None) -> None:
 
     Args:
         path: the file.
-        lock: what names it.
+        lock: the contents of dvc.lock.
         name: its path in dvc.lock, if not `path`.
 
     Raises:
-        InputError: its MD5 is another, or dvc.lock does not name it.
+        InputError: the MD5 differs, or dvc.lock does not list the file.
         FileNotFoundError: there is no such file.
     """
     file = lock.files().get(name or path.as_posix())

@@ -49,7 +49,7 @@ class Item:
 
     @property
     def exists(self) -> bool:
-        """Whether it is here."""
+        """Whether the path exists on this machine."""
         return self.local and os.path.lexists(self.place)
 
     @property

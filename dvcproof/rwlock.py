@@ -36,7 +36,7 @@ class Holders(BaseModel):
         return {*self.write.values(), *(holder for holders in self.read.values() for holder in holders)}
 
     def without(self, gone: set[Holder]) -> "Holders":
-        """The list without some of them."""
+        """Return the list without the processes in `gone`."""
         read = {path: [holder for holder in holders if holder not in gone] for path, holders in self.read.items()}
         write = {path: holder for path, holder in self.write.items() if holder not in gone}
         return Holders(write=write, read={path: holders for path, holders in read.items() if holders})
@@ -50,7 +50,7 @@ def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
     Args:
         path: dvc.lock.
         kept: where to keep the damaged one.
-        fix: whether to do it; else it is only said.
+        fix: whether to replace the file; if not, only say so.
 
     Returns:
         What was done, if anything.
@@ -114,7 +114,7 @@ def mend_rwlock(path: Path, root: Path) -> tuple[str | None, str | None]:
         path.unlink()
         return f"{path} was damaged: removed", None
     written = path.stat().st_mtime
-    present = {holder for holder in holders.all() if psutil.pid_exists(holder.pid)}  # of the others DVC takes care
+    present = {holder for holder in holders.all() if psutil.pid_exists(holder.pid)}  # DVC itself removes the others
     strangers = {holder for holder in present if not _is_same(holder, written)}
     if strangers:
         with replacing(path) as (file,):

@@ -119,7 +119,7 @@ def fetch(project: Project, repo: Repo, store: Store) -> Iterator[str]:
 
 
 def _fetch_outputs(project: Project, store: Store, entry: Entry, *, record: bool) -> list[State]:
-    """Fetch what the cache lacks of the outputs of a run, unless the work tree has them and dvc.lock names them."""
+    """Fetch the outputs of a run that the cache lacks. Without `record`, those in the work tree are skipped."""
     cache = project.cache
     lacking = {
         out["md5"]

@@ -92,7 +92,7 @@ class Store:
             raise InputError(f"remote {name}", expected="its packages", received=str(error), hint=hint) from None
         except DvcException as error:
             hint = "Correct it with `dvc remote modify`."
-            raise InputError(f"remote {name}", expected="an address", received=str(error), hint=hint) from None
+            raise InputError(f"remote {name}", f"DVC cannot open it: {error}", hint=hint) from None
         if remote.worktree or remote.fs.version_aware:
             hint = "Add another: `dvc remote add NAME ADDRESS`."
             raise InputError(f"remote {name}", expected="objects by their hash", received="versions", hint=hint)
@@ -281,7 +281,7 @@ def _sign_again() -> None:
 
 @contextmanager
 def _answers(*, reads: bool = False) -> Iterator[None]:
-    """Make one kind of the errors of file systems, but for a file that is read and not there."""
+    """Raise StoreError for any error of a file system; with `reads`, let FileNotFoundError pass."""
     try:
         yield
     except Exception as error:  # each library has kinds of its own

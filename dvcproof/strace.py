@@ -122,7 +122,7 @@ class _Process:
     ran: bool = False
     missing: str = ""
     children: int = 0
-    #: Whether the failure of a process below it is known, which may be the reason of its own.
+    #: Whether a descendant's failure is already reported; it may have caused this one's.
     told: bool = False
 
     def below_shells(self) -> bool:

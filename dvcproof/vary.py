@@ -111,8 +111,8 @@ class _Room:
 
     Args:
         folder: in memory, so that the order of listings can be varied, or on the disk.
-        arranged: whether it can.
-        why: why it cannot.
+        arranged: whether the order of listings can be varied there.
+        why: the reason if not.
     """
 
     folder: Path
@@ -320,7 +320,7 @@ class _Trial:
         return self._look_into(stage, plain, varied, excuses, bool(earlier & self.excused))
 
     def _look_into(self, stage: Stage, plain: _Run, varied: _Run, excuses: dict[str, str], fed: bool) -> str:
-        """Run a stage alone. `fed`: its inputs differ in the varied run, so that it may be equal by itself."""
+        """Run a stage alone to find why it differs. `fed`: its inputs differed already, so alone it may be equal."""
         alone = Alone(
             project=self.project,
             stage=stage,

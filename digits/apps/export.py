@@ -27,7 +27,7 @@ from exactkeras import determinism
 #: The contents of an export.
 NAMES = ("README.md", "model.keras", "model.onnx", "saved_model")
 
-#: The packages that wrote it.
+#: The packages that wrote the export.
 PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime")
 
 

@@ -34,10 +34,8 @@ def test_a_shallow_clone_is_refused_before_anything_is_computed(
     clone = project.parent / "clone"
     run_ok("git", "clone", "--quiet", f"--depth={depth}", project.as_uri(), str(clone), cwd=project)
     monkeypatch.chdir(clone)
-    line = (
-        "ERROR: the queue: in a shallow clone, DVC loses what it computes. Run `git fetch --unshallow`, and this again."
-    )
-    assert refusal(queued.main) == line
+    line = "ERROR: the queue: DVC loses the results of queued experiments in a shallow clone. "
+    assert refusal(queued.main) == f"{line}Run `git fetch --unshallow`, and this again."
     run_ok("git", "fetch", "--quiet", "--unshallow", cwd=clone)
     queued.require_place(clone)
 
