@@ -48,7 +48,8 @@ def test_a_merge_that_forgets_to_run_is_found(conflict: Path) -> None:
     run_ok("git", "checkout", "HEAD", "--", "dvc.lock", "metrics", cwd=conflict)
     commit(conflict, "merge")
     errors = fails(conflict, "--only", "check")
-    assert "stage 'train', parameter train.seed in params.yaml: expected 0, as in dvc.lock. Got 1." in errors
+    assert "train: parameter train.seed in params.yaml is not the recorded one." in errors
+    assert "    recorded: 0\n    here:     1\n" in errors
 
 
 def test_changes_far_apart_in_the_lock_are_a_conflict_too(tmp_path: Path) -> None:

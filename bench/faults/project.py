@@ -114,5 +114,6 @@ def _wrong(scene: Scene, folder: Path) -> Iterator[str]:
 
 
 def is_clear(output: str) -> bool:
-    """Check that output names an error, with no traceback."""
-    return "ERROR" in output and not re.search(r"^Traceback \(most recent call last\)", output, re.MULTILINE)
+    """Check that output names an error, or a finding with its rule, with no traceback."""
+    named = "ERROR" in output or re.search(r"^error: .+ \[DP\d+\]$", output, re.MULTILINE)
+    return bool(named) and not re.search(r"^Traceback \(most recent call last\)", output, re.MULTILINE)

@@ -74,7 +74,7 @@ def test_a_record_that_cannot_run_is_named_beside_a_lie(project: Path, s3: S3) -
     lie = poison(s3, "cmd: python train.py")
     honest = record_of(s3, "cmd: python train.py", "shift: 1.5")
     broken = write_record(honest, "shift: 1.5", "shift: nonsense")
-    result = audit(project, s3, "--sample", "10")
+    result = audit(project, s3, "--sample", "100")
     assert result.status == 1
     lines = sorted(result.errors.splitlines())
     assert sorted(line.split()[2] for line in lines) == sorted(f"{path.name}:" for path in (lie, broken))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dvcproof.findings import FOUND, HOLDS, STAGE_FAILED, Report
+from dvcproof.findings import FOUND, HOLDS, STAGE_FAILED, USAGE, Report
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError
 from dvcproof.verify import verify
@@ -198,7 +198,7 @@ def test_without_a_commit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a disk be made small")
-@pytest.mark.parametrize(("kib", "status"), [(600, 1), (3000, STAGE_FAILED)])
+@pytest.mark.parametrize(("kib", "status"), [(600, USAGE), (3000, STAGE_FAILED)])
 def test_a_temporary_folder_that_is_too_small(tmp_path: Path, kib: int, status: int) -> None:
     """The cause is the disk, and not what is committed."""
     toy, small = make(tmp_path / "toy"), tmp_path / "small"

@@ -78,7 +78,7 @@ CONTROLS: dict[str, tuple[str, Callable[[], Files], Any, str, Any, str]] = {
     "labels before sizes": ("npz", labels_bomb, Stream, "require_size", lambda _: None, "memory"),
     "a pipe": ("idx", pipe_for_images, tree, "open_file", lambda path: path.open("rb"), "more than"),
     "aliases": ("lock", aliases, lock, "require_small_yaml", lambda _: None, "memory"),
-    "many pixels": ("pictures", picture, decoding, "MAX_PIXELS", 50 * 10**6, "memory"),
+    "many pixels": ("pictures", picture, decoding, "MEGAPIXELS", 50, "memory"),
     "deep JSON": ("metrics", deep, summary, "read", lambda path, *_, **__: json.loads(path.read_text()), "traceback"),
     "no number": ("metrics", no_number, history, "finite", float, "accepted"),
 }
