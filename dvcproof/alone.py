@@ -54,11 +54,6 @@ class Difference(NamedTuple):
     how: str
 
 
-def name_of(stage: Stage) -> str:
-    """Return a stage's name as DVC uses it in the project's root, wherever this program runs."""
-    return stage.name if stage.file == "dvc.yaml" else f"{stage.file}:{stage.name}"
-
-
 def local_outs(project: Project, stage: Stage) -> list[tuple[Item, str]]:
     """Return the outputs that a clone has a copy of its own of, with their paths from the project's root."""
     top = project.top or project.root
@@ -148,7 +143,7 @@ class Alone:
         limit = self.timeout
         if self._slowest is not None:
             limit = min(limit, SLOWER * self._slowest + MORE_SECONDS)
-        variables = self.clone.environment(DVC_STAGE=name_of(self.stage), DVC_ROOT=str(root))
+        variables = self.clone.environment(DVC_STAGE=self.stage.address, DVC_ROOT=str(root))
         end, said = time.monotonic() + limit, ""
         for command in self.stage.commands:
             left = max(end - time.monotonic(), 0.1)

@@ -15,9 +15,8 @@ from typing import Any, TextIO
 
 from dvcproof.clone import dvc_command, search_path
 from dvcproof.findings import Report
-from dvcproof.lockfile import parse_lock_document
 from dvcproof.project import Project, Stage
-from dvcproof.verify import hashes
+from dvcproof.verify import hashes, read_entries
 from dvcproof.watcher import CHANGED
 
 Entry = dict[str, Any]
@@ -34,7 +33,7 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
         options: those of `dvc repro`, stages among them.
     """
     report = Report("run")
-    before = _records(project)
+    before = read_entries(project, project.root)
     with tempfile.TemporaryDirectory(prefix="dvcproof-") as name:
         folder = Path(name)
         places = ((stage, [dep.place for dep in stage.deps if dep.local]) for stage in project.stages)
@@ -48,7 +47,7 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
         command = [*dvc_command(), "repro", *options]
         status = subprocess.run(command, cwd=project.root, env=variables, stdout=_log(), check=False)
         calls = _calls(folder)
-    after = _records(project)
+    after = read_entries(project, project.root)
     report.table.append(("stage", "what", "changed outputs", "seconds"))
     for stage in project.stages:
         _row(report, stage, before.get(stage.address), after.get(stage.address), calls.get(stage.address))
@@ -92,16 +91,4 @@ def _calls(folder: Path) -> dict[str, tuple[float, int]]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         stage, _, seconds, status = json.loads(line)
         found[stage] = found.get(stage, (0.0, 0))[0] + seconds, status
-    return found
-
-
-def _records(project: Project) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
-    for path in project.lock_files():
-        graph = os.path.relpath(path.with_name("dvc.yaml"), project.root)
-        try:
-            entries = parse_lock_document(path.read_bytes())
-        except (OSError, ValueError):  # DVC says it
-            continue
-        found |= {name if graph == "dvc.yaml" else f"{graph}:{name}": entry for name, entry in entries.items()}
     return found

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from dvcproof.alone import Alone, Outcome, first_difference, name_of
+from dvcproof.alone import Alone, Outcome, first_difference
 from dvcproof.circumstances import ADVICE, Circumstance, fixes, without_variables
 from dvcproof.clone import Result
-from dvcproof.findings import Finding, Level
-from dvcproof.project import Stage
+from dvcproof.findings import Finding
 
 #: What to do about each source of chance, by the beginning of its name in circumstances.fixes.
 CHANCE_ADVICE = {
@@ -41,7 +40,7 @@ class Inquiry:
         if self.reference.status != 0:
             text = "it differs, but alone, from the same inputs, it fails, so that the cause cannot be found"
             fix = "Declare all that it needs as dependencies."
-            return [finding("DP303", self.stage, text, fix, evidence=_last_lines(self.reference))]
+            return [self.stage.finding("DP303", text, fix, evidence=_last_lines(self.reference))]
         plain = [self.reference]
         for _ in range(self.runs - 1):
             plain.append(self._run(()))
@@ -85,11 +84,11 @@ class Inquiry:
         if outcome.status != 0:
             how = "does not end in time" if outcome.status is None else "fails"
             evidence = _last_lines(outcome)
-            return finding("DP303", self.stage, f"it {how} if this is varied: {what}", advice, evidence=evidence)
+            return self.stage.finding("DP303", f"it {how} if this is varied: {what}", advice, evidence=evidence)
         difference = first_difference(self.reference, outcome)
         text = f"{difference.path} depends on the {what}"
         fix = f"{advice} {excuse_hint(self.alone.declared(difference.path))}"
-        return finding("DP302", self.stage, text, fix, path=difference.path, evidence=difference.how)
+        return self.stage.finding("DP302", text, fix, path=difference.path, evidence=difference.how)
 
     def _narrowed(self, one: Circumstance) -> Circumstance:
         """Halve the variables that are taken away, as long as it still differs."""
@@ -109,7 +108,7 @@ class Inquiry:
         evidence = difference.how.replace("varied", "again ")
         if plain[-1].status != 0:
             text, evidence = "it fails now and then, though nothing is varied", _last_lines(plain[-1])
-            return finding("DP301", self.stage, text, "Run it several times to see why.", evidence=evidence)
+            return self.stage.finding("DP301", text, "Run it several times to see why.", evidence=evidence)
         causes, tried = self._causes(seldom=len(plain) > 2)
         text = f"{difference.path} differs from run to run"
         if causes:
@@ -122,7 +121,7 @@ class Inquiry:
                 f"\nheld fast in vain: {', '.join(one.name for one in tried) or 'nothing, it is not possible here'}"
             )
         fix += f". {excuse_hint(self.alone.declared(difference.path))}"
-        return finding("DP301", self.stage, text, fix, path=difference.path, evidence=evidence)
+        return self.stage.finding("DP301", text, fix, path=difference.path, evidence=evidence)
 
     def _causes(self, *, seldom: bool) -> tuple[list[Circumstance], list[Circumstance]]:
         """Return the sources of chance that, held fast, make it equal, the fewest of them; and all that were tried."""
@@ -154,13 +153,6 @@ def _chance_advice(cause: Circumstance) -> str:
 def excuse_hint(path: str) -> str:
     """Say how to declare that an output may vary."""
     return f"If it must vary, write why in dvc.yaml: `meta: {{dvcproof: {{varies: {{{path}: reason}}}}}}`."
-
-
-def finding(
-    rule: str, stage: Stage, message: str, fix: str = "", *, path: str = "", evidence: str = "", level: Level = "error"
-) -> Finding:
-    """Return a finding about a stage."""
-    return Finding(rule, level, message, fix, name_of(stage), path, stage.file, stage.line, evidence)
 
 
 def _last_lines(outcome: Outcome) -> str:

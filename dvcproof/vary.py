@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dvcproof.alone import OTHER_FOLDER, Alone, Difference, local_outs, name_of, show_difference
+from dvcproof.alone import OTHER_FOLDER, Alone, Difference, local_outs, show_difference
 from dvcproof.circumstances import (
     ADVICE,
     Circumstance,
@@ -24,7 +24,7 @@ from dvcproof.circumstances import (
 )
 from dvcproof.clone import Clone, Result, full_disk, working_folder
 from dvcproof.findings import Finding, Report
-from dvcproof.inquiry import Inquiry, excuse_hint, finding
+from dvcproof.inquiry import Inquiry, excuse_hint
 from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
 
@@ -95,13 +95,11 @@ def _chosen(only: Sequence[str], without: Sequence[str]) -> list[str]:
 def _targets(project: Project, stages: Sequence[str]) -> list[str]:
     found = []
     for name in stages:
-        matching = [
-            one for one in project.stages if name in (name_of(one), one.address, name_of(one).partition("@")[0])
-        ]
+        matching = [one for one in project.stages if name in (one.address, one.address.partition("@")[0])]
         if not matching:
-            known = ", ".join(map(name_of, project.stages))
+            known = ", ".join(one.address for one in project.stages)
             raise InputError(f"stage {name}", f"dvc.yaml has none of this name, but {known}", hint="Correct the name.")
-        found += [name_of(one) for one in matching]
+        found += [one.address for one in matching]
     return found
 
 
@@ -213,13 +211,13 @@ class _Trial:
         if not self._is_good(plain):
             return
         varied = self._run(self._clone("varied"), self.varied, _backwards, "varied")
-        stages = [one for one in self.project.stages if name_of(one) in plain.statuses]
+        stages = [one for one in self.project.stages if one.address in plain.statuses]
         for stage in stages:
             self.results[stage.address] = self._examine(stage, plain, varied)
         if varied.result.status != 0 and not report.findings:
             words = full_disk(varied.result.output, varied.clone.folder) or varied.result.last_lines
             report.unknown.append(f"`dvc repro` fails with everything varied, but no stage does: {words}")
-        report.table = [("stage", "result"), *((name_of(one), self.results[one.address]) for one in stages)]
+        report.table = [("stage", "result"), *((one.address, self.results[one.address]) for one in stages)]
         report.summary = self._summary(len(stages))
         if not self.varied:
             report.unknown.append("nothing could be varied")
@@ -265,7 +263,7 @@ class _Trial:
         return _Run(clone, result, _statuses(log), _hashes(clone.path))
 
     def _shell(self, name: str, varied: Sequence[Circumstance], log: Path) -> Path:
-        online = [name_of(stage) for stage in self.project.stages if stage.settings.get("network") is True]
+        online = [stage.address for stage in self.project.stages if stage.settings.get("network") is True]
         rest = [one for one in varied if one.name != "network"]
         other = write_shell(self.folder / f"{name}-online.sh", rest, log)
         return write_shell(self.folder / f"{name}.sh", varied, log, (other, online))
@@ -274,7 +272,7 @@ class _Trial:
         """Return whether the plain run ended well; else say why not."""
         if plain.result.status == 0:
             return True
-        report, stages = self.report, {name_of(one): one for one in self.project.stages}
+        report, stages = self.report, {one.address: one for one in self.project.stages}
         failed = [name for name, status in plain.statuses.items() if status]
         report.summary = "the plain run, in a clean clone, did not end well"
         if plain.result.status is None:
@@ -288,16 +286,16 @@ class _Trial:
         elif failed:
             stage, report.failed = stages[failed[0]], True
             said = plain.result.last_lines
-            report.findings.append(finding("DP703", stage, "it fails in a clean clone", "Mend it.", evidence=said))
+            report.findings.append(stage.finding("DP703", "it fails in a clean clone", "Mend it.", evidence=said))
         else:
             report.unknown.append(f"`dvc repro` fails: {plain.result.last_lines}")
         return False
 
     def _examine(self, stage: Stage, plain: _Run, varied: _Run) -> str:
         """Say what became of a stage in the varied run; look into a difference that is its own."""
-        name, earlier = name_of(stage), self.project.before(stage)
+        name, earlier = stage.address, self.project.before(stage)
         if earlier & self.bad:
-            causes = ", ".join(name_of(one) for one in self.project.stages if one.address in earlier & self.bad)
+            causes = ", ".join(one.address for one in self.project.stages if one.address in earlier & self.bad)
             return f"not examined, since its inputs differ: {causes}"
         if name not in varied.statuses:
             late = f", which takes longer than {self.timeout:g} s" if varied.result.status is None else ""
@@ -312,7 +310,7 @@ class _Trial:
         excused = [path for path in differing if path in excuses] if varied.ran(name) else []
         for path in excused:
             text = f"{path} differs, as dvc.yaml says: {excuses[path]}"
-            self.report.findings.append(finding("DP302", stage, text, path=path, level="note"))
+            self.report.findings.append(stage.finding("DP302", text, path=path, level="note"))
         if excused:
             self.excused.add(stage.address)
         if excused and len(excused) == len(differing):
@@ -361,7 +359,7 @@ def _statuses(log: Path) -> dict[str, int | None]:
 
 def _hashes(root: Path) -> dict[str, dict[str, str | None]]:
     with Project.open(root) as project:
-        return {name_of(stage): {out.path: out.digest for out in stage.outs} for stage in project.stages}
+        return {stage.address: {out.path: out.digest for out in stage.outs} for stage in project.stages}
 
 
 def _excuses(stage: Stage) -> dict[str, str]:
@@ -386,10 +384,10 @@ def _excuses(stage: Stage) -> dict[str, str]:
 
 def _once(project: Project, stage: Stage, plain: _Run, varied: _Run, inquiry: Inquiry) -> Finding:
     """Tell of a difference that was seen, and that no run of the stage alone shows again."""
-    number, name = inquiry.alone.runs, name_of(stage)
+    number, name = inquiry.alone.runs, stage.address
     if not varied.ran(name):
         text = f"it fails with everything varied at once, but not alone, in {number} runs"
-        return finding("DP303", stage, text, "Run it several times to see why.", evidence=varied.result.last_lines)
+        return stage.finding("DP303", text, "Run it several times to see why.", evidence=varied.result.last_lines)
     paths = [(out.path, place) for out, place in local_outs(project, stage)]
     hashes = plain.hashes[name], varied.hashes[name]
     difference = Difference(name, "")
@@ -401,7 +399,7 @@ def _once(project: Project, stage: Stage, plain: _Run, varied: _Run, inquiry: In
             break
     text = f"{difference.path} differed once, but not again, in {number} runs: it seldom differs by chance"
     fix = f"Look for threads and unseeded random numbers. {excuse_hint(difference.path)}"
-    return finding("DP301", stage, text, fix, path=difference.path, evidence=difference.how)
+    return stage.finding("DP301", text, fix, path=difference.path, evidence=difference.how)
 
 
 def _short(found: Finding) -> str:

@@ -79,7 +79,7 @@ def verify(
     with working_folder(keep, "dvcproof-") as folder:
         clone = Clone(project, folder)
         report.unknown += [f"{path} is in neither cache nor work tree: run `dvc fetch`" for path in clone.missing]
-        run = Run(project, clone, read_entries(project, clone))
+        run = Run(project, clone, read_entries(project, clone.path))
         result = _execute(run, stages, timeout)
         config = read_config(clone.path).tolerance
         allowed = _tolerance(run, config)
@@ -98,11 +98,11 @@ def verify(
     return report
 
 
-def read_entries(project: Project, clone: Clone) -> dict[str, Entry]:
-    """Read the records of all stages in a clone."""
+def read_entries(project: Project, root: Path) -> dict[str, Entry]:
+    """Read the records of all stages, by address, from the dvc.lock files of the project or of a clone at `root`."""
     found: dict[str, Entry] = {}
     for file in {stage.file for stage in project.stages}:
-        lock = (clone.path / file).with_name("dvc.lock")
+        lock = (root / file).with_name("dvc.lock")
         with suppress(OSError, ValueError):
             for name, entry in parse_lock_document(lock.read_bytes()).items():
                 found[name if file == "dvc.yaml" else f"{file}:{name}"] = entry
@@ -120,7 +120,7 @@ def _execute(run: Run, stages: Sequence[str], timeout: float | None) -> Result:
     targets = list(stages) or ["--all-pipelines"]
     options = ("--force", "--no-run-cache", "--keep-going")
     result = run.clone.dvc("repro", *options, *targets, timeout=timeout, **hook.variables())
-    run.now = read_entries(run.project, run.clone)
+    run.now = read_entries(run.project, run.clone.path)
     for address, call in hook.calls().items():
         run.seconds[address] = call.seconds
         if call.status != 0:

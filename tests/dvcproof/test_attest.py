@@ -15,7 +15,7 @@ from dvcproof.project import Project
 from dvcproof.runtime.machine import kind
 from dvcproof.runtime.program import InputError
 from dvcproof.version import VERSION
-from tests.support.project import commit, run_ok
+from tests.support.project import commit, run_ok, run_pipeline
 
 GRAPH = """
 stages:
@@ -28,15 +28,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("built") / "toy"
-    path.mkdir()
-    (path / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
-    (path / "data.csv").write_text("b\na\n", encoding="utf-8")
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    run_ok("dvc", "repro", "--quiet", cwd=path)
-    commit(path, "run")
-    return path
+    return run_pipeline(tmp_path_factory.mktemp("built") / "toy", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"})
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import yaml
 from dvcproof.__main__ import VERBS, main, parser
 from dvcproof.findings import AT_WORK, CANNOT_TELL, FOUND, HOLDS, STAGE_FAILED, USAGE
 from dvcproof.version import VERSION
-from tests.support.project import AT_ROOT, ROOT, commit, run, run_ok
+from tests.support.project import AT_ROOT, ROOT, run, run_ok, run_pipeline
 from tests.support.verifying import Result, run_main
 
 #: What the distribution must do without.
@@ -35,16 +35,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that knows nothing of this one; run and committed."""
-    path = tmp_path_factory.mktemp("built") / "toy"
-    path.mkdir()
-    (path / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
-    (path / "data.csv").write_text("b\na\n", encoding="utf-8")
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    run_ok("dvc", "repro", "--quiet", cwd=path)
-    commit(path, "run")
-    return path
+    return run_pipeline(tmp_path_factory.mktemp("built") / "toy", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"})
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from dvcproof.rwlock import is_whole
 from tests.support.arrays import flip
 from tests.support.project import ROOT, run, run_ok, stages_run
 from tests.support.refusal import one_line
-from tests.support.verifying import doctor, fails, passes, run_main, write_toy
+from tests.support.verifying import doctor, doctor_says, fails, passes, run_main, write_toy
 
 STAGES = ["load", "train", "evaluate"]
 RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
@@ -42,13 +42,6 @@ def good_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy(good_toy: Path, tmp_path: Path) -> Path:
     return shutil.copytree(good_toy, tmp_path / "toy", symlinks=True)
-
-
-def says(toy: Path, *options: str) -> str:
-    """What the doctor says; it must succeed."""
-    result = doctor(toy, *options)
-    assert (result.status, result.errors) == (0, ""), result
-    return result.output
 
 
 def refuses(toy: Path, *options: str) -> str:
@@ -88,17 +81,17 @@ def test_a_good_project_is_left_as_it_is(toy: Path, monkeypatch: pytest.MonkeyPa
     before = {
         path: path.stat().st_mtime_ns for path in toy.rglob("*") if path.is_file() and "tmp" not in path.parts[-2:]
     }
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
     monkeypatch.setattr(cache, "md5", lambda path: pytest.fail(f"{path} was read again"))
     monkeypatch.setattr(cache, "recorded", lambda path: pytest.fail(f"{path} was read again"))
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
 
 
 def test_all_reads_every_file_again(toy: Path) -> None:
     """What a disk changes on its own leaves a file's identity: only --all sees that."""
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     memory = toy / ".dvc" / "tmp" / "doctor.json"
     known = json.loads(memory.read_text())
     path = toy / "model.npy"
@@ -107,15 +100,15 @@ def test_all_reads_every_file_again(toy: Path) -> None:
         getattr(path.stat(), f"st_{name}") for name in ("dev", "ino", "size", "mtime_ns", "ctime_ns")
     ]
     memory.write_text(json.dumps(known))
-    assert says(toy) == ""
-    assert "model.npy" in says(toy, "--all")
+    assert doctor_says(toy) == ""
+    assert "model.npy" in doctor_says(toy, "--all")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"a": 1}', b"\xff"])
 def test_a_damaged_memory_is_none(toy: Path, content: bytes) -> None:
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     (toy / ".dvc" / "tmp" / "doctor.json").write_bytes(content)
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
 
 
 # Objects and outputs
@@ -129,7 +122,7 @@ def test_damage_in_each_object_and_output(toy: Path, kind: str) -> None:
     assert len(names) == 3  # a.npy and b.npy are equal
     for path in (*objects(toy), *(toy / name for name in RESULTS)):
         damage(path, kind)
-    said = says(toy)
+    said = doctor_says(toy)
     assert "3 damaged objects moved to" in said or kind == "gone"
     run_ok("dvc", "repro", cwd=toy)
     assert results(toy) == before
@@ -155,7 +148,7 @@ def test_a_damaged_object_whose_output_is_good(toy: Path, kind: str) -> None:
     names = {path.name for path in objects(toy)}
     (model,) = (path for path in objects(toy) if cache.md5(toy / "model.npy").endswith(path.name))
     damage(model, kind)
-    says(toy)
+    doctor_says(toy)
     assert {path.name for path in objects(toy)} == names
     assert model.read_bytes() == (toy / "model.npy").read_bytes()
     assert model.stat().st_mode & 0o777 == 0o444
@@ -167,7 +160,7 @@ def test_a_damaged_output_whose_object_is_good(toy: Path) -> None:
     before = results(toy)
     damage(toy / "model.npy", "flip")
     damage(toy / "scores.json", "flip")
-    assert "not what dvc.lock names" in says(toy)
+    assert "not what dvc.lock names" in doctor_says(toy)
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
     assert results(toy) == before
 
@@ -179,7 +172,7 @@ def test_the_hint_of_verify_works_word_for_word(toy: Path) -> None:
     for path in (*objects(toy), toy / "model.npy"):
         damage(path, "flip")
     assert "Run `dvc repro`, then commit its results." in fails(toy, "--only", "check")
-    says(toy)
+    doctor_says(toy)
     run_ok("dvc", "repro", cwd=toy)
     passes(toy, "--only", "check")
     assert results(toy) == before
@@ -194,7 +187,7 @@ def test_an_object_that_only_another_run_needs(toy: Path, edit: Callable[[Path, 
     (earlier,) = (path for path in objects(toy) if path.read_bytes() == before["model.npy"])
     damage(earlier, "flip")
     run_ok("git", "checkout", "--quiet", ".", cwd=toy)
-    assert "1 damaged objects" in says(toy)
+    assert "1 damaged objects" in doctor_says(toy)
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == ["train"]
     assert results(toy) == before
 
@@ -202,13 +195,13 @@ def test_an_object_that_only_another_run_needs(toy: Path, edit: Callable[[Path, 
 def test_an_edited_input_is_left_to_dvc(toy: Path) -> None:
     (toy / "train.py").write_text((toy / "train.py").read_text() + "# edited\n")
     date = (toy / "train.py").stat().st_mtime_ns
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     assert (toy / "train.py").stat().st_mtime_ns == date
 
 
 def test_an_input_whose_date_was_set_back(toy: Path) -> None:
     damage(toy / "train.py", "flip")
-    assert "train.py" in says(toy)
+    assert "train.py" in doctor_says(toy)
     assert "train.py" in run_ok("dvc", "status", cwd=toy)
 
 
@@ -221,7 +214,7 @@ def test_damage_in_each_record(toy: Path, kind: str) -> None:
     before, names = results(toy), {path.name for path in records(toy)}
     for path in records(toy):
         damage(path, kind)
-    assert "3 damaged or missing records of runs" in says(toy)
+    assert "3 damaged or missing records of runs" in doctor_says(toy)
     assert records(toy) == []
     (toy / "dvc.lock").unlink()
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == STAGES
@@ -232,7 +225,7 @@ def test_damage_in_each_record(toy: Path, kind: str) -> None:
 def test_a_record_at_the_place_of_another(toy: Path) -> None:
     first, second, *_ = records(toy)
     first.write_bytes(second.read_bytes())
-    assert "1 damaged or missing records" in says(toy)
+    assert "1 damaged or missing records" in doctor_says(toy)
     assert not first.exists()
 
 
@@ -247,7 +240,7 @@ def test_the_control_is_stuck_at_a_bad_record(toy: Path, kind: str) -> None:
             path.unlink()
     (toy / "dvc.lock").unlink()
     assert ("NoneType" if kind == "gone" else "'outs'") in run("dvc", "repro", cwd=toy).stderr
-    says(toy)
+    doctor_says(toy)
     run_ok("dvc", "repro", cwd=toy)
 
 
@@ -260,10 +253,10 @@ def test_a_lock_that_was_cut_short(toy: Path, length: float) -> None:
     whole = lock.read_bytes()
     cut = whole[: round(len(whole) * length) if isinstance(length, float) else length]
     lock.write_bytes(cut.rstrip(b"\n"))
-    assert "dvc.lock was damaged: that of the last commit is back" in says(toy)
+    assert "dvc.lock was damaged: that of the last commit is back" in doctor_says(toy)
     assert lock.read_bytes() == whole
     assert (toy / ".dvc" / "tmp" / "dvc.lock.damaged").read_bytes() == cut.rstrip(b"\n")
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
 
 
 def test_each_cut_is_mended_or_one_that_dvc_reads(toy: Path) -> None:
@@ -284,7 +277,7 @@ def test_an_uncommitted_record_is_not_lost(toy: Path, edit: Callable[[Path, str,
     before, lock = results(toy), (toy / "dvc.lock").read_bytes()
     (toy / "dvc.lock").write_bytes(b"")
     assert run("dvc", "repro", cwd=toy).returncode != 0  # the control
-    says(toy)
+    doctor_says(toy)
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
     assert (results(toy), (toy / "dvc.lock").read_bytes()) == (before, lock)
 
@@ -293,7 +286,7 @@ def test_a_lock_that_no_commit_holds(toy: Path) -> None:
     lock = (toy / "dvc.lock").read_bytes()
     shutil.rmtree(toy / ".git")
     (toy / "dvc.lock").write_bytes(lock[:100].rstrip())
-    assert "the last commit has none" in says(toy)
+    assert "the last commit has none" in doctor_says(toy)
     shutil.copy(toy / ".dvc" / "tmp" / "dvc.lock.damaged", toy / "kept")
     assert not (toy / "dvc.lock").exists()
     assert (toy / "kept").read_bytes() == lock[:100].rstrip()
@@ -335,14 +328,14 @@ def test_a_damaged_list_is_removed(toy: Path, folder: str, content: str) -> None
     path = toy / folder / "rwlock"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
-    assert "rwlock was damaged: removed" in says(toy)
+    assert "rwlock was damaged: removed" in doctor_says(toy)
     assert not path.exists()
 
 
 def test_the_control_is_stuck_at_an_empty_list(toy: Path) -> None:
     (toy / ".dvc" / "tmp" / "rwlock").write_text("")
     assert run("dvc", "repro", cwd=toy).returncode != 0
-    says(toy)
+    doctor_says(toy)
     run_ok("dvc", "repro", cwd=toy)
 
 
@@ -359,7 +352,7 @@ def test_a_number_that_another_process_has_now(toy: Path) -> None:
     path = holding(toy, os.getpid())
     (toy / "train.py").write_text((toy / "train.py").read_text() + "# edited\n")
     assert "is busy" in run("dvc", "repro", cwd=toy).stderr  # the control
-    assert f"named processes that are not DVC: {os.getpid()}" in says(toy)
+    assert f"named processes that are not DVC: {os.getpid()}" in doctor_says(toy)
     assert json.loads(path.read_text()) == {"write": {}, "read": {}}
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == ["train"]
 
@@ -367,7 +360,7 @@ def test_a_number_that_another_process_has_now(toy: Path) -> None:
 def test_a_number_that_another_dvc_has_now(toy: Path, at_work: int) -> None:
     """It started after the list was written."""
     os.utime(holding(toy, at_work), (0, 0))
-    assert f"named processes that are not DVC: {at_work}" in says(toy)
+    assert f"named processes that are not DVC: {at_work}" in doctor_says(toy)
 
 
 def test_who_is_at_work_is_left_alone(toy: Path, at_work: int) -> None:
@@ -375,7 +368,7 @@ def test_who_is_at_work_is_left_alone(toy: Path, at_work: int) -> None:
     before = path.read_text()
     damage(toy / "model.npy", "flip")
     damaged = results(toy)
-    assert f"nothing was looked at, for this is at work here: dvc repro (process {at_work})" in says(toy)
+    assert f"nothing was looked at, for this is at work here: dvc repro (process {at_work})" in doctor_says(toy)
     assert (path.read_text(), results(toy)) == (before, damaged)
 
 
@@ -384,7 +377,7 @@ def test_a_number_that_nobody_has_is_left_to_dvc(toy: Path) -> None:
     free = next(number for number in range(2**22 - 1, 1, -1) if not psutil.pid_exists(number))
     path = holding(toy, free)
     before = path.read_text()
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     assert path.read_text() == before
     run_ok("dvc", "repro", "--force", cwd=toy)
 
@@ -394,7 +387,7 @@ def test_another_command_holds_the_lock(toy: Path) -> None:
     with (toy / ".dvc" / "tmp" / "lock").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "expected no other command of DVC. Got one at work." in refuses(toy)
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
 
 
 # Left-overs, and what a failed stage takes away
@@ -408,7 +401,7 @@ def test_left_overs_are_cleared(toy: Path) -> None:
         (toy / name).parent.mkdir(parents=True, exist_ok=True)
         (toy / name).write_text("half")
     assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
-    assert f"left-overs of killed processes removed: {len(names)}" in says(toy)
+    assert f"left-overs of killed processes removed: {len(names)}" in doctor_says(toy)
     assert not any((toy / name).exists() for name in names)
     assert (toy / "notes.tmp").exists()
 
@@ -420,7 +413,7 @@ def test_a_record_that_was_never_finished_leaves_no_empty_folder(toy: Path) -> N
     for number, record in enumerate(unfinished):
         record.rename(record.with_name(f".{number:022}.tmp"))
     (toy / "dvc.lock").unlink()
-    says(toy)
+    doctor_says(toy)
     assert not any(record.parent.exists() for record in unfinished)
     run_ok("dvc", "repro", cwd=toy)
     assert results(toy) == before
@@ -435,7 +428,7 @@ def test_in_a_shared_cache_only_old_left_overs_are_cleared(
     left = tmp_path / "shared" / "files" / "md5" / f".{'z' * 22}.tmp"
     left.write_text("half")
     os.utime(left, (time.time() - 3600 * hours,) * 2)
-    says(toy)
+    doctor_says(toy)
     assert left.exists() == stays
 
 
@@ -448,7 +441,7 @@ def test_what_a_failed_stage_took_away_is_put_back(toy: Path, source: str) -> No
     assert not (toy / "scores.json").exists()  # DVC removes outputs first
     if source == "git":
         shutil.rmtree(toy / ".dvc" / "cache")
-    assert "missing, and put back: scores.json" in says(toy)
+    assert "missing, and put back: scores.json" in doctor_says(toy)
     assert (toy / "scores.json").read_bytes() == before
     assert run_ok("git", "status", "--porcelain", cwd=toy) == " M evaluate.py\n"
 
@@ -461,7 +454,7 @@ def test_a_result_that_is_not_committed_is_put_back(toy: Path) -> None:
     before = (toy / "scores.json").read_bytes()
     (toy / "evaluate.py").write_text("raise SystemExit(1)\n")
     assert run("dvc", "repro", cwd=toy).returncode != 0
-    says(toy)
+    doctor_says(toy)
     assert (toy / "scores.json").read_bytes() == before
     assert b"0.8" in before
 
@@ -478,7 +471,7 @@ def record(toy: Path, stage: str, seen: dict[str, object]) -> None:
 def test_a_stage_that_read_what_is_recorded(toy: Path) -> None:
     record(toy, "train", {"files": {"train.py": fingerprint(toy / "train.py")}})
     record(toy, "unknown", {})
-    assert says(toy, "--after") == ""
+    assert doctor_says(toy, "--after") == ""
 
 
 @pytest.mark.fast(1)
@@ -513,7 +506,7 @@ def swapped(toy: Path, edit: Callable[[Path, str, str], None]) -> dict[str, byte
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("after", [False, True])
 def test_a_result_that_its_stage_did_not_write(toy: Path, swapped: dict[str, bytes], after: bool) -> None:
-    said = refuses(toy, "--after") if after else says(toy)
+    said = refuses(toy, "--after") if after else doctor_says(toy)
     named = "stage 'train', model.npy: " if after else "model.npy is not what stage 'train' wrote"
     assert named in said
     run_ok("dvc", "repro", cwd=toy)
@@ -530,7 +523,7 @@ def test_damage_is_not_taken_for_another_result(toy: Path) -> None:
     record(toy, "train", {"outputs": {"model.npy": sample(toy / "model.npy")}})
     for path in (*objects(toy), toy / "model.npy"):
         damage(path, "flip")
-    assert "wrote" not in says(toy)
+    assert "wrote" not in doctor_says(toy)
     run_ok("dvc", "repro", cwd=toy)
     assert (results(toy), (toy / "dvc.lock").read_bytes()) == (before, lock)
 
@@ -542,7 +535,7 @@ def test_a_lock_of_other_inputs_is_not_judged_by_an_earlier_run(
     record(toy, "train", {"outputs": {"model.npy": "other"}, "files": {"train.py": "other"}})
     edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
     before = (toy / "dvc.lock").read_bytes()
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     assert (toy / "dvc.lock").read_bytes() == before
 
 
@@ -553,7 +546,7 @@ def test_a_list_of_what_git_ignores_is_put_back(toy: Path, taken: list[str]) -> 
     before = path.read_text()
     path.write_text("".join(f"{line}\n" for line in before.splitlines() if line not in taken))
     assert run_ok("git", "status", "--porcelain", cwd=toy)
-    assert "lists of what Git ignores, cut short by DVC, put back: .gitignore" in says(toy)
+    assert "lists of what Git ignores, cut short by DVC, put back: .gitignore" in doctor_says(toy)
     assert path.read_text() == before
     assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
 
@@ -563,14 +556,14 @@ def test_a_list_that_somebody_edited_stays(toy: Path, change: tuple[str, str]) -
     path = toy / ".gitignore"
     edited = path.read_text().replace(*change)
     path.write_text(edited)
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     assert path.read_text() == edited
 
 
 def test_records_of_an_earlier_run_are_forgotten(toy: Path) -> None:
     record(toy, "train", {"files": {"train.py": "other"}})
-    assert says(toy) == ""
-    assert says(toy, "--after") == ""
+    assert doctor_says(toy) == ""
+    assert doctor_says(toy, "--after") == ""
 
 
 def test_a_folder_without_a_project(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from dvcproof.rwlock import is_whole
 from dvcproof.share import main_fetch, main_push
 from tests.support.arrays import flip
 from tests.support.project import commit, run_ok
-from tests.support.verifying import Result, doctor, run_main
+from tests.support.verifying import Result, doctor_says, run_main
 
 GRAPH = """
 stages:
@@ -59,13 +59,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy(good: Path, tmp_path: Path) -> Path:
     return shutil.copytree(good, tmp_path / "toy", symlinks=True)
-
-
-def says(path: Path, *options: str) -> str:
-    """Return what the doctor says, which mends; it must succeed."""
-    result = doctor(path, *options)
-    assert (result.status, result.errors) == (0, ""), result
-    return result.output
 
 
 def content(folder: Path) -> dict[str, tuple[bytes, int, int]]:
@@ -112,12 +105,12 @@ def test_a_valid_lock_stays(toy: Path, name: str, ending: str) -> None:
     if name == "large":  # the control: as a file of parameters it would be refused
         with pytest.raises(ValueError, match=r"10,?000"):
             require_small_yaml(before.decode())
-    says(toy)
+    doctor_says(toy)
     assert lock.read_bytes() == before
     assert is_whole(before) == bool(ending)
     if name == "digits":  # the control: one that was cut short does not
         lock.write_bytes(before[: len(before) // 2].rstrip())
-        assert "dvc.lock was damaged" in says(toy)
+        assert "dvc.lock was damaged" in doctor_says(toy)
 
 
 # Caches of earlier versions of DVC
@@ -161,7 +154,7 @@ def checkout(path: Path) -> None:
 def test_a_cache_of_dvc_2_stays(tmp_path: Path) -> None:
     path = write_legacy(tmp_path / "legacy", tmp_path / "legacy" / ".dvc" / "cache")
     before = content(path)
-    assert says(path, "--all") == ""
+    assert doctor_says(path, "--all") == ""
     assert content(path) == before
     checkout(path)
 
@@ -177,7 +170,7 @@ def test_a_cache_that_is_shared_with_dvc_2_stays(toy: Path, tmp_path: Path) -> N
     lock = (toy / "dvc.lock").read_text(encoding="utf-8")
     (toy / "dvc.lock").write_text(lock.replace("cat data.csv > copy.txt", 'cp in.txt "out.csv"'), encoding="utf-8")
     before = content(place)
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     assert content(place) == before
     checkout(path)
 
@@ -196,7 +189,7 @@ def test_the_control_is_an_object_of_dvc_3(tmp_path: Path) -> None:
         .read_text(encoding="utf-8")
         .replace(f"- path: in.txt\n      md5: {digest}", "- path: in.txt")
     )
-    assert "1 damaged objects moved to" in says(path)
+    assert "1 damaged objects moved to" in doctor_says(path)
     assert not place.exists()
 
 
@@ -208,7 +201,7 @@ def test_data_that_nobody_can_make_again_stays(toy: Path) -> None:
     left = damage(place)
     for name in ("data.csv", "copy.txt"):
         (toy / name).unlink()
-    assert "damaged objects" not in says(toy)
+    assert "damaged objects" not in doctor_says(toy)
     assert place.read_bytes() == left
 
 
@@ -216,12 +209,12 @@ def test_what_a_stage_made_is_moved_and_not_deleted(toy: Path) -> None:
     place = stored(toy / ".dvc" / "cache", b"a\nb\n")
     left = damage(place)
     (toy / "sorted.txt").unlink()
-    assert "1 damaged objects moved to" in says(toy)
+    assert "1 damaged objects moved to" in doctor_says(toy)
     assert not place.exists()
     (kept,) = (toy / ".dvc" / "cache" / "damaged").iterdir()
     assert kept.read_bytes() == left
     place.write_bytes(left)
-    assert "1 damaged objects moved to" in says(toy)
+    assert "1 damaged objects moved to" in doctor_says(toy)
     assert {path.read_bytes() for path in (toy / ".dvc" / "cache" / "damaged").iterdir()} == {left}
     assert len([*(toy / ".dvc" / "cache" / "damaged").iterdir()]) == 2  # the earlier one is not written over
     run_ok("dvc", "repro", cwd=toy)
@@ -244,12 +237,12 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(
         place.chmod(0)
     monkeypatch.setattr(os, "access", lambda path, mode: path not in places and access(path, mode))
     before = {place: place.stat().st_mtime_ns for place in places}
-    assert says(toy) == ""
+    assert doctor_says(toy) == ""
     assert {place: place.stat().st_mtime_ns for place in places} == before
     monkeypatch.undo()
     for place in places:
         place.chmod(0o444)
-    assert "damaged" in (said := says(toy)) or "not what dvc.lock names" in said  # the control
+    assert "damaged" in (said := doctor_says(toy)) or "not what dvc.lock names" in said  # the control
 
 
 # Stages without dependencies or outputs
@@ -280,7 +273,7 @@ def test_stages_and_records_without_outputs_or_dependencies(tmp_path: Path) -> N
         place.write_text(dumps_yaml(record), encoding="utf-8")
         shutil.copytree(place.parent, tmp_path / "store" / "runs" / folder[:2] / folder)
     commit(toy, "run")
-    assert says(toy) == says(toy, "--after") == ""
+    assert doctor_says(toy) == doctor_says(toy, "--after") == ""
     for program, *options in ((main_push,), (main_fetch,), (audit_main, "--sample", "5")):
         result = run_main(program, toy, "--remote", "team", *options)
         assert "Traceback" not in result.errors
@@ -305,7 +298,7 @@ def test_a_cache_that_a_group_shares_gets_the_modes_of_dvc(toy: Path, tmp_path: 
 
     shutil.rmtree(place)
     place.mkdir()
-    says(toy)  # puts back what the work tree has
+    doctor_says(toy)  # puts back what the work tree has
     assert modes(place, folders=True) == {0o2775}
     assert modes(place, folders=False) == {0o444}
 
@@ -317,7 +310,7 @@ def test_a_cache_that_a_group_shares_gets_the_modes_of_dvc(toy: Path, tmp_path: 
     assert modes(place / "files", folders=True) == modes(place / "runs", folders=True) == {0o2775}
     assert (modes(place / "files", folders=False), modes(place / "runs", folders=False)) == ({0o444}, {0o664})
     damage(next(path for path in (place / "runs").rglob("*") if path.is_file()))
-    assert "1 damaged or missing records" in says(toy)
+    assert "1 damaged or missing records" in doctor_says(toy)
     assert stat.S_IMODE((place / "damaged").stat().st_mode) == 0o2775
 
 

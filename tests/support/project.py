@@ -92,6 +92,18 @@ def make_project(path: Path, digits: Arrays) -> Path:
     return path
 
 
+def run_pipeline(path: Path, files: Mapping[str, str]) -> Path:
+    """Make a DVC project of these files that knows nothing of this one; it is run and committed."""
+    path.mkdir()
+    for name, text in files.items():
+        (path / name).write_text(text, encoding="utf-8")
+    run_ok("git", "init", "--quiet", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    commit(path, "run")
+    return path
+
+
 def commit(path: Path, message: str) -> None:
     """Commit everything in the repository at `path`."""
     run_ok("git", "add", "--all", cwd=path)

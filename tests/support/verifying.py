@@ -153,6 +153,13 @@ def doctor(path: Path, *options: str) -> Result:
     return run_main(doctor_main, path, *options)
 
 
+def doctor_says(path: Path, *options: str) -> str:
+    """Return what the doctor says, which mends; it must succeed."""
+    result = doctor(path, *options)
+    assert (result.status, result.errors) == (0, ""), result
+    return result.output
+
+
 def run_main(main: Callable[[], None], path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
     """Run a program's `main` in the folder `path`."""
     output, errors = io.StringIO(), io.StringIO()
