@@ -17,23 +17,27 @@ from typing import Any
 
 import tensorflow as tf
 
-#: The longest chain, a multiple of ROWS. Kernels cut a longer inner dimension, at a length that depends on the L1 data
+#: The longest chain, a multiple of CUT. Kernels cut a longer inner dimension, at a length that depends on the L1 data
 #: cache; the shortest lengths seen are 192 (16 KiB, under qemu-aarch64) and 196 (AVX2, 32 KiB).
 LONGEST = 168
 
-#: The kernel for AVX2 computes tiles of 6 rows by 16 columns, that for NEON tiles of 8 rows; elements at the edge of a
-#: smaller tile may not be chains. So products are padded with zeros to multiples of 24 rows and 16 columns, which
-#: changes no other element. `probe` finds a machine on which this is not enough.
-ROWS, COLUMNS = 24, 16
+#: The lengths of chains are multiples of this, but for the last one.
+CUT = 24
+
+#: The kernel for AVX2 computes tiles of 6 rows by 16 columns, that for NEON tiles of 8 rows. Elements of a smaller tile
+#: may not be chains (for AVX2, where 1 or 2 rows are left over), so products are padded with zeros. FEW_ROWS need no
+#: padding. More rows are padded to a multiple of 24, since kernels may halve them first. `probe` finds a machine on
+#: which this is not enough.
+FEW_ROWS, COLUMNS = (16, 24, 40, 48, 64), 16
 
 #: The most chains that are unrolled in TensorFlow's graph. More of them, of huge batches, are computed in a loop.
 UNROLLED = 256
 
 
 def lengths(count: int) -> list[int]:
-    """Cut an inner dimension into as few chains as possible: all but the last have the same multiple of ROWS."""
+    """Cut an inner dimension into as few chains as possible: all but the last have the same multiple of CUT."""
     chains = -(-count // LONGEST)
-    length = rounded_up(-(-count // chains), ROWS)
+    length = rounded_up(-(-count // chains), CUT)
     return [min(length, count - start) for start in range(0, count, length)]
 
 
@@ -42,9 +46,19 @@ def rounded_up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def padded(tensor: tf.Tensor, axis: int, multiple: int) -> tf.Tensor:
-    """Pad an axis of a matrix with zeros at its end, up to a multiple."""
-    missing = -tensor.shape[axis] % multiple
+def whole_rows(count: int) -> int:
+    """Round up to a number of rows that every kernel computes as chains."""
+    return next((rows for rows in FEW_ROWS if rows >= count), rounded_up(count, 24))
+
+
+def whole_columns(count: int) -> int:
+    """Round up to a number of columns that every kernel computes as chains."""
+    return rounded_up(count, COLUMNS)
+
+
+def padded(tensor: tf.Tensor, axis: int, size: int) -> tf.Tensor:
+    """Pad an axis of a matrix with zeros at its end, up to a size."""
+    missing = size - tensor.shape[axis]
     if not missing:
         return tensor
     return tf.pad(tensor, [[0, missing], [0, 0]] if axis == 0 else [[0, 0], [0, missing]])
@@ -53,8 +67,8 @@ def padded(tensor: tf.Tensor, axis: int, multiple: int) -> tf.Tensor:
 def chains(a: tf.Tensor, b: tf.Tensor, *, transpose_a: bool = False, transpose_b: bool = False) -> tf.Tensor:
     """Multiply [m, k] and [k, n], k <= LONGEST, either of them stored transposed: each element is a chain."""
     rows, columns = a.shape[1 if transpose_a else 0], b.shape[0 if transpose_b else 1]
-    a = padded(a, 1 if transpose_a else 0, ROWS)
-    b = padded(b, 0 if transpose_b else 1, COLUMNS)
+    a = padded(a, 1 if transpose_a else 0, whole_rows(rows))
+    b = padded(b, 0 if transpose_b else 1, whole_columns(columns))
     whole = tf.linalg.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
     if whole.shape[1] != columns:
         return whole[:rows, :columns]
@@ -85,7 +99,7 @@ def product_over_rows(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 def _product_over_rows_in_loop(a: tf.Tensor, b: tf.Tensor, cut: list[int]) -> tf.Tensor:
     """Do the same in a loop. Zeros make the last chain as long as the others, which changes no sum."""
-    a, b = padded(a, 0, cut[0]), padded(b, 0, cut[0])
+    a, b = (padded(whole, 0, rounded_up(whole.shape[0], cut[0])) for whole in (a, b))
 
     def term(start: tf.Tensor) -> tf.Tensor:
         left, right = (tf.ensure_shape(whole[start : start + cut[0]], (cut[0], whole.shape[1])) for whole in (a, b))
@@ -114,7 +128,7 @@ def dense(inputs: tf.Tensor, bias: tf.Tensor, *kernels: tf.Tensor) -> Any:
     """
     cut = [kernel.shape[0] for kernel in kernels]
     count = inputs.shape[0]
-    parts = tf.split(padded(inputs, 0, ROWS), cut, axis=1)
+    parts = tf.split(padded(inputs, 0, whole_rows(count)), cut, axis=1)
 
     def gradients(upstream: tf.Tensor) -> Any:
         by_units = tf.split(upstream, lengths(upstream.shape[1]), axis=1)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from exactkeras import arithmetic
-from exactkeras.arithmetic import COLUMNS, ROWS, fold, in_order, lengths, padded, rounded_up
+from exactkeras.arithmetic import COLUMNS, fold, in_order, lengths, padded, rounded_up, whole_columns, whole_rows
 
 
 class Places:
@@ -123,7 +123,8 @@ def _convolved(images: tf.Tensor, kernel: tf.Tensor, places: Places) -> tf.Tenso
     weights = tf.reshape(kernel, (height * width * channels, filters))
     terms, start = [], 0
     for count in kernel_lengths(height * width, channels):
-        values = padded(places.gather(images, start, start + count), 0, ROWS)
+        values = places.gather(images, start, start + count)
+        values = padded(values, 0, whole_rows(values.shape[0]))
         cut = lengths(count * channels)
         rows = weights[start * channels : (start + count) * channels]
         terms += [
@@ -150,8 +151,8 @@ def kernel_gradient(images: tf.Tensor, upstream: tf.Tensor, places: Places) -> t
 
 
 def patch_values(values: int, channels: int) -> int:
-    """Round the number of gathered values up, so that with the channels it is a multiple of ROWS and of COLUMNS."""
-    common = math.lcm(ROWS, COLUMNS)
+    """Round the number of gathered values up, so that with the channels they need no padding as rows or columns."""
+    common = 3 * COLUMNS
     return rounded_up(values, common // math.gcd(common, channels))
 
 
@@ -160,7 +161,7 @@ def swaps_factors(patches: int, filters: int) -> bool:
 
     TensorFlow copies the transposed factor, so it should be the narrower one. Padding zeros are computed too.
     """
-    now, then = rounded_up(patches, ROWS) * rounded_up(filters, COLUMNS), rounded_up(filters, ROWS) * patches
+    now, then = whole_rows(patches) * whole_columns(filters), whole_rows(filters) * patches
     return (then, filters) < (now, patches)
 
 
@@ -174,7 +175,7 @@ def image_gradient(kernel: tf.Tensor, upstream: tf.Tensor, places: Places) -> tf
     by_place = tf.split(tf.reshape(upstream, (-1, filters)), cut, axis=1)
 
     def row(weights: tf.Tensor) -> tf.Tensor:
-        weights = padded(tf.reshape(weights, (width * channels, filters)), 0, COLUMNS)
+        weights = padded(tf.reshape(weights, (width * channels, filters)), 0, whole_columns(width * channels))
         values = arithmetic.product(by_place, tf.split(weights, cut, axis=1), transpose_b=True)
         return tf.reshape(values, (*upstream.shape[:3], weights.shape[0]))
 

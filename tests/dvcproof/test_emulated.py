@@ -30,7 +30,7 @@ FEW_ROWS = WITH_TENSORFLOW.format(f"from exactkeras import fit; fit.VALIDATION_R
 
 #: In a control, rows and columns of products are not filled up.
 WITHOUT_PADDING = WITH_TENSORFLOW.format(
-    "from exactkeras import arithmetic; arithmetic.padded = lambda tensor, axis, multiple: tensor"
+    "from exactkeras import arithmetic; arithmetic.padded = lambda tensor, axis, size: tensor"
 )
 
 

@@ -80,7 +80,7 @@ def test_factors_are_swapped_for_less_zeros_or_less_to_copy() -> None:
     from exactkeras.convolution import swaps_factors
 
     assert swaps_factors(48, 24)  # 24 x 48 instead of 48 x 32
-    assert not swaps_factors(48, 16)  # 24 x 48 instead of 48 x 16
+    assert not swaps_factors(48, 80)  # 96 x 48 instead of 48 x 80
     assert swaps_factors(240, 48)  # as many zeros, and the narrower one is copied
     assert not swaps_factors(48, 96)
 

@@ -74,11 +74,11 @@ def products_of_a_training(tf: Any, monkeypatch: pytest.MonkeyPatch, section: An
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("network", [dense, convnet])
 def test_every_product_of_a_training_is_probed(tensorflow: Any, monkeypatch: pytest.MonkeyPatch, network: Any) -> None:
-    from exactkeras.arithmetic import COLUMNS, ROWS, rounded_up
+    from exactkeras.arithmetic import whole_columns, whole_rows
     from exactkeras.probe import Shape, shapes
 
     def padded(shape: Shape) -> Shape:  # some callers pad rows or columns themselves
-        return shape._replace(rows=rounded_up(shape.rows, ROWS), columns=rounded_up(shape.columns, COLUMNS))
+        return shape._replace(rows=whole_rows(shape.rows), columns=whole_columns(shape.columns))
 
     section = network(batch_size=16)
     seen = products_of_a_training(tensorflow, monkeypatch, section, images=20)
@@ -94,7 +94,8 @@ determinism.configure(seed=0)
 from exactkeras import arithmetic
 from exactkeras.probe import Shape, deviation
 found = []
-for arithmetic.ROWS, arithmetic.COLUMNS in ((24, 16), (1, 16), (24, 1)):
+rows, columns, bare = arithmetic.whole_rows, arithmetic.whole_columns, int
+for arithmetic.whole_rows, arithmetic.whole_columns in ((rows, columns), (bare, columns), (rows, bare)):
     found.append([deviation(Shape(*shape)) for shape in ((128, 144, 32), (96, 144, 5), (96, 144, 32))])
 print(json.dumps(found))
 """
