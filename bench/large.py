@@ -24,7 +24,7 @@ from tqdm import tqdm
 from bench.measure import ROOT, execute, this_machine
 from bench.processors import STAGES, outputs
 from bench.study import MNIST, PACKAGES, PARAMS, parser_of, require_at_least, require_whole_mnist, save, valid_for
-from digits.data.arrays import read_header
+from digits.data.npy import read_header
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import set_params

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from digits.data.labels import LONGEST_NAME, MOST_CLASSES, is_allowed_name
+from digits.data.classes import LONGEST_NAME, MOST_CLASSES, is_allowed_name
 from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.watch import see_params
 

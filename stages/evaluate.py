@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from digits.data.classes import name_classes
 from digits.data.dataset import read_dataset
-from digits.data.labels import name_classes
 from digits.data.splits import SPLITS, open_split
 from digits.params import read_params
 from digits.scoring.history import learning_curves, read_history

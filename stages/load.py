@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.data.arrays import describe, write_npy
 from digits.data.dataset import Dataset, write_dataset
-from digits.data.labels import Labels, number_labels
+from digits.data.npy import describe, write_npy
 from digits.params import Transpose, read_params
-from digits.sources.orientation import Canonical, Found
-from digits.sources.rows import NAMES
+from digits.sources.images import exchanged, is_emnist, settle
+from digits.sources.labels import number_labels
 from digits.sources.source import open_source
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import run
+
+#: The four arrays that are written.
+NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "auto") -> list[str]:
@@ -36,34 +38,27 @@ def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "
     """
     with open_source(source, test_size) as (train, test, notes):
         labels = number_labels(train.labels, test.labels, train_name=train.labels_name, test_name=test.labels_name)
-        images = {"train": train.images, "test": test.images}
-        names = [source, *(rows.name for rows in images.values())]
-        canonical = Canonical({name: rows.shape for name, rows in images.items()}, transpose, names)
-        with replacing(*(out / f"{name}.npy" for name in NAMES), out / "dataset.json") as (*paths, description):
-            files = dict(zip(NAMES, paths, strict=True))
-            for name, numbers in (("train", labels.train), ("test", labels.test)):
-                blocks = canonical.upright(name, images[name].blocks())
-                write_npy(files[f"{name}_images"], dtype=np.uint8, shape=canonical.shapes[name], blocks=blocks)
-                write_npy(files[f"{name}_labels"], dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
-            found = canonical.finish({name: files[f"{name}_images"] for name in images})
-            write_dataset(description, describe_dataset(canonical.shapes["train"][1:], labels, found))
-    lines = [*_lines("train", canonical.shapes, labels.train), *_lines("test", canonical.shapes, labels.test)]
-    return [*lines, *notes, *labels.notes, *found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]
+        auto = transpose == "auto"
+        transposed = is_emnist([source, train.images.name, test.images.name]) if transpose == "auto" else transpose
+        images = [exchanged(rows) if transposed else rows for rows in (train.images, test.images)]
+        with replacing(*(out / f"{name}.npy" for name in NAMES), out / "dataset.json") as (*files, description):
+            for k, (rows, numbers) in enumerate(zip(images, labels[:2], strict=True)):
+                write_npy(files[2 * k], dtype=np.uint8, shape=rows.shape, blocks=rows.blocks())
+                write_npy(files[2 * k + 1], dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
+            shape = images[0].shape[1:]
+            look = settle({"train": files[0], "test": files[2]}, shape, transposed=transposed, auto=auto)
+            train_count, test_count = (np.bincount(each, minlength=len(labels.names)).tolist() for each in labels[:2])
+            counts = {"train": train_count, "test": test_count}
+            facts = {"image_shape": shape, "classes": labels.names, "images": counts}
+            write_dataset(description, Dataset.model_validate(facts | look.facts))
+    lines = [*_lines("train", images[0].shape, labels.train), *_lines("test", images[1].shape, labels.test)]
+    return [*lines, *notes, *labels.notes, *look.notes, *(f"WARNING: {warning}" for warning in look.warnings)]
 
 
-def describe_dataset(image_shape: tuple[int, ...], labels: Labels, found: Found) -> Dataset:
-    """Return the description of the stored data set."""
-    train, test = (np.bincount(numbers, minlength=len(labels.names)).tolist() for numbers in labels[:2])
-    counts = {"train": train, "test": test}
-    return Dataset.model_validate(
-        {"image_shape": image_shape, "classes": labels.names, "images": counts, **found.facts}
-    )
-
-
-def _lines(name: str, shapes: dict[str, tuple[int, ...]], labels: NDArray[np.uint8]) -> list[str]:
+def _lines(name: str, shape: tuple[int, ...], labels: NDArray[np.uint8]) -> list[str]:
     shown = [*map(str, labels)] if len(labels) <= 6 else [*map(str, labels[:3]), "...", *map(str, labels[-3:])]
     return [
-        f"{name + '_images':13} {describe(np.uint8, shapes[name])}",
+        f"{name + '_images':13} {describe(np.uint8, shape)}",
         f"{name + '_labels':13} {describe(np.uint8, labels.shape)}: {' '.join(shown)}",
     ]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from digits.data.arrays import NpyFile, require_rows, require_same_length, write_npy
 from digits.data.dataset import Dataset, read_dataset
+from digits.data.npy import NpyFile, require_rows, require_same_length, write_npy
 from digits.data.splits import SPLITS, split_rows, to_features
 from digits.params import read_params
 from dvcproof.runtime.files import replacing

@@ -68,7 +68,7 @@ CHANGES: dict[str, Callable[[Path, Arrays], object]] = {
     "'load' in params.yaml": lambda project, _: set_params(
         project / "params.yaml", {"load.source": "data/./mnist.npz"}
     ),
-    "digits/sources/rows.py": lambda project, _: append(project / "digits" / "sources" / "rows.py"),
+    "digits/sources/tree.py": lambda project, _: append(project / "digits" / "sources" / "tree.py"),
     "requirements.lock": lambda project, _: append(project / "requirements.lock"),
 }
 
@@ -144,7 +144,7 @@ def test_a_change_after_dvcs_look_is_the_next_runs(project: Path, digits: Arrays
     run_ok("dvc", "repro", "--single-item", "load", cwd=project)
     lock = (project / "dvc.lock").read_bytes()
     other_source(project, digits)
-    append(project / "digits" / "sources" / "rows.py")
+    append(project / "digits" / "sources" / "tree.py")
     set_params(project / "params.yaml", {"train.seed": 5})
     assert doctor(project, "--after").status == 0
     assert (project / "dvc.lock").read_bytes() == lock

@@ -17,8 +17,7 @@ from digits.apps import predict, reading, report, runs, summary
 from digits.apps.handwriting import prepare
 from digits.apps.options import Files
 from digits.apps.repro import require_params
-from digits.data.dataset import Dataset, ImagesPerClass, read_dataset
-from digits.data.form import Form
+from digits.data.dataset import Dataset, Form, ImagesPerClass, read_dataset
 from digits.data.splits import open_split
 from digits.networks import read_network
 from digits.params import read_params

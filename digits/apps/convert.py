@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.data.arrays import NpyFile
+from digits.data.npy import NpyFile
 from dvcproof.runtime.program import InputError
 
 if TYPE_CHECKING:

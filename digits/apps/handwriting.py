@@ -11,7 +11,7 @@ from digits.apps.decoding import decode
 from digits.apps.ink.finding import Found, find_digits
 from digits.apps.ink.normalize import already_normal, fit_whole, normalize
 from digits.data.dataset import Dataset
-from digits.sources.orientation import stored_levels
+from digits.sources.images import stored_levels
 from dvcproof.runtime.program import InputError
 
 #: Side of a step's picture, height of its caption, and margin, in pixels.

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from digits.data.arrays import NpyFile
+from digits.data.classes import name_classes, numbered
 from digits.data.dataset import Dataset, read_dataset
-from digits.data.labels import name_classes, numbered
+from digits.data.npy import NpyFile
 from digits.data.splits import to_features
 from exactkeras import determinism
 

@@ -20,8 +20,8 @@ from digits.apps import calibration, charts, comparison
 from digits.apps.options import Files, add_files, command, given_files
 from digits.apps.results import Platform, read
 from digits.apps.runs import Earlier, Run, earlier_run, read_run, uncommitted
+from digits.data.classes import name_classes
 from digits.data.dataset import Dataset, read_dataset
-from digits.data.labels import name_classes
 from digits.data.splits import Split, open_split
 from digits.params import Params, read_params
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst

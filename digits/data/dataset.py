@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
-from digits.data.form import MNIST_FORM, Form
-from digits.data.labels import MOST_CLASSES
+from digits.data.classes import MOST_CLASSES
 from dvcproof.runtime.bounds import read_bytes
 from dvcproof.runtime.files import write_json
 from dvcproof.runtime.program import InputError
@@ -21,6 +20,19 @@ ImageShape = Annotated[
 ]
 
 
+class Form(BaseModel):
+    """Where the images have their strokes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    box: PositiveInt  # longer side of the box around the strokes in pixels, the median
+    centred_by: Literal["mass", "box"]  # what lies in the centre of the image
+
+
+#: The form of MNIST: the default if a data set's description has none.
+MNIST_FORM = Form(box=20, centred_by="mass")
+
+
 class ImagesPerClass(BaseModel):
     """How many images of each class the two sets have, in the order of the labels."""
 
@@ -33,7 +45,7 @@ class ImagesPerClass(BaseModel):
 class Dataset(BaseModel):
     """The facts that do not depend on where the data set came from: equal arrays give equal facts.
 
-    The stored images are light ink on dark and upright, whatever the source has: `digits.sources.orientation`.
+    The stored images are light ink on dark and upright, whatever the source has: `digits.sources.images`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.data.arrays import NpyFile, require_rows, require_same_length
+from digits.data.classes import require_every_class, require_labels
 from digits.data.dataset import Dataset
-from digits.data.labels import require_every_class, require_labels
+from digits.data.npy import NpyFile, require_rows, require_same_length
 from dvcproof.runtime.program import InputError
 
 #: The splits, each with the set that it is cut from.

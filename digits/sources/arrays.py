@@ -1,20 +1,27 @@
-"""Data sets as arrays: .npz, .npy, and the IDX files in which MNIST was published, plain or packed with gzip."""
+"""Arrays that are read a block of rows at a time: what each form of a data set is opened as.
 
+And the forms that are arrays themselves: .npz, .npy, and the IDX files in which MNIST was published, plain or packed
+with gzip.
+"""
+
+import itertools
 import math
 import struct
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, NamedTuple
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from digits.data.arrays import BLOCK_BYTES, describe, read_header
 from digits.data.dataset import SHORTEST
+from digits.data.npy import BLOCK_BYTES, describe, read_header
 from digits.sources import recognize
-from digits.sources.convert import MOST_COLUMNS
 from digits.sources.recognize import IDX, NAMED, NPY, TEST, TRAIN, VALIDATION, Foreign
-from digits.sources.rows import AGAIN, Found, Pair, Rows, Values, listed, most_bytes, reading
-from digits.sources.tree import File, Tree, without_copies
+from digits.sources.tree import AGAIN, File, Tree, listed, most_bytes, reading, without_copies
 from dvcproof.runtime.program import InputError
 
 #: Keras's names in mnist.npz.
@@ -28,89 +35,160 @@ IDX_MAGIC = (0x00000803, 0x00000801, 0x00000803, 0x00000801)
 #: The third byte of an IDX file: the type of its values.
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-#: Bytes held when rows are gathered from a file in Fortran order: smaller parts need too many reads.
-PLANE_BYTES = 2**22
+#: Columns of the widest one-hot labels.
+MOST_COLUMNS = 256
+
+#: Images of the largest set: its labels are read whole, and 64 million of them are still small.
+MOST_IMAGES = 2**26
 
 _ONE_SET = "Put the files of one data set into a folder of their own, and set `load.source` to that folder."
 _RENAME = f"Put images and labels together, named {', '.join(NPZ_NAMES)}, or like the files of MNIST."
 
+Values = NDArray[Any]
 
-class Stream(NamedTuple):
-    """An array in a file: what its header says. The values follow the header."""
 
-    file: File
+@dataclass(frozen=True)
+class Rows:
+    """An array of a data set, whose rows can be read again and again."""
+
+    name: str  # what messages call it
     dtype: np.dtype[np.generic]
-    shape: tuple[int, ...]
-    head: int  # bytes of the header
-    fortran: bool = False  # whether the first index changes fastest
-
-    @property
-    def size(self) -> int:
-        """Return the bytes of the values, according to the header."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def require_size(self) -> None:
-        """Compare the header with the size of the file, before any value is read."""
-        if not self.file.packed and (missing := self.head + self.size - self.file.size):
-            raise self._wrong_size(missing)
-        if self.size > most_bytes(self.file.disk):
-            sentence = f"its header claims {self.size} bytes, in a file of {self.file.disk}"
-            raise InputError(self.file.name, sentence, hint="Unpack it, and check that its header is right.")
-
-    def rows(self) -> Iterator[Values]:
-        """Read the array in parts of whole rows: at most BLOCK_BYTES, but at least one row."""
-        if self.fortran:
-            yield from self._rows_of_fortran()
-            return
-        row = self.shape[1:]
-        for block in self._blocks(math.prod(row) * self.dtype.itemsize):
-            yield np.frombuffer(block, self.dtype).reshape(-1, *row)
-
-    def _blocks(self, unit: int) -> Iterator[bytes]:
-        """Read the bytes of the values, in blocks of a multiple of `unit` bytes."""
-        left, step = self.size, max(1, BLOCK_BYTES // unit) * unit
-        with reading(self.file.name, f"an array of {describe(self.dtype, self.shape)}"), self.file.open() as file:
-            file.read(self.head)
-            while left:
-                block = file.read(min(step, left))
-                left -= len(block)
-                if not block or len(block) % unit:
-                    raise self._wrong_size(left)
-                yield block
-            if file.read(1):
-                raise self._wrong_size(-1)
-
-    def _rows_of_fortran(self) -> Iterator[Values]:
-        """Gather rows from planes [d, ..., c, b, n], through a temporary file in which every plane can be reached."""
-        count, *others = self.shape
-        planes, item = math.prod(others), self.dtype.itemsize
-        with tempfile.TemporaryFile() as file:
-            for block in self._blocks(item):
-                file.write(block)
-            step = max(1, PLANE_BYTES // (planes * item))
-            for first in range(0, count, step):
-                part = np.empty((planes, min(step, count - first)), self.dtype)
-                for plane, values in enumerate(part):
-                    file.seek((plane * count + first) * item)
-                    values[:] = np.frombuffer(file.read(values.nbytes), self.dtype)
-                yield part.reshape(*others[::-1], -1).T
-
-    def _wrong_size(self, missing: int) -> InputError:
-        how = f"{missing} bytes shorter" if missing > 0 else "longer"
-        sentence = f"the file is {how} than its header says, which is {describe(self.dtype, self.shape)}"
-        return InputError(self.file.name, sentence, hint=AGAIN)
+    shape: tuple[int, ...]  # [n, ...]
+    blocks: Callable[[], Iterator[Values]]  # reads the array, some whole rows at a time
+    notes: tuple[str, ...] = ()  # what is converted while it is read
 
 
-class Array:
-    """An array of a source, and what it may be by its shape."""
+class Pair(NamedTuple):
+    """The images of a set and their labels, as they are in the source."""
 
-    def __init__(self, file: File) -> None:
-        self.file, self.path, stream = file, file.path, _open(file)
-        notes, shape = ("from Fortran order",) if stream.fortran else (), stream.shape
-        self.rows = Rows(file.name, stream.dtype, shape, stream.rows, stream.require_size, notes)
-        self.may_be_labels = len(shape) < 2 or (len(shape) == 2 and shape[1] <= MOST_COLUMNS)
-        may_be_images = len(shape) > 2 or (len(shape) == 2 and shape[1] >= SHORTEST**2)
-        self.is_images = may_be_images and not (self.may_be_labels and recognize.says_labels(self.path))
+    images: Rows
+    labels: Rows
+
+
+class Found(NamedTuple):
+    """The sets that were found in a source."""
+
+    pairs: dict[str, Pair]  # 'train', and 'test' if there is one
+    notes: list[str]
+    no_test: str = "there is no test set"
+
+
+class Spool:
+    """Rows on their way through a temporary file without a name, which the system removes in any case."""
+
+    def __init__(self, files: ExitStack) -> None:
+        self._file: IO[bytes] = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 # `files` closes it
+
+    def write(self, values: Values) -> None:
+        """Append rows."""
+        self._file.write(np.ascontiguousarray(values).data)
+
+    def blocks(self, dtype: DTypeLike, row: tuple[int, ...]) -> Iterator[Values]:
+        """Read all rows of this type and shape, in blocks of at most BLOCK_BYTES, but at least one row."""
+        size = math.prod(row) * np.dtype(dtype).itemsize
+        step = max(1, BLOCK_BYTES // size) * size
+        for place in itertools.count(0, step):
+            self._file.seek(place)
+            if not (block := self._file.read(step)):
+                return
+            yield np.frombuffer(block, dtype).reshape(-1, *row)
+
+
+def smallest(values: Values) -> Values:
+    """Return numbers as uint8 or int32 if they fit, else as they are."""
+    with np.errstate(invalid="ignore"):
+        fitting = (small for dtype in (np.uint8, np.int32) if ((small := values.astype(dtype)) == values).all())
+        return next(fitting, values)
+
+
+def held(name: str, labels: Values) -> Rows:
+    """Return labels in memory as Rows: whole numbers in their smallest type."""
+    labels = smallest(labels) if labels.dtype.kind in "iuf" else labels
+    return Rows(name, labels.dtype, labels.shape, lambda: iter([labels]))
+
+
+# Arrays in files
+
+
+def open_array(file: File) -> Rows:
+    """Read the header of a .npy or IDX file.
+
+    Raises:
+        InputError: the header is damaged, the values are pickled, or the file has another size than the header says.
+    """
+    with reading(file.name, "an array"), file.open() as content:
+        shape, fortran, dtype = _npy_header(file, content) if file.kind == NPY else _idx_header(file, content)
+        head = content.tell()
+    fortran = fortran and len(shape) > 1
+    require_size(file, dtype, shape, head)
+    blocks = partial(_in_fortran_order if fortran else _in_order, file, dtype, shape, head)
+    return Rows(file.name, dtype, shape, blocks, ("from Fortran order",) if fortran else ())
+
+
+def _npy_header(file: File, content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    shape, fortran, dtype = read_header(content)
+    if dtype.hasobject:
+        hint = "Only if you trust where it came from: load it, and save it as numbers, or texts as `y.astype(str)`."
+        raise InputError(file.name, "the array holds pickled Python objects, which are never opened", hint=hint)
+    return shape, fortran, dtype
+
+
+def _idx_header(file: File, content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    start = content.read(4)
+    lengths = content.read(4 * start[3])
+    if len(lengths) < 4 * start[3]:
+        raise InputError(file.name, f"the IDX file ends within its header, after {4 + len(lengths)} bytes", hint=AGAIN)
+    return struct.unpack(f">{start[3]}I", lengths), False, np.dtype(IDX_TYPES[start[2]])
+
+
+def require_size(file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int) -> None:
+    """Compare the header of an array with the size of its file, before any value is read."""
+    size = math.prod(shape) * dtype.itemsize
+    if not file.packed and head + size != file.size:
+        raise _wrong_size(file, dtype, shape, head + size - file.size)
+    if size > most_bytes(file.disk):
+        sentence = f"its header claims {size} bytes, in a file of {file.disk}"
+        raise InputError(file.name, sentence, hint="Unpack it, and check that its header is right.")
+
+
+def _wrong_size(file: File, dtype: DTypeLike, shape: Sequence[int], missing: int) -> InputError:
+    how = f"{missing} bytes shorter" if missing > 0 else "longer"
+    sentence = f"the file is {how} than its header says, which is {describe(dtype, shape)}"
+    return InputError(file.name, sentence, hint=AGAIN)
+
+
+def _in_order(
+    file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int, *, flat: bool = False
+) -> Iterator[Values]:
+    """Read an array in blocks of whole rows, or of single values: at most BLOCK_BYTES, but at least one."""
+    row = () if flat else shape[1:]
+    unit = math.prod(row) * dtype.itemsize
+    left, step = math.prod(shape) * dtype.itemsize, max(1, BLOCK_BYTES // unit) * unit
+    with reading(file.name, f"an array of {describe(dtype, shape)}"), file.open() as content:
+        content.read(head)
+        while left:
+            block = content.read(min(step, left))
+            if len(block) < min(step, left):
+                raise _wrong_size(file, dtype, shape, left - len(block))
+            left -= len(block)
+            yield np.frombuffer(block, dtype).reshape(-1, *row)
+        if content.read(1):
+            raise _wrong_size(file, dtype, shape, -1)
+
+
+def _in_fortran_order(file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int) -> Iterator[Values]:
+    """Gather rows from an array [n, a, b], stored as [b, a, n], through a temporary file."""
+    with tempfile.TemporaryFile() as room:
+        for part in _in_order(file, dtype, shape, head, flat=True):
+            room.write(part.data)
+        room.flush()
+        stored = np.memmap(room, dtype, "r", shape=shape, order="F")
+        step = max(1, BLOCK_BYTES // stored[0].nbytes)
+        for first in range(0, shape[0], step):
+            yield np.ascontiguousarray(stored[first : first + step])
+
+
+# A data set of arrays
 
 
 def find(tree: Tree) -> Found | None:
@@ -127,6 +205,17 @@ def find(tree: Tree) -> Found | None:
     if sets[TEST] or any(isinstance(file.kind, Foreign) and recognize.split_of(file.path) == TEST for file in named):
         pairs[TEST] = _pair(tree, TEST, sets[TEST])
     return Found(pairs, notes)
+
+
+class Array:
+    """An array of a source, and what it may be by its shape and name."""
+
+    def __init__(self, file: File) -> None:
+        self.file, self.path, self.rows = file, file.path, open_array(file)
+        shape = self.rows.shape
+        self.may_be_labels = len(shape) < 2 or (len(shape) == 2 and shape[1] <= MOST_COLUMNS)
+        may_be_images = len(shape) > 2 or (len(shape) == 2 and shape[1] >= SHORTEST**2)
+        self.is_images = may_be_images and not (self.may_be_labels and recognize.says_labels(self.path))
 
 
 def _without_names(tree: Tree, arrays: Sequence[Array]) -> dict[str | None, list[Array]]:
@@ -169,25 +258,3 @@ def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array], fits: Calla
             raise file.refused(wanted)
     found = listed((file.path.removesuffix(".npy") for file in tree.files), nothing="nothing")
     raise InputError(tree.name, f"{wanted} are missing. There is only {found}", hint=_RENAME)
-
-
-def _open(file: File) -> Stream:
-    with reading(file.name, "an array"), file.open() as content:
-        return _open_npy(file, content) if file.kind == NPY else _open_idx(file, content)
-
-
-def _open_npy(file: File, content: IO[bytes]) -> Stream:
-    shape, fortran, dtype = read_header(content)
-    if dtype.hasobject:
-        hint = "Only if you trust where it came from: load it, and save it as numbers, or texts as `y.astype(str)`."
-        raise InputError(file.name, "the array holds pickled Python objects, which are never opened", hint=hint)
-    return Stream(file, dtype, shape, content.tell(), fortran and len(shape) > 1)
-
-
-def _open_idx(file: File, content: IO[bytes]) -> Stream:
-    start = content.read(4)
-    lengths = content.read(4 * start[3])
-    if len(lengths) < 4 * start[3]:
-        raise InputError(file.name, f"the IDX file ends within its header, after {4 + len(lengths)} bytes", hint=AGAIN)
-    shape = struct.unpack(f">{start[3]}I", lengths)
-    return Stream(file, np.dtype(IDX_TYPES[start[2]]), shape, 4 + len(lengths))

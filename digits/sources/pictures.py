@@ -3,11 +3,12 @@
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from os.path import commonprefix
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from digits.data.dataset import LONGEST, SHORTEST
+from digits.sources.arrays import Found, Pair, Rows, Spool, held
 from digits.sources.recognize import NAMED, PICTURE, TEST, TRAIN, VALIDATION, natural, split_of
-from digits.sources.rows import Found, Pair, Rows, Spool, held
 from digits.sources.tree import File, Tree
 from dvcproof.runtime.program import InputError, on_terminal
 
@@ -34,18 +35,21 @@ _SAVE = "Save it again as PNG of 8 bits, grey or in colour, without transparency
 #: A file, and the names of its folders below the folder of its set.
 _Placed = tuple[tuple[str, ...], File]
 
-#: Reads pictures, each with the name that messages give it.
-Encoded = Callable[[], Iterator[tuple[str, bytes]]]
+T = TypeVar("T")
 
 
 def find(tree: Tree, files: ExitStack) -> Found | None:
-    """Find the folders of pictures of a source, if it has any."""
+    """Find the folders of pictures of a source, if it has any. A list or a licence beside the folders is ignored."""
     if not tree.of_kind(PICTURE):
         return None
+    inside: dict[tuple[str, ...], list[File]] = defaultdict(list)
+    for file in tree.files:
+        inside[PurePosixPath(file.path).parts[:-1]].append(file)
     sets: dict[str | None, list[_Placed]] = defaultdict(list)
-    for folders, found in _folders(tree).items():
-        place = next((k for k, folder in enumerate(folders) if split_of(folder)), -1)
-        sets[split_of(folders[place]) if place >= 0 else None] += [(folders[place + 1 :], file) for file in found]
+    for folders, found in inside.items():
+        if any(file.kind == PICTURE for file in found):
+            place = next((k for k, folder in enumerate(folders) if split_of(folder)), -1)
+            sets[split_of(folders[place]) if place >= 0 else None] += [(folders[place + 1 :], file) for file in found]
     left_out = sets.pop(VALIDATION, [])
     notes = [f"{tree.name}: {len(left_out)} pictures of a validation set not used"] if left_out else []
     if TRAIN not in sets and None not in sets:
@@ -54,14 +58,6 @@ def find(tree: Tree, files: ExitStack) -> Found | None:
     depth = len(commonprefix([folders for folders, _ in sets[TRAIN]]))  # noqa: RUF071 # of tuples, it compares items
     pairs = {split: _pair(tree, split, sets[split], depth, files) for split in (TRAIN, TEST) if split in sets}
     return Found(pairs, notes)
-
-
-def _folders(tree: Tree) -> dict[tuple[str, ...], list[File]]:
-    """Return the files of each folder that has a picture; a list or a licence beside such folders is ignored."""
-    found: dict[tuple[str, ...], list[File]] = defaultdict(list)
-    for file in tree.files:
-        found[PurePosixPath(file.path).parts[:-1]].append(file)
-    return {folders: files for folders, files in found.items() if any(file.kind == PICTURE for file in files)}
 
 
 def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: ExitStack) -> Pair:
@@ -76,50 +72,83 @@ def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: E
         for name, members in classes.items()
         for place, file in enumerate(sorted(members, key=lambda file: natural(file.path)))
     )
-    name = f"the pictures of the {NAMED[split]} set in {tree.name}"
-    images = open_pictures(name, len(ordered), lambda: ((file.name, _content(file)) for *_, file in ordered), files)
+    name, album = f"the pictures of the {NAMED[split]} set in {tree.name}", Album(files)
+    for *_, file in with_progress(ordered, len(ordered), name):
+        with file.open() as content:
+            album.add(file.name, content.read(MOST_BYTES + 1))
     numbers = all(label.isascii() and label.isdecimal() and len(label) < 10 for label in classes)
     labels = np.array([label for _, _, label, _ in ordered], np.int32 if numbers else str)
-    return Pair(images, held(f"the folders of {name}", labels))
+    return Pair(album.rows(name), held(f"the folders of {name}", labels))
 
 
-def _content(file: File) -> bytes:
-    with file.open() as content:
-        return content.read(MOST_BYTES + 1)
+def with_progress(items: Iterable[T], count: int, what: str) -> Iterator[T]:
+    """Show a progress bar to a person while `count` pictures are read."""
+    yield from tqdm(
+        items, desc=f"reading {what}", total=count, unit=" pictures", leave=False, disable=not on_terminal()
+    )
 
 
-def open_pictures(name: str, count: int, encoded: Encoded, files: ExitStack) -> Rows:
-    """Decode pictures through a Spool, which `files` closes; messages call all `count` of them `name`."""
-    for channels in ((), (3,)):
-        spool, first, size = Spool(files), "", (0, 0)
-        for title, content in _progress(encoded, count, f"reading {name}"):
-            pixels = decode(title, content)
-            if pixels.ndim == 3 and not channels:
-                break  # and begin again, in colour
-            height, width = pixels.shape[:2]
-            first, size = (first, size) if first else (title, (height, width))
-            if (height, width) != size:
-                expected, hint = f"{size[1]} x {size[0]} pixels, as {first}", "Bring all pictures to one size."
-                raise InputError(title, expected=expected, received=f"{width} x {height}", hint=hint)
-            spool.write(np.repeat(pixels[..., None], 3, axis=2) if channels and pixels.ndim == 2 else pixels)
-        else:
-            break
-    row = (*size, *channels)
-    return Rows(name, np.dtype(np.uint8), (count, *row), partial(spool.blocks, np.uint8, row))
+class Album:
+    """Pictures of one size, which are decoded into a temporary file. It is grey unless one of them has colours."""
+
+    def __init__(self, files: ExitStack) -> None:
+        self._spool, self._count, self._coloured = Spool(files), 0, False
+        self._first, self._size = "", (0, 0)
+
+    def add(self, name: str, content: bytes) -> None:
+        """Decode a picture, which messages call `name`. Raises InputError if it has another size than the first."""
+        pixels = decode(name, content)
+        height, width = pixels.shape[:2]
+        if not self._count:
+            self._first, self._size = name, (height, width)
+        if (height, width) != self._size:
+            expected = f"{self._size[1]} x {self._size[0]} pixels, as {self._first}"
+            hint = "Bring all pictures to one size."
+            raise InputError(name, expected=expected, received=f"{width} x {height}", hint=hint)
+        self._coloured = self._coloured or pixels.ndim == 3
+        self._spool.write(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))
+        self._count += 1
+
+    def rows(self, name: str) -> Rows:
+        """Return the pictures as an array, which messages call `name`."""
+        shape = (self._count, *self._size, 3)
+        blocks = partial(self._spool.blocks, np.uint8, shape[1:])
+        if self._coloured:
+            return Rows(name, np.dtype(np.uint8), shape, blocks)
+        return Rows(name, np.dtype(np.uint8), shape[:3], lambda: (block[..., 0] for block in blocks()))
 
 
-def _progress(encoded: Encoded, count: int, what: str) -> Iterator[tuple[str, bytes]]:
-    """Show a progress bar to a person while pictures are read."""
+def decode(name: str, content: bytes) -> NDArray[np.uint8]:
+    """Decode a picture, which messages call `name`, to uint8 [height, width], or [height, width, 3] if it has colours.
+
+    Raises InputError if it is damaged, too small or large, transparent, or has 16 bits that do not fit into 8.
+    """
+    if not content or len(content) > MOST_BYTES:
+        sentence = f"the picture has more than {MOST_BYTES} bytes" if content else "the file is empty"
+        raise InputError(name, sentence, hint=_SAVE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about harmless damage, and about sizes, which are checked here
-        yield from tqdm(encoded(), desc=what, total=count, unit=" pictures", leave=False, disable=not on_terminal())
+        picture = _open(name, content)
+        try:
+            kept = picture if picture.mode in _DEEP else picture.convert("L" if picture.mode in _GREY else "RGBA")
+            values = np.asarray(kept)
+        except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, MemoryError) as error:
+            raise InputError(name, f"the picture is damaged ({error})", hint=_SAVE) from None
+    if picture.mode in _GREY:
+        return values
+    if picture.mode in _DEEP:
+        low = values.astype(np.int64) // 257  # eight bits stored twice: 257 times the level
+        if (values != 257 * low).any() or low.min() < 0 or low.max() > 255:
+            raise InputError(name, "the picture has 16 bits, which do not fit into 8", hint=_SAVE)
+        return low.astype(np.uint8)
+    if values[..., 3].min() < 255:
+        raise InputError(name, "the picture is transparent", hint=_SAVE)
+    colours = values[..., :3]
+    return colours[..., 0] if (colours == colours[..., :1]).all() else colours
 
 
 def _open(name: str, content: bytes) -> Image.Image:
     """Open a picture of an allowed size and mode without decoding it."""
-    if not content or len(content) > MOST_BYTES:
-        sentence = f"the picture has more than {MOST_BYTES} bytes" if content else "the file is empty"
-        raise InputError(name, sentence, hint=_SAVE)
     try:
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception:  # Pillow raises many kinds for a damaged file
@@ -131,26 +160,3 @@ def _open(name: str, content: bytes) -> Image.Image:
     if picture.mode not in (*_GREY, *_COLOUR, *_DEEP):
         raise InputError(name, f"pictures of the mode {picture.mode} cannot be read", hint=_SAVE)
     return picture
-
-
-def decode(name: str, content: bytes) -> NDArray[np.uint8]:
-    """Decode a picture, which messages call `name`, to uint8 [height, width], or [height, width, 3] if it has colours.
-
-    It is refused if it is transparent, or if its values have 16 bits that do not fit into 8.
-    """
-    picture = _open(name, content)
-    try:
-        if picture.mode in _GREY:
-            return np.asarray(picture.convert("L"))
-        values = np.asarray(picture) if picture.mode in _DEEP else np.asarray(picture.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, MemoryError) as error:
-        raise InputError(name, f"the picture is damaged ({error})", hint=_SAVE) from None
-    if picture.mode in _DEEP:
-        low = values.astype(np.int64) // 257  # eight bits stored twice: 257 times the level
-        if (values != 257 * low).any() or low.min() < 0 or low.max() > 255:
-            raise InputError(name, "the picture has 16 bits, which do not fit into 8", hint=_SAVE)
-        return low.astype(np.uint8)
-    if values[..., 3].min() < 255:
-        raise InputError(name, "the picture is transparent", hint=_SAVE)
-    colours = values[..., :3]
-    return colours[..., 0] if (colours == colours[..., :1]).all() else colours

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.data.arrays import require_same_length
-from digits.sources import arrays, convert, parquet, pictures, tables
+from digits.data.npy import require_same_length
+from digits.sources import arrays, images, labels, pictures, tables
+from digits.sources.arrays import MOST_IMAGES, Found, Pair, Rows, Values
 from digits.sources.download import download
-from digits.sources.recognize import CONTAINERS, EMPTY, NPZ, TEST, TRAIN, UNKNOWN, Foreign
-from digits.sources.rows import MOST_IMAGES, Found, Pair, Rows, Values, listed
-from digits.sources.tree import Tree, open_tree
+from digits.sources.recognize import EMPTY, NPZ, TAR, TEST, TRAIN, UNKNOWN, ZIP, Foreign
+from digits.sources.tree import Tree, listed, open_tree
 from dvcproof.runtime.bounds import require_regular
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
@@ -56,7 +56,7 @@ def open_source(source: str, test_size: int = 0) -> Iterator[Source]:
         if not path.exists():
             hint = "Set `load.source` in params.yaml to a file, a folder, or https://...#sha256=... that exists."
             raise InputError(f"data set '{source}'", "no such file or folder", hint=hint)
-        yield _convert(str(path), _find(open_tree(path, files), files), test_size)
+        yield _convert(str(path), _find(open_tree(path), files), test_size)
 
 
 def require_readable(source: str) -> None:
@@ -69,12 +69,14 @@ def require_readable(source: str) -> None:
 
 
 def _find(tree: Tree, files: ExitStack) -> Found:
-    """Return the sets of the first form that finds any among the files, else among the members of their archives."""
-    for kinds in ((), CONTAINERS):
+    """Return the sets of the first form that finds any among the files, else among the members of their archives.
+
+    Here the forms part: MNIST's .npz is one of `arrays`.
+    """
+    for kinds in ((), (ZIP, TAR)):
         inside = tree.unpacked(files, *kinds).unpacked(files, NPZ)
-        if found := arrays.find(inside) or parquet.find(inside, files) or tables.find(inside, files):
-            return found
-        if found := pictures.find(inside, files):
+        found = arrays.find(inside) or tables.find(inside, files) or pictures.find(inside, files)
+        if found:
             return found
     foreign = [file for file in inside.looked_at if isinstance(file.kind, Foreign)]
     if known := [file for file in foreign if file.kind not in (EMPTY, UNKNOWN)] or foreign:
@@ -86,39 +88,33 @@ def _find(tree: Tree, files: ExitStack) -> Found:
 
 def _convert(name: str, found: Found, test_size: int) -> Source:
     """Check the sets that were found in the source `name`, and convert them to the types that `load` stores."""
-    for pair in found.pairs.values():
-        _require_pair(pair)
-    train = found.pairs[TRAIN]
+    pairs = {split: _checked(pair) for split, pair in found.pairs.items()}
     _require_test(name, found, test_size)
-    test = found.pairs.get(TEST, train)
-    train_images, test_images, notes = convert.images_of(train.images, test.images)
-    labels, said = convert.labels_of(train.labels)
-    notes = [*found.notes, *notes, *said]
-    if TEST in found.pairs:
-        test_labels, said = convert.labels_of(test.labels)
-        return Source(
-            Part(train_images, labels, train.labels.name),
-            Part(test_images, test_labels, test.labels.name),
-            [*notes, *said],
-        )
-    chosen = choose(labels, test_size)
-    kept, taken = (Part(_some(train_images, rows), labels[rows], train.labels.name) for rows in (~chosen, chosen))
-    return Source(
-        kept, taken, [*notes, f"test set: {test_size} of the {len(labels)} images, spread evenly over each class"]
-    )
+    converted = images.to_uint8({split: pair.images for split, pair in pairs.items()})
+    notes = [*found.notes, *(f"{rows.name}: {note}" for rows in converted.values() for note in rows.notes)]
+    parts = []
+    for split, pair in pairs.items():
+        values, said = labels.read_labels(pair.labels)
+        parts.append(Part(converted[split], values, pair.labels.name))
+        notes += said
+    if TEST not in pairs:
+        (whole,) = parts
+        chosen = choose(whole.labels, test_size)
+        parts = [Part(_some(whole.images, rows), whole.labels[rows], whole.labels_name) for rows in (~chosen, chosen)]
+        notes.append(f"test set: {test_size} of the {len(chosen)} images, spread evenly over each class")
+    return Source(parts[0], parts[1], notes)
 
 
-def _require_pair(pair: Pair) -> None:
-    """Refuse, before any value is read, what cannot be a set of images and labels."""
-    convert.require_images_form(pair.images)
-    convert.require_labels_form(pair.labels)
+def _checked(pair: Pair) -> Pair:
+    """Refuse, before any value is read, what cannot be a set of images and labels. Returns images in their shape."""
+    folded = Pair(images.fold(pair.images), pair.labels)
+    labels.require_labels_form(pair.labels)
     for rows in pair:
         if not 1 <= rows.shape[0] <= MOST_IMAGES:
             received, hint = str(rows.shape[0]), "Choose a data set with that many."
             raise InputError(rows.name, expected=f"1 to {MOST_IMAGES} images", received=received, hint=hint)
     require_same_length(f"{pair.images.name} and {pair.labels.name}", pair.images.shape[0], pair.labels.shape[0])
-    for rows in pair:
-        rows.check()
+    return folded
 
 
 def _require_test(name: str, found: Found, test_size: int) -> None:

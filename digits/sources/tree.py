@@ -4,17 +4,19 @@ import gzip
 import io
 import os
 import re
+import struct
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
-from digits.sources.recognize import CONTAINERS, GZIP, HEAD_BYTES, NPZ, PICKLE, TAR, Foreign, kind_of, natural, plain
-from digits.sources.rows import AGAIN, DAMAGE, most_bytes, reading
+from digits.sources.recognize import GZIP, HEAD_BYTES, PICKLE, TAR, Foreign, kind_of, natural, plain
 from dvcproof.runtime.bounds import open_file, open_tar, open_zip
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
@@ -28,8 +30,45 @@ ZIP_DIRECTORY_BYTES = 2**23
 #: Files that are opened to find out what the whole is: only pictures come in greater numbers.
 LOOKED_AT = 200
 
+#: A packed file may unpack to PACKED_TIMES its size, or to PACKED_BYTES if that is more. Pictures are packed to a third
+#: or a tenth; only what is made to fill a disk or the memory comes near a hundredth.
+PACKED_TIMES = 100
+PACKED_BYTES = 2**28
+
+#: What reading a damaged or foreign file raises.
+DAMAGE = (
+    *(EOFError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
+    *(struct.error, tarfile.TarError, zipfile.BadZipFile, zlib.error),
+)
+
+#: The next step where the data set itself is at fault.
+AGAIN = "Fetch or save the data set again."
+
 #: What operating systems leave in folders and archives.
 _LEFTOVERS = re.compile(r"(^|/)(\.[^/]*|__MACOSX|@eaDir|thumbs\.db|ehthumbs\.db|desktop\.ini)(/|$)", re.IGNORECASE)
+
+
+def most_bytes(disk: int) -> int:
+    """Return how many bytes a packed file of `disk` bytes may unpack to."""
+    return max(PACKED_BYTES, PACKED_TIMES * disk)
+
+
+@contextmanager
+def reading(name: str, what: str, damage: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
+    """Turn errors of reading a damaged file into an InputError: `name` is damaged, or not `what`."""
+    try:
+        yield
+    except damage as error:
+        if isinstance(error, OSError) and error.filename:  # an I/O error, not a corrupt file
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(name, f"the file is damaged, or not {what} ({reason})", hint=AGAIN) from None
+
+
+def listed(names: Iterable[str], *, nothing: str) -> str:
+    """Join names, the first eight of many."""
+    names = sorted(names)
+    return (", ".join(names[:8]) or nothing) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 @dataclass(eq=False)
@@ -138,20 +177,17 @@ class Tree(NamedTuple):
 
     def unpacked(self, files: ExitStack, *kinds: str) -> "Tree":
         """Return the same with the archives of some kinds replaced by their members; `files` closes them."""
-        archives = self.of_kind(*kinds)
-        members = [m for file in archives for m in _members(file, files, f" in {file.name}", f"{file.path}/")]
-        return Tree(self.name, [*(file for file in self.files if file not in archives), *members])
+        archives, found = self.of_kind(*kinds), [*self.files]
+        for file in archives:
+            found.remove(file)
+            found += _members(file, files, prefix=f"{file.path}/" if len(self.files) > 1 else "")
+        return Tree(self.name, found)
 
 
-def open_tree(path: Path, files: ExitStack) -> Tree:
-    """Find the files of a source; `files` closes it. A .npz is an archive, and its arrays are files."""
+def open_tree(path: Path) -> Tree:
+    """Find the files of a source."""
     see_file(path)
-    if path.is_dir():
-        found = [file for file in _walk(path) if not _LEFTOVERS.search(file.path)]
-    else:
-        file = _on_path(path, path.name)
-        found = _members(file, files, f" in {path}", "") if file.kind in CONTAINERS else [file]
-    return Tree(str(path), found).unpacked(files, NPZ)
+    return Tree(str(path), [*_walk(path)] if path.is_dir() else [_on_path(path, path.name)])
 
 
 def _walk(folder: Path) -> Iterator[File]:
@@ -164,7 +200,9 @@ def _walk(folder: Path) -> Iterator[File]:
             hint = "Set `load.source` to a folder of one data set."
             raise InputError(str(folder), f"there are more than {MOST_FILES} files in it", hint=hint)
         for path in (Path(place, name) for name in sorted(names)):
-            yield _on_path(path, path.relative_to(folder).as_posix())
+            short = path.relative_to(folder).as_posix()
+            if not _LEFTOVERS.search(short):
+                yield _on_path(path, short)
 
 
 def _on_path(path: Path, short: str) -> File:
@@ -176,31 +214,29 @@ def _on_path(path: Path, short: str) -> File:
     return File(short, str(path), size, size, raw)
 
 
-def _members(archive: File, files: ExitStack, where: str, prefix: str) -> list[File]:
-    """List the files in an archive. In messages `where` follows their names; `prefix` goes before their paths."""
-    content, found = archive.seekable(files), dict[str, tuple[int, Callable[[], IO[bytes]]]]()
+def _members(archive: File, files: ExitStack, prefix: str) -> list[File]:
+    """List the files in an archive; `prefix` goes before their paths."""
+    content, found = archive.seekable(files), list[tuple[str, int, Any]]()
     with reading(archive.name, "an archive"):
         if archive.kind == TAR:
             tar, members = open_tar(content, files)
-            for member in members:
-                opener = cast(Callable[[], IO[bytes]], partial(tar.extractfile, member))
-                found[member.name.removeprefix("./")] = member.size, opener
+            found += [(info.name.removeprefix("./"), info.size, partial(tar.extractfile, info)) for info in members]
         else:
             packed = open_zip(content, files, ZIP_DIRECTORY_BYTES)
             for info in packed.infolist():
                 if info.filename.endswith(".pkl"):
                     raise InputError(archive.name, f"this is {PICKLE.words}", hint=PICKLE.hint)
                 if not info.is_dir():
-                    found[info.filename] = info.file_size, partial(_open_zipped, packed, info, where)
+                    found.append((info.filename, info.file_size, partial(_open_zipped, packed, info, archive.name)))
     return [
-        File(prefix + path, path.removesuffix(".npy") + where, size, archive.disk, raw)
-        for path, (size, raw) in found.items()
+        File(prefix + path, f"{path.removesuffix('.npy')} in {archive.name}", size, archive.disk, raw)
+        for path, size, raw in found
         if not _LEFTOVERS.search(path)
     ]
 
 
-def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> IO[bytes]:
+def _open_zipped(packed: zipfile.ZipFile, info: zipfile.ZipInfo, archive: str) -> IO[bytes]:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others can ask for any memory
         hint = "Pack it with deflate, which is zip's default."
-        raise InputError(f"{info.filename}{where}", "it is compressed in another way than deflate", hint=hint)
-    return archive.open(info)
+        raise InputError(f"{info.filename} in {archive}", "it is compressed in another way than deflate", hint=hint)
+    return packed.open(info)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits.data.form import Form, measure_form
+from digits.data.dataset import Form
+from digits.sources.images import measure_form
 from tests.support.project import Arrays
 
 

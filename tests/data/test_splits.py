@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.data import arrays
+from digits.data import npy
 from digits.data.splits import open_split, split_rows, to_features
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
@@ -61,7 +61,7 @@ def test_the_data_set_says_how_many_classes_and_how_large_images(tmp_path: Path)
 def test_a_value_outside_0_to_1_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, row: int, value: float
 ) -> None:
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(npy, "BLOCK_BYTES", block_bytes)
     features = FEATURES.copy()
     features[row, 300] = value
     with pytest.raises(InputError, match=r"test_features\.npy: expected numbers in \[0, 1\]\. Got values from .* Run"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.measure import peak_bytes
-from digits.data.arrays import NpyFile
+from digits.data.npy import NpyFile
 from exactkeras.augment import RandomAffine
 from tests.support.memory import linux_only
 

@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from digits.data.arrays import NpyFile
+from digits.data.npy import NpyFile
 from dvcproof.runtime.watch import see_code, watch
 from tests.support import several
 from tests.support.arrays import flip

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.data.arrays import NpyFile
+from digits.data.npy import NpyFile
 from digits.data.splits import to_features
 from dvcproof.runtime.program import InputError
 from exactkeras.recipe import Recipe

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.data.arrays import NpyFile
+from digits.data.npy import NpyFile
 from digits.data.splits import Split, open_split
 from digits.scoring.predictions import predict
 from dvcproof.runtime import machine

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.sources import arrays, rows
+from digits.sources import arrays, tree
 from digits.sources.arrays import IDX_NAMES
 from dvcproof.runtime.program import InputError
 from stages.load import load
@@ -80,9 +80,9 @@ BAD_NPZ: dict[str, tuple[Build, str]] = {
     "cut in the values": (changed(x_test=lambda each: each[:-10]), EARLY.format(10, r"uint8 \[200, 28, 28\]")),
     "one byte more": (changed(y_test=lambda each: each + b"\0"), r"y_test in .*" + LONGER + r"uint8 \[200\]"),
     "text in place of labels": (changed(y_test=b"hello, world"), "y_test in .*, not the labels of the"),
-    "a negative length": (changed(x_test=claims("(-1, 28, 28)"), y_test=claims("(-1,)")), r"1 to \d+ images\. Got -1"),
+    "a negative length": (changed(x_test=claims("(-1, 28, 28)"), y_test=claims("(-1,)")), r"x_test in .*" + LONGER),
     "an endless length": (changed(x_test=claims("(2**25, 28, 28)"), y_test=claims("(2**25,)")), "x_test in .* shorter"),
-    "beyond any integer": (changed(x_test=claims("(10**30, 28, 28)"), y_test=claims("(10**30,)")), f"Got {10**30}"),
+    "beyond any integer": (changed(x_test=claims("(10**30, 28, 28)"), y_test=claims("(10**30,)")), r" \d{30,} bytes s"),
     "code for a header": (changed(x_test=with_head("__import__('os').abort()\n")), "is damaged, or not an array"),
     "format 2.0, header of 4 GiB": (changed(x_test=b"\x93NUMPY\x02\x00" + b"\xff" * 4), r"\.npy format 2\.0 instead"),
     "values of no bytes": (changed(x_test=VOID), r"expected pixels as numbers\. Got \|V0"),
@@ -159,7 +159,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatc
     )
     np.savez_compressed(path, x_train=pixels, y_train=labels, x_test=pixels[:2], y_test=labels[:2])
     assert len(load(str(path), tmp_path / "first")) == 4  # 16 MB are not much
-    monkeypatch.setattr(rows, "PACKED_BYTES", 2**22)
+    monkeypatch.setattr(tree, "PACKED_BYTES", 2**22)
     assert re.search(r"x_train in .*: its header claims 15680000 bytes, in a file of \d+\.", refused(tmp_path, path))
 
 
@@ -167,7 +167,7 @@ def test_labels_are_not_read_before_sizes_are_compared(
     tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bad.npz").write_bytes(changed(x_train=lambda each: each[:-1])(digits))
-    monkeypatch.setattr(arrays.Stream, "rows", None)
+    monkeypatch.setattr(arrays, "_in_order", lambda *_: pytest.fail("values were read"))
     assert "the file is 1 bytes shorter" in refused(tmp_path, tmp_path / "bad.npz")
 
 
@@ -178,8 +178,7 @@ def test_the_size_of_the_blocks_changes_nothing(
     expected = run_load(tmp_path, small_npz)
     np.savez(tmp_path / "a.npz", **{key: array.copy(order=order) for key, array in digits.items()})  # type: ignore
     for size in (7, 999, 784 * 600):
-        for name in ("BLOCK_BYTES", "PLANE_BYTES"):
-            monkeypatch.setattr(arrays, name, size)
+        monkeypatch.setattr(arrays, "BLOCK_BYTES", size)
         assert run_load(tmp_path, tmp_path / "a.npz") == expected
 
 
@@ -194,7 +193,7 @@ BAD_IDX: dict[str, tuple[str, Change, str]] = {
     "labels for images": (IMAGES, lambda _: idx_bytes(np.ones(9, np.uint8)), r"images \[.*\. Got uint8 \[9\]\."),
     "values of 4 bytes": (IMAGES, lambda c: b"\0\0\x0d\3" + c[4:], EARLY.format(1411200, r">f4 \[600, 28, 28\]")),
     "little-endian": (LABELS, lambda c: c[3::-1] + c[4:], "this is a file of unknown kind, not the labels"),
-    "a length of -1": (LABELS, lambda c: c[:4] + b"\xff" * 4 + c[8:], r"images\. Got 4294967295\."),
+    "a length of -1": (LABELS, lambda c: c[:4] + b"\xff" * 4 + c[8:], "4294967095 bytes shorter"),
     "a cut .gz": (IMAGES, lambda c: gzip.compress(c)[:-20], r"the file is damaged, .*\(Compressed file ended"),
     "a .gz cut in its header": (IMAGES, lambda c: gzip.compress(c)[:5], "this is a damaged file .*, not the images"),
     "a .gz with a flipped bit": (IMAGES, lambda c: flip(gzip.compress(c), 50_000), rf"{IMAGES}: the file is damaged"),
@@ -212,7 +211,7 @@ BAD_IDX: dict[str, tuple[str, Change, str]] = {
 @pytest.mark.parametrize("case", BAD_IDX)
 def test_a_bad_idx_file_is_refused(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     name, change, match = BAD_IDX[case]
-    monkeypatch.setattr(rows, "PACKED_BYTES", 2**20)
+    monkeypatch.setattr(tree, "PACKED_BYTES", 2**20)
     path = write_idx(tmp_path / "idx", digits) / name
     path.write_bytes(change(path.read_bytes()))
     assert re.search(match, refused(tmp_path, path.parent))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.sources import rows, tables
+from digits.sources import tables, tree
 from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.arrays import snapshot
@@ -91,7 +91,7 @@ def test_a_small_table_that_unpacks_to_much_is_refused(
     sample = few(digits)
     content = gzip.compress(table(np.zeros_like(sample["x_train"]), sample["y_train"], None))
     loaded(tmp_path / "a.csv", content)
-    monkeypatch.setattr(rows, "PACKED_BYTES", 2**10)
-    monkeypatch.setattr(rows, "PACKED_TIMES", 10)
+    monkeypatch.setattr(tree, "PACKED_BYTES", 2**10)
+    monkeypatch.setattr(tree, "PACKED_TIMES", 10)
     with pytest.raises(InputError, match=r"it unpacks to more than \d+ bytes"):
         loaded(tmp_path / "a.csv", content)

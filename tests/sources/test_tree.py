@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.faults.files import Special, write
-from digits.sources import rows
+from digits.sources import tree
 from dvcproof.runtime import bounds
 from dvcproof.runtime.program import InputError
 from stages.load import load
@@ -71,7 +71,7 @@ def test_an_archive_that_asks_for_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, match: str
 ) -> None:
     monkeypatch.setattr(bounds, "TAR_MEMBERS", 9)
-    monkeypatch.setattr(rows, "PACKED_BYTES", 2**23)
+    monkeypatch.setattr(tree, "PACKED_BYTES", 2**23)
     (tmp_path / "a.tar.gz").write_bytes(content)
     with pytest.raises(InputError, match=match):
         load(str(tmp_path / "a.tar.gz"), tmp_path / "out")

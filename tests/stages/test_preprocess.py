@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.data import arrays
+from digits.data import npy
 from digits.data.dataset import write_dataset
 from digits.data.splits import to_features
 from stages import preprocess
@@ -69,7 +69,7 @@ def refused(raw: Path, validation_size: object = 0) -> str:
 def test_validation_is_the_end_of_the_training_set(
     raw: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, size: int, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(npy, "BLOCK_BYTES", block_bytes)
     prepare(raw, size)
     features = {name: to_features(digits[f"x_{name}"].astype(np.uint8)) for name in ("train", "test")}
     expected = {

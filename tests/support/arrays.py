@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.faults import files
-from digits.data.dataset import Dataset, ImagesPerClass, write_dataset
-from digits.data.form import Form
-from digits.data.labels import numbered
+from digits.data.classes import numbered
+from digits.data.dataset import Dataset, Form, ImagesPerClass, write_dataset
 from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
 from tests.support.project import Arrays
 

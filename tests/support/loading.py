@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from digits.sources.arrays import NPZ_NAMES
-from digits.sources.rows import NAMES
 from stages import load
+from stages.load import NAMES
 from tests.support.arrays import snapshot, write_load_params
 from tests.support.refusal import refusal
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from digits.apps.ink.components import Floats, bounds
-from digits.data.dataset import Dataset
-from digits.data.form import FAINT, MNIST_FORM, are_strokes, place
+from digits.data.dataset import MNIST_FORM, Dataset
+from digits.sources.images import FAINT, are_strokes, place
 
 Image8 = NDArray[np.uint8]
 

@@ -8,8 +8,7 @@ from PIL import Image
 
 from digits.apps.handwriting import prepare
 from digits.apps.ink.normalize import already_normal, fit_whole, normalize
-from digits.data.dataset import Dataset
-from digits.data.form import Form
+from digits.data.dataset import Dataset, Form
 from tests.support.arrays import sample_dataset
 from tests.support.pictures import file, plain
 from tests.support.project import Arrays

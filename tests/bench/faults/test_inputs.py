@@ -16,8 +16,7 @@ from bench.faults.files import Files, Special, image_file, write
 from bench.faults.readers import reader
 from digits.apps import decoding, summary
 from digits.scoring import history
-from digits.sources import tree
-from digits.sources.arrays import Stream
+from digits.sources import arrays, tree
 from dvcproof import lockfile as lock
 from tests.support.memory import linux_only
 
@@ -75,7 +74,7 @@ def deep() -> Files:
 
 #: By case: the kind of reader, its files, the bound to replace, what replaces it, and the problem without the bound.
 CONTROLS: dict[str, tuple[str, Callable[[], Files], Any, str, Any, str]] = {
-    "labels before sizes": ("npz", labels_bomb, Stream, "require_size", lambda _: None, "memory"),
+    "labels before sizes": ("npz", labels_bomb, arrays, "require_size", lambda *_: None, "memory"),
     "a pipe": ("idx", pipe_for_images, tree, "open_file", lambda path: path.open("rb"), "more than"),
     "aliases": ("lock", aliases, lock, "require_small_yaml", lambda _: None, "memory"),
     "many pixels": ("pictures", picture, decoding, "MEGAPIXELS", 50, "memory"),

@@ -13,8 +13,8 @@ from bench.faults.files import Special, write
 from digits.apps import predict, report, runs, summary
 from digits.apps.options import Files
 from digits.apps.repro import require_params
-from digits.data.arrays import NpyFile
 from digits.data.dataset import read_dataset
+from digits.data.npy import NpyFile
 from digits.scoring.history import read_history
 from digits.sources.source import open_source
 from dvcproof.lockfile import read_lock

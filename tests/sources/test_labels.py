@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from digits.data import labels as module
-from digits.data.labels import Labels, name_classes, number_labels, numbered, require_labels
+from digits.data.classes import name_classes, numbered, require_labels
 from digits.params import ClassNames
+from digits.sources import labels as module
+from digits.sources.labels import Labels, number_labels
 from dvcproof.runtime.program import InputError
 
 

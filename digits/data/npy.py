@@ -71,15 +71,16 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.gen
 class NpyFile:
     """A .npy file of a known type and shape, whose rows are read on demand."""
 
-    def __init__(self, path: Path, *, dtype: DTypeLike, shape: Shape) -> None:
-        """Check the file's header and size; read no values.
+    def __init__(self, path: Path, *, dtype: DTypeLike, shape: Shape, is_input: bool = True) -> None:
+        """Check the file's header and size; read no values. A file that this run has written is no input of it.
 
         Raises:
             InputError: the file is missing, damaged, or holds another type or shape.
         """
         self.path, self.dtype = path, np.dtype(dtype)
         expected = describe(dtype, shape)
-        see_file(path)
+        if is_input:
+            see_file(path)
         try:
             with open_file(path) as file:
                 self.shape, fortran_order, found = read_header(file)

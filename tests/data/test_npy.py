@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.data import arrays
-from digits.data.arrays import NpyFile, describe, read_header, require_rows, require_same_length, write_npy
+from digits.data import npy
+from digits.data.npy import NpyFile, describe, read_header, require_rows, require_same_length, write_npy
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import saved, with_head
 
@@ -70,7 +70,7 @@ def test_rows_are_taken_by_their_numbers(tmp_path: Path, dtype: str) -> None:
 def test_rows_and_blocks_are_copies_from_the_file(
     file: NpyFile, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(npy, "BLOCK_BYTES", block_bytes)
     assert len(file) == 7
     file.rows(0, 7)[:] = file.read()[:] = 0
     assert np.array_equal(file.rows(2, 5), IMAGES[2:5])
@@ -81,8 +81,8 @@ def test_rows_and_blocks_are_copies_from_the_file(
 
 
 def test_what_is_read_whole_is_aligned_for_tensorflow(file: NpyFile) -> None:
-    assert file.read().ctypes.data % arrays.ALIGNMENT == 0
-    assert arrays.ALIGNMENT == 64
+    assert file.read().ctypes.data % npy.ALIGNMENT == 0
+    assert npy.ALIGNMENT == 64
 
 
 def test_a_file_that_is_cut_after_the_check_is_refused(file: NpyFile) -> None:

@@ -1,7 +1,7 @@
 """How images lie, and how they are stored: what is changed is said, and the rest stays to the last byte."""
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits.data.arrays import write_npy
-from digits.data.form import MNIST_FORM, measure_form
-from digits.sources import orientation
-from digits.sources.orientation import Canonical, find_background, is_emnist, looks_transposed, stored_levels
+from digits.data.dataset import MNIST_FORM, read_dataset
+from digits.sources import images as module
+from digits.sources.images import find_background, is_emnist, looks_transposed, measure_form, stored_levels
+from stages.load import load
 from tests.support.project import Arrays
 
 Images = NDArray[np.uint8]
@@ -133,25 +133,26 @@ def test_stretching_keeps_all_levels_apart() -> None:
 # What is stored
 
 
-def blocks(images: Images, size: int) -> Iterator[Images]:
-    for start in range(0, len(images), size):
-        yield images[start : start + size]
-
-
 class Stored:
     """Images that have been brought to the stored form, in files."""
 
     def __init__(
         self, folder: Path, train: Images, test: Images, *, transpose: Any = "auto", name: str = "a.npz"
     ) -> None:
-        sets, files = {"train": train, "test": test}, {key: folder / f"{key}.npy" for key in ("train", "test")}
-        made = Canonical({key: images.shape for key, images in sets.items()}, transpose, [name])
-        for key, images in sets.items():
-            upright = made.upright(key, blocks(images, 50))
-            write_npy(files[key], dtype="uint8", shape=made.shapes[key], blocks=upright)
-        facts, self.notes, self.warnings = made.finish(files)
-        self.facts, self.form = {key: value for key, value in facts.items() if key != "form"}, facts["form"]
-        self.train, self.test = (np.load(file) for file in files.values())
+        np.savez(
+            folder / name,
+            x_train=train,
+            y_train=np.arange(len(train)) % 2,
+            x_test=test,
+            y_test=np.arange(len(test)) % 2,
+        )
+        lines = load(str(folder / name), folder / "out", transpose=transpose)[4:]
+        self.warnings = [line.removeprefix("WARNING: ") for line in lines if line.startswith("WARNING")]
+        self.notes = [line for line in lines if line.startswith("images: ")]
+        dataset = read_dataset(folder / "out" / "dataset.json")
+        self.facts = {"ink": dataset.ink, "highest": dataset.highest, "transposed": dataset.transposed}
+        self.form = dataset.form
+        self.train, self.test = (np.load(folder / "out" / f"{key}_images.npy") for key in ("train", "test"))
 
 
 PLAIN = {"ink": "light", "highest": 255, "transposed": False}
@@ -170,7 +171,7 @@ def test_only_dark_ink_is_inverted(tmp_path: Path, written: Images, test: Images
 def test_images_are_sampled_from_the_whole_set(
     tmp_path: Path, written: Images, test: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orientation, "SAMPLE", 100)
+    monkeypatch.setattr(module, "SAMPLE", 100)
     assert Stored(tmp_path, written, test).facts["ink"] == "light"
     assert Stored(tmp_path, np.concatenate([written, 255 - written]), test).facts["ink"] is None
 
@@ -218,7 +219,7 @@ def test_signs_of_transposition_are_a_warning(
 
 def test_a_test_set_on_another_background_is_a_warning(tmp_path: Path, written: Images, test: Images) -> None:
     for found in (Stored(tmp_path, written, 255 - test), Stored(tmp_path, 255 - written, test)):
-        assert found.warnings == [orientation.UNLIKE]
+        assert found.warnings == [module.UNLIKE]
 
 
 def test_fashion_mnist_is_left_as_it_is() -> None:

@@ -1,0 +1,354 @@
+"""Bring images to the form in which they are stored: uint8, one shape, light ink on dark, upright, levels up to 255.
+
+Nothing is rounded away. How the images of a source lie is found out from a sample of them: see "How images lie" in
+docs/data.md.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digits.data.dataset import LONGEST, SHORTEST, Form
+from digits.data.npy import NpyFile, describe, replace_values
+from digits.sources.arrays import Rows, Values
+from dvcproof.runtime.program import InputError
+
+Ink = Literal["light", "dark"]
+Images = NDArray[np.uint8]
+
+#: How far a fraction of 255 may be from a whole number, by the bytes of its type. A float64 may have been a float32.
+_ROUNDING = {2: 0.25, 4: 1e-3, 8: 1e-3}
+
+#: Images, or bytes of them, that are looked at in each set, evenly spaced: a set may be sorted by class.
+SAMPLE, SAMPLE_BYTES = 1000, 2**22
+
+#: Sets with fewer levels than this are stretched to 255: 0 to 16, or 0 and 1.
+FEW_LEVELS = 128
+
+#: A background is even if this fraction of the pixels in the corners is within NEAR of the 255 levels of their median.
+#: It is 100 % in MNIST, 99 % in Fashion-MNIST and in scikit-learn's 8 x 8 digits, and less than 50 % in photographs.
+EVEN, NEAR = 0.75, 32
+
+#: Ink covers at least this fraction of the pixels.
+INK = 0.01
+
+#: Images are in colour if the channels differ by more than NEAR levels in this fraction of their pixels.
+COLOURED = 0.01
+
+#: A character is tall or wide if its ink spreads LONG times as far along one axis as along the other (in standard
+#: deviations). Writing stands: 46 % of MNIST's digits are tall and 0.4 % wide. Clothes lie and stand: 34 % and 20 %.
+LONG, MANY, MORE = 1.5, 0.1, 5
+
+#: Strokes are narrower than STROKE x image side, apart from at most SOLID of their ink.
+STROKE, SOLID = 0.2, 0.1
+
+#: Grey levels up to this count as background (resampling and JPEG artefacts).
+FAINT = 25
+
+#: Images whose strokes are measured.
+MEASURED = 200
+
+#: How people name EMNIST, whose published images are transposed. LEAF's FEMNIST is another set and is not transposed.
+_EMNIST = re.compile(r"(?<![a-z])emnist")
+
+#: The warnings.
+UNLIKE = "the test images have another background than the training images: invert one of the two sets"
+LYING = (
+    "the images seem to be transposed, for many are much wider than tall, and few the other way round. Look at "
+    "metrics/worst.png after a run: if they lie on their side there, set `load.transpose` to {} in params.yaml, else "
+    "to the other value, which ends this warning"
+)
+
+
+# Type and shape, while they are read
+
+
+def fold(rows: Rows) -> Rows:
+    """Return images as [n, height, width] or [n, height, width, 3], of the type that they have. Reads no values.
+
+    Raises InputError if an array cannot be images, by its type or shape.
+    """
+    received, hint = describe(rows.dtype, rows.shape), "Convert the images to this form, and save them again."
+    if rows.dtype.kind not in "buif":
+        raise InputError(rows.name, expected="pixels as numbers", received=received, hint=hint)
+    count, *sides = rows.shape or (0,)
+    channels_first = len(sides) == 3 and sides[0] == 3 != sides[2]
+    if channels_first:
+        sides = [*sides[1:], 3]
+    elif len(sides) == 1:
+        sides = [math.isqrt(max(0, sides[0]))] * 2
+    elif len(sides) == 3 and 1 in (sides[0], sides[2]):
+        sides = sides[:2] if sides[2] == 1 else sides[1:]
+    shape = (count, *sides)
+    fits = sides[2:] in ([], [3]) and len(sides) > 1 and all(SHORTEST <= side <= LONGEST for side in sides[:2])
+    if not fits or math.prod(shape) != math.prod(rows.shape):
+        form = f"images [n, height, width], grey or with 3 colours, of {SHORTEST} to {LONGEST} pixels a side"
+        raise InputError(rows.name, expected=form, received=received, hint=hint)
+
+    def blocks() -> Iterator[Values]:
+        for values in rows.blocks():
+            yield np.moveaxis(values, 1, 3) if channels_first else values.reshape(-1, *sides)
+
+    before, after = (", ".join(["n", *map(str, each[1:])]) for each in (rows.shape, shape))
+    notes = (*rows.notes, f"[{before}] to [{after}]") if before != after else rows.notes
+    return replace(rows, shape=shape, blocks=blocks, notes=notes)
+
+
+def to_uint8(sets: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Convert the images of all sets, which `fold` gave, to levels from 0 to 255; in colour only if they have colours.
+
+    Raises InputError if the sets differ in size. Values that cannot be converted are refused when the images are read.
+    """
+    first, *others = sets.values()
+    for rows in others:
+        if rows.shape[1:3] != first.shape[1:3]:
+            expected, received = (f"{each.shape[1]} x {each.shape[2]}" for each in (first, rows))
+            expected, hint = f"images of {expected} pixels, as in {first.name}", "Bring all images to one size."
+            raise InputError(rows.name, expected=expected, received=f"{received} pixels", hint=hint)
+    units = {name: _is_unit(rows) for name, rows in sets.items()}
+    default = next((unit for unit in units.values() if unit is not None), True)  # of a set with 0 and 1 alone
+    colour = any(len(rows.shape) == 4 and not _is_grey(rows) for rows in sets.values())
+    return {
+        name: _converted(rows, unit=default if (unit := units[name]) is None else unit, colour=colour)
+        for name, rows in sets.items()
+    }
+
+
+def _is_unit(rows: Rows) -> bool | None:
+    """Return whether values are fractions from 0 to 1; None if there are only 0 and 1. Reads until that is clear."""
+    if rows.dtype.kind != "f":
+        return rows.dtype.kind == "b"
+    for values in rows.blocks():
+        if ((values > 0) & (values < 1)).any():
+            return True
+        if (values > 1).any():
+            return False
+    return None
+
+
+def _is_grey(rows: Rows) -> bool:
+    """Return whether the three colours of every pixel are equal."""
+    return all((block == block[..., :1]).all() for block in rows.blocks())
+
+
+def _converted(rows: Rows, *, unit: bool, colour: bool) -> Rows:
+    shape = (*rows.shape[:3], 3) if colour else rows.shape[:3]
+
+    def blocks() -> Iterator[Images]:
+        first = 0
+        for values in rows.blocks():
+            block = _levels(rows.name, values, unit=unit, first=first)
+            first += len(block)
+            if block.ndim < len(shape):
+                block = np.repeat(block[..., None], 3, axis=3)
+            yield block[..., 0] if block.ndim > len(shape) else block
+
+    notes = [*rows.notes]
+    if rows.dtype != np.uint8:
+        notes.append(f"{rows.dtype} to uint8" + (", 1 to 255" if unit else ""))
+    if len(rows.shape) != len(shape):
+        notes.append("grey to three equal colours" if colour else "three equal colours to one grey")
+    return Rows(rows.name, np.dtype(np.uint8), shape, blocks, tuple(notes))
+
+
+def _levels(name: str, values: Values, *, unit: bool, first: int) -> Images:
+    """Convert values to uint8; `first` is the number of the first image, for messages."""
+    if values.dtype == np.uint8:
+        return values
+    numbers = values.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        levels = numbers * (255 if unit else 1)
+        whole = np.rint(levels)
+        slack = _ROUNDING[values.dtype.itemsize] if values.dtype.kind == "f" and unit else 0
+        bad = ~((np.abs(levels - whole) <= slack) & (whole >= 0) & (whole <= 255))
+    if not bad.any():
+        return whole.astype(np.uint8)
+    place = [int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape)]
+    value = float(numbers[tuple(place)])
+    expected = "whole numbers from 0 to 255, or fractions from 0 to 1"
+    hint = "Save the images as they were before they were normalized, as uint8."
+    if unit and 0 <= value <= 1:
+        expected = "fractions of 255, as dividing uint8 by 255 gives them"
+        hint = "Round them yourself, and save them again: `np.rint(x * 255).astype(np.uint8)`."
+    elif math.isnan(value):
+        hint = "Find out what made it, and save the images again without it."
+    place[0] += first
+    where = ", ".join(f"{what} {k}" for what, k in zip(("image", "row", "column", "colour"), place, strict=False))
+    raise InputError(name, expected=expected, received=f"{value:.6g} in {where}", hint=hint)
+
+
+def is_emnist(names: Iterable[str]) -> bool:
+    """Return whether paths or addresses name EMNIST, in their last part or the one before."""
+    return any(_EMNIST.search(part.lower()) for name in names for part in PurePath(name.partition("#")[0]).parts[-2:])
+
+
+def exchanged(rows: Rows) -> Rows:
+    """Return images with height and width exchanged."""
+    count, height, width, *channels = rows.shape
+    return replace(
+        rows,
+        shape=(count, width, height, *channels),
+        blocks=lambda: (block.swapaxes(1, 2) for block in rows.blocks()),
+    )
+
+
+# Ink and levels, once they are written
+
+
+class Appearance(NamedTuple):
+    """How the images of a source look, and what was done."""
+
+    facts: dict[str, Any]  # for `Dataset`: ink, highest, transposed, form
+    notes: list[str]  # what was done, a line each
+    warnings: list[str]
+
+
+def settle(files: Mapping[str, Path], image_shape: tuple[int, ...], *, transposed: bool, auto: bool) -> Appearance:
+    """Make the images in the .npy files of 'train' and 'test' light ink on dark, with levels up to 255, in place.
+
+    `transposed` says whether height and width have been exchanged, and `auto` whether the name of the source decided.
+    """
+    sets = {
+        name: NpyFile(path, dtype=np.uint8, shape=(None, *image_shape), is_input=False) for name, path in files.items()
+    }
+    highest = max(int(block.max()) for images in sets.values() for block in images.blocks())
+    if not 0 < highest < FEW_LEVELS:
+        highest = 255
+    train, test = (stored_levels(None, highest)[_sample(sets[name])] for name in ("train", "test"))
+    background = find_background(train)
+    ink = background.ink
+    levels = stored_levels(ink, highest)
+    if (levels != np.arange(256)).any():
+        for file in files.values():
+            replace_values(file, levels)
+    form = None if ink is None else measure_form(255 - train if ink == "dark" else train)
+    facts = {"ink": ink, "highest": highest, "transposed": transposed, "form": form}
+    notes = {
+        "images: height and width exchanged" + (", as EMNIST needs it" if auto else ""): transposed,
+        f"images: levels 0 to {highest} stretched to 0 to 255": highest != 255,
+        "images: dark ink on a light background, inverted": ink == "dark",
+    }
+    warnings = {
+        UNLIKE: find_background(test).ink != ink,
+        LYING.format("false" if transposed else "true"): auto and looks_transposed(train, background),
+    }
+    return Appearance(facts, *([line for line, true in lines.items() if true] for lines in (notes, warnings)))
+
+
+def _sample(images: NpyFile) -> Images:
+    count, size = len(images), math.prod(images.shape[1:])
+    step = max(1, -(-count // SAMPLE), -(-count * size // SAMPLE_BYTES))
+    return images.take(np.arange(0, count, step)).astype(np.uint8, copy=False)
+
+
+def stored_levels(ink: Ink | None, highest: int) -> Images:
+    """Return what each level of a source is stored as, uint8 [256]: `highest` becomes 255, and dark ink is inverted."""
+    levels = np.rint(np.minimum(np.arange(256), highest) * (255 / highest)).astype(np.uint8)
+    return 255 - levels if ink == "dark" else levels
+
+
+class Background(NamedTuple):
+    """What lies around the characters."""
+
+    level: float  # the median of the corners
+    ink: Ink | None  # against it; None: the background is not even, or the images are in colour
+
+
+def find_background(images: Images) -> Background:
+    """Look at the corners of images, which characters seldom reach: an eighth of each side, and at least a pixel."""
+    grey = _grey(images)
+    tall, wide = (max(1, side // 8) for side in grey.shape[1:])
+    rows, columns = np.r_[0:tall, -tall:0], np.r_[0:wide, -wide:0]
+    corners = grey[:, rows[:, None], columns]
+    level = float(np.median(corners))
+    even = (np.abs(corners - level) <= NEAR).mean() >= EVEN
+    coloured = images.ndim == 4 and (np.ptp(images, axis=3) > NEAR).mean() > COLOURED
+    ink = (np.abs(grey - level) > NEAR).mean()
+    if coloured or not even or ink < INK:
+        return Background(level, None)
+    return Background(level, "dark" if grey.mean() < level else "light")
+
+
+def looks_transposed(images: Images, background: Background) -> bool:
+    """Return whether most characters are wide where writing is tall; False if the images are not ink on paper."""
+    if background.ink is None:
+        return False
+    strength = np.abs(_grey(images) - background.level)
+    strength[strength <= NEAR] = 0  # noise of the paper is not ink
+    strength = strength[strength.any(axis=(1, 2))]
+    if not len(strength):
+        return False
+    down, across = _variance(strength.sum(axis=2)), _variance(strength.sum(axis=1))
+    tall, wide = (down > LONG**2 * across).mean(), (across > LONG**2 * down).mean()
+    return bool(wide >= MANY and wide > MORE * tall)
+
+
+def _grey(images: Images) -> NDArray[np.float32]:
+    return images.mean(axis=3, dtype=np.float32) if images.ndim == 4 else images.astype(np.float32)
+
+
+def _variance(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the variance of the places 0, 1, ... with these weights: [n, places] to [n]."""
+    places = np.arange(weights.shape[1], dtype=np.float32)
+    total = weights.sum(axis=1)
+    mean = weights @ places / total
+    return weights @ places**2 / total - mean**2
+
+
+# Strokes
+
+
+class Place(NamedTuple):
+    """Where one image has its strokes."""
+
+    box: int  # longer side of the box around them, in pixels
+    mass: float  # distance of their centre of mass from the image centre, in pixels
+    centre: float  # distance of the centre of the box from the image centre
+
+    def off(self, centred_by: str) -> float:
+        """Return the distance of the reference point (centre of mass or of the box) from the image centre."""
+        return self.mass if centred_by == "mass" else self.centre
+
+
+def measure_form(images: NDArray[np.uint8]) -> Form | None:
+    """Measure where images have their strokes, on a sample of them.
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3], light ink on dark.
+
+    Returns:
+        The form, or None if the images are not thin strokes on an empty field but things that fill it.
+    """
+    sample = _grey(images[:: max(1, len(images) // MEASURED)]).astype(np.uint8)
+    inked = sample[(sample > FAINT).any(axis=(1, 2))]
+    if not len(inked) or not are_strokes(inked):
+        return None
+    box, mass, centre = np.median([place(image) for image in inked], axis=0)
+    return Form(box=int(box), centred_by="mass" if mass < centre else "box")
+
+
+def are_strokes(images: NDArray[np.uint8]) -> bool:
+    """Return whether hardly any ink of the images, uint8 [n, height, width], is both wide and tall."""
+    ink = images > 127
+    side = max(3, round(STROKE * min(images.shape[1:])))
+    solid = np.lib.stride_tricks.sliding_window_view(ink, (side, side), axis=(1, 2)).all(axis=(3, 4))
+    return bool(solid.sum() <= SOLID * ink.sum())
+
+
+def place(image: NDArray[np.uint8]) -> Place:
+    """Locate the strokes of an image, uint8 [height, width] with some pixel above FAINT."""
+    strokes = np.where(image > FAINT, image, 0)
+    boxes, masses, centres = [], [], []
+    for axis, side in enumerate(image.shape):
+        levels = strokes.sum(axis=1 - axis, dtype=np.int64)
+        inked = np.flatnonzero(levels)
+        boxes.append(int(inked[-1] - inked[0]) + 1)
+        masses.append(abs(float(np.average(np.arange(side), weights=levels)) - side / 2))  # from pixel 14 of 28: MNIST
+        centres.append(abs(float(inked[0] + inked[-1] + 1) - side) / 2)
+    return Place(max(boxes), max(masses), max(centres))

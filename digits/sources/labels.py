@@ -1,0 +1,182 @@
+"""Labels of a source, of any type that people keep them in: read them, and number the classes from 0."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digits.data.classes import LONGEST_NAME, MOST_CLASSES, is_allowed_name, numbered
+from digits.data.npy import describe
+from digits.sources.arrays import MOST_COLUMNS, Rows, Values, smallest
+from dvcproof.runtime.program import InputError
+
+#: Bytes of the longest text, and bytes of all texts.
+MOST_TEXT_BYTES = 1024
+MOST_BYTES = 2**27
+
+#: Columns of QMNIST's labels: the first is the digit, the others tell where it came from.
+QMNIST_COLUMNS = 8
+
+#: Labels that are numbered at a time: NumPy's search takes eight bytes for each.
+BLOCK = 2**16
+
+Numbers = NDArray[np.uint8]
+
+
+class Labels(NamedTuple):
+    """The labels of both sets as numbers."""
+
+    train: Numbers  # [n] in 0 .. classes-1
+    test: Numbers  # [m], the same
+    names: list[str]  # of the classes, in the order of their numbers: the labels that the data set has
+
+    @property
+    def notes(self) -> list[str]:
+        """Return a line that says how the labels were numbered; nothing if they counted from 0 without a gap."""
+        if self.names == numbered(len(self.names)):
+            return []
+        return [f"labels: {_listed(self.names)} numbered from 0 to {len(self.names) - 1}"]
+
+
+# From a source to whole numbers or texts
+
+
+def require_labels_form(rows: Rows) -> None:
+    """Raise InputError if an array cannot be labels, by its type or shape."""
+    shape, size, expected = rows.shape, rows.dtype.itemsize, ""
+    if len(shape) not in (1, 2) or (len(shape) == 2 and not 1 <= shape[1] <= MOST_COLUMNS):
+        expected = "labels [n], [n, 1] or one-hot [n, classes]"
+    elif rows.dtype.kind not in "buifUS" or not 0 < size <= MOST_TEXT_BYTES:
+        expected = "labels as whole numbers or short texts"
+    elif rows.dtype.kind in "US" and (size * shape[0] > MOST_BYTES or shape[1:] not in ((), (1,))):
+        expected = f"texts [n] of at most {MOST_BYTES} bytes"
+    if expected:
+        hint = "Convert the labels to this form, and save them again."
+        raise InputError(rows.name, expected=expected, received=describe(rows.dtype, shape), hint=hint)
+
+
+def read_labels(rows: Rows) -> tuple[Values, list[str]]:
+    """Read labels that `require_labels_form` has passed, whole, for they are small.
+
+    Returns:
+        uint8 or int32, or texts, [n]; and a line that says what was converted, if anything was.
+
+    Raises:
+        InputError: a label is not a whole number, or a row of one-hot labels is not all 0 but for a single 1.
+    """
+    if rows.dtype.kind in "US":
+        return _read_texts(rows)
+    found: list[Values] = []
+    first, what = 0, ""
+    for values in rows.blocks():
+        column = values.reshape(-1) if values[0].size == 1 else values[:, 0]
+        if values[0].size > 1 and what != "QMNIST":
+            ones = ((values == 0) | (values == 1)).all(axis=1) & (np.count_nonzero(values, axis=1) == 1)
+            qmnist = not first and values.shape[1] == QMNIST_COLUMNS and values.dtype.kind in "iu" and not ones.all()
+            what = "QMNIST" if qmnist else "one-hot"
+            if not qmnist and not ones.all():
+                place = int(ones.argmin())
+                received = f"{' '.join(f'{value:.4g}' for value in values[place][:12].tolist())} in row {first + place}"
+                hint = "Save one label for each image, [n]: `y.argmax(axis=1)`, if the greatest value is the class."
+                expected = "a single 1 in each row of one-hot labels"
+                raise InputError(rows.name, expected=expected, received=received, hint=hint)
+            column = column if qmnist else values.argmax(axis=1)
+        found.append(_whole(rows.name, column, first))
+        first += len(values)
+    labels = np.concatenate(found)
+    changed = [f"{rows.dtype} to {labels.dtype}"] if rows.dtype != labels.dtype else []
+    if what == "one-hot":
+        changed = [f"one-hot {describe(rows.dtype, (None, *rows.shape[1:]))} to the place of the one"]
+    elif what == "QMNIST":
+        changed.append(f"the first of {QMNIST_COLUMNS} columns, as in QMNIST")
+    return labels, [f"{rows.name}: {', '.join((*rows.notes, *changed))}"] if changed else []
+
+
+def _whole(name: str, values: Values, first: int) -> Values:
+    """Convert labels to uint8 or int32; `first` is the position of the first one."""
+    numbers = smallest(values)
+    if numbers.dtype not in (np.uint8, np.int32):
+        with np.errstate(invalid="ignore"):
+            place = int((values.astype(np.int32) != values).argmax())
+        received, hint = (
+            f"{values[place].item()!r} at position {first + place}",
+            "Correct the label, or leave out this image.",
+        )
+        expected = "labels that are whole numbers of at most nine digits"
+        raise InputError(name, expected=expected, received=received, hint=hint)
+    return numbers
+
+
+def _read_texts(rows: Rows) -> tuple[Values, list[str]]:
+    decode = np.char.decode if rows.dtype.kind == "S" else np.asarray
+    try:
+        labels = np.concatenate([decode(values).astype(str).reshape(-1) for values in rows.blocks()])
+        different = [str(text) for text in np.unique(labels)]
+    except (ValueError, SystemError):  # NumPy raises both: for bytes that are not UTF-8, and for invalid characters
+        raise InputError(rows.name, "the labels are not valid text", hint="Save them in UTF-8 or as numbers.") from None
+    if all(text.isascii() and text.isdecimal() and len(text) < 10 for text in different):
+        return labels.astype(np.int32), [f"{rows.name}: texts to whole numbers"]
+    return labels, []
+
+
+# From labels to the numbers of classes
+
+
+def number_labels(train: Values, test: Values, *, train_name: str, test_name: str) -> Labels:
+    """Number the classes of a data set from 0 on, in the order of its labels, and keep the labels as their names.
+
+    Labels are integers or texts [n], n at least 1 for training; texts that are whole numbers are ordered as numbers,
+    '2' before '10'. Messages call them `train_name` and `test_name`. InputError is raised for a negative label or a
+    name that is not allowed, for one class or more than MOST_CLASSES, and for a class that only the test set has.
+    """
+    if (train.dtype.kind in "iu") != (test.dtype.kind in "iu"):
+        train, test = train.astype(str), test.astype(str)
+    present = np.unique(train)  # not bincount, which takes eight bytes for each label
+    texts = [str(label) for label in present]
+    _require_classes(train_name, train, present, texts)
+    whole = all(text.isdecimal() for text in texts)
+    order = sorted(range(len(texts)), key=lambda place: (int(texts[place]) if whole else 0, texts[place]))
+    names = [texts[place] for place in order]
+    numbers = np.argsort(order).astype(np.uint8)  # of each label in `present`
+    numbered_train = _numbers(train_name, train, present, numbers, names)
+    return Labels(numbered_train, _numbers(test_name, test, present, numbers, names), names)
+
+
+def _require_classes(name: str, labels: Values, present: Values, texts: Sequence[str]) -> None:
+    """Refuse labels that cannot be classes; `present` are the different ones, and `texts` these as texts."""
+    if not 2 <= len(texts) <= MOST_CLASSES:
+        received, hint = f"label {texts[0]} only", "Add images of another class."
+        if len(texts) > 1:
+            received = f"{len(texts)} of them: {_listed(texts)}"
+            hint = "Check that these are labels, and not numbers of the images or measured values."
+        raise InputError(name, expected=f"labels of 2 to {MOST_CLASSES} classes", received=received, hint=hint)
+    for label, text in zip(present, texts, strict=True):
+        if not is_allowed_name(text) or (text[0] == "-" and text[1:].isdecimal()):  # -1 often marks what has no class
+            place = int(np.argmax(labels == label))
+            expected = f"labels that are 0 or more, or texts of 1 to {LONGEST_NAME} characters in one line"
+            received = f"{labels[place].item()!r} at position {place}"
+            hint = "Correct the label, or leave out this image."
+            raise InputError(name, expected=expected, received=received, hint=hint)
+
+
+def _numbers(name: str, labels: Values, present: Values, numbers: Numbers, names: Sequence[str]) -> Numbers:
+    """Return for each label its entry of `numbers`, which belong to the sorted labels `present`."""
+    found = np.empty(len(labels), np.uint8)
+    for start in range(0, len(labels), BLOCK):
+        block = labels[start : start + BLOCK]
+        place = np.minimum(np.searchsorted(present, block), len(present) - 1)
+        wrong = np.flatnonzero(present[place] != block)
+        if len(wrong):
+            expected = f"the classes of the training set: {_listed(names)}"
+            hint = "Correct the labels, give this class images to train on, or leave its images out of the test set."
+            received = f"{block[wrong[0]]} at position {start + wrong[0]}"
+            raise InputError(name, expected=expected, received=received, hint=hint)
+        found[start : start + len(block)] = numbers[place]
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Join names, all of a few, else the first and the last."""
+    shown = [*names] if len(names) <= 12 else [*names[:6], "...", *names[-2:]]
+    return ", ".join(shown)
