@@ -37,7 +37,7 @@ def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "
         InputError: the source is missing, damaged or not images with labels, or a class has no image to train on.
     """
     with open_source(source, test_size) as (train, test, notes):
-        labels = number_labels(train.labels, test.labels, train_name=train.labels_name, test_name=test.labels_name)
+        labels = number_labels(train.labels, test.labels)
         auto = transpose == "auto"
         transposed = is_emnist([source, train.images.name, test.images.name]) if transpose == "auto" else transpose
         images = [exchanged(rows) if transposed else rows for rows in (train.images, test.images)]

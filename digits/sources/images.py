@@ -6,7 +6,7 @@ docs/data.md.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
@@ -100,24 +100,23 @@ def fold(rows: Rows) -> Rows:
     return replace(rows, shape=shape, blocks=blocks, notes=notes)
 
 
-def to_uint8(sets: Mapping[str, Rows]) -> dict[str, Rows]:
+def to_uint8(sets: Sequence[Rows]) -> list[Rows]:
     """Convert the images of all sets, which `fold` gave, to levels from 0 to 255; in colour only if they have colours.
 
     Raises InputError if the sets differ in size. Values that cannot be converted are refused when the images are read.
     """
-    first, *others = sets.values()
-    for rows in others:
-        if rows.shape[1:3] != first.shape[1:3]:
-            expected, received = (f"{each.shape[1]} x {each.shape[2]}" for each in (first, rows))
-            expected, hint = f"images of {expected} pixels, as in {first.name}", "Bring all images to one size."
-            raise InputError(rows.name, expected=expected, received=f"{received} pixels", hint=hint)
-    units = {name: _is_unit(rows) for name, rows in sets.items()}
-    default = next((unit for unit in units.values() if unit is not None), True)  # of a set with 0 and 1 alone
-    colour = any(len(rows.shape) == 4 and not _is_grey(rows) for rows in sets.values())
-    return {
-        name: _converted(rows, unit=default if (unit := units[name]) is None else unit, colour=colour)
-        for name, rows in sets.items()
-    }
+    for rows in sets[1:]:
+        if rows.shape[1:3] != sets[0].shape[1:3]:
+            sizes = [f"{each.shape[1]} x {each.shape[2]}" for each in (sets[0], rows)]
+            expected, hint = f"images of {sizes[0]} pixels, as in {sets[0].name}", "Bring all images to one size."
+            raise InputError(rows.name, expected=expected, received=f"{sizes[1]} pixels", hint=hint)
+    units = [_is_unit(rows) for rows in sets]
+    default = next((unit for unit in units if unit is not None), True)  # of a set with 0 and 1 alone
+    colour = any(len(rows.shape) == 4 and not _is_grey(rows) for rows in sets)
+    return [
+        _converted(rows, unit=default if unit is None else unit, colour=colour)
+        for rows, unit in zip(sets, units, strict=True)
+    ]
 
 
 def _is_unit(rows: Rows) -> bool | None:

@@ -1,6 +1,7 @@
 """Labels of a source, of any type that people keep them in: read them, and number the classes from 0."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from digits.data.classes import LONGEST_NAME, MOST_CLASSES, is_allowed_name, numbered
 from digits.data.npy import describe
-from digits.sources.arrays import MOST_COLUMNS, Rows, Values, smallest
+from digits.sources.arrays import MOST_COLUMNS, Rows, Values, held, smallest
 from dvcproof.runtime.program import InputError
 
 #: Bytes of the longest text, and bytes of all texts.
@@ -56,59 +57,55 @@ def require_labels_form(rows: Rows) -> None:
         raise InputError(rows.name, expected=expected, received=describe(rows.dtype, shape), hint=hint)
 
 
-def read_labels(rows: Rows) -> tuple[Values, list[str]]:
-    """Read labels that `require_labels_form` has passed, whole, for they are small.
+def read_labels(rows: Rows) -> Rows:
+    """Read labels that `require_labels_form` has passed into memory, for they are small.
 
     Returns:
-        uint8 or int32, or texts, [n]; and a line that says what was converted, if anything was.
+        uint8 or int32, or texts, [n], with a note if anything was converted.
 
     Raises:
         InputError: a label is not a whole number, or a row of one-hot labels is not all 0 but for a single 1.
     """
-    if rows.dtype.kind in "US":
-        return _read_texts(rows)
-    found: list[Values] = []
-    first, what = 0, ""
+    values, note = _read_texts(rows) if rows.dtype.kind in "US" else _read_numbers(rows)
+    return replace(held(rows.name, values), notes=(note,) if note else ())
+
+
+def _read_numbers(rows: Rows) -> tuple[Values, str]:
+    found, first, what = list[Values](), 0, ""
     for values in rows.blocks():
-        column = values.reshape(-1) if values[0].size == 1 else values[:, 0]
-        if values[0].size > 1 and what != "QMNIST":
-            ones = ((values == 0) | (values == 1)).all(axis=1) & (np.count_nonzero(values, axis=1) == 1)
-            qmnist = not first and values.shape[1] == QMNIST_COLUMNS and values.dtype.kind in "iu" and not ones.all()
-            what = "QMNIST" if qmnist else "one-hot"
-            if not qmnist and not ones.all():
-                place = int(ones.argmin())
+        if values[0].size == 1:
+            column = values.reshape(-1)
+        else:
+            one_hot = ((values == 0) | (values == 1)).all(axis=1) & (np.count_nonzero(values, axis=1) == 1)
+            if not first and values.shape[1] == QMNIST_COLUMNS and values.dtype.kind in "iu" and not one_hot.all():
+                what = f"the first of {QMNIST_COLUMNS} columns, as in QMNIST"
+            elif not what and not one_hot.all():
+                place = int(one_hot.argmin())
                 received = f"{' '.join(f'{value:.4g}' for value in values[place][:12].tolist())} in row {first + place}"
                 hint = "Save one label for each image, [n]: `y.argmax(axis=1)`, if the greatest value is the class."
                 expected = "a single 1 in each row of one-hot labels"
                 raise InputError(rows.name, expected=expected, received=received, hint=hint)
-            column = column if qmnist else values.argmax(axis=1)
-        found.append(_whole(rows.name, column, first))
+            column = values[:, 0] if what else values.argmax(axis=1)
+        numbers = smallest(column)
+        if numbers.dtype not in (np.uint8, np.int32):
+            with np.errstate(invalid="ignore"):
+                place = int((column.astype(np.int32) != column).argmax())
+            expected, hint = (
+                "labels that are whole numbers of at most nine digits",
+                "Correct it, or leave out this image.",
+            )
+            received = f"{column[place].item()!r} at position {first + place}"
+            raise InputError(rows.name, expected=expected, received=received, hint=hint)
+        found.append(numbers)
         first += len(values)
     labels = np.concatenate(found)
+    if rows.shape[1:] not in ((), (1,)) and not what:
+        return labels, f"one-hot {describe(rows.dtype, (None, *rows.shape[1:]))} to the place of the one"
     changed = [f"{rows.dtype} to {labels.dtype}"] if rows.dtype != labels.dtype else []
-    if what == "one-hot":
-        changed = [f"one-hot {describe(rows.dtype, (None, *rows.shape[1:]))} to the place of the one"]
-    elif what == "QMNIST":
-        changed.append(f"the first of {QMNIST_COLUMNS} columns, as in QMNIST")
-    return labels, [f"{rows.name}: {', '.join((*rows.notes, *changed))}"] if changed else []
+    return labels, ", ".join([*rows.notes, *changed, *([what] if what else [])]) if changed or what else ""
 
 
-def _whole(name: str, values: Values, first: int) -> Values:
-    """Convert labels to uint8 or int32; `first` is the position of the first one."""
-    numbers = smallest(values)
-    if numbers.dtype not in (np.uint8, np.int32):
-        with np.errstate(invalid="ignore"):
-            place = int((values.astype(np.int32) != values).argmax())
-        received, hint = (
-            f"{values[place].item()!r} at position {first + place}",
-            "Correct the label, or leave out this image.",
-        )
-        expected = "labels that are whole numbers of at most nine digits"
-        raise InputError(name, expected=expected, received=received, hint=hint)
-    return numbers
-
-
-def _read_texts(rows: Rows) -> tuple[Values, list[str]]:
+def _read_texts(rows: Rows) -> tuple[Values, str]:
     decode = np.char.decode if rows.dtype.kind == "S" else np.asarray
     try:
         labels = np.concatenate([decode(values).astype(str).reshape(-1) for values in rows.blocks()])
@@ -116,31 +113,32 @@ def _read_texts(rows: Rows) -> tuple[Values, list[str]]:
     except (ValueError, SystemError):  # NumPy raises both: for bytes that are not UTF-8, and for invalid characters
         raise InputError(rows.name, "the labels are not valid text", hint="Save them in UTF-8 or as numbers.") from None
     if all(text.isascii() and text.isdecimal() and len(text) < 10 for text in different):
-        return labels.astype(np.int32), [f"{rows.name}: texts to whole numbers"]
-    return labels, []
+        return labels.astype(np.int32), "texts to whole numbers"
+    return labels, ""
 
 
 # From labels to the numbers of classes
 
 
-def number_labels(train: Values, test: Values, *, train_name: str, test_name: str) -> Labels:
+def number_labels(train_rows: Rows, test_rows: Rows) -> Labels:
     """Number the classes of a data set from 0 on, in the order of its labels, and keep the labels as their names.
 
-    Labels are integers or texts [n], n at least 1 for training; texts that are whole numbers are ordered as numbers,
-    '2' before '10'. Messages call them `train_name` and `test_name`. InputError is raised for a negative label or a
-    name that is not allowed, for one class or more than MOST_CLASSES, and for a class that only the test set has.
+    Labels are integers or texts [n] in memory, n at least 1 for training; texts that are whole numbers are ordered as
+    numbers, '2' before '10'. Raises InputError for a negative label or a name that is not allowed, for one class or
+    more than MOST_CLASSES, and for a class that only the test set has.
     """
+    (train,), (test,) = train_rows.blocks(), test_rows.blocks()
     if (train.dtype.kind in "iu") != (test.dtype.kind in "iu"):
         train, test = train.astype(str), test.astype(str)
     present = np.unique(train)  # not bincount, which takes eight bytes for each label
     texts = [str(label) for label in present]
-    _require_classes(train_name, train, present, texts)
+    _require_classes(train_rows.name, train, present, texts)
     whole = all(text.isdecimal() for text in texts)
     order = sorted(range(len(texts)), key=lambda place: (int(texts[place]) if whole else 0, texts[place]))
     names = [texts[place] for place in order]
     numbers = np.argsort(order).astype(np.uint8)  # of each label in `present`
-    numbered_train = _numbers(train_name, train, present, numbers, names)
-    return Labels(numbered_train, _numbers(test_name, test, present, numbers, names), names)
+    numbered_train = _numbers(train_rows.name, train, present, numbers, names)
+    return Labels(numbered_train, _numbers(test_rows.name, test, present, numbers, names), names)
 
 
 def _require_classes(name: str, labels: Values, present: Values, texts: Sequence[str]) -> None:

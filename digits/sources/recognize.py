@@ -13,7 +13,6 @@ HEAD_BYTES = 4096
 #: The kinds that a data set can be made of.
 GZIP, ZIP, NPZ, TAR = "gzip", "zip", "npz", "tar"
 NPY, IDX, PARQUET, TABLE, PICTURE = "npy", "IDX", "Parquet", "table", "picture"
-CONTAINERS = (ZIP, NPZ, TAR)
 
 #: Fields in the first line of a table of images, at least: 8 x 8 pixels.
 LEAST_FIELDS = 64
@@ -122,9 +121,9 @@ def split_of(path: str) -> str | None:
 
 
 def by_split(items: Iterable[T], path: Callable[[T], str]) -> dict[str | None, list[T]]:
-    """Group items by the set that their path belongs to; every set has a list, and so has None."""
+    """Group items by the set that their path belongs to, in natural order; every set has a list, and so has None."""
     found: dict[str | None, list[T]] = {TRAIN: [], TEST: [], VALIDATION: [], None: []}
-    for item in items:
+    for item in sorted(items, key=lambda item: natural(path(item))):
         found[split_of(path(item))].append(item)
     return found
 
@@ -142,12 +141,6 @@ def says_labels(path: str) -> bool:
 def _says(path: str, pattern: re.Pattern[str]) -> bool:
     parts = PurePosixPath(path).parts[-2:]  # both of `labels.npz/arr_0.npy`
     return any(pattern.fullmatch(word) for part in parts for word in words(part))
-
-
-def plain(path: str) -> str:
-    """Return a name without what differs between copies of a file: folder, ending, ` (1)`, how words are joined."""
-    name = re.sub(r"\.(gz|npy|npz|csv|zip)$", "", PurePosixPath(path).name)
-    return "-".join(words(re.sub(r"\s*(\(\d+\)|- Copy)", "", name)))
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:

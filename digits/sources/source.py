@@ -23,19 +23,11 @@ from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
 
-class Part(NamedTuple):
-    """A set as `load` writes it."""
-
-    images: Rows  # uint8 [n, height, width] or [n, height, width, 3]
-    labels: Values  # whole numbers or texts [n]
-    labels_name: str  # for messages
-
-
 class Source(NamedTuple):
-    """A data set."""
+    """A data set: images as uint8 [n, height, width] or [n, height, width, 3], labels as whole numbers or texts [n]."""
 
-    train: Part
-    test: Part
+    train: Pair
+    test: Pair
     notes: list[str]  # what was converted, chosen or left out, a line each
 
 
@@ -89,24 +81,27 @@ def _find(tree: Tree, files: ExitStack) -> Found:
 def _convert(name: str, found: Found, test_size: int) -> Source:
     """Check the sets that were found in the source `name`, and convert them to the types that `load` stores."""
     pairs = {split: _checked(pair) for split, pair in found.pairs.items()}
-    _require_test(name, found, test_size)
-    converted = images.to_uint8({split: pair.images for split, pair in pairs.items()})
-    notes = [*found.notes, *(f"{rows.name}: {note}" for rows in converted.values() for note in rows.notes)]
-    parts = []
-    for split, pair in pairs.items():
-        values, said = labels.read_labels(pair.labels)
-        parts.append(Part(converted[split], values, pair.labels.name))
-        notes += said
-    if TEST not in pairs:
-        (whole,) = parts
-        chosen = choose(whole.labels, test_size)
-        parts = [Part(_some(whole.images, rows), whole.labels[rows], whole.labels_name) for rows in (~chosen, chosen)]
-        notes.append(f"test set: {test_size} of the {len(chosen)} images, spread evenly over each class")
-    return Source(parts[0], parts[1], notes)
+    count = pairs[TRAIN].images.shape[0]
+    if TEST in pairs and test_size:
+        hint = "Set `load.test_size` to 0 in params.yaml."
+        raise InputError("parameter 'load.test_size'", f"it is {test_size}, but {name} has a test set", hint=hint)
+    if TEST not in pairs and not 0 < test_size < count:
+        few = max(1, count // 6)  # MNIST's own share
+        hint = f"To test on {few} of the {count} images instead, set `load.test_size` to {few} in params.yaml."
+        raise InputError(name, f"{found.no_test}, and `load.test_size` is {test_size}", hint=hint)
+    converted = images.to_uint8([pair.images for pair in pairs.values()])
+    read = [labels.read_labels(pair.labels) for pair in pairs.values()]
+    notes = [*found.notes, *(f"{rows.name}: {note}" for rows in (*converted, *read) for note in rows.notes)]
+    if TEST in pairs:
+        return Source(Pair(converted[0], read[0]), Pair(converted[1], read[1]), notes)
+    (values,) = read[0].blocks()
+    chosen = choose(values, test_size)
+    train, test = (Pair(_some(converted[0], rows), _some(read[0], rows)) for rows in (~chosen, chosen))
+    return Source(train, test, [*notes, f"test set: {test_size} of the {count} images, spread evenly over each class"])
 
 
 def _checked(pair: Pair) -> Pair:
-    """Refuse, before any value is read, what cannot be a set of images and labels. Returns images in their shape."""
+    """Refuse, before any value is read, what cannot be a set of images and labels. Return images in their shape."""
     folded = Pair(images.fold(pair.images), pair.labels)
     labels.require_labels_form(pair.labels)
     for rows in pair:
@@ -115,18 +110,6 @@ def _checked(pair: Pair) -> Pair:
             raise InputError(rows.name, expected=f"1 to {MOST_IMAGES} images", received=received, hint=hint)
     require_same_length(f"{pair.images.name} and {pair.labels.name}", pair.images.shape[0], pair.labels.shape[0])
     return folded
-
-
-def _require_test(name: str, found: Found, test_size: int) -> None:
-    """Refuse a source with neither a test set nor a number of images to make one of, or with both."""
-    count = found.pairs[TRAIN].images.shape[0]
-    if TEST in found.pairs and test_size:
-        hint = "Set `load.test_size` to 0 in params.yaml."
-        raise InputError("parameter 'load.test_size'", f"it is {test_size}, but {name} has a test set", hint=hint)
-    if TEST not in found.pairs and not 0 < test_size < count:
-        few = max(1, count // 6)  # MNIST's own share
-        hint = f"To test on {few} of the {count} images instead, set `load.test_size` to {few} in params.yaml."
-        raise InputError(name, f"{found.no_test}, and `load.test_size` is {test_size}", hint=hint)
 
 
 def choose(labels: Values, count: int) -> NDArray[np.bool_]:
@@ -150,13 +133,13 @@ def choose(labels: Values, count: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def _some(images: Rows, mask: NDArray[np.bool_]) -> Rows:
-    """Return the images that a mask chooses."""
+def _some(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
+    """Return the rows that a mask chooses."""
 
     def blocks() -> Iterator[Values]:
         first = 0
-        for block in images.blocks():
+        for block in rows.blocks():
             yield block[mask[first : first + len(block)]]
             first += len(block)
 
-    return replace(images, shape=(int(mask.sum()), *images.shape[1:]), blocks=blocks)
+    return replace(rows, shape=(int(mask.sum()), *rows.shape[1:]), blocks=blocks)

@@ -1,6 +1,7 @@
 """The files of a data set, wherever they are: in a folder, in a .zip or .tar.gz, or a single file."""
 
 import gzip
+import hashlib
 import io
 import os
 import re
@@ -16,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from digits.sources.recognize import GZIP, HEAD_BYTES, PICKLE, TAR, Foreign, kind_of, natural, plain
+from digits.sources.recognize import GZIP, HEAD_BYTES, PICKLE, TAR, Foreign, kind_of, natural
 from dvcproof.runtime.bounds import open_file, open_tar, open_zip
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
@@ -139,25 +140,12 @@ def _unpacking(file: IO[bytes]) -> IO[bytes]:
 
 
 def without_copies(files: Sequence[File]) -> list[File]:
-    """Keep the first of several copies of one file: the one nearest to the top, and not packed.
-
-    In one folder, copies are known by their names; in others, where all sets may have the same names, by content.
-    """
-    kept: list[File] = []
+    """Keep the first of several files of the same content: the one nearest to the top, and not packed."""
+    kept: dict[bytes, File] = {}
     for file in sorted(files, key=lambda file: (file.path.count("/"), file.packed, natural(file.path))):
-        alike = (one for one in kept if plain(one.path) == plain(file.path))
-        folder = file.path.rpartition("/")[0]
-        if not any(one.path.rpartition("/")[0] == folder or _equal(one, file) for one in alike):
-            kept.append(file)
-    return kept
-
-
-def _equal(one: File, other: File) -> bool:
-    with one.open() as first, other.open() as second:
-        while True:
-            left, right = first.read(2**18), second.read(2**18)
-            if left != right or not left:
-                return left == right
+        with reading(file.name, "a packed file"), file.open() as content:
+            kept.setdefault(hashlib.file_digest(cast(io.BufferedReader, content), "sha256").digest(), file)
+    return [*kept.values()]
 
 
 class Tree(NamedTuple):

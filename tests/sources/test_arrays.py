@@ -217,9 +217,9 @@ def test_a_bad_idx_file_is_refused(tmp_path: Path, digits: Arrays, monkeypatch: 
     assert re.search(match, refused(tmp_path, path.parent))
 
 
-def test_a_plain_file_goes_before_a_packed_one(tmp_path: Path, digits: Arrays) -> None:
+def test_of_two_copies_one_is_used(tmp_path: Path, digits: Arrays) -> None:
     folder = write_idx(tmp_path / "idx", digits)
-    (folder / f"{IMAGES}.gz").write_bytes(b"not read")
+    (folder / f"{IMAGES}.gz").write_bytes(gzip.compress((folder / IMAGES).read_bytes(), 1))
     assert len(run_load(tmp_path, folder)) == 5
 
 

@@ -13,12 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from digits.data.classes import name_classes, numbered, require_labels
 from digits.params import ClassNames
 from digits.sources import labels as module
+from digits.sources.arrays import held
 from digits.sources.labels import Labels, number_labels
 from dvcproof.runtime.program import InputError
 
 
 def number(train: NDArray[Any], test: NDArray[Any]) -> Labels:
-    return number_labels(train, test, train_name="A", test_name="B")
+    return number_labels(held("A", train), held("B", test))
 
 
 GOOD: dict[str, tuple[list[Any], list[int], list[str]]] = {

@@ -60,13 +60,16 @@ BAD: dict[str, tuple[Change, str]] = {
     "negative": (lambda c: c.replace(b",0,", b",-1,", 1), r"Got '-1' in line \d+, column \d+\."),
     "nan": (lambda c: c.replace(b",0,", b",nan,", 1), r"Got 'nan' in line \d+, column \d+\."),
     "hexadecimal": (lambda c: c.replace(b",0,", b",0x10,", 1), r"Got '0x10' in line \d+, column \d+\."),
-    "no UTF-8": (lambda c: c.replace(b",0,", b",\xff,", 1), r"line \d+ cannot be parsed \('utf-8' codec"),
+    "no UTF-8": (lambda c: c.replace(b",0,", b",\xff,", 1), r"not a table in UTF-8 \('utf-8' codec"),
     "two columns of labels": (lambda c: c.replace(b"pixel0", b"label", 1), r"Got 785 columns, 2 of them labels"),
     "no square": (lambda c: c.replace(b"\r\n", b",1\r\n"), r"expected a column of labels and the .* Got 786 columns"),
     "a header alone": (lambda c: c[: c.index(b"\n") + 1], r"expected 1 to \d+ images\. Got 0\."),
     "a label of ten digits": (lambda c: c.replace(b"\r\n5,", b"\r\n5000000000,", 1), "at most nine digits. Got 50000"),
-    "a cut .gz": (lambda c: gzip.compress(c)[:-30], r"the file is damaged, or not a table \(Compressed file ended"),
-    "a long line": (lambda c: c.replace(b"\r\n", b"," * tables.LINE_BYTES, 1), r"line 1 is longer than \d+ bytes\."),
+    "a cut .gz": (
+        lambda c: gzip.compress(c)[:-30],
+        r"the file is damaged, or not a packed file \(Compressed file ended",
+    ),
+    "a long line": (lambda c: c.replace(b"\r\n", b"," * tables.LINE, 1), r"it has a line of more than \d+ char"),
 }
 
 
