@@ -146,21 +146,19 @@ def prepared(folder: Path, arrays: Arrays, **sections: dict[str, object]) -> lis
 
 
 @pytest.mark.parametrize(
-    ("side", "model", "line"),
+    ("side", "line"),
     [
-        (8, "convnet", "Got 8 x 8 pixels. Set `train.model` to dense"),
-        (12, "convnet", "network 'convnet': expected images of at least 13 x 13 pixels. Got 12 x 12 pixels"),
+        (8, "Got 8 x 8 pixels. Set `train.model` to dense"),
+        (12, "network 'convnet': expected images of at least 13 x 13 pixels. Got 12 x 12 pixels"),
     ],
 )
-def test_images_too_small_for_the_convnet_are_refused(tmp_path: Path, side: int, model: str, line: str) -> None:
-    options = prepared(tmp_path, small_digits(side=side, classes=(0, 1)), train={"model": model})
+def test_images_too_small_for_the_convnet_are_refused(tmp_path: Path, side: int, line: str) -> None:
+    """And the next step of the refusal works."""
+    options = prepared(tmp_path, small_digits(side=side, classes=(0, 1)), train={"model": "convnet"})
     with mock.patch("exactkeras.determinism.configure", side_effect=AssertionError("TensorFlow was started")):
         assert line in refusal(train.main, *options)
     assert not list(tmp_path.glob("*.keras"))
-
-
-def test_the_next_step_of_that_refusal_works(tmp_path: Path) -> None:
-    options = prepared(tmp_path, small_digits(side=8, classes=(0, 1)), train={"model": "dense"}, dense={"epochs": 1})
+    set_params(tmp_path / "params.yaml", {"train.model": "dense", "dense.epochs": 1})
     with mock.patch.object(sys, "argv", ["train", *options]):
         train.main()
     assert (tmp_path / "m.keras").is_file()

@@ -1,6 +1,5 @@
 """Arrays on disk: what is written and read, and what is refused."""
 
-import io
 import struct
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 from digits.data import npy
-from digits.data.npy import NpyFile, describe, read_header, require_rows, require_same_length, write_npy
+from digits.data.npy import NpyFile, describe, require_rows, require_same_length, write_npy
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import saved, with_head
 
@@ -104,50 +103,31 @@ def with_shape(shape: str) -> bytes:
 
 FOREIGN = "a damaged or foreign file"
 BAD_FILES = {
+    "missing": (None, "Got no such file"),
     "empty": (b"", FOREIGN),
-    "no .npy": (b"hello, world", FOREIGN),
-    "cut in the magic": (GOOD[:4], FOREIGN),
     "cut in the header": (GOOD[:60], FOREIGN),
     "cut in the values": (GOOD[:-1], rf"Got {len(GOOD) - 1} bytes instead of {len(GOOD)}\."),
     "a byte too many": (GOOD + b"\0", rf"Got {len(GOOD) + 1} bytes instead of {len(GOOD)}\."),
     "another type": (saved(IMAGES.astype(">f4")), r"Got >f4 \[7, 28, 28\]"),
-    "two dimensions": (saved(IMAGES.reshape(7, 784)), r"Got uint8 \[7, 784\]"),
     "another side": (saved(IMAGES[:, :27]), r"Got uint8 \[7, 27, 28\]"),
     "a single number": (saved(np.array(np.uint8(1))), r"Got uint8 \[\]"),
     "Fortran order": (saved(np.asfortranarray(IMAGES)), r"Got uint8 \[7, 28, 28\] in Fortran order"),
     "pickled objects": (saved(np.array([[[print]]], dtype=object)), r"Got object \[1, 1, 1\]"),
-    "a structure": (saved(np.zeros(3, dtype=[("a", "u1")])), r"Got \[\('a', 'u1'\)\] \[3\]"),
     "format 2.0": (b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1), r"\.npy format 2\.0 instead of 1\.0"),
     "negative length": (with_shape("(-2, 28, 28)"), "bytes instead of"),
-    "endless length": (with_shape(f"({2**62}, 28, 28)"), f"bytes instead of {2**62 * 784 + 93}"),
     "length beyond any integer": (with_shape(f"({10**30}, 28, 28)"), f"bytes instead of 784{'0' * 27}"),
-    "length that is no number": (with_shape("(2.0, 28, 28)"), "shape is not valid"),
-    "header that is no dictionary": (with_head("[1, 2]\n"), FOREIGN),
     "header of mixed keys": (with_head("{'descr': '|u1', 5: 5}\n"), "header that cannot be parsed"),
     "header with code": (with_head("__import__('os').abort()\n"), FOREIGN),
     "header that never closes": (with_head("(" * 5000), FOREIGN),
-    "header without a type": (with_head("{'descr': [('a', ())], 'fortran_order': False, 'shape': (1,)}\n"), FOREIGN),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("content", "match"), BAD_FILES.values(), ids=BAD_FILES)
-def test_a_bad_file_is_refused_before_any_value_is_read(tmp_path: Path, content: bytes, match: str) -> None:
-    (tmp_path / "images.npy").write_bytes(content)
+def test_a_bad_file_is_refused_before_any_value_is_read(tmp_path: Path, content: bytes | None, match: str) -> None:
+    if content is not None:
+        (tmp_path / "images.npy").write_bytes(content)
     with pytest.raises(InputError, match=rf"images\.npy: expected uint8 \[n, 28, 28\]\. .*{match}.* Run `dvc repro`"):
         opened(tmp_path / "images.npy")
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"none\.npy: expected uint8 \[n, 28, 28\]\. Got no such file\. Run `dvc repro`"
-    ):
-        opened(tmp_path / "none.npy")
-
-
-def test_the_header_that_numpy_writes_is_read() -> None:
-    file = io.BytesIO(GOOD)
-    assert read_header(file) == ((7, 28, 28), False, np.dtype(np.uint8))
-    assert file.tell() == 128
 
 
 def test_sets_that_cannot_be_used_are_refused() -> None:

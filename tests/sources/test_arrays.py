@@ -61,11 +61,9 @@ def changed(**files: bytes | Callable[[bytes], bytes]) -> Build:
 
 EARLY = r"the file is {} bytes shorter than its header says, which is {}\. Fetch"
 LONGER = "the file is longer than its header says, which is "
-VOID = with_head("{'descr': '|V0', 'fortran_order': False, 'shape': (200, 28, 28), }\n")
 BAD_NPZ: dict[str, tuple[Build, str]] = {
     "an empty file": (lambda _: b"", r"bad\.npz: this is an empty file, not a data set of images and labels\."),
     "without its last byte": (lambda digits: whole(digits)[:-1], "the file is damaged, or not an archive"),
-    "a flipped bit": (lambda digits: flip(whole(digits), 300_000), r"x_train in .*bad\.npz: .*uint8.* \(Bad CRC-32"),
     "a flipped bit, packed": (lambda d: flip(whole(d, zipfile.ZIP_DEFLATED), 5000), "x_train in .* is damaged"),
     "no test labels": (
         lambda d: stored({name: each for name, each in members(d).items() if "y_test" not in name}),
@@ -76,17 +74,12 @@ BAD_NPZ: dict[str, tuple[Build, str]] = {
         r"names do not tell what these arrays are: 00, 01, 02, 03, 04, 05, 06, 07 and 12 more\. Put",
     ),
     "names that steer the terminal": (lambda _: stored({"\x1b[31m\n.npy": b""}), r"ERROR: \\x1b\[31m ?in .*an empty"),
-    "cut in the header": (changed(x_test=lambda each: each[:50]), "x_test in .*: the file is damaged"),
     "cut in the values": (changed(x_test=lambda each: each[:-10]), EARLY.format(10, r"uint8 \[200, 28, 28\]")),
     "one byte more": (changed(y_test=lambda each: each + b"\0"), r"y_test in .*" + LONGER + r"uint8 \[200\]"),
     "text in place of labels": (changed(y_test=b"hello, world"), "y_test in .*, not the labels of the"),
     "a negative length": (changed(x_test=claims("(-1, 28, 28)"), y_test=claims("(-1,)")), r"x_test in .*" + LONGER),
-    "an endless length": (changed(x_test=claims("(2**25, 28, 28)"), y_test=claims("(2**25,)")), "x_test in .* shorter"),
     "beyond any integer": (changed(x_test=claims("(10**30, 28, 28)"), y_test=claims("(10**30,)")), r" \d{30,} bytes s"),
     "code for a header": (changed(x_test=with_head("__import__('os').abort()\n")), "is damaged, or not an array"),
-    "format 2.0, header of 4 GiB": (changed(x_test=b"\x93NUMPY\x02\x00" + b"\xff" * 4), r"\.npy format 2\.0 instead"),
-    "values of no bytes": (changed(x_test=VOID), r"expected pixels as numbers\. Got \|V0"),
-    "labels that fill the memory": (changed(y_train=claims("(600,)") + bytes(10**7)), "y_train in .*" + LONGER),
     "compressed with LZMA": (lambda d: whole(d, zipfile.ZIP_LZMA), "x_test.npy in .*: it is compressed in"),
     "encrypted": (lambda d: re.sub(rb"(PK\x01\x02....)\0", b"\\1\1", whole(d), flags=re.DOTALL), r"\(File .*encrypted"),
 }  # fmt: skip
@@ -108,24 +101,15 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize(
-    ("version", "match"),
-    [
-        ((1, 0), r"x_train in .*: the array holds pickled Python objects"),
-        ((2, 0), "2.0"),
-        (None, "this is a pickle, which can"),
-    ],
-)
-def test_a_pickle_is_never_opened(tmp_path: Path, digits: Arrays, version: tuple[int, int] | None, match: str) -> None:
-    mark, bad, file = tmp_path / "executed", tmp_path / "bad.npz", io.BytesIO()
-    if version:
-        np.lib.format.write_array(file, np.array([Payload(mark)], dtype=object), version)
-        bad.write_bytes(changed(x_train=file.getvalue())(digits))
-    else:
-        bad.write_bytes(pickle.dumps(Payload(mark)))
-    assert re.search(match, refused(tmp_path, bad))
+@pytest.mark.parametrize("in_array", [True, False])
+def test_a_pickle_is_never_opened(tmp_path: Path, digits: Arrays, in_array: bool) -> None:
+    mark, bad = tmp_path / "executed", tmp_path / "bad.npz"
+    array = saved(np.array([Payload(mark)], dtype=object))
+    bad.write_bytes(changed(x_train=array)(digits) if in_array else pickle.dumps(Payload(mark)))
+    line = refused(tmp_path, bad)
+    assert ("the array holds pickled Python objects" if in_array else "this is a pickle, which can") in line
     assert not mark.exists()
-    np.load(bad, allow_pickle=True)["x_train"] if version else pickle.loads(bad.read_bytes())
+    np.load(bad, allow_pickle=True)["x_train"] if in_array else pickle.loads(bad.read_bytes())
     assert mark.exists()  # so the payload does what it should when it is opened
 
 
@@ -149,18 +133,6 @@ def test_damage_anywhere_is_refused_or_does_no_harm(tmp_path: Path, compression:
             refusals += 1
         assert snapshot(tmp_path / "out") == expected
     assert len(positions) / 3 < refusals < len(positions)  # dates and attributes of a member may be anything
-
-
-def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels, labels, path = (
-        np.zeros((20_000, 28, 28), np.uint8),
-        np.arange(20_000, dtype=np.uint8) % 2,
-        tmp_path / "a.npz",
-    )
-    np.savez_compressed(path, x_train=pixels, y_train=labels, x_test=pixels[:2], y_test=labels[:2])
-    assert len(load(str(path), tmp_path / "first")) == 4  # 16 MB are not much
-    monkeypatch.setattr(tree, "PACKED_BYTES", 2**22)
-    assert re.search(r"x_train in .*: its header claims 15680000 bytes, in a file of \d+\.", refused(tmp_path, path))
 
 
 def test_labels_are_not_read_before_sizes_are_compared(
@@ -191,12 +163,8 @@ BAD_IDX: dict[str, tuple[str, Change, str]] = {
     "cut in the header": (LABELS, lambda c: c[:6], "the IDX file ends within its header, after 6 bytes"),
     "cut in the values": (IMAGES, lambda c: c[:-3], rf"{IMAGES}: " + EARLY.format(3, r"uint8 \[600, 28, 28\]")),
     "labels for images": (IMAGES, lambda _: idx_bytes(np.ones(9, np.uint8)), r"images \[.*\. Got uint8 \[9\]\."),
-    "values of 4 bytes": (IMAGES, lambda c: b"\0\0\x0d\3" + c[4:], EARLY.format(1411200, r">f4 \[600, 28, 28\]")),
     "little-endian": (LABELS, lambda c: c[3::-1] + c[4:], "this is a file of unknown kind, not the labels"),
-    "a length of -1": (LABELS, lambda c: c[:4] + b"\xff" * 4 + c[8:], "4294967095 bytes shorter"),
-    "a cut .gz": (IMAGES, lambda c: gzip.compress(c)[:-20], r"the file is damaged, .*\(Compressed file ended"),
     "a .gz cut in its header": (IMAGES, lambda c: gzip.compress(c)[:5], "this is a damaged file .*, not the images"),
-    "a .gz with a flipped bit": (IMAGES, lambda c: flip(gzip.compress(c), 50_000), rf"{IMAGES}: the file is damaged"),
     "a .gz with a wrong sum": (LABELS, lambda c: flip(gzip.compress(c), -8), "CRC check failed"),
     "a .gz and text": (LABELS, lambda c: gzip.compress(c) + b"hello", r"a damaged file \(Not a gzipped file"),
     "a .gz and another": (LABELS, lambda c: gzip.compress(c) + gzip.compress(b"\0"), LONGER),
@@ -221,10 +189,3 @@ def test_of_two_copies_one_is_used(tmp_path: Path, digits: Arrays) -> None:
     folder = write_idx(tmp_path / "idx", digits)
     (folder / f"{IMAGES}.gz").write_bytes(gzip.compress((folder / IMAGES).read_bytes(), 1))
     assert len(run_load(tmp_path, folder)) == 5
-
-
-def test_a_folder_in_place_of_an_idx_file_is_refused(tmp_path: Path, digits: Arrays) -> None:
-    folder = write_idx(tmp_path / "idx", digits)
-    (folder / IMAGES).unlink()
-    (folder / IMAGES).mkdir()
-    assert "the images of the training set are missing. There is only t10k-images" in refused(tmp_path, folder)

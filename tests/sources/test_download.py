@@ -50,11 +50,8 @@ def test_a_person_sees_a_progress_bar(
     [
         "http://localhost/a.npz#sha256=" + "0" * 64,
         "https://localhost/a.npz",
-        *(f"https://localhost/a.npz#sha256={text}" for text in ("", "0" * 63, "0" * 65, "g" * 64, "0" * 64 + "\n")),
-        "https://localhost/a.npz#md5=" + "0" * 32,
-        "https://#sha256=" + "0" * 64,
+        *(f"https://localhost/a.npz#sha256={text}" for text in ("0" * 63, "g" * 64, "0" * 64 + "\n")),
         "file:///etc/passwd#sha256=" + "0" * 64,
-        "s3://bucket/a.npz",
     ],
 )
 def test_an_address_without_https_or_hash_is_refused(tmp_path: Path, source: str) -> None:
@@ -77,7 +74,7 @@ def test_a_failed_download_is_refused_and_not_kept(
     assert list((tmp_path / "cache" / "digits").iterdir()) == []
 
 
-@pytest.mark.parametrize("host", ["[", "a b", "localhost:99999999", "local..host", "*", "unused"])
+@pytest.mark.parametrize("host", ["[", "localhost:99999999", "local..host", "unused"])
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, server: Server, host: str) -> None:
     with socket.socket() as unused:
         unused.bind(("localhost", 0))

@@ -47,11 +47,6 @@ def test_classes_are_numbered_from_0(
     assert (found.train.tolist(), found.test.tolist(), found.names) == (numbers, numbers[::-1], names)
 
 
-@pytest.mark.parametrize("dtype", [np.int8, ">i4", np.uint64])
-def test_labels_of_any_integer_type_are_numbered(dtype: Any) -> None:
-    assert number(np.array([3, 7, 3], dtype), np.array([7], dtype)).train.tolist() == [0, 1, 0]
-
-
 def test_the_test_set_may_lack_a_class_and_have_texts_for_numbers() -> None:
     assert number(np.array([1, 5, 6]), np.array([6, 6])).test.tolist() == [2, 2]
     found = number(np.array([3, 7, 10]), np.array(["10", "3"]))
@@ -78,7 +73,6 @@ BAD: dict[str, tuple[list[Any], list[Any], str]] = {
     "257 classes": ([*range(257)], [3], "Got 257 of them: 0, 1, 2, 3, 4, 5, ..., 255, 256. Check that"),
     "a negative one": ([0, 1, 2, -1, -1], [0], f"A: {NAMES}-1 at position 3. Correct the label, or"),
     "a negative one as text": (["0", "-1"], ["0"], "Got '-1' at position 1."),
-    "an empty one": (["a", "b", ""], ["a"], "Got '' at position 2."),
     "two lines": (["a\nb", "b"], ["b"], r"Got 'a\nb' at position 0."),
     "a long one": (["a", "b" * 41], ["a"], "bbb' at position 1."),
     "a class that training lacks": (
@@ -89,7 +83,6 @@ BAD: dict[str, tuple[list[Any], list[Any], str]] = {
     ),
     "a class above all others": ([0, 1], [0, 200], "Got 200 at position 1."),
     "a class below all others": ([7, 8], [7, 3], "Got 3 at position 1."),
-    "a text that training lacks": (["a", "b"], ["b", "bag"], "Got bag at position 1."),
     "a text where training has numbers": ([0, 1], ["0", "one"], "Got one at position 1."),
 }  # fmt: skip
 

@@ -31,22 +31,12 @@ def cells(digits: Arrays) -> Any:
 
 def test_a_column_for_each_pixel_is_read(tmp_path: Path, digits: Arrays) -> None:
     sample = few(digits)
-    pixels = sample["x_train"].reshape(-1, 784)
-    columns = {f"pixel{k}": pixels[:, k] for k in range(784)} | {
-        "class": sample["y_train"].astype(str),
-        "id": range(120),
-    }
+    pixels, others = sample["x_train"].reshape(-1, 784), {"class": sample["y_train"].astype(str), "id": range(120)}
+    columns = {f"pixel{k}": pixels[:, k] for k in range(784)} | others
     load(write(tmp_path / "a.parquet", **columns), tmp_path / "out", test_size=20)
     np.savez(tmp_path / "a.npz", x_train=sample["x_train"], y_train=sample["y_train"])
     load(str(tmp_path / "a.npz"), tmp_path / "expected", test_size=20)
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "expected")
-
-
-def test_labels_may_be_a_dictionary_of_texts(tmp_path: Path, digits: Arrays) -> None:
-    labels = pa.array(np.where(np.equal(few(digits)["y_train"], 1), "one", "other")).dictionary_encode()
-    pq.write_table(pa.table({"img": cells(digits), "label": labels}), tmp_path / "a.parquet")
-    lines = load(str(tmp_path / "a.parquet"), tmp_path / "out", test_size=20)
-    assert "labels: one, other numbered from 0 to 1" in lines
 
 
 def test_a_row_without_a_label_or_image_is_named(tmp_path: Path, digits: Arrays) -> None:
@@ -92,9 +82,7 @@ def test_other_columns_are_refused(tmp_path: Path, columns: dict[str, Any], matc
 def test_large_groups_of_rows_are_refused(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "a.parquet", image=cells(digits), label=few(digits)["y_train"])
     monkeypatch.setattr(tables, "GROUP_BYTES", 1000)
-    with pytest.raises(
-        InputError, match=r"expected groups of rows of at most 1000 bytes\. Got \d+\. Write it in smaller"
-    ):
+    with pytest.raises(InputError, match=r"expected groups of rows of at most 1000 bytes\. Got \d+\. Write it in smal"):
         load(source, tmp_path / "out", test_size=20)
 
 

@@ -81,12 +81,6 @@ def test_one_coloured_picture_makes_all_coloured(tmp_path: Path, digits: Arrays)
     assert np.array_equal(images[0], np.dstack([few(digits)["x_train"][0]] * 3))
 
 
-def test_every_part_has_all_classes_in_their_shares(tmp_path: Path, digits: Arrays) -> None:
-    load(str(two_classes(tmp_path, digits, 10, 30)), tmp_path / "out")
-    labels = np.load(tmp_path / "out" / "train_labels.npy")
-    assert [int((labels[k : k + 4] == 0).sum()) for k in range(0, 40, 4)] == [1] * 10
-
-
 def test_a_file_of_another_kind_among_pictures_is_named(tmp_path: Path, digits: Arrays) -> None:
     source = two_classes(tmp_path, digits, 1, 1)
     (source / "train" / "1" / "notes.txt").write_text("hello")
