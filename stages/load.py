@@ -38,21 +38,22 @@ def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "
     """
     with open_source(source, test_size) as (train, test, notes):
         labels = number_labels(train.labels, test.labels)
-        auto = transpose == "auto"
-        transposed = is_emnist([source, train.images.name, test.images.name]) if transpose == "auto" else transpose
+        names = [source, train.images.name, test.images.name]
+        transposed = is_emnist(names) if transpose == "auto" else transpose
         images = [exchanged(rows) if transposed else rows for rows in (train.images, test.images)]
         with replacing(*(out / f"{name}.npy" for name in NAMES), out / "dataset.json") as (*files, description):
-            for k, (rows, numbers) in enumerate(zip(images, labels[:2], strict=True)):
-                write_npy(files[2 * k], dtype=np.uint8, shape=rows.shape, blocks=rows.blocks())
-                write_npy(files[2 * k + 1], dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
+            image_files, label_files = files[::2], files[1::2]
+            for rows, numbers, image_file, label_file in zip(images, labels[:2], image_files, label_files, strict=True):
+                write_npy(image_file, dtype=np.uint8, shape=rows.shape, blocks=rows.blocks())
+                write_npy(label_file, dtype=np.uint8, shape=numbers.shape, blocks=[numbers])
             shape = images[0].shape[1:]
-            look = settle({"train": files[0], "test": files[2]}, shape, transposed=transposed, auto=auto)
-            train_count, test_count = (np.bincount(each, minlength=len(labels.names)).tolist() for each in labels[:2])
-            counts = {"train": train_count, "test": test_count}
+            seen, changes = settle(image_files, shape, transposed=transposed, auto=transpose == "auto")
+            train_counts, test_counts = (np.bincount(each, minlength=len(labels.names)).tolist() for each in labels[:2])
+            counts = {"train": train_counts, "test": test_counts}
             facts = {"image_shape": shape, "classes": labels.names, "images": counts}
-            write_dataset(description, Dataset.model_validate(facts | look.facts))
+            write_dataset(description, Dataset.model_validate(facts | seen))
     lines = [*_lines("train", images[0].shape, labels.train), *_lines("test", images[1].shape, labels.test)]
-    return [*lines, *notes, *labels.notes, *look.notes, *(f"WARNING: {warning}" for warning in look.warnings)]
+    return [*lines, *notes, *labels.notes, *changes]
 
 
 def _lines(name: str, shape: tuple[int, ...], labels: NDArray[np.uint8]) -> list[str]:

@@ -27,10 +27,8 @@ from dvcproof.runtime.program import InputError
 #: Keras's names in mnist.npz.
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test")
 
-#: Names of the original files, and their magic numbers: two zero bytes, 8 for unsigned byte, the number of dimensions
-#: (http://yann.lecun.com/exdb/mnist/).
+#: Names of the original files (http://yann.lecun.com/exdb/mnist/).
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-IDX_MAGIC = (0x00000803, 0x00000801, 0x00000803, 0x00000801)
 
 #: The third byte of an IDX file: the type of its values.
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -117,28 +115,23 @@ def open_array(file: File) -> Rows:
         InputError: the header is damaged, the values are pickled, or the file has another size than the header says.
     """
     with reading(file.name, "an array"), file.open() as content:
-        shape, fortran, dtype = _npy_header(file, content) if file.kind == NPY else _idx_header(file, content)
+        if file.kind == NPY:
+            shape, fortran, dtype = read_header(content)
+        else:
+            start = content.read(4)
+            lengths = content.read(4 * start[3])
+            if len(lengths) < 4 * start[3]:
+                sentence = f"the IDX file ends within its header, after {4 + len(lengths)} bytes"
+                raise InputError(file.name, sentence, hint=AGAIN)
+            shape, fortran, dtype = struct.unpack(f">{start[3]}I", lengths), False, np.dtype(IDX_TYPES[start[2]])
         head = content.tell()
-    fortran = fortran and len(shape) > 1
-    require_size(file, dtype, shape, head)
-    blocks = partial(_in_fortran_order if fortran else _in_order, file, dtype, shape, head)
-    return Rows(file.name, dtype, shape, blocks, ("from Fortran order",) if fortran else ())
-
-
-def _npy_header(file: File, content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    shape, fortran, dtype = read_header(content)
     if dtype.hasobject:
         hint = "Only if you trust where it came from: load it, and save it as numbers, or texts as `y.astype(str)`."
         raise InputError(file.name, "the array holds pickled Python objects, which are never opened", hint=hint)
-    return shape, fortran, dtype
-
-
-def _idx_header(file: File, content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    start = content.read(4)
-    lengths = content.read(4 * start[3])
-    if len(lengths) < 4 * start[3]:
-        raise InputError(file.name, f"the IDX file ends within its header, after {4 + len(lengths)} bytes", hint=AGAIN)
-    return struct.unpack(f">{start[3]}I", lengths), False, np.dtype(IDX_TYPES[start[2]])
+    require_size(file, dtype, shape, head)
+    fortran = fortran and len(shape) > 1
+    blocks = partial(_in_fortran_order if fortran else _in_order, file, dtype, shape, head)
+    return Rows(file.name, dtype, shape, blocks, ("from Fortran order",) if fortran else ())
 
 
 def require_size(file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int) -> None:

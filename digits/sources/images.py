@@ -6,7 +6,7 @@ docs/data.md.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
@@ -58,11 +58,11 @@ MEASURED = 200
 _EMNIST = re.compile(r"(?<![a-z])emnist")
 
 #: The warnings.
-UNLIKE = "the test images have another background than the training images: invert one of the two sets"
+UNLIKE = "WARNING: the test images have another background than the training images: invert one of the two sets"
 LYING = (
-    "the images seem to be transposed, for many are much wider than tall, and few the other way round. Look at "
-    "metrics/worst.png after a run: if they lie on their side there, set `load.transpose` to {} in params.yaml, else "
-    "to the other value, which ends this warning"
+    "WARNING: the images seem to be transposed, for many are much wider than tall, and few the other way round. "
+    "Look at metrics/worst.png after a run: if they lie on their side there, set `load.transpose` to {} in "
+    "params.yaml, else to the other value, which ends this warning"
 )
 
 
@@ -200,44 +200,41 @@ def exchanged(rows: Rows) -> Rows:
 # Ink and levels, once they are written
 
 
-class Appearance(NamedTuple):
-    """How the images of a source look, and what was done."""
+def settle(
+    files: Sequence[Path], image_shape: tuple[int, ...], *, transposed: bool, auto: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Make the stored images light ink on dark, with levels up to 255, in place.
 
-    facts: dict[str, Any]  # for `Dataset`: ink, highest, transposed, form
-    notes: list[str]  # what was done, a line each
-    warnings: list[str]
+    Args:
+        files: the .npy files of the training and the test set, uint8 [n, *image_shape].
+        image_shape: height and width, and 3 if the images are RGB.
+        transposed: whether height and width have been exchanged.
+        auto: whether the name of the source decided that.
 
-
-def settle(files: Mapping[str, Path], image_shape: tuple[int, ...], *, transposed: bool, auto: bool) -> Appearance:
-    """Make the images in the .npy files of 'train' and 'test' light ink on dark, with levels up to 255, in place.
-
-    `transposed` says whether height and width have been exchanged, and `auto` whether the name of the source decided.
+    Returns:
+        The facts for `Dataset`: ink, highest, transposed and form; and a line for each thing that was done or is odd.
     """
-    sets = {
-        name: NpyFile(path, dtype=np.uint8, shape=(None, *image_shape), is_input=False) for name, path in files.items()
-    }
-    highest = max(int(block.max()) for images in sets.values() for block in images.blocks())
+    sets = [NpyFile(path, dtype=np.uint8, shape=(None, *image_shape), is_input=False) for path in files]
+    highest = max(int(block.max()) for images in sets for block in images.blocks())
     if not 0 < highest < FEW_LEVELS:
         highest = 255
-    train, test = (stored_levels(None, highest)[_sample(sets[name])] for name in ("train", "test"))
+    train, test = (stored_levels(None, highest)[_sample(images)] for images in sets)
     background = find_background(train)
     ink = background.ink
     levels = stored_levels(ink, highest)
     if (levels != np.arange(256)).any():
-        for file in files.values():
+        for file in files:
             replace_values(file, levels)
     form = None if ink is None else measure_form(255 - train if ink == "dark" else train)
-    facts = {"ink": ink, "highest": highest, "transposed": transposed, "form": form}
-    notes = {
+    lines = {
         "images: height and width exchanged" + (", as EMNIST needs it" if auto else ""): transposed,
         f"images: levels 0 to {highest} stretched to 0 to 255": highest != 255,
         "images: dark ink on a light background, inverted": ink == "dark",
-    }
-    warnings = {
         UNLIKE: find_background(test).ink != ink,
         LYING.format("false" if transposed else "true"): auto and looks_transposed(train, background),
     }
-    return Appearance(facts, *([line for line, true in lines.items() if true] for lines in (notes, warnings)))
+    facts = {"ink": ink, "highest": highest, "transposed": transposed, "form": form}
+    return facts, [line for line, holds in lines.items() if holds]
 
 
 def _sample(images: NpyFile) -> Images:

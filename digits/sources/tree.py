@@ -83,28 +83,21 @@ class File:
     raw: Callable[[], IO[bytes]]  # opens it as it is stored
 
     @cached_property
-    def _looked(self) -> tuple[str | Foreign, bool]:
+    def packed(self) -> bool:
+        """Return whether it is packed with gzip."""
+        with self.raw() as file:
+            return kind_of(file.read(HEAD_BYTES)) == GZIP
+
+    @cached_property
+    def kind(self) -> str | Foreign:
+        """Return what it is, once unpacked."""
         try:
-            with self.raw() as file:
-                kind = kind_of(file.read(HEAD_BYTES))
-            if kind != GZIP:
-                return kind, False
-            with _unpacking(self.raw()) as file:
-                return kind_of(file.read(HEAD_BYTES)), True
+            with self.open() as file:
+                return kind_of(file.read(HEAD_BYTES))
         except DAMAGE as error:
             if isinstance(error, OSError) and error.filename:  # an I/O error, not a corrupt file
                 raise
-            return Foreign(f"a damaged file ({error})", AGAIN), False
-
-    @property
-    def kind(self) -> str | Foreign:
-        """Return what it is, once unpacked."""
-        return self._looked[0]
-
-    @property
-    def packed(self) -> bool:
-        """Return whether it is packed with gzip."""
-        return self._looked[1]
+            return Foreign(f"a damaged file ({error})", AGAIN)
 
     def open(self) -> IO[bytes]:
         """Open it, unpacked."""

@@ -5,9 +5,12 @@ import re
 
 import numpy as np
 
-from digits.sources.arrays import IDX_MAGIC, IDX_NAMES, NPZ_NAMES
+from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
 from tests.support.arrays import idx_bytes
 from tests.support.project import ROOT
+
+#: The magic numbers: two zero bytes, 8 for unsigned byte, the number of dimensions.
+IDX_MAGIC = (0x00000803, 0x00000801, 0x00000803, 0x00000801)
 
 
 def test_the_arrays_are_the_original_files() -> None:

@@ -119,11 +119,13 @@ def test_levels_are_stretched_and_inverted(highest: int, expected: list[int]) ->
 class Stored:
     """Images that have been brought to the stored form, in files."""
 
-    def __init__(self, folder: Path, train: Images, test: Images, name: str = "a.npz", transpose: Any = "auto") -> None:
+    def __init__(
+        self, folder: Path, train: Images, test: Images, *, transpose: Any = "auto", name: str = "a.npz"
+    ) -> None:
         labels = {f"y_{split}": np.arange(len(images)) % 2 for split, images in (("train", train), ("test", test))}
-        np.savez(folder / name, x_train=train, x_test=test, **labels)
+        np.savez(folder / name, x_train=train, x_test=test, **labels)  # type: ignore[arg-type]
         lines = load(str(folder / name), folder / "out", transpose=transpose)[4:]
-        self.warnings = [line.removeprefix("WARNING: ") for line in lines if line.startswith("WARNING")]
+        self.warnings = [line for line in lines if line.startswith("WARNING")]
         self.notes = [line for line in lines if line.startswith("images: ")]
         dataset = read_dataset(folder / "out" / "dataset.json")
         self.facts = {"ink": dataset.ink, "highest": dataset.highest, "transposed": dataset.transposed}
