@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from digits.sources import download
 from tests.support.loading import refused, run_load
 from tests.support.server import Server
 
@@ -34,15 +33,6 @@ def test_a_file_is_downloaded_once_and_again_if_it_is_damaged(
     kept.write_bytes(npz[:-1])
     assert run_load(tmp_path, server.address("small.npz")) == expected
     assert server.requests == ["small.npz"] * 2
-
-
-@pytest.mark.usefixtures("npz")
-def test_a_person_sees_a_progress_bar(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(download, "on_terminal", lambda: True)
-    run_load(tmp_path, server.address("small.npz"))
-    assert "100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

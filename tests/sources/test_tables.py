@@ -1,17 +1,22 @@
-"""CSV tables: which column is which, and what is not a table of images."""
+"""Tables, CSV and Parquet: which column is which, what is not a table of images, and bounds."""
 
 import gzip
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from digits.sources import tables, tree
 from dvcproof.runtime.program import InputError
 from stages.load import load
-from tests.support.arrays import snapshot
-from tests.support.forms import LABELLED, PIXELS, few, table
+from tests.support.arrays import flip, snapshot
+from tests.support.forms import LABELLED, PIXELS, few, picture, table
 from tests.support.project import Arrays
 
 Change = Callable[[bytes], bytes]
@@ -97,3 +102,95 @@ def test_a_small_table_that_unpacks_to_much_is_refused(
     monkeypatch.setattr(tree, "PACKED_TIMES", 10)
     with pytest.raises(InputError, match=r"it unpacks to more than \d+ bytes"):
         loaded(tmp_path / "a.csv", content)
+
+
+# Parquet
+
+IMAGES = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def write(path: Path, **columns: Any) -> str:
+    pq.write_table(pa.table(columns), path, store_schema=False)
+    return str(path)
+
+
+def cells(digits: Arrays) -> Any:
+    return pa.array([{"bytes": picture(image), "path": None} for image in few(digits)["x_train"]], IMAGES)
+
+
+def test_a_column_for_each_pixel_is_read(tmp_path: Path, digits: Arrays) -> None:
+    sample = few(digits)
+    pixels, others = sample["x_train"].reshape(-1, 784), {"class": sample["y_train"].astype(str), "id": range(120)}
+    columns = {f"pixel{k}": pixels[:, k] for k in range(784)} | others
+    load(write(tmp_path / "a.parquet", **columns), tmp_path / "out", test_size=20)
+    np.savez(tmp_path / "a.npz", x_train=sample["x_train"], y_train=sample["y_train"])
+    load(str(tmp_path / "a.npz"), tmp_path / "expected", test_size=20)
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "expected")
+
+
+def test_a_row_without_a_label_or_image_is_named(tmp_path: Path, digits: Arrays) -> None:
+    labels = few(digits)["y_train"].tolist()
+    source = write(tmp_path / "a.parquet", image=cells(digits), label=pa.array([*labels[:7], None, *labels[8:]]))
+    with pytest.raises(InputError, match=r"row 7 has no label\. Leave out"):
+        load(source, tmp_path / "out", test_size=20)
+    images = pa.array([*cells(digits).to_pylist()[:5], None, *cells(digits).to_pylist()[6:]], IMAGES)
+    source = write(tmp_path / "a.parquet", image=images, label=pa.array(labels))
+    with pytest.raises(InputError, match=r"row 5 in .*: the file is empty\."):
+        load(source, tmp_path / "out", test_size=20)
+
+
+def test_a_value_that_is_in_many_rows_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    much = pa.DictionaryArray.from_arrays(pa.array(np.zeros(5000, np.int32)), pa.array([bytes(2**22)]))
+    source = write(tmp_path / "a.parquet", image=much, label=np.arange(5000) % 2)
+    monkeypatch.setattr(tables, "BATCH_BYTES", 2**24)
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(InputError, match="the picture has more than 1048576 bytes"):
+        load(source, tmp_path / "out", test_size=20)
+    assert pa.default_memory_pool().max_memory() - before < 2**27  # 5000 of them would take 20 GB
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"image": [b"a"] * 3}, "its columns are not images and labels: image"),
+        ({"image": [b"a"] * 3, "label": [0, 1, 2], "labels": [0, 1, 2]}, ": image, label, labels"),
+        (
+            {"image": [b"a"] * 3, "label": ["a" * 5000] * 3},
+            "expected labels as whole numbers or short texts\\. Got <U5000",
+        ),
+        ({"image": [b"a"] * 3, "label": [{"a": 1}] * 3}, "short texts. Got object"),
+        ({"image": [b"a"] * 3, "label": [0, 1, 2]}, "row 0 in .*: this is not a picture"),
+    ],
+)
+def test_other_columns_are_refused(tmp_path: Path, columns: dict[str, Any], match: str) -> None:
+    source = write(tmp_path / "a.parquet", **{name: pa.array(values) for name, values in columns.items()})
+    with pytest.raises(InputError, match=match):
+        load(source, tmp_path / "out", test_size=1)
+
+
+def test_large_groups_of_rows_are_refused(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "a.parquet", image=cells(digits), label=few(digits)["y_train"])
+    monkeypatch.setattr(tables, "GROUP_BYTES", 1000)
+    with pytest.raises(InputError, match=r"expected groups of rows of at most 1000 bytes\. Got \d+\. Write it in smal"):
+        load(source, tmp_path / "out", test_size=20)
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_refused_or_does_no_harm(tmp_path: Path, digits: Arrays) -> None:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"image": cells(digits), "label": few(digits)["y_train"]}), file)
+    whole, generator, refusals = file.getvalue(), np.random.default_rng(0), 0
+    for place in [*generator.integers(4, len(whole), 20), *generator.integers(len(whole) - 1200, len(whole), 80)]:
+        (tmp_path / "a.parquet").write_bytes(flip(whole, int(place)))
+        try:
+            load(str(tmp_path / "a.parquet"), tmp_path / "out", test_size=20)
+        except InputError:
+            refusals += 1
+    assert refusals > 20
+
+
+def test_without_the_library_the_step_is_named(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "a.parquet", image=cells(digits), label=few(digits)["y_train"])
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match=r"reading Parquet needs the package pyarrow\. Run `make setup WITH=parquet`"):
+        load(source, tmp_path / "out", test_size=20)
