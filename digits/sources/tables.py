@@ -128,17 +128,16 @@ def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
             sentence = f"line {number} has {len(cells)} values, and the first line {len(columns.names)}"
             raise InputError(file.name, sentence, hint="Correct the line, or delete it.")
         try:
-            pixels = np.fromiter(map(float, pixels_of(cells)), np.float64)
-        except ValueError:
+            pixels = np.fromiter(map(int, pixels_of(cells)), np.float64)
+        except (ValueError, OverflowError):  # fractions, or not numbers
             pixels = np.fromiter(map(_number, pixels_of(cells)), np.float64)
         wrong = ~((pixels >= 0) & (pixels <= 255))
         if wrong.any():
             place = columns.pixels[int(wrong.argmax())]
             expected = "pixels as whole numbers from 0 to 255, or as fractions from 0 to 1"
             received = f"{cells[place][:40]!r} in line {number}, column {place + 1}"
-            raise InputError(
-                file.name, expected=expected, received=received, hint="Correct the value, or delete the line."
-            )
+            hint = "Correct the value, or delete the line."
+            raise InputError(file.name, expected=expected, received=received, hint=hint)
         images.write(pixels[np.newaxis])
         found.append(cells[label])
     if not columns.header and label == 0 and len({*found}) == 1:
