@@ -74,22 +74,28 @@ class Found(NamedTuple):
 class Spool:
     """Rows on their way through a temporary file without a name, which the system removes in any case."""
 
-    def __init__(self, files: ExitStack) -> None:
+    def __init__(self, files: ExitStack, dtype: DTypeLike) -> None:
         self._file: IO[bytes] = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 # `files` closes it
+        self._dtype, self._count = np.dtype(dtype), 0
 
     def write(self, values: Values) -> None:
         """Append rows."""
-        self._file.write(np.ascontiguousarray(values).data)
+        self._file.write(np.ascontiguousarray(values, self._dtype).data)
+        self._count += len(values)
 
-    def blocks(self, dtype: DTypeLike, row: tuple[int, ...]) -> Iterator[Values]:
-        """Read all rows of this type and shape, in blocks of at most BLOCK_BYTES, but at least one row."""
-        size = math.prod(row) * np.dtype(dtype).itemsize
-        step = max(1, BLOCK_BYTES // size) * size
-        for place in itertools.count(0, step):
-            self._file.seek(place)
-            if not (block := self._file.read(step)):
-                return
-            yield np.frombuffer(block, dtype).reshape(-1, *row)
+    def rows(self, name: str, row: tuple[int, ...], dtype: DTypeLike) -> Rows:
+        """Return all rows, each of the shape `row`, converted to another type."""
+        size = math.prod(row) * self._dtype.itemsize
+        step = max(1, BLOCK_BYTES // max(1, size)) * size
+
+        def blocks() -> Iterator[Values]:
+            for place in itertools.count(0, step):
+                self._file.seek(place)
+                if not (block := self._file.read(step)):
+                    return
+                yield np.frombuffer(block, self._dtype).reshape(-1, *row).astype(dtype, copy=False)
+
+        return Rows(name, np.dtype(dtype), (self._count, *row), blocks)
 
 
 def smallest(values: Values) -> Values:

@@ -5,7 +5,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import replace
 from os.path import commonprefix
 from pathlib import PurePosixPath
 from typing import TypeVar
@@ -92,30 +92,28 @@ class Album:
     """Pictures of one size, which are decoded into a temporary file. It is grey unless one of them has colours."""
 
     def __init__(self, files: ExitStack) -> None:
-        self._spool, self._count, self._coloured = Spool(files), 0, False
+        self._spool, self._coloured = Spool(files, np.uint8), False
         self._first, self._size = "", (0, 0)
 
     def add(self, name: str, content: bytes) -> None:
         """Decode a picture, which messages call `name`. Raises InputError if it has another size than the first."""
         pixels = decode(name, content)
         height, width = pixels.shape[:2]
-        if not self._count:
+        if not self._first:
             self._first, self._size = name, (height, width)
         if (height, width) != self._size:
             expected = f"{self._size[1]} x {self._size[0]} pixels, as {self._first}"
             hint = "Bring all pictures to one size."
             raise InputError(name, expected=expected, received=f"{width} x {height}", hint=hint)
         self._coloured = self._coloured or pixels.ndim == 3
-        self._spool.write(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))
-        self._count += 1
+        self._spool.write((pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))[np.newaxis])
 
     def rows(self, name: str) -> Rows:
         """Return the pictures as an array, which messages call `name`."""
-        shape = (self._count, *self._size, 3)
-        blocks = partial(self._spool.blocks, np.uint8, shape[1:])
+        rows = self._spool.rows(name, (*self._size, 3), np.uint8)
         if self._coloured:
-            return Rows(name, np.dtype(np.uint8), shape, blocks)
-        return Rows(name, np.dtype(np.uint8), shape[:3], lambda: (block[..., 0] for block in blocks()))
+            return rows
+        return replace(rows, shape=rows.shape[:3], blocks=lambda: (block[..., 0] for block in rows.blocks()))
 
 
 def decode(name: str, content: bytes) -> NDArray[np.uint8]:

@@ -10,14 +10,13 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from digits.sources import recognize
-from digits.sources.arrays import Found, Pair, Rows, Spool, Values, held
+from digits.sources.arrays import Found, Pair, Spool, Values, held
 from digits.sources.labels import require_labels_form
 from digits.sources.pictures import Album, with_progress
 from digits.sources.recognize import LABEL_COLUMN, NAMED, NUMBER_COLUMN, TEST, TRAIN, VALIDATION
@@ -66,25 +65,6 @@ def find(tree: Tree, files: ExitStack) -> Found | None:
     return found
 
 
-class Pixels:
-    """Images with a column for each pixel, in a temporary file: only the end tells their number and type."""
-
-    def __init__(self, files: ExitStack) -> None:
-        self._spool, self._count, self._whole = Spool(files), 0, True
-
-    def write(self, pixels: Values) -> None:
-        """Append images, [n, pixels]."""
-        self._whole = self._whole and bool(((pixels == np.floor(pixels)) & (pixels >= 0) & (pixels <= 255)).all())
-        self._spool.write(pixels.astype(np.float32))
-        self._count += len(pixels)
-
-    def rows(self, name: str, width: int) -> Rows:
-        """Return the images as an array of `width` columns: uint8 if all pixels are whole numbers from 0 to 255."""
-        dtype = np.dtype(np.uint8 if self._whole else np.float32)
-        blocks = partial(self._spool.blocks, np.float32, (width,))
-        return Rows(name, dtype, (self._count, width), lambda: (block.astype(dtype) for block in blocks()))
-
-
 # CSV
 
 
@@ -121,7 +101,7 @@ def _square(count: int) -> bool:
 
 def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
     """Read a CSV file, once."""
-    images, found, label = Pixels(files), list[str](), columns.label or 0
+    images, found, label, whole = Spool(files, np.float32), list[str](), columns.label or 0, True
     pixels_of = itemgetter(*columns.pixels)
     for number, cells in itertools.islice(_lines(file), columns.header, None):
         if len(cells) != len(columns.names):
@@ -138,6 +118,7 @@ def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
             received = f"{cells[place][:40]!r} in line {number}, column {place + 1}"
             hint = "Correct the value, or delete the line."
             raise InputError(file.name, expected=expected, received=received, hint=hint)
+        whole = whole and bool((pixels % 1 == 0).all())
         images.write(pixels[np.newaxis])
         found.append(cells[label])
     if not columns.header and label == 0 and len({*found}) == 1:
@@ -148,7 +129,10 @@ def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
     with suppress(ValueError):  # texts
         labels = labels.astype(np.float64)
     title = columns.names[label] if columns.header else f"column {1 + label}"
-    return Pair(images.rows(file.name, len(columns.pixels)), held(f"{title} in {file.name}", labels))
+    return Pair(
+        images.rows(file.name, (len(columns.pixels),), np.uint8 if whole else np.float32),
+        held(f"{title} in {file.name}", labels),
+    )
 
 
 def _lines(file: File) -> Iterator[tuple[int, list[str]]]:
@@ -190,7 +174,8 @@ def _number(text: str) -> float:
 def _read_parquet(split: str, parts: Sequence[File], files: ExitStack) -> Pair:
     """Read a set: the rows of its files, one file after the other."""
     tables = [(file, _open(file, files)) for file in parts]
-    label, image, pixels = _columns(parts[0], tables[0][1].schema_arrow)
+    schema = tables[0][1].schema_arrow
+    label, image, pixels = _columns(parts[0], schema)
     name = parts[0].name if len(parts) == 1 else f"{parts[0].name} and {len(parts) - 1} more"
     found = [np.empty(0, np.uint8), *(_labels(*batch) for batch in _batches(tables, [label]))]
     labels = held(f"{label} in {name}", np.concatenate(found))
@@ -200,10 +185,11 @@ def _read_parquet(split: str, parts: Sequence[File], files: ExitStack) -> Pair:
         for place, content in with_progress(_pictures(tables, image), labels.shape[0], title):
             album.add(place, content)
         return Pair(album.rows(title), labels)
-    images = Pixels(files)
+    dtype = np.result_type(*(schema.field(column).type.to_pandas_dtype() for column in pixels))
+    images = Spool(files, dtype)
     for _, _, batch in _batches(tables, pixels):
         images.write(np.stack([column.to_numpy(zero_copy_only=False) for column in batch.columns], axis=1))
-    return Pair(images.rows(name, len(pixels)), labels)
+    return Pair(images.rows(name, (len(pixels),), dtype), labels)
 
 
 def _open(file: File, files: ExitStack) -> Any:
