@@ -4,9 +4,8 @@ import csv
 import gzip
 import io
 import pickle
+import shutil
 import struct
-import tarfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,25 +111,22 @@ def qmnist(labels: Array) -> bytes:
 # Archives
 
 
-def zipped(inner: Make) -> Make:
+def archive(inner: Make, kind: str) -> Make:
+    """Make another form, in an archive of a kind that `shutil.make_archive` knows."""
+
     def make(folder: Path, digits: Arrays) -> Path:
         source = inner(folder, digits)
-        with zipfile.ZipFile(folder / "data.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in (source, *source.rglob("*")):
-                archive.write(path, path.relative_to(folder))
-        return folder / "data.zip"
+        return Path(shutil.make_archive(str(folder / "packed"), kind, folder, source.name))
 
     return make
+
+
+def zipped(inner: Make) -> Make:
+    return archive(inner, "zip")
 
 
 def taped(inner: Make) -> Make:
-    def make(folder: Path, digits: Arrays) -> Path:
-        source = inner(folder, digits)
-        with tarfile.open(folder / "data.tar.gz", "w:gz") as archive:
-            archive.add(source, source.name)
-        return folder / "data.tar.gz"
-
-    return make
+    return archive(inner, "gztar")
 
 
 # Tables
