@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.arrays import require_same_length
+from digits.data.splits import masked, spread
 from digits.sources import arrays, convert, parquet, pictures, tables
 from digits.sources.download import download
 from digits.sources.recognize import CONTAINERS, EMPTY, NPZ, TEST, TRAIN, UNKNOWN, Foreign
@@ -101,7 +102,7 @@ def _convert(name: str, found: Found, test_size: int) -> Source:
             Part(test_images, test_labels, test.labels.name),
             [*notes, *said],
         )
-    chosen = choose(labels, test_size)
+    chosen = spread(labels, test_size, "load.test_size")
     kept, taken = (Part(_some(train_images, rows), labels[rows], train.labels.name) for rows in (~chosen, chosen))
     return Source(
         kept, taken, [*notes, f"test set: {test_size} of the {len(labels)} images, spread evenly over each class"]
@@ -133,34 +134,7 @@ def _require_test(name: str, found: Found, test_size: int) -> None:
         raise InputError(name, f"{found.no_test}, and `load.test_size` is {test_size}", hint=hint)
 
 
-def choose(labels: Values, count: int) -> NDArray[np.bool_]:
-    """Choose `count` images for the test set: of each class its share, spread evenly, but never its first image.
-
-    Returns:
-        A mask of the labels, True for the chosen ones.
-
-    Raises:
-        InputError: a class would have no image left to train on.
-    """
-    order = np.argsort(labels, kind="stable")
-    ordered = labels[order]
-    order = order[1:][ordered[1:] == ordered[:-1]]
-    if count > len(order):
-        expected = f"at most {len(order)}, so that each class keeps an image to train on"
-        hint = "Set `load.test_size` to a smaller number in params.yaml."
-        raise InputError("parameter 'load.test_size'", expected=expected, received=str(count), hint=hint)
-    chosen = np.zeros(len(labels), bool)
-    chosen[order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]] = True
-    return chosen
-
-
 def _some(images: Rows, mask: NDArray[np.bool_]) -> Rows:
     """Return the images that a mask chooses."""
-
-    def blocks() -> Iterator[Values]:
-        first = 0
-        for block in images.blocks():
-            yield block[mask[first : first + len(block)]]
-            first += len(block)
-
-    return replace(images, shape=(int(mask.sum()), *images.shape[1:]), blocks=blocks)
+    shape = (int(mask.sum()), *images.shape[1:])
+    return replace(images, shape=shape, blocks=lambda: masked(images.blocks(), mask))
