@@ -105,6 +105,14 @@ def test_bad_data_is_refused_in_one_line(case: str, prepared: Path) -> None:
     assert (prepared / "model.keras").read_bytes() == b"the model of before"
 
 
+@pytest.mark.usefixtures("tensorflow")
+def test_an_output_that_cannot_be_written_is_said_before_the_training(prepared: Path) -> None:
+    (prepared / "history.csv").mkdir()
+    with mock.patch("exactkeras.fit.fit", side_effect=AssertionError):
+        assert "history.csv: expected a file" in refusal(stage.main, *options(prepared))
+    assert outputs(prepared) == {"history.csv"}
+
+
 def test_the_program_exits_with_1(prepared: Path) -> None:
     (prepared / "data" / "train_labels.npy").unlink()
     line = refused_by(run(sys.executable, "-m", "stages.train", *options(prepared), cwd=prepared, env=AT_ROOT))
