@@ -64,9 +64,11 @@ MODULES = {
 def read_pins(lock: str) -> dict[str, str]:
     """Read a lock file: map each pin, 'name==version', to its lines in the file."""
     try:
-        text = Path(lock).read_text(encoding="utf-8")
+        text, problem = Path(lock).read_text(encoding="utf-8"), "a merge left conflict markers in it"
     except (OSError, UnicodeDecodeError):
-        sys.exit(f"ERROR: {lock}: it cannot be read. Run `git checkout -- {lock}`.")
+        text, problem = "<<<<<<< ", "it cannot be read"
+    if re.search("^<<<<<<< ", text, re.MULTILINE):
+        sys.exit(f"ERROR: {lock}: {problem}. Run `git checkout HEAD -- {lock}`.")
     return {match[1]: match[0] for match in re.finditer(r"^(\w\S*==\S+).*\n(?:[ #].*\n)*", text, re.MULTILINE)}
 
 

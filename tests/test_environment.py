@@ -179,6 +179,15 @@ def test_what_is_broken_is_found(venv: Path, damage: Callable[[], None], says: s
     assert setup.find_defect() == says
 
 
+@pytest.mark.parametrize("content", [None, b"\xff", b"tiny==1.0\n<<<<<<< HEAD\n"])
+def test_a_lock_that_cannot_be_read_is_named(project: Path, content: bytes | None) -> None:
+    lock = project / "requirements.lock"
+    lock.unlink() if content is None else lock.write_bytes(content)
+    with pytest.raises(SystemExit) as stop:
+        setup.choose()
+    assert one_line(stop.value).endswith("Run `git checkout HEAD -- requirements.lock`.")
+
+
 # Before anything is installed
 
 
