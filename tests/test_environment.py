@@ -298,18 +298,29 @@ def test_a_disk_that_fills_up_during_the_set_up_is_named(project: Path, size: st
     """That of the project, or that of the temporary files: never is it the fault of Python."""
     (project / ".venv").mkdir()
     (project.parent / "temporary").mkdir()
-    (project / ".venv" / "pyvenv.cfg").touch()
-    program = (
-        "from pathlib import Path; from digits import environment as e; e.VENV = Path('.venv/in'); "
-        "e.PYTHON = e.VENV / 'bin' / 'python'; e.STAMP = e.VENV / 'whole'; e.make()"
-    )
     place = project / ".venv" if disk == "project" else project.parent / "temporary"
+    program = "from digits import environment; environment.make()"
     command = f'mount -t tmpfs -o size={size} tmpfs {place} && exec {BASE} -c "{program}"'
     result = in_namespace(command, cwd=project, env={"TMPDIR": str(project.parent / "temporary")})
     assert result.returncode == 1
-    named = project / ".venv" / "in" if disk == "project" else place
     line = one_line(result.stderr.rstrip())
-    assert line in {f"ERROR: {path}: the disk is full. Make room, and run make again." for path in (named, project)}
+    assert line in {f"ERROR: {path}: the disk is full. Make room, and run make again." for path in (place, project)}
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can a disk be mounted so")
+def test_a_disk_without_programs_is_said_first(project: Path) -> None:
+    command = f"mount --bind . . && mount -o remount,noexec,bind . && cd {project} && exec {BASE} -I {PROGRAM}"
+    line = one_line(in_namespace(command, cwd=project).stderr.rstrip())
+    assert line.startswith(f"ERROR: {project}: this disk is mounted noexec")
+
+
+def test_the_cause_is_the_last_line_of_a_traceback() -> None:
+    said = (
+        "Traceback (most recent call last):\n"
+        + 9 * "  File 'a', line 1, in b\n"
+        + "OSError: [Errno 27] File too large\n"
+    )
+    assert setup.shorten(said) == "OSError: [Errno 27] File too large"
 
 
 def test_a_folder_that_cannot_be_written_is_not_pythons_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
