@@ -149,10 +149,10 @@ def test_a_validation_split_is_measured(prepared: Path) -> None:
 @pytest.mark.usefixtures("tensorflow")
 def test_a_training_that_fails_writes_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: Any, **__: Any) -> None:
-        raise InputError("loss of epoch 1", "it is nan", hint="Lower the learning rate.")
+        raise InputError("loss of epoch 1", "it is nan", hint="Lower it.")
 
     monkeypatch.setattr("exactkeras.fit.fit", diverge)
-    assert refusal(stage.main, *options(prepared)).endswith("loss of epoch 1: it is nan. Lower the learning rate.")
+    assert refusal(stage.main, *options(prepared)).endswith("loss of epoch 1: it is nan. Lower it.")
     assert outputs(prepared) == set()
 
 
