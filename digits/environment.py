@@ -64,9 +64,11 @@ MODULES = {
 def read_pins(lock: str) -> dict[str, str]:
     """Read a lock file: map each pin, 'name==version', to its lines in the file."""
     try:
-        text = Path(lock).read_text(encoding="utf-8")
+        text, problem = Path(lock).read_text(encoding="utf-8"), "a merge left conflict markers in it"
     except (OSError, UnicodeDecodeError):
-        sys.exit(f"ERROR: {lock}: it cannot be read. Run `git checkout -- {lock}`.")
+        text, problem = "<<<<<<< ", "it cannot be read"
+    if re.search("^<<<<<<< ", text, re.MULTILINE):
+        sys.exit(f"ERROR: {lock}: {problem}. Run `git checkout HEAD -- {lock}`.")
     return {match[1]: match[0] for match in re.finditer(r"^(\w\S*==\S+).*\n(?:[ #].*\n)*", text, re.MULTILINE)}
 
 
@@ -161,7 +163,9 @@ def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int,
 
 
 def shorten(output: str) -> str:
-    """Join a program's output into one line, without its warnings."""
+    """Join a program's output into one line, without warnings; of a traceback, the last line alone: the cause."""
+    if "Traceback (most recent call last)" in output:
+        output = output.rstrip().rpartition("\n")[2]
     lines = [line.split() for line in output.splitlines() if not line.lower().startswith("warning")]
     said = " ".join(word for line in lines for word in line) or "it failed without a word"
     return (said if len(said) < 300 else f"{said[:300]}...").rstrip(".")
@@ -185,6 +189,10 @@ def require_machine() -> None:
             sys.exit(f"ERROR: {sys.executable}: it lacks the module {name}, {purpose}. {step}")
     if os.pathsep in str(Path.cwd()):
         sys.exit(f"ERROR: {Path.cwd()}: a path with a colon can have no virtual environment. Rename the folder.")
+    if os.statvfs(VENV if VENV.exists() else Path.cwd()).f_flag & getattr(os, "ST_NOEXEC", 0):
+        sys.exit(
+            f"ERROR: {Path.cwd()}: this disk is mounted noexec: no program on it can run. Use a folder on another disk."
+        )
 
 
 def require_git() -> None:
@@ -216,14 +224,12 @@ def make() -> None:
 
     if VENV.is_symlink() or VENV.is_file():
         VENV.unlink()
-    elif VENV.exists():
-        if not (VENV / "pyvenv.cfg").exists() and any(VENV.iterdir()):
-            sys.exit(f"ERROR: {VENV}: this folder is no virtual environment. Move it away.")
-        shutil.rmtree(VENV)
+    elif VENV.exists() and not (VENV / "pyvenv.cfg").exists() and any(VENV.iterdir()):
+        sys.exit(f"ERROR: {VENV}: this folder is no virtual environment. Move it away.")
     base = getattr(sys, "_base_executable", sys.executable)
     try:
         for command in (
-            (base, "-I", "-m", "venv", "--without-pip", VENV),
+            (base, "-I", "-m", "venv", "--clear", "--without-pip", VENV),
             (PYTHON, "-I", "-m", "ensurepip", "--default-pip"),  # `venv` would do it, and not say why it fails
         ):
             status, said = run(*command)

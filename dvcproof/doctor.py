@@ -20,7 +20,7 @@ from dvc.lock import LockBase, LockError, make_lock
 from dvcproof.cache import Cache, Memory
 from dvcproof.findings import BusyError
 from dvcproof.ignored import restore_lists
-from dvcproof.lockfile import File, Lock, read_lock
+from dvcproof.lockfile import File, Lock, read_lock, refuse_conflicts
 from dvcproof.messages import printable
 from dvcproof.runtime.files import clear_rooms
 from dvcproof.runtime.program import InputError
@@ -200,6 +200,7 @@ def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool 
     Raises:
         InputError: this is no project of DVC, or DVC recorded something else than a stage has read.
     """
+    refuse_conflicts(root)
     try:
         project = Project(root, forget=forget)
         with project.alone() as at_work:

@@ -165,19 +165,14 @@ def read_lock(path: Path) -> Lock:
     raise InputError(str(path), expected="a dvc.lock", received=received, hint=hint)
 
 
-def refuse_conflict(path: Path) -> None:
-    """Refuse a file in which a merge left both sides.
-
-    Raises:
-        InputError: it has.
-    """
-    if path.is_file() and any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
-        raise InputError(
-            path.name,
-            expected="a finished merge",
-            received="a file with conflict markers",
-            hint="Keep one side, and run `dvc repro`.",
-        )
+def refuse_conflicts(root: Path) -> None:
+    """Raise InputError if a merge left both sides in a file in `root` that DVC reads: its own errors do not say so."""
+    for name in ("dvc.yaml", "dvc.lock", ".dvc/config"):
+        path = root / name
+        if path.is_file() and any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
+            received = "a file with conflict markers"
+            hint = "Keep one side, and run `dvc repro`."
+            raise InputError(name, expected="a finished merge", received=received, hint=hint)
 
 
 def require_same_params(lock: Lock, params: Path) -> None:

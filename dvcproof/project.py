@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from dvcproof.findings import Finding, Level
 from dvcproof.git import AbsentError, git, git_text
+from dvcproof.lockfile import refuse_conflicts
 from dvcproof.runtime.program import InputError
 
 #: Where nothing of the user's is looked for.
@@ -276,6 +277,7 @@ def refusals(folder: Path) -> Iterator[None]:
     try:
         yield
     except DvcException as error:
+        refuse_conflicts(folder)
         causes = [str(one) for one in (error, error.__cause__) if one]
         text = " ".join(": ".join(dict.fromkeys(causes)).split())
         raise InputError(str(folder), f"DVC cannot read the project: {text}", hint="Run `dvc status`.") from None

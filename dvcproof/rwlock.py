@@ -6,7 +6,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import parse_lock_document, refuse_conflict
+from dvcproof.lockfile import parse_lock_document
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 
@@ -54,13 +54,9 @@ def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
 
     Returns:
         What was done, if anything.
-
-    Raises:
-        InputError: it has conflict markers.
     """
     if not path.exists():
         return None
-    refuse_conflict(path)
     content = path.read_bytes()
     if is_whole(content):
         return None

@@ -10,7 +10,9 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import h5py
 import keras
@@ -32,6 +34,10 @@ CONFIG_BYTES = 2**18
 WEIGHTS_BYTES = 2**30
 MOST_LAYERS = 100
 MOST_OBJECTS = 1000
+
+#: The earliest date of a zip archive (the latest is in 2107), and a clock for `zipfile` that always shows it.
+EARLIEST = (1980, 1, 1, 0, 0, 0)
+STILL = SimpleNamespace(time=lambda: 0.0, localtime=lambda _: EARLIEST)
 
 #: Settings that Keras 3.13 and older refuse to read, with their default values.
 RECENT_DEFAULTS = [("quantization_config", None), ("input_axes", None), ("output_axes", None), ("optional", False)]
@@ -157,15 +163,16 @@ def save(model: keras.Model, path: Path) -> None:
     """Save `model` in Keras's own format, so that equal weights give equal bytes.
 
     Keras writes the date (in metadata.json and in each entry) and memory addresses (as identities of shared objects in
-    config.json). Here the date is the earliest of a zip archive, and identities count from 1. Settings that
-    older versions of Keras do not know are left out where they have their default value.
+    config.json). Here the date is EARLIEST, whatever the clock says, and identities count from 1. Settings that older
+    versions of Keras do not know are left out where they have their default value.
     """
     dated = path.with_name(f"{path.stem}.dated{path.suffix}")
     try:
-        model.save(dated)
+        with mock.patch("zipfile.time", STILL):
+            model.save(dated)
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
             for name in sorted(source.namelist()):
-                entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                entry = zipfile.ZipInfo(name, date_time=EARLIEST)
                 entry.create_system = 3  # Unix: the default depends on the machine
                 content = source.read(name)
                 target.writestr(entry, _canonical(content) if name.endswith(".json") else content)

@@ -178,7 +178,11 @@ def _each_epoch(
     def finished(epoch: int, logs: Mapping[str, float]) -> None:
         for name, value in logs.items():
             if not math.isfinite(value):
-                raise InputError(f"{name} of epoch {epoch + 1}", f"it is {value}", hint="Lower the learning rate.")
+                raise InputError(
+                    f"{name} of epoch {epoch + 1}",
+                    f"it is {value}",
+                    hint="Check that every feature is finite, and lower the learning rate.",
+                )
             history.setdefault(name, []).append(float(value))
         if checkpoint:
             checkpoint.write(state, history)

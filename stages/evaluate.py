@@ -15,7 +15,7 @@ from digits.scoring.history import learning_curves, read_history
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
 from digits.scoring.picture import as_seen, draw_images, save_png
 from digits.scoring.predictions import predict
-from dvcproof.runtime.files import replacing, write_csv, write_json
+from dvcproof.runtime.files import replacing, require_room, write_csv, write_json
 from dvcproof.runtime.program import run
 from exactkeras import determinism
 from exactkeras.augment import views
@@ -49,6 +49,7 @@ def main() -> None:
     names = name_classes(params.class_names, dataset.classes)
     splits = {name: open_split(args.data, name, dataset, may_be_empty=name == "validation") for name in SPLITS}
     epochs = read_history(args.history)
+    require_room(2**20, *(args.out / name for name in FILES))
     determinism.configure(seed=0)
 
     from exactkeras import archive

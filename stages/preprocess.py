@@ -3,61 +3,51 @@
 import argparse
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.npy import NpyFile, require_rows, require_same_length, write_npy
-from digits.data.splits import SPLITS, split_rows, to_features
+from digits.data.splits import SPLITS, choose_validation, masked, to_features
 from digits.params import read_params
 from dvcproof.runtime.files import replacing
-from dvcproof.runtime.program import InputError, run
+from dvcproof.runtime.program import run
 
 
-def preprocess(validation_size: int, raw: Path, out: Path) -> None:
+def preprocess(validation_size: int, raw: Path, out: Path) -> str:
     """Write features and labels of each split into the folder `out`, from what `load` wrote into the folder `raw`.
+
+    Returns the line to print, empty if validation is the end of the training set.
 
     Raises:
         InputError: a file is missing, damaged or of another form, or the validation split leaves nothing to train on.
     """
     dataset = read_dataset(raw / "dataset.json")
-    sets = {name: _open_set(raw, name, dataset) for name in ("train", "test")}
-    length = len(sets["train"][0])
-    if validation_size >= length:
-        name, expected = "parameter 'preprocess.validation_size'", f"less than the {length} training images"
-        raise InputError(name, expected=expected, received=str(validation_size), hint="Leave images to train on.")
+    train, test = (_open_set(raw, name, dataset) for name in ("train", "test"))
+    kept_back = choose_validation(train[1].rows(0, len(train[1])), validation_size)
+    parts = (train, ~kept_back), (train, kept_back), (test, np.ones(len(test[1]), bool))
     width = math.prod(dataset.image_shape)
     with replacing(*(out / f"{split}_{kind}.npy" for split in SPLITS for kind in ("features", "labels"))) as files:
-        for split, features_file, labels_file in zip(SPLITS, files[::2], files[1::2], strict=True):
-            images, labels = sets[SPLITS[split]]
-            start, stop = split_rows(split, len(images), validation_size)
-            features = (to_features(block.astype(np.uint8, copy=False)) for block in images.blocks(start, stop))
-            write_npy(features_file, dtype="float32", shape=(stop - start, width), blocks=features)
-            write_npy(labels_file, dtype="uint8", shape=(stop - start,), blocks=labels.blocks(start, stop))
-    warn_of_uneven(sets["train"][1], validation_size, dataset)
+        for ((images, labels), chosen), features_file, labels_file in zip(parts, files[::2], files[1::2], strict=True):
+            length = int(chosen.sum())
+            features = (to_features(block.astype(np.uint8, copy=False)) for block in chosen_blocks(images, chosen))
+            write_npy(features_file, dtype="float32", shape=(length, width), blocks=features)
+            write_npy(labels_file, dtype="uint8", shape=(length,), blocks=chosen_blocks(labels, chosen))
+    if kept_back[len(kept_back) - validation_size :].all():
+        return ""
+    fair = f"spread evenly over each class, since the last {validation_size} are no fair sample"
+    return f"validation set: {validation_size} of the {len(kept_back)} training images, {fair}\n"
 
 
-def warn_of_uneven(labels: NpyFile, validation_size: int, dataset: Dataset) -> None:
-    """Warn in one line if the validation split lacks a class or is made of few, as the end of a sorted set is.
-
-    By chance hardly ever is a class absent that has a share of ten images, or five standard deviations from its share.
-    """
-    if not validation_size:
-        return
-    rows = (0, len(labels)), split_rows("validation", len(labels), validation_size)
-    whole, kept = (np.sum([np.bincount(block, minlength=256) for block in labels.blocks(*part)], 0) for part in rows)
-    expected = whole * (validation_size / len(labels))
-    far = np.abs(kept - expected) > np.maximum(expected / 2, 5 * np.sqrt(np.maximum(expected, 1)))
-    (uneven,) = np.nonzero(far | ((expected >= 10) & (kept == 0)))
-    if len(uneven):
-        worst = uneven[np.argmax(np.abs(kept - expected)[uneven])]
-        name = dataset.classes[worst] if worst < len(dataset.classes) else str(worst)
-        sys.stderr.write(
-            f"WARNING: parameter 'preprocess.validation_size': the last {validation_size} training images are no fair "
-            f"sample: {kept[worst]} of class {name!a} instead of some {expected[worst]:.0f}. "
-            "If the data set is sorted, shuffle it.\n"
-        )
+def chosen_blocks(file: NpyFile, mask: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """Read the rows that a mask chooses, and none before the first or after the last of them."""
+    if mask.any():
+        start, stop = int(mask.argmax()), len(mask) - int(mask[::-1].argmax())
+        yield from masked(file.blocks(start, stop), mask[start:stop])
 
 
 def _open_set(raw: Path, name: str, dataset: Dataset) -> tuple[NpyFile, NpyFile]:
@@ -74,7 +64,7 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder that `load` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for features and labels")
     args = parser.parse_args()
-    preprocess(read_params(args.params, "preprocess").preprocess.validation_size, args.raw, args.out)
+    sys.stdout.write(preprocess(read_params(args.params, "preprocess").preprocess.validation_size, args.raw, args.out))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from digits import data, networks
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
-from dvcproof.runtime.files import file_hash, replacing, write_csv, write_json
+from dvcproof.runtime.files import file_hash, replacing, require_room, write_csv, write_json
 from dvcproof.runtime.program import on_terminal, run
 from exactkeras import determinism
 from exactkeras.tf_config import read_cluster, require_enough_shards
@@ -40,6 +40,9 @@ def main() -> None:
     with together(cluster, settings.shards) as replicas:
         network = section.build(dataset.image_shape, len(dataset.classes))
         require_moderate(network)  # else `evaluate` would not read its file
+        if replicas is None or replicas.worker == 0:
+            # `save` writes the weights, of four bytes each, twice.
+            require_room(8 * network.count_params(), args.model, args.history, args.platform)
         recipe = section.recipe(settings, dataset.image_shape)
         reasons += deviations(network, recipe, len(splits[0].labels))
         for reason in reasons:

@@ -22,6 +22,7 @@ import pytest
 from digits import environment as setup
 from tests.support.namespace import has_namespaces, in_namespace
 from tests.support.project import ROOT, environment, run_ok
+from tests.support.refusal import one_line
 
 PROGRAM = "digits/environment.py"
 BASE = str(Path(sys.base_prefix) / "bin" / "python3")
@@ -52,7 +53,13 @@ def wheel(folder: Path, name: str, version: str = "1.0", program: Path | None = 
             about = zipfile.ZipInfo(member)
             about.external_attr = (0o100755 if "/scripts/" in member else 0o100644) << 16
             archive.writestr(about, data)
-    return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+    return digest(folder, name, version)
+
+
+def digest(folder: Path, name: str, version: str = "1.0") -> str:
+    """The line of a wheel in a lock."""
+    data = (folder / f"{name}-{version}-py3-none-any.whl").read_bytes()
+    return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(data).hexdigest()}\n"
 
 
 def write_locks(project: Path, runtime: str, *more: str) -> None:
@@ -96,8 +103,8 @@ def ask(*arguments: str) -> int:
     return subprocess.run([str(word) for word in command], capture_output=True, check=False).returncode
 
 
-def test_a_good_environment_is_good(venv: Path) -> None:
-    assert venv.exists()
+@pytest.mark.usefixtures("venv")
+def test_a_good_environment_is_good() -> None:
     assert setup.find_defect() == ""
     assert (ask(), ask("dev"), ask("s3")) == (0, 3, 3)
 
@@ -131,17 +138,12 @@ def of_another_version() -> None:
     setup.SITE.parent.rename(".venv/lib/python3.2")
 
 
+@pytest.mark.usefixtures("venv")
 @pytest.mark.parametrize("damage", [without_package, of_another_lock, of_another_marker, of_another_version])
-def test_every_make_asks_and_finds_it(venv: Path, damage: Callable[[], None]) -> None:
-    assert venv.exists()
+def test_every_make_asks_and_finds_it(damage: Callable[[], None]) -> None:
     assert ask() == 0
     damage()
     assert ask() == 3
-
-
-def without_pip() -> None:
-    """As when `ensurepip` failed, or somebody interrupted it."""
-    (setup.SITE / "pip").rmdir()
 
 
 def without_interpreter() -> None:
@@ -154,29 +156,28 @@ def of_a_dangling_link() -> None:
     setup.VENV.symlink_to("/nonexistent")
 
 
-def broken_off() -> None:
-    setup.STAMP.unlink()
-
-
-def moved() -> None:
-    setup.STAMP.write_text("/old/.venv", encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (without_pip, "it has no pip"),
+        ((setup.SITE / "pip").rmdir, "it has no pip"),  # `ensurepip` failed, or somebody interrupted it
         (of_another_version, "it has no pip"),
         (without_interpreter, "its interpreter is gone"),
         (of_a_dangling_link, "its interpreter is gone"),
-        (broken_off, "it was not made by this Makefile, or not finished"),
-        (moved, "it was made in /old/.venv"),
+        (setup.STAMP.unlink, "it was not made by this Makefile, or not finished"),
+        (lambda: setup.STAMP.write_text("/old/.venv", encoding="utf-8"), "it was made in /old/.venv"),
     ],
 )
-def test_what_is_broken_is_found(venv: Path, damage: Callable[[], None], says: str) -> None:
-    assert venv.exists()
+@pytest.mark.usefixtures("venv")
+def test_what_is_broken_is_found(damage: Callable[[], object], says: str) -> None:
     damage()
     assert setup.find_defect() == says
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"tiny==1.0\n<<<<<<< HEAD\n"])
+def test_a_lock_that_cannot_be_read_is_named(project: Path, content: bytes | None) -> None:
+    lock = project / "requirements.lock"
+    lock.unlink() if content is None else lock.write_bytes(content)
+    assert stopped(setup.choose).endswith("Run `git checkout HEAD -- requirements.lock`.")
 
 
 # Before anything is installed
@@ -191,10 +192,11 @@ def refused(project: Path, *arguments: str, **variables: str) -> str:
     return one_line(re.sub(r"\nmake: .*", "", result.stderr).rstrip("\n"))
 
 
-def one_line(text: object) -> str:
-    """Check that a text is one line in the form of an error, and give it back."""
-    assert re.fullmatch(r"ERROR: [^\s].*?: .+\. [A-Z`].*\.", str(text)), text
-    return str(text)
+def stopped(step: Callable[..., object], *arguments: object) -> str:
+    """The line that a step of the program ends with."""
+    with pytest.raises(SystemExit) as stop:
+        step(*arguments)
+    return one_line(str(stop.value))
 
 
 def make(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -236,9 +238,7 @@ def test_a_link_with_a_colon_leads_to_the_environment(venv: Path) -> None:
 @pytest.mark.parametrize("module", setup.MODULES)
 def test_a_python_without_a_part_is_refused(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SystemExit) as stop:
-        setup.require_machine()
-    assert f": it lacks the module {module}, " in one_line(stop.value)
+    assert f": it lacks the module {module}, " in stopped(setup.require_machine)
 
 
 def test_a_processor_without_avx_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,9 +247,7 @@ def test_a_processor_without_avx_is_refused(tmp_path: Path, monkeypatch: pytest.
     setup.CPUINFO.write_text("flags\t\t: sse2 avx avx2\n", encoding="utf-8")
     setup.require_machine()
     setup.CPUINFO.write_text("flags\t\t: sse2\n", encoding="utf-8")
-    with pytest.raises(SystemExit) as stop:
-        setup.require_machine()
-    assert "it has no AVX" in one_line(stop.value)
+    assert "it has no AVX" in stopped(setup.require_machine)
 
 
 def test_a_python_that_is_too_old_is_refused(project: Path) -> None:
@@ -266,17 +264,13 @@ def test_a_python_that_is_too_old_is_refused(project: Path) -> None:
 def test_a_folder_that_is_no_environment_is_not_removed(project: Path) -> None:
     (project / ".venv").mkdir()
     (project / ".venv" / "theirs").touch()
-    with pytest.raises(SystemExit) as stop:
-        setup.make()
-    assert one_line(stop.value) == "ERROR: .venv: this folder is no virtual environment. Move it away."
+    assert stopped(setup.make) == "ERROR: .venv: this folder is no virtual environment. Move it away."
     assert (project / ".venv" / "theirs").exists()
 
 
 def test_a_python_that_makes_no_environment_leaves_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_base_executable", shutil.which("false"))
-    with pytest.raises(SystemExit) as stop:
-        setup.make()
-    assert "it makes no virtual environment: it failed without a word" in one_line(stop.value)
+    assert "it makes no virtual environment: it failed without a word" in stopped(setup.make)
     assert not (project / ".venv").exists()
 
 
@@ -287,16 +281,14 @@ def test_another_python_than_that_of_the_environment_is_refused(venv: Path, pref
     python.unlink()
     python.write_text(f"#!/bin/sh\necho '{prefix}'\n", encoding="utf-8")
     python.chmod(0o755)
-    with pytest.raises(SystemExit) as stop:
-        setup.require_own()
-    assert f": the Python of .venv is not found here, but {prefix}. Rename the folder" in one_line(stop.value)
+    assert f": the Python of .venv is not found here, but {prefix}. Rename the folder" in stopped(setup.require_own)
 
 
 @pytest.mark.parametrize("words", ["[Errno 28] No space left on device", "(os error 28)", "[Errno 122] Quota"])
 def test_a_full_disk_is_named(words: str) -> None:
-    with pytest.raises(SystemExit) as stop:
-        setup.run("sh", "-c", f"echo '{words}' >&2; exit 1")
-    assert one_line(stop.value).endswith(": the disk is full. Make room, and run make again.")
+    assert stopped(setup.run, "sh", "-c", f"echo '{words}' >&2; exit 1").endswith(
+        ": the disk is full. Make room, and run make again."
+    )
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can a disk be small")
@@ -306,29 +298,48 @@ def test_a_disk_that_fills_up_during_the_set_up_is_named(project: Path, size: st
     """That of the project, or that of the temporary files: never is it the fault of Python."""
     (project / ".venv").mkdir()
     (project.parent / "temporary").mkdir()
-    (project / ".venv" / "pyvenv.cfg").touch()
-    program = (
-        "from pathlib import Path; from digits import environment as e; e.VENV = Path('.venv/in'); "
-        "e.PYTHON = e.VENV / 'bin' / 'python'; e.STAMP = e.VENV / 'whole'; e.make()"
-    )
     place = project / ".venv" if disk == "project" else project.parent / "temporary"
+    program = "from digits import environment; environment.make()"
     command = f'mount -t tmpfs -o size={size} tmpfs {place} && exec {BASE} -c "{program}"'
     result = in_namespace(command, cwd=project, env={"TMPDIR": str(project.parent / "temporary")})
     assert result.returncode == 1
-    named = project / ".venv" / "in" if disk == "project" else place
     line = one_line(result.stderr.rstrip())
-    assert line in {f"ERROR: {path}: the disk is full. Make room, and run make again." for path in (named, project)}
+    assert line in {f"ERROR: {path}: the disk is full. Make room, and run make again." for path in (place, project)}
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can a disk be mounted so")
+def test_a_disk_without_programs_is_said_first(project: Path) -> None:
+    command = f"mount --bind . . && mount -o remount,noexec,bind . && cd {project} && exec {BASE} -I {PROGRAM}"
+    line = one_line(in_namespace(command, cwd=project).stderr.rstrip())
+    assert line.startswith(f"ERROR: {project}: this disk is mounted noexec")
+
+
+def test_the_cause_is_the_last_line_of_a_traceback() -> None:
+    said = (
+        "Traceback (most recent call last):\n"
+        + 9 * "  File 'a', line 1, in b\n"
+        + "OSError: [Errno 27] File too large\n"
+    )
+    assert setup.shorten(said) == "OSError: [Errno 27] File too large"
 
 
 def test_a_folder_that_cannot_be_written_is_not_pythons_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "Error: [Errno 13] Permission denied: '.venv'"
     monkeypatch.setattr(setup, "run", lambda *_, **__: (1, said))
-    with pytest.raises(SystemExit) as stop:
-        setup.make()
-    assert one_line(stop.value).endswith(f"{said}. Mend that in {project}, and run make again.")
+    assert stopped(setup.make).endswith(f"{said}. Mend that in {project}, and run make again.")
 
 
 # The registry, and the locks
+
+
+def sources(patch: pytest.MonkeyPatch, **variables: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What is read for a user who has these settings alone."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        patch.delenv(name)
+    for name, value in variables.items():
+        patch.setenv(name, value)
+    patch.setattr(setup, "PYTHON", Path(sys.executable))
+    return setup.read_sources()
 
 
 def test_of_the_settings_only_the_registry_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,14 +350,9 @@ def test_of_the_settings_only_the_registry_counts(tmp_path: Path, monkeypatch: p
         "[install]\nindex-url = https://b\nextra-index-url =\n  https://c\n  https://d\nuser = true\n"
         "[list]\nformat = json\n"
     )
-    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
-        monkeypatch.delenv(name)
     theirs = {"PIP_CONFIG_FILE": str(config), "PIP_TRUSTED_HOST": "e", "PIP_TIMEOUT": "", "PIP_CERT": "/c.pem"}
     theirs |= {"PIP_FIND_LINKS": "/w1 /w2", "PIP_TARGET": "x", "PIP_DRY_RUN": "1", "UV_SYSTEM_PYTHON": "1"}
-    for name, value in (theirs | {"UV_TARGET": "x", "UV_CACHE_DIR": "/cache", "HTTPS_PROXY": "f"}).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
-    of_pip, of_uv = setup.read_sources()
+    of_pip, of_uv = sources(monkeypatch, **theirs, UV_TARGET="x", UV_CACHE_DIR="/cache", HTTPS_PROXY="f")
     assert not {name for name in of_pip | of_uv if name.startswith("PYTHON")}
     assert not {"PIP_TARGET", "PIP_USER", "PIP_DRY_RUN"} & of_pip.keys()
     assert (of_pip["PIP_INDEX_URL"], of_pip["PIP_CONFIG_FILE"]) == ("https://b", os.devnull)
@@ -364,10 +370,7 @@ def test_of_the_settings_only_the_registry_counts(tmp_path: Path, monkeypatch: p
 
 def test_uvs_registry_is_pips_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """For pip installs uv."""
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("UV_INDEX_URL", "https://u")
-    monkeypatch.setattr(setup, "PYTHON", Path(sys.executable))
-    of_pip, of_uv = setup.read_sources()
+    of_pip, of_uv = sources(monkeypatch, PIP_CONFIG_FILE=os.devnull, UV_INDEX_URL="https://u")
     assert of_pip["PIP_INDEX_URL"] == of_uv["UV_INDEX_URL"] == "https://u"
     assert "UV_DEFAULT_INDEX" not in of_uv
 
@@ -399,7 +402,7 @@ def test_a_tool_of_development_never_changes_what_the_stages_depend_on() -> None
 def test_no_script_is_started_by_its_executable_bit() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all((ROOT / script).is_file() for script in re.findall(r"\b[a-z]+/\w+\.sh\b", makefile))
-    recipes = (ROOT / "Makefile").read_text(encoding="utf-8") + (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    recipes = makefile + (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
     assert re.findall(r"(\S+) (?:\S*/)?\w+\.sh (?=\S*(?:\$|\"))", recipes) == ["bash", "bash"]
 
 
@@ -417,12 +420,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "a $HOME `b`'c"
 
 
-def digest(project: Path, name: str, version: str = "1.0") -> str:
-    """The line of a wheel in a lock."""
-    data = (project.parent / "wheels" / f"{name}-{version}-py3-none-any.whl").read_bytes()
-    return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(data).hexdigest()}\n"
-
-
 @pytest.fixture
 def good(made: Path, project: Path) -> Path:
     """A project with an environment of its own that is good."""
@@ -430,7 +427,7 @@ def good(made: Path, project: Path) -> Path:
         shutil.move(project, made)
     wheels = made.parent / "wheels"
     small = wheel(wheels, "small") + "    # via digits (pyproject.toml:s3)\n"
-    write_locks(made, wheel(wheels, "tiny"), small, digest(made, "uv"))
+    write_locks(made, wheel(wheels, "tiny"), small, digest(wheels, "uv"))
     (made / "where.mk").write_text("include Makefile\nwhere: setup\n\t@$(RUN) tiny\n", encoding="utf-8")
     set_up(made)
     os.chdir(made)
@@ -457,6 +454,12 @@ def remove(project: Path, name: str) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def unpack(project: Path) -> None:
+    """Put the package into a folder of the project."""
+    with zipfile.ZipFile(project.parent / "wheels" / "tiny-1.0-py3-none-any.whl") as archive:
+        archive.extractall(project / "elsewhere")
+
+
 @pytest.mark.slow
 def test_a_good_environment_is_left_alone(good: Path) -> None:
     python = (good / ".venv" / "bin" / "python").lstat()
@@ -467,7 +470,7 @@ def test_a_good_environment_is_left_alone(good: Path) -> None:
 
 @pytest.mark.slow
 def test_a_changed_lock_is_installed(good: Path) -> None:
-    write_locks(good, wheel(good.parent / "wheels", "tiny", "2.0"), digest(good, "uv"))
+    write_locks(good, wheel(good.parent / "wheels", "tiny", "2.0"), digest(good.parent / "wheels", "uv"))
     assert set_up(good) == ""
     assert (good / setup.SITE / "tiny-2.0.dist-info").exists()
 
@@ -481,8 +484,8 @@ def test_a_group_comes_with_its_hash_or_not_at_all(good: Path, uv: str) -> None:
         (good / ".venv" / "bin" / "uv").unlink(missing_ok=True)
     lock = good / "requirements-dev.lock"
     text = lock.read_text(encoding="utf-8")
-    bad = digest(good, "uv").partition("sha256:")[2] if uv == "with pip" else "none"
-    of_small = digest(good, "small").partition("sha256:")[2]
+    bad = digest(good.parent / "wheels", "uv").partition("sha256:")[2] if uv == "with pip" else "none"
+    of_small = digest(good.parent / "wheels", "small").partition("sha256:")[2]
     lock.write_text(text.replace(bad, 64 * "0" + "\n").replace(of_small, 64 * "1" + "\n"), encoding="utf-8")
     result = make(good, "setup", "WITH=s3")
     assert result.returncode != 0
@@ -502,9 +505,7 @@ def test_a_group_comes_with_its_hash_or_not_at_all(good: Path, uv: str) -> None:
 def test_no_setting_leads_elsewhere(good: Path) -> None:
     """Nor does a package on PYTHONPATH count."""
     remove(good, "tiny")
-    (good / "elsewhere").mkdir(exist_ok=True)
-    with zipfile.ZipFile(good.parent / "wheels" / "tiny-1.0-py3-none-any.whl") as archive:
-        archive.extractall(good / "elsewhere")
+    unpack(good)
     hostile = dict.fromkeys(
         ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "UV_TARGET", "UV_PREFIX", "PYTHONPATH"), "elsewhere"
     )
@@ -521,8 +522,7 @@ def test_a_plain_pip_goes_elsewhere(good: Path, name: str) -> None:
     remove(good, "tiny")
     (good / "elsewhere").mkdir(exist_ok=True)
     if name == "PYTHONPATH":
-        with zipfile.ZipFile(wheels / "tiny-1.0-py3-none-any.whl") as archive:
-            archive.extractall(good / "elsewhere")
+        unpack(good)
     command = [setup.PYTHON, "-m", "pip", "install", "--quiet", "tiny==1.0"]
     variables = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), name: str(good / "elsewhere")}
     subprocess.run([str(word) for word in command], env=variables, check=True, capture_output=True)
@@ -558,7 +558,9 @@ def test_an_activated_environment_is_made_again_if_an_installation_was_killed(go
 def test_a_failure_before_anything_is_installed_leaves_it_as_it_was(good: Path) -> None:
     """As a pull that changes the lock, and then no network."""
     before = (good / "requirements.lock").read_text(encoding="utf-8")
-    write_locks(good, before.replace("tiny==1.0", "tiny==3.0").replace(FOREIGN, ""), digest(good, "uv"))
+    write_locks(
+        good, before.replace("tiny==1.0", "tiny==3.0").replace(FOREIGN, ""), digest(good.parent / "wheels", "uv")
+    )
     assert make(good, "setup").returncode != 0
     (good / "requirements.lock").write_text(before, encoding="utf-8")
     assert set_up(good) == ""

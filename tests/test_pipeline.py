@@ -118,6 +118,7 @@ STRAYS = {
     "editors": [".fit.py.swp", "fit.py~", "#fit.py#", ".#fit.py", ".idea/misc.xml", ".vscode/settings.json"],
     "merges": ["fit.py.orig", "fit.py.rej", "fit.py.bak", "fit.py.tmp", ".writing-1/fit.py"],
     "tools": [".DS_Store", ".ipynb_checkpoints/fit-checkpoint.py", ".mypy_cache/fit.json", "digits.egg-info/PKG-INFO"],
+    "systems": ["._fit.py", ".nfs0001", ".fuse_hidden0001", "Thumbs.db", "desktop.ini", "fit.py.save"],
     "writers": ["README.md", "NOTES.md"],
 }
 

@@ -1,8 +1,9 @@
 """The splits train, validation and test: where each is cut, and their files, checked before use."""
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,7 @@ from digits.data.dataset import Dataset
 from digits.data.npy import NpyFile, require_rows, require_same_length
 from dvcproof.runtime.program import InputError
 
-#: The splits, each with the set that it is cut from.
-SPLITS = {"train": "train", "validation": "train", "test": "test"}
+SPLITS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
@@ -28,15 +28,47 @@ def to_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.divide(images.reshape(len(images), math.prod(images.shape[1:])), np.float32(255), dtype=np.float32)
 
 
-def split_rows(split: str, length: int, validation_size: int) -> tuple[int, int]:
-    """Return the first row and the end of a split of a set with `length` rows.
+def choose_validation(labels: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    """Choose `count` images of the training set for validation: the last, or `spread` where they are no fair sample.
 
-    Validation is the last `validation_size` rows of the training set; training is what is left before it.
+    The end of a set that is sorted by its labels is one class. By chance hardly ever is a class absent that has a share
+    of ten images, or five standard deviations from its share. Returns a mask as `spread` does, and raises the same.
     """
-    if split == "test":
-        return 0, length
-    boundary = length - validation_size
-    return (0, boundary) if split == "train" else (boundary, length)
+    last = np.arange(len(labels)) >= len(labels) - count
+    whole, kept = (np.bincount(part, minlength=int(labels.max()) + 1) for part in (labels, labels[last]))
+    share = whole * (count / len(labels))
+    far = np.abs(kept - share) > np.maximum(share / 2, 5 * np.sqrt(np.maximum(share, 1)))
+    absent = ((kept == 0) & (share >= 10)) | ((kept == whole) & (whole > 0))
+    return spread(labels, count, "preprocess.validation_size") if (far | absent).any() else last
+
+
+def spread(labels: NDArray[Any], count: int, parameter: str) -> NDArray[np.bool_]:
+    """Choose `count` images to keep from training: of each class its share, spread evenly, but never its first image.
+
+    Returns:
+        A mask of the labels, True for the chosen ones.
+
+    Raises:
+        InputError: a class would have no image left to train on. `parameter` is what to set to a smaller number.
+    """
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    order = order[1:][ordered[1:] == ordered[:-1]]
+    if count > len(order):
+        expected = f"at most {len(order)}, so that each class keeps an image to train on"
+        hint = f"Set `{parameter}` to a smaller number in params.yaml."
+        raise InputError(f"parameter '{parameter}'", expected=expected, received=str(count), hint=hint)
+    chosen = np.zeros(len(labels), bool)
+    chosen[order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]] = True
+    return chosen
+
+
+def masked(blocks: Iterable[NDArray[Any]], mask: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """Yield the rows that a mask chooses, from the consecutive blocks of an array."""
+    first = 0
+    for block in blocks:
+        yield block[mask[first : first + len(block)]]
+        first += len(block)
 
 
 def open_split(folder: Path, name: str, dataset: Dataset, *, may_be_empty: bool = False) -> Split:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.data.npy import require_same_length
+from digits.data.splits import masked, spread
 from digits.sources import arrays, images, labels, pictures, tables
-from digits.sources.arrays import MOST_IMAGES, Found, Pair, Rows, Values
+from digits.sources.arrays import MOST_IMAGES, Found, Pair, Rows
 from digits.sources.download import download
 from digits.sources.recognize import EMPTY, NPZ, TAR, TEST, TRAIN, UNKNOWN, ZIP, Foreign
 from digits.sources.tree import Tree, listed, open_tree
@@ -95,7 +96,7 @@ def _convert(name: str, found: Found, test_size: int) -> Source:
     if TEST in pairs:
         return Source(Pair(converted[0], read[0]), Pair(converted[1], read[1]), notes)
     (values,) = read[0].blocks()
-    chosen = choose(values, test_size)
+    chosen = spread(values, test_size, "load.test_size")
     train, test = (Pair(_some(converted[0], rows), _some(read[0], rows)) for rows in (~chosen, chosen))
     return Source(train, test, [*notes, f"test set: {test_size} of the {count} images, spread evenly over each class"])
 
@@ -112,34 +113,7 @@ def _checked(pair: Pair) -> Pair:
     return folded
 
 
-def choose(labels: Values, count: int) -> NDArray[np.bool_]:
-    """Choose `count` images for the test set: of each class its share, spread evenly, but never its first image.
-
-    Returns:
-        A mask of the labels, True for the chosen ones.
-
-    Raises:
-        InputError: a class would have no image left to train on.
-    """
-    order = np.argsort(labels, kind="stable")
-    ordered = labels[order]
-    order = order[1:][ordered[1:] == ordered[:-1]]
-    if count > len(order):
-        expected = f"at most {len(order)}, so that each class keeps an image to train on"
-        hint = "Set `load.test_size` to a smaller number in params.yaml."
-        raise InputError("parameter 'load.test_size'", expected=expected, received=str(count), hint=hint)
-    chosen = np.zeros(len(labels), bool)
-    chosen[order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]] = True
-    return chosen
-
-
 def _some(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
     """Return the rows that a mask chooses."""
-
-    def blocks() -> Iterator[Values]:
-        first = 0
-        for block in rows.blocks():
-            yield block[mask[first : first + len(block)]]
-            first += len(block)
-
-    return replace(rows, shape=(int(mask.sum()), *rows.shape[1:]), blocks=blocks)
+    shape = (int(mask.sum()), *rows.shape[1:])
+    return replace(rows, shape=shape, blocks=lambda: masked(rows.blocks(), mask))

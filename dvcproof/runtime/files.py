@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,17 @@ def replacing(*paths: Path, results: bool = True, folders: bool = False) -> Iter
             if error.filename is None or ROOM in str(error.filename):
                 error.filename = str(paths[0].parent)  # the user does not know the temporary names
             raise
+
+
+class _TriedError(Exception):
+    pass
+
+
+def require_room(size: int, *paths: Path) -> None:
+    """Raise before long work what `replacing` would raise after it, or if the first path's disk lacks `size` bytes."""
+    with suppress(_TriedError), replacing(*paths, results=False) as (first, *_):
+        first.write_bytes(bytes(size))
+        raise _TriedError
 
 
 @contextmanager

@@ -59,8 +59,11 @@ def read_pins(lock: Path) -> dict[str, list[Pin]]:
     for line in lines:
         if line[:1].isalnum() and (match := _PIN.match(line)):  # most lines are hashes
             pins.setdefault(_normalized(match[1]), []).append(Pin(match[2], match[3] or ""))
+        elif line.startswith("<<<<<<< "):
+            pins, received = {}, "conflict markers of a merge"
+            break
     if not pins:
-        hint = f"Run `git checkout -- {shlex.quote(str(lock))}`."
+        hint = f"Run `git checkout HEAD -- {shlex.quote(str(lock))}`."
         raise InputError(str(lock), expected="packages, as numpy==2.4.2", received=received, hint=hint)
     return pins
 

@@ -129,7 +129,7 @@ def test_other_scores_and_a_validation_split_make_another_card() -> None:
     text = card.write_card(SOURCES)
     assert "It classifies 42.42 % of the" in text
     assert front_matter(text)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.4242
-    assert "The last 12,345 training images were kept back for validation." in text
+    assert "\n12,345 training images were kept back for validation." in text
     assert "| validation | 93.21 % | 0.1000 |" in text
     assert "# Handwritten digits: a Keras network trained on MNIST" in text
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from digits.data import npy
-from digits.data.splits import open_split, split_rows, to_features
+from digits.data.splits import choose_validation, open_split, spread, to_features
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 
@@ -30,11 +30,47 @@ def test_every_value_is_the_float_nearest_to_the_quotient() -> None:
     assert to_features(np.zeros((0, 4, 5), np.uint8)).shape == (0, 20)
 
 
-@pytest.mark.parametrize(("size", "train", "validation"), [(0, (0, 10), (10, 10)), (3, (0, 7), (7, 10))])
-def test_validation_is_the_end_of_the_training_set(
-    size: int, train: tuple[int, int], validation: tuple[int, int]
-) -> None:
-    assert [split_rows(name, 10, size) for name in ("train", "validation", "test")] == [train, validation, (0, 10)]
+@pytest.mark.parametrize("labels", [np.arange(1000) % 10, np.arange(1000) // 100])
+def test_each_class_gives_its_share(labels: np.ndarray) -> None:
+    assert np.bincount(labels[spread(labels, 100, "p")]).tolist() == [10] * 10
+    assert np.flatnonzero(spread(np.zeros(101, int), 4, "p")).tolist() == [13, 38, 63, 88]
+
+
+def test_a_class_keeps_its_only_image() -> None:
+    labels = np.array([0] * 50 + [1] + [2] * 50)
+    for count in (1, 20, 98):
+        chosen = spread(labels, count, "p")
+        assert chosen.sum() == count
+        assert set(labels[~chosen]) == {0, 1, 2}
+    with pytest.raises(InputError, match=r"'p': expected at most 98, so that each class keeps .* Got 99\. Set `p` to"):
+        spread(labels, 99, "p")
+
+
+SHUFFLED = np.random.default_rng(1).permutation(np.arange(6000) % 10)
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 400, 5000])
+def test_validation_is_the_end_of_a_shuffled_set(size: int) -> None:
+    assert np.array_equal(choose_validation(SHUFFLED, size), np.arange(6000) >= 6000 - size)
+
+
+UNFAIR = {
+    "sorted": np.sort(SHUFFLED),
+    "sorted from the last class on": np.sort(SHUFFLED)[::-1],
+    "a class at the start": SHUFFLED[np.argsort(SHUFFLED != 3, kind="stable")],
+    "the end sorted": np.r_[SHUFFLED[:3000], np.sort(SHUFFLED[3000:])],
+}
+
+
+@pytest.mark.parametrize("labels", UNFAIR.values(), ids=UNFAIR)
+def test_validation_is_spread_where_the_end_is_no_fair_sample(labels: np.ndarray) -> None:
+    assert np.bincount(labels[choose_validation(labels, 400)]).tolist() == [40] * 10
+
+
+def test_validation_leaves_each_class_an_image() -> None:
+    """Here the end is a fair sample, but holds the only image of a class."""
+    labels = np.r_[SHUFFLED, 10, SHUFFLED[:100]]
+    assert set(labels[~choose_validation(labels, 400)]) == {*range(11)}
 
 
 def test_a_good_split_is_opened(tmp_path: Path) -> None:

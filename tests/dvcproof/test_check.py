@@ -275,6 +275,9 @@ def test_without_git(tmp_path: Path) -> None:
     assert checked(tmp_path).status() == HOLDS
     with pytest.raises(InputError, match="DVC cannot read the project"):
         checked(Path(tmp_path.anchor))
+    (tmp_path / "dvc.yaml").write_text("stages:\n<<<<<<< HEAD\n")
+    with pytest.raises(InputError, match=r"dvc\.yaml: expected a finished merge"):
+        checked(tmp_path)
 
 
 @pytest.mark.parametrize("form", ["text", "json", "github", "markdown"])

@@ -292,12 +292,12 @@ def test_a_lock_that_no_commit_holds(toy: Path) -> None:
     assert (toy / "kept").read_bytes() == lock[:100].rstrip()
 
 
-def test_a_merge_is_not_taken_for_damage(toy: Path) -> None:
-    lock = toy / "dvc.lock"
-    merged = b"<<<<<<< HEAD\n" + lock.read_bytes()
-    lock.write_bytes(merged)
-    assert "Keep one side" in refuses(toy)
-    assert lock.read_bytes() == merged
+@pytest.mark.parametrize("name", ["dvc.lock", "dvc.yaml", ".dvc/config"])
+def test_a_merge_is_not_taken_for_damage(toy: Path, name: str) -> None:
+    merged = b"<<<<<<< HEAD\n" + (toy / name).read_bytes()
+    (toy / name).write_bytes(merged)
+    assert f"{name}: expected a finished merge. Got a file with conflict markers. Keep one side" in refuses(toy)
+    assert (toy / name).read_bytes() == merged
 
 
 # DVC's list of who reads and writes

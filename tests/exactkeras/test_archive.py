@@ -2,8 +2,10 @@
 
 import io
 import json
+import struct
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,17 @@ def test_two_saves_of_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
     assert content == saved(twin, tmp_path / "twin.keras")
     assert content != saved(other, tmp_path / "other.keras")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "other.keras", "twin.keras"]
+
+
+@pytest.mark.parametrize("year", [1903, 1975, 2120])
+def test_no_clock_prevents_a_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int) -> None:
+    """As on a board without a battery; Keras's own fails, as a zip archive has no such date."""
+    model = small()
+    content = saved(model, tmp_path / "model.keras")
+    monkeypatch.setattr("time.time", lambda: datetime(year, 5, 5, tzinfo=UTC).timestamp())
+    with pytest.raises((ValueError, struct.error)):
+        model.save(tmp_path / "theirs.keras")
+    assert saved(model, tmp_path / "other.keras") == content
 
 
 def test_kerass_own_saves_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from digits.sources import recognize
 from digits.sources.recognize import Foreign
-from digits.sources.source import choose, open_source
+from digits.sources.source import open_source
 from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.forms import FORMS, WORDS, Form, few
@@ -86,22 +86,6 @@ def test_the_step_of_a_refusal_works(tmp_path: Path, digits: Arrays) -> None:
 def test_a_test_size_beside_a_test_set_is_refused(tmp_path: Path, small_npz: Path) -> None:
     with pytest.raises(InputError, match=r"'load\.test_size': it is 5, but .* has a test set\. Set .* to 0"):
         load(str(small_npz), tmp_path / "out", test_size=5)
-
-
-@pytest.mark.parametrize("labels", [np.arange(1000) % 10, np.arange(1000) // 100])
-def test_each_class_gives_its_share(labels: np.ndarray) -> None:
-    assert np.bincount(labels[choose(labels, 100)]).tolist() == [10] * 10
-    assert np.flatnonzero(choose(np.zeros(101, int), 4)).tolist() == [13, 38, 63, 88]
-
-
-def test_a_class_keeps_its_only_image() -> None:
-    labels = np.array([0] * 50 + [1] + [2] * 50)
-    for count in (1, 20, 98):
-        chosen = choose(labels, count)
-        assert chosen.sum() == count
-        assert set(labels[~chosen]) == {0, 1, 2}
-    with pytest.raises(InputError, match=r"expected at most 98, so that each class keeps an image .* Got 99\."):
-        choose(labels, 99)
 
 
 # What files are, and what they are for

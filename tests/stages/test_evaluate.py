@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -162,3 +163,9 @@ def test_bad_input_is_refused_and_the_old_metrics_stay(case: str, folder: Path) 
     damage(folder)
     assert message in refusal(stage.main, *options(folder))
     assert snapshot(folder / "metrics") == {"scores.json": b"the metrics of before"}
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_predictions(folder: Path) -> None:
+    (folder / "metrics" / "worst.png").mkdir(parents=True)
+    with mock.patch.object(stage, "predict", side_effect=AssertionError):
+        assert "worst.png: expected a file" in refusal(stage.main, *options(folder))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from digits.data import npy
 from digits.data.dataset import write_dataset
-from digits.data.splits import to_features
+from digits.data.splits import choose_validation, to_features
 from stages import preprocess
 from tests.support.arrays import sample_dataset, saved, snapshot, tiled
 from tests.support.loading import KEYS
@@ -63,7 +63,7 @@ def refused(raw: Path, validation_size: object = 0) -> str:
     return line
 
 
-@pytest.mark.parametrize(("size", "block_bytes"), [(0, 784 * 600), (1, 784 * 7), (599, 1)])
+@pytest.mark.parametrize(("size", "block_bytes"), [(0, 784 * 600), (1, 784 * 7), (300, 1)])
 def test_validation_is_the_end_of_the_training_set(
     raw: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, size: int, block_bytes: int
 ) -> None:
@@ -82,12 +82,23 @@ def test_validation_is_the_end_of_the_training_set(
     assert written == {f"{name}.npy": saved(values) for name, values in expected.items()}
 
 
-@pytest.mark.parametrize("size", [600, 10**30])
+@pytest.mark.parametrize(("changed", "touched"), [("test", {"test"}), ("train", {"train", "validation"})])
+def test_the_test_set_is_never_used_for_anything_else(
+    raw: Path, digits: Arrays, changed: str, touched: set[str]
+) -> None:
+    before = prepare(raw, 100)
+    images, labels = digits[f"x_{changed}"], digits[f"y_{changed}"]
+    write_raw(raw, digits | {f"x_{changed}": 255 - images, f"y_{changed}": 9 - labels})
+    after = prepare(raw, 100, out="after")
+    for name in NAMES:
+        assert np.array_equal(before[name], after[name]) is (name.split("_")[0] not in touched)
+
+
+@pytest.mark.parametrize("size", [599, 10**30])
 def test_a_validation_split_that_leaves_nothing_is_refused(raw: Path, size: int) -> None:
-    line = (
-        f"parameter 'preprocess.validation_size': expected less than the 600 training images. Got {size}. Leave images"
-    )
-    assert line in refused(raw, size)
+    line = refused(raw, size)
+    assert "'preprocess.validation_size': expected at most 590, so that each class keeps an image to train on." in line
+    assert f"Got {size}. Set `preprocess.validation_size` to a smaller number in params.yaml." in line
 
 
 def array(change: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Path], object]:
@@ -125,36 +136,23 @@ def test_the_command_line_writes_in_silence(raw: Path) -> None:
     assert sorted(snapshot(raw.parent / "out")) == sorted(f"{name}.npy" for name in NAMES)
 
 
-Order = Callable[[NDArray[Any]], NDArray[Any]]
-ORDERS: dict[str, tuple[Order, int, str]] = {
-    "sorted": (np.argsort, 40, "40 of class '9' instead of some "),
-    "sorted, a few": (np.argsort, 15, "15 of class '9' instead of some "),
-    "sorted from the last class on": (lambda y: np.argsort(-y.astype(int)), 100, " of class '0' instead of some "),
-    "a class at the start": (lambda y: np.argsort(y != 3, kind="stable"), 200, "0 of class '3' instead of some "),
-    "as it is": (lambda y: np.arange(len(y)), 100, ""),
-    "shuffled": (lambda y: np.random.default_rng(1).permutation(len(y)), 100, ""),
-    "one image": (np.argsort, 1, ""),
-    "none": (np.argsort, 0, ""),
-}
-
-
-@pytest.mark.parametrize("case", ORDERS)
-def test_a_validation_split_that_is_no_sample_is_said(
-    raw: Path, digits: Arrays, capsys: pytest.CaptureFixture[str], case: str
+@pytest.mark.parametrize("block_bytes", [784 * 7, 784 * 600])
+def test_validation_of_a_sorted_set_has_every_class(
+    raw: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    """A set that is sorted by its labels keeps back its last class alone."""
-    order, size, says = ORDERS[case]
-    places = order(digits["y_train"])
-    write_raw(raw, digits | {name: digits[name][places] for name in ("x_train", "y_train")})
-    written = prepare(raw, size)
-    assert np.array_equal(written["validation_labels"], digits["y_train"][places][600 - size :])
-    output = capsys.readouterr()
-    assert output.out == ""
-    if says:
-        assert output.err.startswith(f"WARNING: parameter 'preprocess.validation_size': the last {size} training ")
-        assert (says in output.err, len(output.err.splitlines())) == (True, 1), output.err
-    else:
-        assert output.err == ""
+    """One line says so; each image keeps its label, and none is in two splits."""
+    monkeypatch.setattr(npy, "BLOCK_BYTES", block_bytes)
+    order = np.argsort(digits["y_train"], kind="stable")
+    images, labels = (digits[name][order] for name in ("x_train", "y_train"))
+    write_raw(raw, digits | {"x_train": images, "y_train": labels})
+    said = preprocess.preprocess(100, raw, raw.parent / "out")
+    end = "spread evenly over each class, since the last 100 are no fair sample"
+    assert said == f"validation set: 100 of the 600 training images, {end}\n"
+    chosen = choose_validation(labels, 100)
+    written = prepare(raw, 100)
+    for split, mask in (("train", ~chosen), ("validation", chosen)):
+        assert np.array_equal(written[f"{split}_labels"], labels[mask])
+        assert np.array_equal(written[f"{split}_features"], to_features(images[mask].astype(np.uint8)))
 
 
 @pytest.mark.slow

@@ -105,6 +105,14 @@ def test_bad_data_is_refused_in_one_line(case: str, prepared: Path) -> None:
     assert (prepared / "model.keras").read_bytes() == b"the model of before"
 
 
+@pytest.mark.usefixtures("tensorflow")
+def test_an_output_that_cannot_be_written_is_said_before_the_training(prepared: Path) -> None:
+    (prepared / "history.csv").mkdir()
+    with mock.patch("exactkeras.fit.fit", side_effect=AssertionError):
+        assert "history.csv: expected a file" in refusal(stage.main, *options(prepared))
+    assert outputs(prepared) == {"history.csv"}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize("model", ["dense", "convnet"])
@@ -134,10 +142,10 @@ def test_a_validation_split_is_measured(prepared: Path) -> None:
 @pytest.mark.usefixtures("tensorflow")
 def test_a_training_that_fails_writes_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: Any, **__: Any) -> None:
-        raise InputError("loss of epoch 1", "it is nan", hint="Lower the learning rate.")
+        raise InputError("loss of epoch 1", "it is nan", hint="Lower it.")
 
     monkeypatch.setattr("exactkeras.fit.fit", diverge)
-    assert refusal(stage.main, *options(prepared)).endswith("loss of epoch 1: it is nan. Lower the learning rate.")
+    assert refusal(stage.main, *options(prepared)).endswith("loss of epoch 1: it is nan. Lower it.")
     assert outputs(prepared) == set()
 
 

@@ -13,9 +13,10 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from dvcproof.runtime.files import clear_rooms, file_hash, read_csv, replacing, write_csv, write_json
+from dvcproof.runtime.files import clear_rooms, file_hash, read_csv, replacing, require_room, write_csv, write_json
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import snapshot
+from tests.support.namespace import has_namespaces, in_namespace
 from tests.support.project import AT_ROOT, ROOT, environment, run_ok
 
 
@@ -235,7 +236,18 @@ def test_what_stands_in_the_way_is_named_before_the_work_begins(folder: Path, pa
     before = snapshot(folder)
     with pytest.raises(InputError, match=match), replacing(folder / "b.txt", folder / path):
         pytest.fail("the block was entered")
+    with pytest.raises(InputError, match=match):
+        require_room(1, folder / "b.txt", folder / path)
     assert snapshot(folder) == before
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can a disk be small")
+def test_a_disk_that_is_too_small_is_named_before_the_work_begins(tmp_path: Path) -> None:
+    program = "from pathlib import Path; from dvcproof.runtime.files import require_room; "
+    program += "require_room(2**15, Path('a')); print(*Path().iterdir()); require_room(2**17, Path('a'))"
+    command = f'mount -t tmpfs -o size=64k tmpfs {tmp_path} && cd {tmp_path} && exec {sys.executable} -c "{program}"'
+    result = in_namespace(command, cwd=tmp_path, env=AT_ROOT)
+    assert (result.stdout, result.stderr.splitlines()[-1]) == ("\n", "OSError: [Errno 28] No space left on device: '.'")
 
 
 def test_a_link_is_replaced_and_what_it_points_to_kept(folder: Path) -> None:

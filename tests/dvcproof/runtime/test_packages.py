@@ -91,13 +91,21 @@ def test_every_line_of_the_real_lock_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "received"), [(None, "no such file"), (b"\xff", "no text"), (b"# nothing\n", "none")]
+    ("content", "received"),
+    [
+        (None, "no such file"),
+        (b"\xff", "no text"),
+        (b"# nothing\n", "none"),
+        (b"a==1\n<<<<<<< HEAD\n", "conflict markers"),
+    ],
 )
 def test_a_damaged_lock_is_refused(lock: Path, content: bytes | None, received: str) -> None:
     lock.unlink()
     if content is not None:
         lock.write_bytes(content)
-    with pytest.raises(InputError, match=f"expected packages, .* Got {received}\\. Run `git checkout -- /.*lock`"):
+    with pytest.raises(
+        InputError, match=f"expected packages, .* Got {received}.*\\. Run `git checkout HEAD -- /.*lock`"
+    ):
         read_pins(lock)
 
 
