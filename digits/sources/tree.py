@@ -29,7 +29,7 @@ ZIP_DIRECTORY_BYTES = 2**23
 LOOKED_AT = 200
 
 #: What operating systems leave in folders and archives.
-_LEFTOVERS = re.compile(r"(^|/)(\.[^/]*|__MACOSX|@eaDir|thumbs\.db|ehthumbs\.db|desktop\.ini)(/|$)", re.IGNORECASE)
+LEFTOVERS = re.compile(r"(^|/)(\.[^/]*|__MACOSX|@eaDir|thumbs\.db|ehthumbs\.db|desktop\.ini)(/|$)", re.IGNORECASE)
 
 
 @dataclass(eq=False)
@@ -147,7 +147,7 @@ def open_tree(path: Path, files: ExitStack) -> Tree:
     """Find the files of a source; `files` closes it. A .npz is an archive, and its arrays are files."""
     see_file(path)
     if path.is_dir():
-        found = [file for file in _walk(path) if not _LEFTOVERS.search(file.path)]
+        found = [file for file in _walk(path) if not LEFTOVERS.search(file.path)]
     else:
         file = _on_path(path, path.name)
         found = _members(file, files, f" in {path}", "") if file.kind in CONTAINERS else [file]
@@ -195,7 +195,7 @@ def _members(archive: File, files: ExitStack, where: str, prefix: str) -> list[F
     return [
         File(prefix + path, path.removesuffix(".npy") + where, size, archive.disk, raw)
         for path, (size, raw) in found.items()
-        if not _LEFTOVERS.search(path)
+        if not LEFTOVERS.search(path)
     ]
 
 
