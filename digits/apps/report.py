@@ -9,6 +9,7 @@ import io
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,16 +114,8 @@ def _context(report: Report) -> dict[str, Any]:
     confidences, right = probabilities.max(axis=1), predictions.classes == predictions.labels
     bins = calibration.reliability(confidences, right)
     error = calibration.calibration_error(bins)
-
-    def picture(row: int) -> str:
-        """Return a test image, as people see it, as the address of a PNG."""
-        file = io.BytesIO()
-        Image.fromarray(as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]).save(file, format="PNG")
-        return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
     return {
         "report": report,
-        "names": report.names,
         "earlier": None if isinstance(earlier, str) else earlier,
         "same_images": same_images,
         "verdict": comparison.verdict(run, earlier),
@@ -138,7 +131,7 @@ def _context(report: Report) -> dict[str, Any]:
         "taken_for": wrong.argmax(axis=1).tolist(),  # the class that most of these are read as
         "times": wrong.max(axis=1).tolist(),  # how many
         "mistakes": worst(predictions, report.params.evaluate.worst).tolist(),
-        "picture": picture,
+        "picture": partial(_picture, report),
         "probabilities": probabilities,
         "confident": int((~right & (confidences > 0.9)).sum()),
         "curves": [
@@ -150,6 +143,13 @@ def _context(report: Report) -> dict[str, Any]:
         "calibration_error": error,
         "brier": calibration.brier(predictions),
     }
+
+
+def _picture(report: Report, row: int) -> str:
+    """Return a test image, as people see it, as the address of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]).save(file, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def main() -> None:
