@@ -5,6 +5,7 @@ A change that is wanted says so: a commit between the two has the trailer `Accep
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dvcproof.findings import Finding, Report, UnknownError
@@ -54,7 +55,7 @@ def gate(
     if not worse_by >= 0:
         raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a difference.")
     commit = find_commit(project, against)
-    base = merge_base(project, against)
+    base = merge_base(project.root, against)
     then, now = read_metrics(project, commit), read_metrics(project, None)
     chosen = _chosen(metrics, then, now)
     report = Report("gate")
@@ -67,7 +68,7 @@ def gate(
     if not compared and not report.unknown:
         report.unknown.append(f"{against} has no metric to compare with")
     if any(finding.level == "error" for finding in report.findings):
-        _accept(report, accepted(project, base))
+        _accept(report, accepted(project.root, base))
     report.summary = f"{compared} metrics compared with {against} ({commit[:7]})"
     return report
 
@@ -85,21 +86,21 @@ def find_commit(project: Project, against: str) -> str:
         raise InputError(f"--against {against}", "there is no such commit here", hint=hint) from None
 
 
-def merge_base(project: Project, against: str) -> str:
+def merge_base(root: Path, against: str) -> str:
     """Return the commit in which the change began.
 
     Raises:
         UnknownError: the two histories have no common commit, perhaps since the clone is shallow.
     """
-    shallow = git_text(project.root, "rev-parse", "--is-shallow-repository").strip() == "true"
-    ours, theirs = (set(git_text(project.root, "rev-list", rev, "--").split()) for rev in ("HEAD", against))
+    shallow = git_text(root, "rev-parse", "--is-shallow-repository").strip() == "true"
+    ours, theirs = (set(git_text(root, "rev-list", rev, "--").split()) for rev in ("HEAD", against))
     if ours.isdisjoint(theirs):
         sentence = f"HEAD and {against} have no common commit"
         if shallow:
             hint = "Run `git fetch --unshallow origin`; in a workflow give actions/checkout `fetch-depth: 0`."
             raise UnknownError("the history", f"this clone is shallow, and {sentence}", hint=hint)
         raise UnknownError("the history", sentence, hint="Name a commit that this branch was made from.")
-    return git_text(project.root, "merge-base", "HEAD", against).strip()
+    return git_text(root, "merge-base", "HEAD", against).strip()
 
 
 def read_metrics(project: Project, commit: str | None) -> Metrics:
@@ -165,10 +166,10 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
         report.findings.append(Finding("DP801", "error", message, fix, path=key[0]))
 
 
-def accepted(project: Project, base: str) -> str:
+def accepted(root: Path, base: str) -> str:
     """Return which commit since `base` accepts a worse metric, and why; '' if none does."""
     form = f"%h %(trailers:key={TRAILER},valueonly,unfold,separator=%x20)"
-    log = git_text(project.root, "log", f"--format={form}", f"{base}..HEAD", "--")
+    log = git_text(root, "log", f"--format={form}", f"{base}..HEAD", "--")
     for line in log.splitlines():
         commit, _, reason = line.partition(" ")
         if reason.strip():

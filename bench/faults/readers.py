@@ -134,7 +134,7 @@ def metrics(folder: Path) -> None:
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         require(len(list(csv.DictReader(file))) == len(epochs), "other epochs")
     run = runs.read_run(Files(lock=folder / "dvc.lock", metrics=folder))
-    require(np.isfinite([score.loss for score in (*run.scores.values(), *run.epochs)]).all(), f"{run.scores}")
+    require(np.isfinite([*run.scores.values(), *(epoch.loss for epoch in run.epochs)]).all(), f"{run.scores}")
     with (folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
         require(len([pair for pair in csv.reader(file) if pair]) == len(run.labels) + 1, "other predictions")
     report.platform(folder / "platform.json", "0" * 64)

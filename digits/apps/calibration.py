@@ -1,4 +1,7 @@
-"""Calibration: how well the probabilities of a model agree with its accuracy."""
+"""Calibration: how well the probabilities of a model agree with its accuracy.
+
+After C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On Calibration of Modern Neural Networks (ICML 2017), section 2.
+"""
 
 import math
 from typing import NamedTuple
@@ -30,10 +33,6 @@ def probabilities(predictions: Predictions) -> NDArray[np.float64]:
 def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> list[Bin]:
     """Sort images into intervals of confidence, all equally wide, each open on its left and closed on its right.
 
-    After M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning
-    (AAAI 2015), and C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On Calibration of Modern Neural Networks (ICML 2017),
-    section 2.
-
     Args:
         confidences: the probability of the predicted class of each image, [n] in (0, 1].
         right: whether that class is the label, [n].
@@ -43,15 +42,14 @@ def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_], bins
     places = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
     means = [np.bincount(places, values, bins) / np.maximum(counts, 1) for values in (confidences, right)]
-    return [
-        Bin(*row) for row in zip(*(column.tolist() for column in (edges[:-1], edges[1:], counts, *means)), strict=True)
-    ]
+    columns = (column.tolist() for column in (edges[:-1], edges[1:], counts, *means))
+    return [Bin(*row) for row in zip(*columns, strict=True)]
 
 
 def calibration_error(bins: list[Bin]) -> float:
     """Return the expected calibration error: |accuracy - confidence|, weighted by images (Guo et al., equation 3)."""
-    images = sum(one.images for one in bins)
-    return math.fsum(one.images * abs(one.accuracy - one.confidence) for one in bins) / images
+    total = math.fsum(one.images * abs(one.accuracy - one.confidence) for one in bins)
+    return total / sum(one.images for one in bins)
 
 
 def brier(predictions: Predictions) -> float:

@@ -10,17 +10,18 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from jinja2 import Environment, StrictUndefined, select_autoescape
 
 from digits.apps.convert import TOLERANCE
-from digits.apps.options import Files, add_files, command, given_files
-from digits.apps.results import Seeds, parse_rows, parse_scores, read
+from digits.apps.options import Files, command, given_files
+from digits.apps.results import added, parse_rows, parse_scores, read
 from digits.data.dataset import read_dataset
 from digits.study import study_params
 from dvcproof.lockfile import REDO, Lock, read_lock, require_recorded, require_same_params
+from dvcproof.runtime.bounds import parse_json
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 
@@ -36,55 +37,24 @@ MNIST = {
 OLDER_KERAS = ("3.3.3", "3.14.1")
 
 
-class Record(NamedTuple):
-    """What dvc.lock records of a model and its scores."""
+def read_record(files: Files) -> tuple[Lock, Mapping[str, Any]]:
+    """Read dvc.lock: the stages that lead to the scores, and the parameters of those that lead to the model.
 
-    lock: Lock  # the stages that lead to the scores
-    parameters: Mapping[str, Any]  # of the stages that lead to the model: 'train.seed' to 8
-
-
-class DataSet(NamedTuple):
-    """What the model was trained on."""
-
-    source: str  # as `load.source` names it
-    is_mnist: bool
-    image_shape: tuple[int, ...] = (28, 28)  # height and width, and 3 if the images are RGB
-    inverted: bool = False  # whether its dark ink was made light
-    transposed: bool = False
-
-    @property
-    def name(self) -> str:
-        """What people call it: only MNIST is known by its content."""
-        return "MNIST" if self.is_mnist else self.source.partition("#")[0]
-
-    @property
-    def slug(self) -> str:
-        """The name for programs: 'fashion-mnist' for `data/fashion-mnist`."""
-        stem = PurePosixPath(self.name).name.split(".")[0].lower()
-        return re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or "data"
-
-
-def read_record(files: Files) -> Record:
-    """Read what dvc.lock records of the model, and refuse other parameters and metrics of another model."""
+    Raise InputError if params.yaml has others, or if dvc.lock has no such stages.
+    """
     lock, scores = read_lock(files.lock), (files.metrics / "scores.json").as_posix()
     to_model, to_scores = lock.upstream(files.model.as_posix()), lock.upstream(scores)
     if not to_model or not set(to_model) < set(to_scores):
         raise InputError(str(files.lock), f"no stages write {files.model} and from it {scores}", hint=REDO)
     run = lock.only(to_scores)
     require_same_params(run, files.params)
-    return Record(run, lock.only(to_model).params())
+    return run, lock.only(to_model).params()
 
 
-def data_set(files: Files, record: Record) -> DataSet:
-    """Return what the model was trained on. It is MNIST only if a folder holds MNIST's arrays, to the last bit."""
-    md5 = {PurePosixPath(path): file.md5 for path, file in record.lock.files().items()}
-    source = str(record.parameters.get("load.source", "unknown"))
-    if any(all(md5.get(folder / name) == known for name, known in MNIST.items()) for folder in {p.parent for p in md5}):
-        return DataSet(source, is_mnist=True)
-    name = next((path for path in md5 if path.name == "dataset.json"), PurePosixPath("dataset.json"))
-    dataset = read_dataset(files.lock.parent / name)
-    require_recorded(files.lock.parent / name, record.lock, str(name))
-    return DataSet(source, False, dataset.image_shape, dataset.ink == "dark", dataset.transposed)
+def is_mnist(lock: Lock) -> bool:
+    """Return whether a folder holds MNIST's arrays, to the last bit."""
+    md5 = {PurePosixPath(path): file.md5 for path, file in lock.files().items()}
+    return any(all(md5.get(one / name) == MNIST[name] for name in MNIST) for one in {path.parent for path in md5})
 
 
 def write_card(files: Files, export: Mapping[str, Any] | None = None) -> str:
@@ -94,24 +64,34 @@ def write_card(files: Files, export: Mapping[str, Any] | None = None) -> str:
         files: the files of the run. The model itself need not be there.
         export: what the card of an export adds: `checks`, `files`, `layers`, `versions` and `opset`.
     """
-    record = read_record(files)
+    lock, parameters = read_record(files)
     scores_file, classes_file = files.metrics / "scores.json", files.metrics / "per_class.csv"
     scores, classes = read(scores_file, parse_scores), read(classes_file, parse_rows)
-    for path in (scores_file, classes_file):
-        require_recorded(path, record.lock)
-    recorded, data = record.lock.files(), data_set(files, record)
-    shown = (record.parameters.get("load.source"), "requirements.lock", files.model.as_posix(), scores_file.as_posix())
+    dataset = None if is_mnist(lock) else read_dataset(files.dataset)
+    image_shape = dataset.image_shape if dataset else (28, 28)
+    for path in (scores_file, classes_file, *([files.dataset] if dataset else [])):
+        require_recorded(path, lock)
+    recorded, source = lock.files(), str(parameters.get("load.source", "unknown"))
+    shown = (source, "requirements.lock", files.model.as_posix(), scores_file.as_posix())
+    study = read(files.seeds, lambda text: dict(parse_json(text)), "Run `make study NAME=seeds`.")
+    name = source.partition("#")[0] if dataset else "MNIST"
+    slug = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(name).name.split(".")[0].lower()).strip("-")
     template = _environment().from_string(Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8"))
     return template.render(
-        data=data,
-        features=math.prod(data.image_shape),
+        source=source,
+        name=name,
+        slug=slug or "data",  # for programs: 'fashion-mnist' for `data/fashion-mnist`
+        dataset=dataset,
+        image_shape=image_shape,
+        features=math.prod(image_shape),
         classes=classes,
         images=sum(int(row["images"]) for row in classes),
-        splits=scores,
+        scores=scores,
+        added=added(scores),
         lowest=min(classes, key=lambda row: float(row["recall"])),
-        spread=read_seeds(files),
-        parameters=record.parameters,
-        views=int(record.lock.params().get("evaluate.views", 1)),
+        spread=study if study.get("params") == study_params(files.params) else None,
+        parameters=parameters,
+        views=int(lock.params().get("evaluate.views", 1)),
         files={name: recorded[name] for name in shown if name in recorded},
         tolerance=f"{TOLERANCE:g}",
         older_keras=OLDER_KERAS,
@@ -140,15 +120,8 @@ def _plain(value: object) -> str:
     return re.sub(r"([\\`*_\[\]<>#|&~])", r"\\\1", text)
 
 
-def read_seeds(files: Files) -> Seeds | None:
-    """Read the study over seeds. None: it was made with other parameters."""
-    study = read(files.seeds, Seeds.model_validate_json, hint="Run `make study NAME=seeds`.")
-    return study if study.params == study_params(files.params) else None
-
-
 def main() -> None:
-    parser = command("card", __doc__)
-    add_files(parser, "params", "lock", "metrics", "model", "seeds")
+    parser = command("card", __doc__, "params", "lock", "metrics", "model", "seeds", "dataset")
     help_ = "the card to write (default: %(default)s)"
     parser.add_argument("--out", type=Path, default=Path("docs/model-card.md"), metavar="PATH", help=help_)
     args = parser.parse_args()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from matplotlib import style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
 
@@ -38,6 +37,10 @@ STYLE: dict[Any, Any] = {
 }
 
 
+#: The curves of the run before.
+FAINT: dict[str, Any] = {"linestyle": "--", "alpha": 0.75, "linewidth": 1.2}
+
+
 class Chart(NamedTuple):
     """A drawing, and a title."""
 
@@ -48,19 +51,15 @@ class Chart(NamedTuple):
 def learning_curves(epochs: Sequence[Epoch], before: Sequence[Epoch], name: str) -> Chart:
     """Draw 'accuracy' or 'loss' by epoch, of training and validation, with dashed lines for the run before."""
     title, ends = f"{name.capitalize()} by epoch", []
+    curves = (("training", name, BLUE, "o"), ("validation", f"val_{name}", ORANGE, "s"))
     with style.context(["default", STYLE]):  # 'default': a user's matplotlibrc must not change the page
         figure = Figure(figsize=(5.2, 3.4))
         axes = figure.subplots()
-        for run, suffix, dashes in ((before, ", before", "--"), (epochs, "", "-")):
-            for split, field, colour, marker in (
-                ("training", name, BLUE, "o"),
-                ("validation", f"val_{name}", ORANGE, "s"),
-            ):
+        for run, suffix, look in ((before, ", before", FAINT), (epochs, "", {})):
+            for split, field, colour, marker in curves:
                 points = [(one.epoch, getattr(one, field)) for one in run if getattr(one, field) is not None]
                 if points:
-                    (curve,) = axes.plot(*zip(*points, strict=True), dashes, color=colour, label=split + suffix)
-                    if suffix:
-                        curve.set(alpha=0.75, linewidth=1.2)
+                    (curve,) = axes.plot(*zip(*points, strict=True), color=colour, label=split + suffix, **look)
                     if len(points) <= 50:
                         curve.set(marker=marker, markersize=4)
                     ends.append(f"{split}{suffix}: from {points[0][1]:.4f} to {points[-1][1]:.4f}")
@@ -78,9 +77,19 @@ def reliability_diagram(bins: Sequence[Bin], error: float) -> Chart:
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(5.2, 4.6))
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        _draw_gaps(upper, used)
-        lows, images, widths = zip(*((one.low, one.images, one.high - one.low) for one in used), strict=True)
-        lower.bar(lows, images, widths, align="edge", color=BLUE, edgecolor=INK, linewidth=0.5)
+        for one in used:
+            low, high = sorted((one.accuracy, one.confidence))
+            look = {"width": one.high - one.low, "align": "edge", "alpha": 1.0 if one.images >= FEW else 0.35}
+            upper.bar(one.low, low, color=BLUE, linewidth=0, **look)
+            upper.bar(one.low, high - low, bottom=low, color=ORANGE, linewidth=0, **look)
+            upper.hlines(one.accuracy, one.low, one.high, color=INK, linewidth=2)
+            lower.bar(one.low, one.images, one.high - one.low, align="edge", color=BLUE, edgecolor=INK, linewidth=0.5)
+        upper.plot([0, 1], [0, 1], "--", color=INK, linewidth=1)
+        upper.plot([], [], color=INK, linewidth=2, label="accuracy")
+        upper.bar(0, 0, color=ORANGE, label="gap to confidence")
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+        upper.yaxis.set_major_formatter(PercentFormatter(1.0))
+        upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         lower.set(xlabel="confidence: probability of the predicted class", ylabel="images", yscale="log")
         lower.set_ylim(bottom=0.5)
         lower.yaxis.set_major_locator(LogLocator(base=100))
@@ -89,21 +98,6 @@ def reliability_diagram(bins: Sequence[Bin], error: float) -> Chart:
         texts = (f"confidence {one.confidence:.3f}, accuracy {one.accuracy:.3f}, {one.images} images" for one in used)
         label = f"Reliability diagram, expected calibration error {error:.4f}. By interval: {'; '.join(texts)}."
         return Chart("Reliability diagram: accuracy by confidence", _svg(figure, "reliability", label))
-
-
-def _draw_gaps(axes: Axes, used: Sequence[Bin]) -> None:
-    for one in used:
-        low, high = sorted((one.accuracy, one.confidence))
-        faint, width = 1.0 if one.images >= FEW else 0.35, one.high - one.low
-        axes.bar(one.low, low, width, align="edge", color=BLUE, alpha=faint, linewidth=0)
-        axes.bar(one.low, high - low, width, low, align="edge", color=ORANGE, alpha=faint, linewidth=0)
-        axes.hlines(one.accuracy, one.low, one.high, color=INK, linewidth=2)
-    axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1)
-    axes.plot([], [], color=INK, linewidth=2, label="accuracy")
-    axes.bar(0, 0, color=ORANGE, label="gap to confidence")
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 def _svg(figure: Figure, name: str, label: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from digits.apps.runs import Earlier, Run
+from dvcproof.gate import is_lower
 
 #: The significance level: a difference with a smaller p-value counts as clear. By convention: R. A. Fisher, Statistical
 #: Methods for Research Workers (1925).
@@ -15,16 +16,16 @@ ALPHA = 0.05
 #: What `preprocess` calls the test set.
 TEST_SET = ("test_features.npy", "test_labels.npy")
 
+#: Where no change is better or worse, as a network may overfit the training set, with the titles for people.
+NOT_JUDGED = {"train": "training", "gap": "gap (overfitting)", "last_epoch": "last epoch, as Keras prints it"}
+
 
 def p_value(gained: int, lost: int) -> float:
     """Return the probability of a difference at least this large if neither of two models is better.
 
     The exact form of the test of Q. McNemar (Psychometrika 12, 1947): each image on which only one model is right is a
-    toss of a fair coin. T. G. Dietterich (Neural Computation 10, 1998) recommends it for models that are trained once.
-
-    Args:
-        gained: images that only the second model classifies correctly.
-        lost: images that only the first model classifies correctly.
+    toss of a fair coin; `gained` of them are right by the second model, `lost` by the first. T. G. Dietterich (Neural
+    Computation 10, 1998) recommends it for models that are trained once.
     """
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
@@ -71,10 +72,14 @@ class Metric(NamedTuple):
     """A figure of a run beside that of an earlier one."""
 
     key: str  # as `dvc metrics diff` names it
-    title: str
     value: float
     before: float | None
-    good: int  # 1 if greater is better, -1 if smaller is, 0 if neither: a network may overfit the training set
+
+    @property
+    def title(self) -> str:
+        """The name for people: 'training: loss'."""
+        split, _, name = self.key.rpartition(".")
+        return f"{NOT_JUDGED.get(split, split)}: {name}".removeprefix(": ")
 
     @property
     def change(self) -> float | None:
@@ -83,23 +88,20 @@ class Metric(NamedTuple):
 
     @property
     def judgement(self) -> str:
-        """'better', 'worse', or '' if it did not change or is not judged."""
-        return ("", "better", "worse")[int(np.sign(self.change or 0)) * self.good]
+        """'better', 'worse', or '' if it did not change or is not judged. A loss or an error is better if lower."""
+        if not self.change or self.key.partition(".")[0] in NOT_JUDGED:
+            return ""
+        return "better" if (self.change < 0) == is_lower(self.key) else "worse"
 
 
 def metrics(run: Run, before: Run | None) -> list[Metric]:
     """Return every figure in metrics/scores.json, and the accuracy of the last epoch."""
-    titles = {"train": "training", "gap": "gap (overfitting)"}
-    found = []
-    for split, score in run.scores.items():
-        old = before.scores.get(split) if before else None
-        judged = int(split in ("test", "validation"))
-        for name, good in (("accuracy", judged), ("loss", -judged)):
-            title = f"{titles.get(split, split)}: {name}"
-            earlier = getattr(old, name, None)
-            found.append(Metric(f"{split}.{name}", title, getattr(score, name), earlier, good))
-    pair = run.epochs[-1].accuracy, before.epochs[-1].accuracy if before else None
-    return [*found, Metric("last_epoch.accuracy", "last epoch: accuracy, as Keras prints it", *pair, good=0)]
+
+    def figures(run: Run) -> dict[str, float]:
+        return run.scores | {"last_epoch.accuracy": run.epochs[-1].accuracy}
+
+    old = figures(before) if before else {}
+    return [Metric(key, value, old.get(key)) for key, value in figures(run).items()]
 
 
 def differing(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:

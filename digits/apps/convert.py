@@ -18,7 +18,6 @@ from dvcproof.runtime.program import InputError
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 #: Greatest allowed difference in a probability. Sums of float32 in another order made 6e-7 with the dense network and
 #: 9e-7 with a small convnet; an output bias changed by 1e-4 makes 2.5e-5, on MNIST's 10,000 test images.
@@ -28,7 +27,7 @@ TOLERANCE = 1e-5
 OPSET = 18
 
 #: From features, float32 [n, values of an image], to probabilities, float32 [n, classes].
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Predict = Callable[[NDArray[np.float32]], Any]
 
 
 class Check(NamedTuple):
@@ -43,14 +42,25 @@ def convert(model: "keras.Model", features: NpyFile, batch_size: int, folder: Pa
 
     `sha256` is the hash of the Keras file. It is written into the ONNX file.
     """
+    import onnxruntime
+    import tensorflow as tf
+
+    def all_of(predict: Predict) -> NDArray[np.float32]:
+        """Return the probabilities of every row, [n, classes], the last, shorter batch included."""
+        starts = range(0, len(features), batch_size)
+        batches = (features.rows(start, min(start + batch_size, len(features))) for start in starts)
+        return np.concatenate([predict(batch.astype(np.float32, copy=False)) for batch in batches])
+
     save_saved_model(model, folder / "saved_model")
     save_onnx(model, folder / "model.onnx", sha256)
-    reference = predict_all(lambda batch: np.asarray(model(batch, training=False).numpy()), features, batch_size)
-    formats = {"saved_model": load_saved_model, "model.onnx": load_onnx}
-    return {
-        name: compare(name, predict_all(load(folder / name), features, batch_size), reference)
-        for name, load in formats.items()
+    saved = tf.saved_model.load(str(folder / "saved_model"))
+    onnx = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    formats: dict[str, Predict] = {
+        "saved_model": lambda rows: saved.signatures["serving_default"](features=tf.constant(rows))["probabilities"],
+        "model.onnx": lambda rows: onnx.run(["probabilities"], {"features": rows})[0],
     }
+    reference = all_of(lambda rows: model(rows, training=False))
+    return {name: compare(name, all_of(predict), reference) for name, predict in formats.items()}
 
 
 def save_saved_model(model: "keras.Model", folder: Path) -> None:
@@ -69,13 +79,14 @@ def save_saved_model(model: "keras.Model", folder: Path) -> None:
 
 
 def save_onnx(model: "keras.Model", file: Path, sha256: str) -> None:
-    """Write a model as an ONNX file. A layer that ONNX or the converter does not support is refused."""
+    """Write a model as an ONNX file. Raise InputError if ONNX or the converter does not support a layer."""
     import onnx
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # the error has the same text
+    traced = _traced(model)
     try:
-        proto, _ = tf2onnx.convert.from_function(_traced(model), [_features(model)], opset=OPSET)
+        proto, _ = tf2onnx.convert.from_function(traced, traced.input_signature, opset=OPSET)
         for end in (*proto.graph.input, *proto.graph.output):
             end.type.tensor_type.shape.dim[0].dim_param = "n"  # the converter calls it 'unk__6'
         proto.metadata_props.add(key="keras_model_sha256", value=sha256)
@@ -86,12 +97,6 @@ def save_onnx(model: "keras.Model", file: Path, sha256: str) -> None:
     onnx.save(proto, str(file))
 
 
-def _features(model: "keras.Model") -> "tf.TensorSpec":
-    import tensorflow as tf
-
-    return tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="features")
-
-
 def _traced(model: "keras.Model") -> Any:
     """Return the model as a function of TensorFlow, with dropout and the like as in prediction."""
     import tensorflow as tf
@@ -99,39 +104,15 @@ def _traced(model: "keras.Model") -> Any:
     def probabilities(features: Any) -> dict[str, Any]:
         return {"probabilities": model(features, training=False)}
 
-    return tf.function(probabilities, input_signature=[_features(model)], autograph=False)
-
-
-def load_saved_model(folder: Path) -> Predict:
-    """Load a SavedModel, as any program with TensorFlow would."""
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(folder))
-
-    def predict(features: NDArray[np.float32]) -> NDArray[np.float32]:
-        result = loaded.signatures["serving_default"](features=tf.constant(features))
-        return np.asarray(result["probabilities"].numpy())
-
-    return predict
-
-
-def load_onnx(file: Path) -> Predict:
-    """Load an ONNX file, as any program with ONNX Runtime would."""
-    import onnxruntime
-
-    model = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return lambda features: np.asarray(model.run(["probabilities"], {"features": features})[0])
-
-
-def predict_all(predict: Predict, features: NpyFile, batch_size: int) -> NDArray[np.float32]:
-    """Return the probabilities of every row, [n, classes], the last, shorter batch included."""
-    count = len(features)
-    batches = (features.rows(start, min(start + batch_size, count)) for start in range(0, count, batch_size))
-    return np.concatenate([predict(batch.astype(np.float32, copy=False)) for batch in batches])
+    features = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="features")
+    return tf.function(probabilities, input_signature=[features], autograph=False)
 
 
 def compare(name: str, probabilities: NDArray[np.float32], reference: NDArray[np.float32]) -> Check:
-    """Compare the probabilities of a format, [n, classes], with those of the Keras model, and refuse a difference."""
+    """Compare the probabilities of a format, [n, classes], with those of the Keras model.
+
+    Raise InputError if they differ by more than TOLERANCE.
+    """
     same_shape = probabilities.shape == reference.shape
     difference = float(np.abs(probabilities - reference).max()) if same_shape else math.inf
     if not difference <= TOLERANCE:  # also for NaN

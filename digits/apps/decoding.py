@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
+from digits.sources.recognize import GZIP, HEAD_BYTES, PICTURE, TAR, UNKNOWN, ZIP, Foreign, kind_of
 from dvcproof.runtime.program import InputError
 
 #: The formats that Pillow may open. It knows others, but they are rare, and PostScript would start another program.
@@ -37,21 +38,10 @@ MAX_SLOW_BYTES, SLOW_DECODERS = 2**21, {"bmp_rle", "ppm", "ppm_plain"}
 #: Decode a JPEG at the smallest fraction of its size whose longer side has at least this many pixels.
 DRAFT_SIDE = 500
 
-#: How the files begin that people give for pictures, what they are, and the next step.
-_TRAIN = "To train on it, set `load.source` in params.yaml to it. To read an image in it, save that image as PNG."
-_AGAIN = "Save the picture again, as PNG."
-_OTHER_FILES = (
+#: What people give for pictures beside what `kind_of` knows: the first bytes, what it is, and the next step.
+_DOCUMENTS = (
     (rb"%PDF", "a PDF document", "Save its page as PNG."),
-    (rb"\x93NUMPY|PK.{,200}\.npy", "made of NumPy arrays", _TRAIN),
-    (rb"\x00\x00\x08", "an IDX file", _TRAIN),
-    (rb"PK|\x1f\x8b", "an archive", "Unpack it, and give the pictures in it."),
-    (rb"version https://git-lfs", "a Git LFS pointer", "Run `git lfs pull` in its repository."),
-    (rb"\s*<(?:!doctype )?html", "a web page", "Save the picture itself."),
     (rb".{,2000}<svg", "an SVG drawing", "Export it as PNG from the program that drew it."),
-    (rb"\s*[{\[]", "a JSON document", _AGAIN),
-    (rb"\s*[ -~\t]*[,;\t][ -~\t]*\r?(?:\n|$)", "a table (CSV)", _TRAIN),
-    (rb"$", "empty", _AGAIN),
-    (rb"", f"not an image in one of the formats {', '.join(FORMATS)}", _AGAIN),
 )
 
 
@@ -75,15 +65,27 @@ def decode(name: str, content: bytes) -> Image.Image:
                 picture.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
                 return _in_eight_bits(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
-        kind, hint = next(
-            (kind, hint)
-            for start, kind, hint in _OTHER_FILES
-            if re.match(rb"(?:\xef\xbb\xbf)?(?:" + start + rb")", content[:4000], re.DOTALL | re.IGNORECASE)
-        )
+        kind, hint = _other_kind(content[:HEAD_BYTES])
         problem = f"the file is {kind}"
     except Exception as error:  # Pillow raises many types for a damaged file
         problem = f"the file is damaged ({error})"
     raise InputError(name, problem, hint=hint)
+
+
+def _other_kind(head: bytes) -> tuple[str, str]:
+    """Return what a file is that is not a picture, and the next step."""
+    for start, words, hint in _DOCUMENTS:
+        if re.match(start, head, re.DOTALL):
+            return words, hint
+    kind = kind_of(head)
+    if isinstance(kind, Foreign) and kind != UNKNOWN:
+        return kind
+    if kind in (GZIP, ZIP, TAR):
+        return "an archive", "Unpack it, and give the pictures in it."
+    if kind in (UNKNOWN, PICTURE):
+        return f"not an image in one of the formats {', '.join(FORMATS)}", "Save the picture again, as PNG."
+    hint = "To train on it, set `load.source` in params.yaml to it. To read an image in it, save that image as PNG."
+    return f"a data set in the form {kind}", hint
 
 
 class _LimitedReads(io.BytesIO):

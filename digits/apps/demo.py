@@ -14,8 +14,8 @@ from typing import Any
 from PIL import Image
 
 from digits.apps.handwriting import draw_steps, prepare
-from digits.apps.options import add_files, command
-from digits.apps.predict import Prediction, add_names, class_names
+from digits.apps.options import command
+from digits.apps.predict import add_names, answer
 from digits.apps.reading import Reader, open_reader
 from dvcproof.runtime.program import InputError
 
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/":
-            self.answer(200, self.server.page)
+            self.answer(200, self.server.page, "text/html; charset=utf-8")
         else:
             self.send_error(404, "the page is at /")
 
@@ -54,26 +54,22 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(413, f"send at most {MAX_BYTES} bytes")
         else:
             try:
-                self.answer(200, self.server.read(drawing))
+                self.answer(200, json.dumps(self.server.read(drawing)) + "\n")
             except InputError as error:
                 self.send_error(422, str(error))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """Refuse a request in one line, also where the base class refuses it."""
-        self.answer(code, {"error": message or HTTPStatus(code).phrase})
+        self.answer(code, json.dumps({"error": message or HTTPStatus(code).phrase}) + "\n")
 
-    def answer(self, status: int, content: bytes | dict[str, Any]) -> None:
-        """Send the page, or an object in one line."""
-        if isinstance(content, bytes):
-            kind, body = "text/html; charset=utf-8", content
-        else:
-            kind, body = "application/json", json.dumps(content).encode() + b"\n"
+    def answer(self, status: int, text: str, content_type: str = "application/json") -> None:
+        """Send a text."""
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(text.encode())))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(text.encode())
 
     def log_message(self, *_: object) -> None:
         """Print nothing for a request."""
@@ -84,19 +80,10 @@ class Server(ThreadingHTTPServer):
 
     request_queue_size = 128
 
-    def __init__(self, port: int) -> None:
-        """Raise InputError if the port cannot be used."""
-        try:
-            super().__init__(("127.0.0.1", port), Handler)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or "ports are from 0 to 65535"
-            hint = "Choose another with --port; 0 takes any free one."
-            raise InputError(f"port {port}", f"it cannot be used ({reason})", hint=hint) from None
-
     def serve(self, reader: Reader) -> None:
         """Answer requests until an exception such as KeyboardInterrupt."""
         names = html.escape(json.dumps(reader.classifier.names))
-        self.page = PAGE.read_text(encoding="utf-8").replace("{{classes}}", names).encode()
+        self.page = PAGE.read_text(encoding="utf-8").replace("{{classes}}", names)
         self.reader, self.lock = reader, Lock()
         try:
             self.serve_forever()
@@ -106,12 +93,11 @@ class Server(ThreadingHTTPServer):
     def read(self, drawing: bytes) -> dict[str, Any]:
         """Read a drawing: the answer of `predict --json`, with what the model saw and the steps to it, as PNG.
 
-        Raises:
-            InputError: the bytes are not an image that can be decoded, or there is no ink in it.
+        Raise InputError if the bytes are not an image that can be decoded, or if there is no ink in it.
         """
         with self.lock:  # one drawing at a time: each needs memory, and decoding changes Python's warnings
             prepared = prepare("the drawing", drawing, self.reader.dataset)
-            found = Prediction("", self.reader.read(prepared.images)).as_object()
+            found = answer(self.reader.read(prepared.images))
         pictures = {"seen": _png(prepared.steps[-1].picture), "steps": _png(draw_steps(prepared.steps))}
         return found | {"probabilities": list(found["probabilities"].values())} | pictures
 
@@ -129,14 +115,20 @@ def _png(picture: Image.Image) -> str:
 
 
 def main() -> None:
-    parser = command("demo", __doc__)
-    add_files(parser, "model", "dataset")
+    parser = command("demo", __doc__, "model", "dataset")
     add_names(parser)
     help_ = "port of the page on this machine (default: %(default)s); 0 takes any free one"
     parser.add_argument("--port", type=int, default=8000, help=help_)
     args = parser.parse_args()
-    with Server(args.port) as server:
-        reader = open_reader(args.model, args.dataset, class_names(args.params))
+    try:
+        server = Server(("127.0.0.1", args.port), Handler)
+    except (OSError, OverflowError) as error:
+        problem = f"it cannot be used ({getattr(error, 'strerror', None) or error})"
+        raise InputError(
+            f"port {args.port}", problem, hint="Choose another with --port; 0 takes any free one."
+        ) from None
+    with server:
+        reader = open_reader(args.model, args.dataset, args.params)
         sys.stdout.write(f"Draw a digit at http://127.0.0.1:{server.server_port} (Ctrl-C ends it)\n")
         sys.stdout.flush()
         server.serve(reader)

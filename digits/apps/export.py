@@ -6,7 +6,6 @@ Each format is read back from disk and must give the Keras model's probabilities
 is written.
 """
 
-import errno
 import math
 import shutil
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from digits.apps.card import read_record, write_card
 from digits.apps.convert import OPSET, TOLERANCE, Check, convert
-from digits.apps.options import Files, add_files, command, given_files
+from digits.apps.options import Files, command, given_files
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
 from digits.params import read_params
@@ -34,7 +33,7 @@ PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime")
 def export(files: Files, out: Path) -> dict[str, Check]:
     """Write an export of the model into the folder `out`, in place of an earlier one."""
     require_export(out)
-    record, params = read_record(files), read_params(files.params, "evaluate")
+    (lock, _), params = read_record(files), read_params(files.params, "evaluate")
     dataset = read_dataset(files.dataset)
     test = open_split(files.data, "test", dataset)
     determinism.configure(seed=0)
@@ -43,7 +42,7 @@ def export(files: Files, out: Path) -> dict[str, Check]:
     features, hint = math.prod(dataset.image_shape), "Run `make repro` to train one."
     model = archive.load(files.model, features=features, classes=len(dataset.classes), hint=hint)
     for path in (files.model, test.features.path):
-        require_recorded(path, record.lock)
+        require_recorded(path, lock)
     make_movable(out)
     with replacing(out, folders=True) as (folder,):
         folder.mkdir()
@@ -71,23 +70,15 @@ def require_export(path: Path) -> None:
 
 def make_movable(folder: Path) -> None:
     """Put a copy in place of a folder that cannot be renamed: overlayfs moves none that came with an image's layer."""
-    moved = folder.with_name(f".{folder.name}-moved")
-    if not folder.is_dir() or folder.is_symlink():
-        return
-    shutil.rmtree(moved, ignore_errors=True)  # what a killed run left
-    try:
-        folder.rename(moved)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.copytree(folder, moved, symlinks=True)
-        shutil.rmtree(folder)
-    moved.rename(folder)
+    if folder.is_dir() and not folder.is_symlink():
+        moved = folder.with_name(f".{folder.name}-moved")
+        shutil.rmtree(moved, ignore_errors=True)  # what a killed run left
+        shutil.move(folder, moved)
+        moved.rename(folder)
 
 
 def main() -> None:
-    parser = command("export", __doc__)
-    add_files(parser, "params", "lock", "metrics", "model", "seeds", "dataset", "data")
+    parser = command("export", __doc__, "params", "lock", "metrics", "model", "seeds", "dataset", "data")
     help_ = "the folder to write (default: %(default)s)"
     parser.add_argument("--out", type=Path, default=Path("export"), metavar="PATH", help=help_)
     args = parser.parse_args()

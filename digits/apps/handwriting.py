@@ -5,17 +5,18 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 
 from digits.apps.decoding import decode
 from digits.apps.ink.finding import Found, find_digits
 from digits.apps.ink.normalize import already_normal, fit_whole, normalize
 from digits.data.dataset import Dataset
+from digits.scoring.picture import draw_images
 from digits.sources.images import stored_levels
 from dvcproof.runtime.program import InputError
 
-#: Side of a step's picture, height of its caption, and margin, in pixels.
-TILE, CAPTION, MARGIN = 160, 20, 8
+#: Side of a step's picture, in pixels, and the colour beside one that is not square.
+TILE, BESIDE = 160, (225, 225, 225)
 
 
 class Step(NamedTuple):
@@ -77,18 +78,10 @@ def _steps(picture: Image.Image, found: Found, images: NDArray[np.uint8]) -> lis
 
 def draw_steps(steps: Sequence[Step]) -> Image.Image:
     """Draw all steps from left to right, each with its caption. Transparent parts are middle grey."""
-    font = ImageFont.load_default(size=13)
-    sheet = Image.new("RGB", (len(steps) * (TILE + MARGIN) + MARGIN, TILE + CAPTION + 2 * MARGIN), "white")
-    draw = ImageDraw.Draw(sheet)
-    for left, (caption, picture) in zip(range(MARGIN, sheet.width, TILE + MARGIN), steps, strict=True):
+    tiles = []
+    for _, picture in steps:
         method = Image.Resampling.NEAREST if max(picture.size) < TILE else Image.Resampling.LANCZOS
         opaque = Image.new("RGBA", picture.size, (128, 128, 128, 255))
-        if picture.has_transparency_data:
-            opaque.alpha_composite(picture.convert("RGBA"))
-        else:
-            opaque.paste(picture)
-        shown = ImageOps.contain(opaque.convert("RGB"), (TILE, TILE), method)
-        sheet.paste(shown, (left, MARGIN))
-        draw.rectangle((left - 1, MARGIN - 1, left + shown.width, MARGIN + shown.height), outline="grey")
-        draw.text((left, MARGIN + TILE + 2), caption, fill="black", font=font)
-    return sheet
+        opaque.alpha_composite(picture.convert("RGBA"))
+        tiles.append(np.asarray(ImageOps.pad(opaque.convert("RGB"), (TILE, TILE), method, color=BESIDE)))
+    return draw_images(np.stack(tiles), [caption for caption, _ in steps], columns=len(steps))

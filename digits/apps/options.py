@@ -30,20 +30,16 @@ HELP = {
 }
 
 
-def command(verb: str, description: str | None, usage: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of a verb's options."""
+def command(verb: str, description: str | None, *names: str, usage: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of a verb's options, with one for each of these fields of `Files`."""
     formatter = argparse.RawDescriptionHelpFormatter
-    prog = f"python -m digits {verb}"
-    return argparse.ArgumentParser(prog, usage, description, formatter_class=formatter)
-
-
-def add_files(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add an option for each of these fields of `Files`."""
+    parser = argparse.ArgumentParser(f"python -m digits {verb}", usage, description, formatter_class=formatter)
     for name in names:
         help_ = f"{HELP[name]} (default: %(default)s)"
         parser.add_argument(f"--{name}", type=Path, default=getattr(Files(), name), metavar="PATH", help=help_)
+    return parser
 
 
 def given_files(args: argparse.Namespace) -> Files:
-    """Return the files that the options of `add_files` named, and the defaults of the others."""
+    """Return the files that the options named, and the defaults of the others."""
     return Files(**{name: path for name, path in vars(args).items() if name in Files._fields})

@@ -16,6 +16,7 @@ from digits.data.classes import name_classes, numbered
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.npy import NpyFile
 from digits.data.splits import to_features
+from digits.params import read_params
 from exactkeras import determinism
 
 #: Images that are classified, and training images that are reduced, at a time.
@@ -94,13 +95,14 @@ class Reader(NamedTuple):
         return [Reading(dict(zip(names, row, strict=True)), doubt) for row, doubt in pairs]
 
 
-def open_reader(model: Path, dataset: Path, names: Sequence[str] | None = None) -> Reader:
-    """Open a .keras file, and the training images beside dataset.json, which names the classes if `names` do not.
+def open_reader(model: Path, dataset: Path, params: Path | None = None) -> Reader:
+    """Open a .keras file, and the training images beside dataset.json; params.yaml may give the classes other names.
 
-    Raises:
-        InputError: a file is missing or damaged, the model is for other images, or the number of names is wrong.
+    Raise InputError if a file is missing or damaged, if the model is for other images, or if the number of names is
+    wrong.
     """
     facts = read_dataset(dataset)
+    names = read_params(params, "class_names").class_names if params else None
     classifier = open_classifier(model, names or facts.classes, features=math.prod(facts.image_shape))
     return Reader(classifier, facts, Neighbours(dataset.parent, facts) if facts.form else None)
 
@@ -108,9 +110,7 @@ def open_reader(model: Path, dataset: Path, names: Sequence[str] | None = None) 
 def open_classifier(path: Path, names: Sequence[str] | None = None, *, features: int | None = None) -> Classifier:
     """Open a .keras file whose images have this number of features (None: any) and whose classes have these names.
 
-    Raises:
-        InputError: the file is missing or damaged, the model is not from [n, features] to [n, classes], or the number
-            of names is wrong.
+    Raise InputError as `open_reader` does.
     """
     determinism.configure(seed=0)
     from exactkeras import archive

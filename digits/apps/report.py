@@ -1,7 +1,7 @@
 """Write a run as one web page that needs nothing else: is it better than the one before, and where does it fail?
 
-A page is written only if everything in it belongs to one run: the files are those that dvc.lock names, and the metrics
-agree with the model's predictions, computed again.
+A page is written only if everything in it belongs to one run: the files are those that dvc.lock names, and the model,
+asked again, predicts the classes in metrics/.
 """
 
 import base64
@@ -9,6 +9,7 @@ import io
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,51 +18,30 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from digits.apps import calibration, charts, comparison
-from digits.apps.options import Files, add_files, command, given_files
-from digits.apps.results import Platform, read
+from digits.apps.options import Files, command, given_files
+from digits.apps.results import read
 from digits.apps.runs import Earlier, Run, earlier_run, read_run, uncommitted
 from digits.data.classes import name_classes
 from digits.data.dataset import Dataset, read_dataset
 from digits.data.splits import Split, open_split
 from digits.params import Params, read_params
-from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
+from digits.scoring.metrics import Predictions, confusion_matrix, per_class, worst
 from digits.scoring.picture import as_seen
 from digits.scoring.predictions import predict
-from dvcproof.lockfile import REDO, Lock, require_recorded, require_same_params
+from dvcproof.lockfile import REDO, require_recorded, require_same_params
+from dvcproof.runtime.bounds import parse_json
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
 from exactkeras import determinism
 from exactkeras.augment import views
 
-#: The largest difference between equal scores: they are rounded to six decimals.
-ROUNDING = 2e-6
 
-
-def checked_outputs(lock: Lock, root: Path) -> list[str]:
-    """Return the outputs in dvc.lock that are in the work tree. A file with another hash is refused."""
-    outputs = [out.path for stage in lock.stages.values() for out in stage.outs if (root / out.path).is_file()]
-    for name in outputs:
-        require_recorded(root / name, lock, name)
-    return outputs
-
-
-def require_same_predictions(run: Run, predictions: Predictions, metrics: Path) -> None:
-    """Refuse metrics that were not computed from these predictions."""
-    for name, of in (("accuracy", accuracy), ("loss", loss)):
-        recorded, found = getattr(run.scores["test"], name), of(predictions)
-        if not math.isclose(recorded, found, rel_tol=0, abs_tol=ROUNDING):
-            what, expected = f"{metrics / 'scores.json'}, test {name}", f"{found:.6f}, which the model has"
-            raise InputError(what, expected=expected, received=f"{recorded:.6f}", hint=REDO)
-    if not np.array_equal((run.labels, run.predicted), (predictions.labels, predictions.classes)):
-        raise InputError(str(metrics / "confusion.csv"), "the model predicts something else", hint=REDO)
-
-
-def platform(path: Path, model_sha256: str) -> Platform | str:
+def platform(path: Path, model_sha256: str) -> dict[str, Any] | str:
     """Read the record of the machine that a model was trained on, or return why it is not known."""
     if not path.exists():
         return f"There is no {path}: the machine that the model was trained on is not known."
-    record = read(path, Platform.model_validate_json, hint="Delete it, or run `dvc repro --force train`.")
-    if record.model_sha256 != model_sha256:
+    record = read(path, lambda text: dict(parse_json(text)), "Delete it, or run `dvc repro --force train`.")
+    if record.pop("model_sha256", None) != model_sha256:
         return f"{path} is the record of another model: the machine that this one was trained on is not known."
     return record
 
@@ -75,7 +55,7 @@ class Report(NamedTuple):
     earlier: Earlier | str
     uncommitted: list[str] | None
     checked: list[str]  # the outputs whose hash was checked
-    platform: Platform | str
+    platform: dict[str, Any] | str
     model_sha256: str
     predictions: Predictions
     test: Split
@@ -85,9 +65,11 @@ class Report(NamedTuple):
 def gather(files: Files, against: str | None = None) -> Report:
     """Read and check everything that the page shows, beside the run in the commit `against`, or beside the last one."""
     params = read_params(files.params, "evaluate", "class_names")
-    run = read_run(files)
+    run, root = read_run(files), files.lock.parent
     require_same_params(run.lock, files.params)
-    checked = checked_outputs(run.lock, files.lock.parent)
+    outputs = [out.path for stage in run.lock.stages.values() for out in stage.outs if (root / out.path).is_file()]
+    for name in outputs:
+        require_recorded(root / name, run.lock, name)
     changed = uncommitted(files)
     earlier = earlier_run(files, against, committed=changed == [])
     dataset = read_dataset(files.dataset)
@@ -100,17 +82,18 @@ def gather(files: Files, against: str | None = None) -> Report:
     network = archive.load(files.model, features=math.prod(dataset.image_shape), classes=len(names), hint=hint)
     seen = views(dataset.image_shape, params.evaluate.views)
     (predictions,) = predict(network, [test], params.evaluate.batch_size, seen)
-    require_same_predictions(run, predictions, files.metrics)
+    if not np.array_equal((run.labels, run.predicted), (predictions.labels, predictions.classes)):
+        raise InputError(str(files.metrics / "confusion.csv"), "the model predicts something else", hint=REDO)
     sha256 = file_hash(files.model)
     machine = platform(files.platform, sha256)
-    return Report(params, names, run, earlier, changed, checked, machine, sha256, predictions, test, dataset)
+    return Report(params, names, run, earlier, changed, outputs, machine, sha256, predictions, test, dataset)
 
 
 def render(report: Report) -> str:
     """Return the page."""
-    folder = FileSystemLoader(Path(__file__).parent)
+    loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
-        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(_context(report))
 
@@ -123,17 +106,18 @@ def _context(report: Report) -> dict[str, Any]:
     now, old = run.lock, before.lock if before else run.lock
     matrix = confusion_matrix(predictions)
     wrong = matrix - np.diag(matrix.diagonal())
-    missed, missed_before = wrong.sum(axis=1), None
+    missed_before = None
     if same_images:
-        missed_before = np.bincount(run.labels[run.labels != same_images.predicted], minlength=len(matrix))
-    confidences = calibration.probabilities(predictions).max(axis=1)
-    right = predictions.classes == predictions.labels
+        misread = run.labels[run.labels != same_images.predicted]
+        missed_before = np.bincount(misread, minlength=len(matrix)).tolist()
+    probabilities = calibration.probabilities(predictions)
+    confidences, right = probabilities.max(axis=1), predictions.classes == predictions.labels
     bins = calibration.reliability(confidences, right)
     error = calibration.calibration_error(bins)
     return {
         "report": report,
-        "names": report.names,
         "earlier": None if isinstance(earlier, str) else earlier,
+        "same_images": same_images,
         "verdict": comparison.verdict(run, earlier),
         "metrics": {metric.key: metric for metric in comparison.metrics(run, before)},
         "params": now.params(),
@@ -142,14 +126,16 @@ def _context(report: Report) -> dict[str, Any]:
         "changed_files": sorted(comparison.differing(now.inputs(), old.inputs())),
         "matrix": matrix.tolist(),
         "per_class": per_class(matrix),
-        "missed": missed.tolist(),  # of each class, the images that are read as another
-        "missed_before": None if missed_before is None else missed_before.tolist(),
+        "missed": wrong.sum(axis=1).tolist(),  # of each class, the images that are read as another
+        "missed_before": missed_before,
         "taken_for": wrong.argmax(axis=1).tolist(),  # the class that most of these are read as
         "times": wrong.max(axis=1).tolist(),  # how many
-        "mistakes": _mistakes(report, same_images),
+        "mistakes": worst(predictions, report.params.evaluate.worst).tolist(),
+        "picture": partial(_picture, report),
+        "probabilities": probabilities,
         "confident": int((~right & (confidences > 0.9)).sum()),
         "curves": [
-            charts.learning_curves(run.epochs, before.epochs if before else [], name) for name in ("accuracy", "loss")
+            charts.learning_curves(run.epochs, before.epochs if before else [], y) for y in ("accuracy", "loss")
         ],
         "reliability": charts.reliability_diagram(bins, error),
         "bins": bins,
@@ -159,31 +145,15 @@ def _context(report: Report) -> dict[str, Any]:
     }
 
 
-def _mistakes(report: Report, before: Run | None) -> list[dict[str, Any]]:
-    """Return the misread test images with the greatest loss, the worst first; `before`: a run on the same images."""
-    found = []
-    probabilities = calibration.probabilities(report.predictions)
-    for row in worst(report.predictions, report.params.evaluate.worst).tolist():
-        label, predicted = int(report.predictions.labels[row]), int(report.predictions.classes[row])
-        file = io.BytesIO()
-        Image.fromarray(as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]).save(file, format="PNG")
-        found.append(
-            {
-                "image": row,
-                "label": label,
-                "predicted": predicted,
-                "probability": float(probabilities[row, predicted]),
-                "label_probability": float(probabilities[row, label]),
-                "new": before is not None and before.predicted[row] == label,
-                "picture": f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}",
-            }
-        )
-    return found
+def _picture(report: Report, row: int) -> str:
+    """Return a test image, as people see it, as the address of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]).save(file, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def main() -> None:
-    parser = command("report", __doc__)
-    add_files(parser, "params", "lock", "metrics", "model", "dataset", "data", "platform")
+    parser = command("report", __doc__, "params", "lock", "metrics", "model", "dataset", "data", "platform")
     parser.add_argument("--against", metavar="COMMIT", help="the commit to compare with (default: the last run)")
     help_ = "the page to write (default: %(default)s)"
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="PATH", help=help_)

@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-from digits.apps.options import add_files, command
+from digits.apps.options import command
 from digits.apps.summary import summarize
 from digits.networks import read_network
 from digits.params import read_params
@@ -15,8 +15,7 @@ from dvcproof import doctor
 
 
 def main() -> None:
-    parser = command("repro", __doc__)
-    add_files(parser, "params", "metrics")
+    parser = command("repro", __doc__, "params", "metrics")
     parser.add_argument("--remote", help="take the runs of others from this remote of DVC: docs/sharing.md")
     args, options = parser.parse_known_args()
     root = Path.cwd()

@@ -1,38 +1,41 @@
-"""Typed readers of the files in metrics/, of the study over seeds, and of the record of the machine."""
+"""Read the files in metrics/ and others that programs wrote, in the work tree or in a commit."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter
 
+from dvcproof.git import git_text
 from dvcproof.lockfile import REDO
-from dvcproof.runtime.bounds import parse_csv, read_text
+from dvcproof.runtime.bounds import parse_csv, parse_json, read_text
 from dvcproof.runtime.program import InputError
+from dvcproof.values import flatten
 
 Content = TypeVar("Content")
 
 #: The size of the largest file: predictions of some hundred thousand images.
 MOST_BYTES = 2**23
 
+#: What metrics/scores.json must hold. Any other number in it is shown beside these.
+REQUIRED = [f"{split}.{name}" for split in ("test", "train", "gap") for name in ("accuracy", "loss")]
 
-class Finite(BaseModel):
-    """Base of the models: every number is finite."""
+#: What it holds if there is a validation split.
+VALIDATION = ["validation.accuracy", "validation.loss"]
+
+#: Metrics by their whole names, as `dvc metrics diff` has them: 'test.accuracy'.
+Scores = dict[str, Annotated[float, Strict(), Field(allow_inf_nan=False)]]
+
+
+class Epoch(BaseModel):
+    """What Keras measured in one epoch."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-
-class Score(Finite):
-    """Accuracy and loss of a split, or the gap between two."""
-
+    epoch: int
     accuracy: float
     loss: float
-
-
-class Epoch(Score):
-    """What Keras measured in one epoch."""
-
-    epoch: int
     val_accuracy: float | None = None
     val_loss: float | None = None
 
@@ -43,42 +46,17 @@ class History(BaseModel):
     epochs: list[Epoch] = Field(min_length=1)
 
 
-class Spread(Finite):
-    """A figure over several seeds."""
-
-    mean: float
-    std: float
-    n: int
-    min: float
-    max: float
+def parse_scores(text: str) -> Scores:
+    """Parse metrics/scores.json. Raise ValueError if something in it is not a number, or a number is missing."""
+    scores = flatten(parse_json(text))
+    if missing := [name for name in REQUIRED if name not in scores]:
+        raise ValueError(f"without {', '.join(missing)}")
+    return TypeAdapter(Scores).validate_python(scores)
 
 
-class Seeds(BaseModel):
-    """bench/results/seeds.json."""
-
-    params: dict[str, Any]  # that the study is valid for
-    test_accuracy: Spread
-    train_accuracy: Spread
-
-
-class Platform(BaseModel):
-    """data/platform.json. Whatever else it holds is shown as it is."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model_sha256: str
-    may_differ_in_bits_because: list[str] = []
-    cpu_flags: list[str] = []
-
-
-def _complete(scores: dict[str, Score]) -> dict[str, Score]:
-    if missing := {"test", "train", "gap"} - set(scores):
-        raise ValueError(f"without {', '.join(sorted(missing))}")
-    return scores
-
-
-#: Parse metrics/scores.json: test, train, validation if there is such a split, and gap.
-parse_scores = TypeAdapter(Annotated[dict[str, Score], AfterValidator(_complete)]).validate_json
+def added(scores: Scores) -> Scores:
+    """Return the metrics beside accuracy and loss of training, validation and test."""
+    return {name: value for name, value in scores.items() if name not in (*REQUIRED, *VALIDATION)}
 
 
 def parse_rows(text: str) -> list[dict[str, str]]:
@@ -87,23 +65,23 @@ def parse_rows(text: str) -> list[dict[str, str]]:
 
 
 def read(
-    path: Path,
-    parse: Callable[[str], Content],
-    *,
-    text_of: Callable[[Path], str] = lambda path: read_text(path, MOST_BYTES),
-    where: str = "",
-    hint: str = REDO,
+    path: Path, parse: Callable[[str], Content], hint: str = REDO, *, commit: str = "", root: Path = Path()
 ) -> Content:
-    """Read and parse a file.
+    """Read and parse a file of the work tree, or of a commit in the repository at `root`.
 
-    `parse` may raise any exception. `where` stands before the path in an error: 'HEAD:'.
+    Raise InputError if there is no such file, or `parse` raises any exception; AbsentError if the commit has none.
     """
     try:
-        return parse(text_of(path))
+        return parse(committed_text(root, commit, path) if commit else read_text(path, MOST_BYTES))
     except FileNotFoundError:
-        raise InputError(f"{where}{path}", "there is no such file", hint=hint) from None
+        problem = "there is no such file"
     except (OSError, InputError):
         raise
     except Exception as error:  # the parsers of YAML, JSON and CSV raise many kinds
         problem = f"the content is not valid ({type(error).__name__}: {str(error)[:200]})"
-        raise InputError(f"{where}{path}", problem, hint=hint) from None
+    raise InputError(f"{commit}:{path}" if commit else str(path), problem, hint=hint)
+
+
+def committed_text(root: Path, commit: str, path: Path) -> str:
+    """Return the text of a file in a commit. Raise GitError if there is no such commit or file."""
+    return git_text(root, "show", f"{commit}:./{os.path.relpath(path, root)}")

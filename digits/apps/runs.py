@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.apps.options import Files
-from digits.apps.results import Epoch, History, Score, parse_rows, parse_scores, read
+from digits.apps.results import Epoch, History, Scores, parse_rows, parse_scores, read
 from dvcproof.git import AbsentError, changed_files, git_text, is_shallow
-from dvcproof.lockfile import Lock, parse_lock
+from dvcproof.lockfile import REDO, Lock, parse_lock
 from dvcproof.runtime.program import InputError
 
 Content = TypeVar("Content")
@@ -24,7 +24,7 @@ class Run(NamedTuple):
     """The inputs and the results of a run."""
 
     lock: Lock
-    scores: dict[str, Score]  # test, train, validation if there is such a split, gap
+    scores: Scores
     epochs: list[Epoch]
     labels: NDArray[np.intp]  # [n], of the test images
     predicted: NDArray[np.intp]  # [n], the classes that the model predicted
@@ -41,24 +41,19 @@ class Earlier(NamedTuple):
 def read_run(files: Files, commit: str = "") -> Run:
     """Read a run in the work tree, or in a commit.
 
-    Raises:
-        InputError: a file is missing or damaged.
-        AbsentError: the commit does not hold a file.
+    Raise InputError if a file is missing or damaged, AbsentError if the commit does not hold a file.
     """
+    hint = "Name another commit with --against." if commit else REDO
 
     def part(path: Path, parse: Callable[[str], Content]) -> Content:
-        if not commit:
-            return read(path, parse)
-        hint = "Name another commit with --against."
-        return read(
-            path, parse, text_of=lambda path: committed_text(files, commit, path), where=f"{commit}:", hint=hint
-        )
+        return read(path, parse, hint, commit=commit, root=files.lock.parent)
 
-    numbers = part(files.metrics / "per_class.csv", _numbers)
+    classes = part(files.metrics / "per_class.csv", lambda text: [row["label"] for row in parse_rows(text)])
+    numbers = {name: number for number, name in enumerate(classes)}
     labels, predicted = part(files.metrics / "confusion.csv", lambda text: _pairs(text, numbers))
     scores = part(files.metrics / "scores.json", parse_scores)
-    history = part(files.metrics / "history.json", History.model_validate_json)
-    return Run(part(files.lock, _lock), scores, history.epochs, labels, predicted)
+    epochs = part(files.metrics / "history.json", History.model_validate_json).epochs
+    return Run(part(files.lock, _lock), scores, epochs, labels, predicted)
 
 
 def _lock(text: str) -> Lock:
@@ -66,11 +61,6 @@ def _lock(text: str) -> Lock:
     if not lock.stages:
         raise ValueError("without stages")
     return lock
-
-
-def _numbers(text: str) -> dict[str, int]:
-    """Return the number of each class by its name."""
-    return {row["label"]: number for number, row in enumerate(parse_rows(text))}
 
 
 def _pairs(text: str, numbers: dict[str, int]) -> NDArray[np.intp]:
@@ -82,25 +72,23 @@ def _pairs(text: str, numbers: dict[str, int]) -> NDArray[np.intp]:
 
 
 def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earlier | str:
-    """Return the run to compare with, or why there is none.
+    """Return the run in the commit `revision`, or say why there is none.
 
-    It is that of the commit `revision`. None: that of the last commit, or the one before if this run is `committed`.
-
-    Raises:
-        InputError: the named commit does not exist, or holds no run; the run in a commit is damaged; or Git fails.
+    Without a revision, it is the last commit, or the one before that changed the run, if this run is `committed`.
+    Raise InputError if the named commit does not exist or holds no run, if the run in a commit is damaged, or if Git
+    fails.
     """
+    root = files.lock.parent
     try:
         if revision is None and committed:
-            # The last commit but one that changed the run.
-            names = [_name(files, path) for path in (files.lock, files.metrics)]
-            found = git_text(files.lock.parent, "log", "-2", "--format=%h %s", "--", *names).splitlines()
-            if len(found) < 2 and is_shallow(files.lock.parent):
+            log = git_text(root, "log", "-2", "--format=%h %s", "--", *_names(files)[1:]).splitlines()
+            if len(log) < 2 and is_shallow(root):
                 return "Git has none here: this clone is shallow, and `git fetch --unshallow` brings the older commits"
-            if len(found) < 2:
+            if len(log) < 2:
                 return "Git has none: the committed run is the first"
-            described = found[1]
+            described = log[1]
         else:
-            described = _describe(files.lock.parent, "HEAD" if revision is None else revision)
+            described = _describe(root, "HEAD" if revision is None else revision)
         commit, _, subject = described.partition(" ")
         return Earlier(commit, subject, read_run(files, commit))
     except AbsentError as error:
@@ -110,7 +98,7 @@ def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earli
 
 
 def _describe(root: Path, revision: str) -> str:
-    """Return the hash and the subject of a commit. A tree or a range is refused: Git would show files of the index."""
+    """Return the hash and the subject of a commit. Refuse a tree or a range: Git would show files of the index."""
     try:
         commit = git_text(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
     except AbsentError as error:
@@ -123,28 +111,18 @@ def _describe(root: Path, revision: str) -> str:
 
 
 def uncommitted(files: Files) -> list[str] | None:
-    """Return which of params.yaml, dvc.lock and metrics differ from the last commit. None: there is no Git or commit.
+    """Return which of params.yaml, dvc.lock and metrics differ from the last commit; None if there is no commit.
 
-    Raises:
-        GitError: Git fails.
+    Raise GitError if Git fails.
     """
     root = files.lock.parent
-    names = [_name(files, path) for path in (files.params, files.lock, files.metrics)]
     try:
         git_text(root, "rev-parse", "--verify", "HEAD")
-        return [name for name in names if changed_files(root, name)]
+        return [name for name in _names(files) if changed_files(root, name)]
     except AbsentError:
         return None
 
 
-def committed_text(files: Files, commit: str, path: Path) -> str:
-    """Return the text of a file in a commit.
-
-    Raises:
-        GitError: there is no such commit, or it has no such file.
-    """
-    return git_text(files.lock.parent, "show", f"{commit}:./{_name(files, path)}")
-
-
-def _name(files: Files, path: Path) -> str:
-    return os.path.relpath(path, files.lock.parent)
+def _names(files: Files) -> list[str]:
+    """Return the names of params.yaml, dvc.lock and metrics in the folder of dvc.lock."""
+    return [os.path.relpath(path, files.lock.parent) for path in (files.params, files.lock, files.metrics)]

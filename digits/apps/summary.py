@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from digits.apps.options import add_files, command
-from digits.apps.results import History, Score, parse_rows, parse_scores, read
+from digits.apps.options import command
+from digits.apps.results import VALIDATION, History, added, parse_rows, parse_scores, read
 from dvcproof.runtime.bounds import finite
 
 HINT = "Run `make repro`."
@@ -12,25 +12,26 @@ HINT = "Run `make repro`."
 
 def summarize(metrics: Path) -> str:
     """Return the results in the folder that `evaluate` wrote, in a few lines."""
-    scores = read(metrics / "scores.json", parse_scores, hint=HINT)
-    last_epoch = read(metrics / "history.json", History.model_validate_json, hint=HINT).epochs[-1]
+    scores = read(metrics / "scores.json", parse_scores, HINT)
+    last_epoch = read(metrics / "history.json", History.model_validate_json, HINT).epochs[-1]
+
+    def line(title: str, split: str) -> str:
+        return f"{title:21}{scores[f'{split}.accuracy']:8.2%}   loss {scores[f'{split}.loss']:.4f}"
+
     lines = [
-        _line("test accuracy", scores["test"]),
-        _line("training accuracy", scores["train"]),
+        line("test accuracy", "test"),
+        line("training accuracy", "train"),
         f"  in the last epoch  {last_epoch.accuracy:8.2%}   what Keras prints: measured during the epoch",
-        *([_line("validation accuracy", scores["validation"])] if "validation" in scores else []),
-        f"gap                  {scores['gap'].accuracy:8.2%}   training minus test: the overfitting",
+        *([line("validation accuracy", "validation")] if {*VALIDATION} <= {*scores} else []),
+        f"gap                  {scores['gap.accuracy']:8.2%}   training minus test: the overfitting",
+        *(f"{name:20} {value:8.4f}" for name, value in added(scores).items()),
         "",
-        *read(metrics / "first_ten.csv", _first_images, hint=HINT),
+        *read(metrics / "first_ten.csv", _first_images, HINT),
         "",
         f"worst mistakes: {metrics / 'worst.png'}   "
         "charts: `make report` writes report.html (`dvc plots show` needs the internet)",
     ]
     return "\n".join(lines)
-
-
-def _line(title: str, score: Score) -> str:
-    return f"{title:21}{score.accuracy:8.2%}   loss {score.loss:.4f}"
 
 
 def _first_images(text: str) -> list[str]:
@@ -46,6 +47,5 @@ def _first_images(text: str) -> list[str]:
 
 
 def main() -> None:
-    parser = command("summary", __doc__)
-    add_files(parser, "metrics")
+    parser = command("summary", __doc__, "metrics")
     sys.stdout.write(summarize(parser.parse_args().metrics) + "\n")

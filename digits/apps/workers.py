@@ -40,9 +40,7 @@ GRACE, INTERVAL = 3, 0.05
 def free_addresses(count: int) -> list[str]:
     """Return addresses on this machine's loopback interface whose ports are free."""
     with ExitStack() as opened:
-        sockets = [opened.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
+        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
@@ -53,7 +51,7 @@ def train_command(graph: Path) -> list[str]:
         require_small_yaml(text)
         return shlex.split(YAML(typ="safe").load(text)["stages"]["train"]["cmd"])
 
-    return read(graph, parse, hint="Run this in the top folder of the project, or give the command after `--`.")
+    return read(graph, parse, "Run this in the top folder of the project, or give the command after `--`.")
 
 
 def start(command: Sequence[str], addresses: Sequence[str], index: int) -> subprocess.Popen[bytes]:
@@ -77,26 +75,20 @@ def train_together(command: Sequence[str], count: int) -> int:
     Returns the exit status as a shell gives it: 0, or the highest of the workers that failed.
     """
     addresses = free_addresses(count)
-    with ExitStack() as running:
-        workers: list[subprocess.Popen[bytes]] = []
-        running.callback(end, workers)
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
         for index in range(count):
             workers.append(start(command, addresses, index))  # noqa: PERF401 (if one cannot start, the others are ended)
-        while not (failed := {index: worker.returncode for index, worker in enumerate(workers) if worker.poll()}):
-            if all(worker.returncode == 0 for worker in workers):
-                return 0
+        while any(worker.poll() is None for worker in workers) and not any(worker.returncode for worker in workers):
             time.sleep(INTERVAL)
-        return max(_exit_status(index, status) for index, status in failed.items())
-
-
-def _exit_status(index: int, status: int) -> int:
-    """Return a worker's status as a shell gives it. Print a line for one that was killed and so could not."""
-    if status > 0:
-        return status
-    if -status not in (signal.SIGALRM, signal.SIGINT):  # a worker sends itself the first, after a line of its own
-        name = signal.Signals(-status).name
-        sys.stderr.write(f"ERROR: worker {index} was killed by {name}; stopping the other workers.\n")
-    return 128 - status
+        failed = {index: worker.returncode for index, worker in enumerate(workers) if worker.returncode}
+    finally:
+        end(workers)
+    for index, status in failed.items():
+        if status < 0 and -status not in (signal.SIGALRM, signal.SIGINT):  # for these a worker prints a line of its own
+            name = signal.Signals(-status).name
+            sys.stderr.write(f"ERROR: worker {index} was killed by {name}; stopping the other workers.\n")
+    return max((status if status > 0 else 128 - status for status in failed.values()), default=0)
 
 
 def end(workers: Sequence[subprocess.Popen[bytes]]) -> None:

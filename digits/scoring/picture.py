@@ -22,18 +22,18 @@ def as_seen(features: Sequence[NDArray[np.generic]], dataset: Dataset) -> NDArra
     return images if dataset.ink is None else 255 - images
 
 
-def draw_images(images: NDArray[np.uint8], captions: Sequence[str]) -> Image.Image:
-    """Draw n images, uint8 [n, height, width] or [n, height, width, 3], with n captions, in rows of five on white."""
+def draw_images(images: NDArray[np.uint8], captions: Sequence[str], columns: int = COLUMNS) -> Image.Image:
+    """Draw n images, uint8 [n, height, width] or [n, height, width, 3], with n captions, in rows on white."""
     height, width = (side * max(1, SIDE // max(images.shape[1:3])) for side in images.shape[1:3])
     font = ImageFont.load_default(size=13)
     cell_width = max([width, *(math.ceil(font.getlength(caption)) for caption in captions)]) + MARGIN
     cell_height = height + CAPTION + MARGIN
-    rows = max(1, math.ceil(len(images) / COLUMNS))
-    size = COLUMNS * cell_width + MARGIN, rows * cell_height + MARGIN
+    rows = max(1, math.ceil(len(images) / columns))
+    size = columns * cell_width + MARGIN, rows * cell_height + MARGIN
     picture = Image.new("L" if images.ndim == 3 else "RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        left, top = MARGIN + index % COLUMNS * cell_width, MARGIN + index // COLUMNS * cell_height
+        left, top = MARGIN + index % columns * cell_width, MARGIN + index // columns * cell_height
         picture.paste(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST), (left, top))
         draw.text((left, top + height + 2), caption, fill="black", font=font)
     if not len(images):

@@ -46,7 +46,7 @@ DAMAGE = (
 AGAIN = "Fetch or save the data set again."
 
 #: What operating systems leave in folders and archives.
-_LEFTOVERS = re.compile(r"(^|/)(\.[^/]*|__MACOSX|@eaDir|thumbs\.db|ehthumbs\.db|desktop\.ini)(/|$)", re.IGNORECASE)
+LEFTOVERS = re.compile(r"(^|/)(\.[^/]*|__MACOSX|@eaDir|thumbs\.db|ehthumbs\.db|desktop\.ini)(/|$)", re.IGNORECASE)
 
 
 def most_bytes(disk: int) -> int:
@@ -182,7 +182,7 @@ def _walk(folder: Path) -> Iterator[File]:
             raise InputError(str(folder), f"there are more than {MOST_FILES} files in it", hint=hint)
         for path in (Path(place, name) for name in sorted(names)):
             short = path.relative_to(folder).as_posix()
-            if not _LEFTOVERS.search(short):
+            if not LEFTOVERS.search(short):
                 yield _on_path(path, short)
 
 
@@ -212,7 +212,7 @@ def _members(archive: File, files: ExitStack, prefix: str) -> list[File]:
     return [
         File(prefix + path, f"{path.removesuffix('.npy')} in {archive.name}", size, archive.disk, raw)
         for path, size, raw in found
-        if not _LEFTOVERS.search(path)
+        if not LEFTOVERS.search(path)
     ]
 
 

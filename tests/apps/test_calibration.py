@@ -24,16 +24,6 @@ def test_a_hand_made_example() -> None:
     assert calibration_error(bins) == pytest.approx((0.1 + 0.7 + 0.2) / 6)
 
 
-@pytest.mark.parametrize("bins", [1, 3, 7, 15])
-def test_an_interval_is_open_on_its_left_and_closed_on_its_right(bins: int) -> None:
-    for index in range(1, bins + 1):
-        found = reliability(np.array([index / bins, np.nextafter(index / bins, 2)]), np.array([True, True]), bins)
-        expected = [0] * bins
-        expected[index - 1] += 1
-        expected[min(index, bins - 1)] += 1  # only rounding gives more than 1
-        assert [one.images for one in found] == expected
-
-
 def test_the_calibration_error_is_the_published_sum() -> None:
     random = np.random.default_rng(0)
     confidences = random.uniform(0.1, 1, 500)

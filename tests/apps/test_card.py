@@ -14,7 +14,6 @@ import yaml
 from digits.apps import card
 from digits.study import study_params
 from dvcproof.runtime.files import file_hash, read_csv
-from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, set_params
 from stages.load import load
 from tests.support.card import SOURCES, FrontMatter, front_matter
@@ -25,15 +24,12 @@ from tests.support.verifying import run_main, small_project
 SCORES = SOURCES.metrics / "scores.json"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """A project with a run on the small sample. To be copied, not changed."""
-    return small_project(tmp_path_factory, digits)
-
-
 @pytest.fixture(autouse=True)
-def folder(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The working folder: a copy of the files that the card is made from, with MNIST's hashes."""
+    built = small_project(tmp_path_factory, digits)
     for name in ("params.yaml", "dvc.lock", "metrics/scores.json", "metrics/per_class.csv", "data/raw/dataset.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(built / name, tmp_path / name)
@@ -47,23 +43,16 @@ def folder(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def edit_lock(change: Callable[[Any], object]) -> None:
-    """Change the stages of dvc.lock."""
-    document = yaml.safe_load(SOURCES.lock.read_text(encoding="utf-8"))
-    change(document["stages"])
-    SOURCES.lock.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+def edit_lock(old: str, new: str) -> None:
+    """Replace a pattern in dvc.lock, wherever it occurs."""
+    text, count = re.subn(old, new, SOURCES.lock.read_text(encoding="utf-8"))
+    assert count
+    SOURCES.lock.write_text(text, encoding="utf-8")
 
 
 def set_md5(path: str, md5: str) -> None:
-    """Give a file another hash in dvc.lock, wherever it occurs."""
-
-    def change(stages: Any) -> None:
-        items = [item for entry in stages.values() for item in entry["deps"] + entry["outs"] if item["path"] == path]
-        assert items
-        for item in items:
-            item["md5"] = md5
-
-    edit_lock(change)
+    """Give a file another hash in dvc.lock."""
+    edit_lock(rf"(path: {path}\n +hash: md5\n +md5:) \S+", rf"\1 '{md5}'")
 
 
 def write(path: Path, text: str) -> None:
@@ -75,14 +64,7 @@ def write(path: Path, text: str) -> None:
 def set_everywhere(name: str, value: object) -> None:
     """Give a parameter another value in params.yaml and dvc.lock, as a run with it would."""
     set_params(SOURCES.params, {name: value})
-    section, _, key = name.partition(".")
-
-    def change(stages: Any) -> None:
-        recorded = [entry["params"]["params.yaml"] for entry in stages.values()]
-        (owner,) = (sections for sections in recorded if section in sections)
-        owner[section][key] = value
-
-    edit_lock(change)
+    edit_lock(rf"\n( +{name.partition('.')[2]}:) .*", rf"\n\1 {value}")
 
 
 def another_set(source: str = "data/letters", md5: str = "", **facts: object) -> None:
@@ -114,14 +96,17 @@ def test_every_figure_is_that_of_the_files() -> None:
     train = yaml.safe_load(SOURCES.lock.read_text())["stages"]["train"]
     (model,) = (item for item in train["outs"] if item["path"] == "data/model.keras")
     assert f"| `data/model.keras` | `{model['md5']}` | {model['size']:,} |" in text
-    for name, value in flatten(train["params"]["params.yaml"]).items():
-        assert f"| `{name}` | {value} |" in text
+    parameters = re.findall(r"\| `([a-z_]+\.[a-z_]+)` \| (.*) \|", text)
+    assert {*flatten(train["params"]["params.yaml"])} < {name for name, _ in parameters}
+    assert not any(name.startswith("convnet.") for name, _ in parameters)  # the network that is not trained
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"| licence | {project['license']} for the code and the model; the MNIST data keep CC BY-SA 3.0 |" in text
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert all(link.startswith("https://") for link in links)  # the card is in two folders
 
 
-def test_other_scores_and_a_validation_split_make_another_card() -> None:
-    found = scores() | {"validation": {"accuracy": 0.9321, "loss": 0.1}}
+def test_other_scores_make_another_card() -> None:
+    found = scores() | {"validation": {"accuracy": 0.9321, "loss": 0.1}, "f1": 0.5}
     found["test"]["accuracy"] = 0.4242
     write(SCORES, json.dumps(found))
     set_everywhere("preprocess.validation_size", 12345)
@@ -131,48 +116,41 @@ def test_other_scores_and_a_validation_split_make_another_card() -> None:
     assert front_matter(text)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.4242
     assert "\n12,345 training images were kept back for validation." in text
     assert "| validation | 93.21 % | 0.1000 |" in text
+    assert "\n`f1`: 0.5000\n" in text  # as a user may add it
     assert "# Handwritten digits: a Keras network trained on MNIST" in text
+
+
+URL = "https://localhost/sets/Kuzushiji-49.npz"
 
 
 @pytest.mark.parametrize(
     ("source", "kind", "name"),
     [
         ("data/letters", "letters", "data/letters"),
-        (
-            "https://localhost/sets/Kuzushiji-49.npz#sha256=00",
-            "kuzushiji-49",
-            "https://localhost/sets/Kuzushiji-49.npz",
-        ),
+        (f"{URL}#sha256=00", "kuzushiji-49", URL),
         ("data/7.npz", "7", "data/7.npz"),  # no number in YAML
+        ("data/mnist.npz", "mnist", "data/mnist.npz"),  # MNIST is known by its arrays, not by a name
         (None, "ylecun/mnist", "MNIST"),
     ],
 )
 def test_the_front_matter_is_as_hugging_face_specifies(source: str | None, kind: str, name: str) -> None:
     if source:
         another_set(source)
-    checked = FrontMatter.model_validate(front_matter(card.write_card(SOURCES)))
+    text = card.write_card(SOURCES)
+    checked = FrontMatter.model_validate(front_matter(text))
     (result,) = checked.model_index[0].results
     assert [metric.type for metric in result.metrics] == ["accuracy", "loss"]
     assert all(metric.value == scores()["test"][metric.type] for metric in result.metrics)
     assert (result.dataset.type, result.dataset.name) == (kind, name)
     assert checked.datasets == ([] if source else ["ylecun/mnist"])
+    assert bool(re.search("MNIST|digit|Creative Commons", text)) == (source is None)
 
 
 def test_mnist_is_known_by_what_load_writes_of_it(tmp_path: Path) -> None:
     load(str(ROOT / "data" / "mnist.npz"), tmp_path / "raw", test_size=0)
     assert {path.name: file_hash(path, "md5") for path in (tmp_path / "raw").glob("*.npy")} == card.MNIST
-
-
-@pytest.mark.parametrize("source", ["data/letters", "data/mnist.npz"])
-def test_other_data_is_not_called_mnist(source: str) -> None:
-    """Whatever its file is called."""
-    set_everywhere("load.source", source)
-    assert "MNIST" in card.write_card(SOURCES)  # the same arrays from another place
-    another_set(source)
-    text = card.write_card(SOURCES)
-    assert f"# A Keras network trained on the data set `{source}`" in text
-    assert not re.search("MNIST|digit|Creative Commons", text)
-    assert "| licence | MIT for the code and the model; the data set has its own |" in text
+    set_everywhere("load.source", "data/letters")  # the same arrays from another place
+    assert "# Handwritten digits: a Keras network trained on MNIST" in card.write_card(SOURCES)
 
 
 def test_names_of_classes_are_shown_as_they_are() -> None:
@@ -180,7 +158,6 @@ def test_names_of_classes_are_shown_as_they_are() -> None:
     path = SOURCES.metrics / "per_class.csv"
     write(path, path.read_text(encoding="utf-8").replace("\n3,", "\n<b>a|b_c*,"))
     text = card.write_card(SOURCES)
-    assert r"of each of 10 classes, in this" in text
     assert r"order: 0, 1, 2, \<b\>a\|b\_c\*, 4, 5, 6, 7, 8, 9." in text
     assert re.search(r"^\| \\<b\\>a\\\|b\\_c\\\* \| \d", text, re.MULTILINE)
 
@@ -196,7 +173,6 @@ def test_the_card_describes_the_images(facts: dict[str, Any], size: str, values:
     another_set(**facts)
     text = card.write_card(SOURCES)
     assert f"It takes {size}, and gives" in text
-    assert f"| input | `features`, float32 [n, {values}]:" in text
     zeros = f"np.zeros((2, {', '.join(map(str, facts['image_shape']))}), np.uint8)"
     assert text.count(zeros) == text.count(f"images.reshape(-1, {values})") == 3
     assert ("The data set has dark ink on a light background" in text) == noted
@@ -213,51 +189,26 @@ def test_the_spread_over_seeds_is_shown_only_where_it_belongs() -> None:
     assert "How much these figures depend on the seed was not measured" in text
 
 
-def test_only_parameters_of_the_trained_network_are_shown() -> None:
-    set_params(SOURCES.params, {"convnet.epochs": 9999})
-    text = card.write_card(SOURCES)
-    assert "| `dense.units` | 16 |" in text
-    assert not re.search("convnet.epochs|augmented differently|views", text)
-
-
 def test_views_that_the_model_does_not_take_are_said() -> None:
+    assert "views" not in card.write_card(SOURCES)
     set_everywhere("evaluate.views", 11)
     text = card.write_card(SOURCES)
     assert re.search(r"test images correctly, from 11 views of each\.", text)
-    assert "mean of the model's logits over 11 views of it" in text
     (result,) = front_matter(text)["model-index"][0]["results"]
     assert all(metric["name"].endswith(", mean over 11 views of each image") for metric in result["metrics"])
 
 
-def test_the_licence_is_that_of_the_repository() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith(f"{project['license']} License\n")
-    text = card.write_card(SOURCES)
-    assert front_matter(text)["license"] == project["license"].lower()
-    assert f"| licence | {project['license']} for the code and the model; the MNIST data keep CC BY-SA 3.0 |" in text
-
-
+NO_STAGES = "dvc.lock: no stages write data/model.keras and from it metrics/scores.json"
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "other parameter": (lambda: set_params(SOURCES.params, {"dense.epochs": 9999}), "'dense.epochs' in params.yaml: "),
     "other network": (lambda: set_params(SOURCES.params, {"train.model": "convnet"}), "'train.model' in params.yaml"),
-    "other scores": (
-        lambda: SCORES.write_text(json.dumps(scores())),
-        "metrics/scores.json: expected the file that dvc.lock names, ",
-    ),
+    "other scores": (lambda: SCORES.write_text(json.dumps(scores())), "scores.json: expected the file that dvc.lock"),
     "no scores": (SCORES.unlink, "metrics/scores.json: there is no such file"),
     "no lock": (SOURCES.lock.unlink, "dvc.lock: "),
     "conflict": (lambda: SOURCES.lock.write_text("<<<<<<< a\n"), "dvc.lock: "),
-    "nothing run": (lambda: edit_lock(dict.clear), "dvc.lock: no stages write data/model.keras and from it metrics/"),
-    "no training": (
-        lambda: edit_lock(lambda stages: stages.pop("train")),
-        "dvc.lock: no stages write data/model.keras",
-    ),
-    "half of the seeds": (lambda: SOURCES.seeds.write_text('{"params": {}}'), "seeds.json: the content is not valid"),
+    "no training": (lambda: edit_lock("path: data/model.keras", "path: data/other.keras"), NO_STAGES),
     "no seeds": (SOURCES.seeds.unlink, "there is no such file. Run `make study NAME=seeds`."),
-    "another description": (
-        lambda: another_set(md5="1" * 32),
-        "data/raw/dataset.json: expected the file that dvc.lock names, MD5 1111",
-    ),
+    "another description": (lambda: another_set(md5="1" * 32), "dataset.json: expected the file that dvc.lock names"),
 }
 
 
@@ -268,7 +219,6 @@ def test_bad_input_is_refused_and_the_old_card_stays(case: str, folder: Path) ->
     (folder / "card.md").write_text("the card of before")
     assert message in refusal(card.main, "--out", "card.md")
     assert (folder / "card.md").read_text() == "the card of before"
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
 def test_the_command_writes_the_card_of_the_files_that_are_named(folder: Path) -> None:
@@ -278,5 +228,3 @@ def test_the_command_writes_the_card_of_the_files_that_are_named(folder: Path) -
     assert run_main(card.main, folder, "--params", "named/params.yaml", "--out", "docs/card.md") == (0, "", "")
     text = card.write_card(SOURCES._replace(params=Path("named/params.yaml")))
     assert (folder / "docs" / "card.md").read_text(encoding="utf-8") == text
-    with pytest.raises(InputError, match=r"no stages write data/another\.keras"):
-        card.write_card(SOURCES._replace(model=Path("data/another.keras")))

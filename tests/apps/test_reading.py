@@ -52,27 +52,14 @@ def test_three_reasons_to_be_unsure(raw: Path, digits: Arrays) -> None:
     assert not unsure(sure._replace(neighbours=None), dash)
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (9, 13, 3)])
-def test_an_image_is_most_similar_to_itself(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
-    np.save(tmp_path / "train_images.npy", images)
-    np.save(tmp_path / "train_labels.npy", np.arange(20, dtype=np.uint8) % 2)
-    found = Neighbours(tmp_path, sample_dataset(2).model_copy(update={"image_shape": shape})).similarity(images)
-    np.testing.assert_allclose(found[np.arange(20), np.arange(20) % 2], 1, atol=1e-5)
-    assert found.shape == (20, 2)
-    assert (found.argmax(axis=1) == np.arange(20) % 2).all()
-
-
 def test_versions_are_rotated_and_slanted_a_little(digits: Arrays) -> None:
     images = digits["x_test"][:10].astype(np.uint8)
     versions = variations(images)
-    assert versions.shape == (9, 10, 28, 28)
     np.testing.assert_array_equal(versions[0], images)
+    assert len(versions) == 9
     for version in versions[1:]:
         assert 1 < np.abs(version.astype(int) - images).mean() < 30
         assert int(version.sum()) == pytest.approx(int(images.sum()), rel=0.05)
-    colours = np.repeat(images[..., np.newaxis], 3, axis=3)
-    np.testing.assert_array_equal(variations(colours), np.repeat(versions[..., np.newaxis], 3, axis=4))
 
 
 def test_things_are_read_as_they_are() -> None:
@@ -92,40 +79,20 @@ def test_things_are_read_as_they_are() -> None:
 def test_the_probabilities_are_those_of_evaluate(trained: Path, digits: Arrays, tmp_path: Path) -> None:
     import keras
 
-    from exactkeras.fit import log_probabilities
-
     images = digits["x_test"][:60].astype(np.uint8)
     np.save(tmp_path / "test_features.npy", to_features(images))
     np.save(tmp_path / "test_labels.npy", np.zeros(len(images), np.uint8))
     model = keras.models.load_model(trained, compile=False)
     (found,) = predict(model, [open_split(tmp_path, "test", sample_dataset())], 100)
-    expected = np.exp(found.log_probabilities)
-    np.testing.assert_allclose(open_classifier(trained).probabilities(images), expected, atol=1e-6)
-    unscaled = np.exp(log_probabilities(model, 60)(images.reshape(-1, 784).astype(np.float32)))
-    assert np.abs(unscaled - expected).max() > 0.1
+    probabilities = open_classifier(trained).probabilities(images)
+    np.testing.assert_allclose(probabilities, np.exp(found.log_probabilities), atol=1e-6)
 
 
-def save(path: Path, *layers: object) -> None:
-    import keras
-
-    from exactkeras import archive
-
-    archive.save(keras.Sequential(list(layers)), path)
-
-
-def test_the_classes_are_those_of_the_model(tensorflow: object, tmp_path: Path) -> None:  # noqa: ARG001
-    import keras
-
-    save(tmp_path / "m.keras", keras.Input((784,)), keras.layers.Dense(3, activation="softmax"))
-    assert open_classifier(tmp_path / "m.keras").names == ["0", "1", "2"]
-    assert open_classifier(tmp_path / "m.keras", ["ant", "bee", "cat"]).names == ["ant", "bee", "cat"]
-    with pytest.raises(InputError, match=r"3 names, one for each of the labels 0 to 2\. Got 2 names\."):
-        open_classifier(tmp_path / "m.keras", ["ant", "bee"])
-
-
-def damaged(path: Path) -> None:
-    of_another_size(path)
-    path.write_bytes(path.read_bytes()[:500])
+def test_the_classes_are_those_of_the_model(trained: Path) -> None:
+    assert open_classifier(trained).names == list("0123456789")
+    assert open_classifier(trained, list("abcdefghij")).names == list("abcdefghij")
+    with pytest.raises(InputError, match=r"10 names, one for each of the labels 0 to 9\. Got 2 names\."):
+        open_classifier(trained, ["ant", "bee"])
 
 
 def of_another_size(path: Path) -> None:
@@ -134,30 +101,16 @@ def of_another_size(path: Path) -> None:
     archive.save(NETWORK.build((10, 10), 3), path)
 
 
-def of_images(path: Path) -> None:
-    import keras
-
-    save(path, keras.Input((28, 28, 1)), keras.layers.Conv2D(2, 5))
-
-
 OTHER_MODELS: dict[str, Callable[[Path], object]] = {
     r"it cannot be read \(No such file or directory\)": Path.exists,
-    r"it cannot be read \(.*\)": damaged,
+    r"it cannot be read \(.*\)": lambda path: path.write_bytes(b"PK\x03\x04"),
     r"expected a Keras model .*\. Got one from \(None, 100\) to \(None, 3\)": of_another_size,
-    r"expected .* Got one from \(None, 28, 28, 1\) to \(None, 24, 24, 2\)": of_images,
 }
 
 
 @pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize("received", OTHER_MODELS)
-def test_another_model_is_refused(received: str, tmp_path: Path) -> None:
-    OTHER_MODELS[received](tmp_path / "m.keras")
+def test_another_model_is_refused(received: str, raw: Path) -> None:
+    OTHER_MODELS[received](raw / "m.keras")
     with pytest.raises(InputError, match=rf"m\.keras: {received}\. Run `make repro` to train one"):
-        open_classifier(tmp_path / "m.keras", features=784)
-
-
-def test_a_model_for_other_images_is_refused(raw: Path, trained: Path) -> None:
-    assert open_reader(trained, raw / "dataset.json").classifier.names == list("0123456789")
-    write_dataset(raw / "dataset.json", sample_dataset().model_copy(update={"image_shape": (32, 32)}))
-    with pytest.raises(InputError, match=r"model\.keras: .*1024.*784.* Run `make repro`"):
-        open_reader(trained, raw / "dataset.json")
+        open_reader(raw / "m.keras", raw / "dataset.json")

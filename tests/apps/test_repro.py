@@ -9,24 +9,17 @@ from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
 
 
-def test_the_recipe_is_accepted(tmp_path: Path) -> None:
-    require_params(recipe_params(tmp_path))
-
-
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
         ("\nconvnet:", "\nconvent:", "parameter 'convent' in .*Did you mean 'convnet'"),
-        ("\ndense:", "\ndesne:", "parameter 'desne' in .*Did you mean 'dense'"),
-        ("\npreprocess:", "\npreproces:", "parameter 'preproces' in .*Did you mean 'preprocess'"),
         ("\n  model: dense", "\n  model: resnet", "parameter 'train.model' in .*expected one of 'dense', 'convnet'"),
-        ("\n  model: dense", "\n  model:", "parameter 'train.model' in .*Got nothing"),
-        ("\n  units: 512", "\n  units: '512'", "parameter 'dense.units' in .*expected an integer"),
         ("\n  worst: 25", "\n  worst: 0", "parameter 'evaluate.worst' in .*Got 0"),
     ],
 )
 def test_a_mistake_is_named_before_anything_runs(tmp_path: Path, old: str, new: str, match: str) -> None:
     params = recipe_params(tmp_path)
+    require_params(params)
     text = params.read_text(encoding="utf-8")
     assert text.count(old) == 1
     params.write_text(text.replace(old, new), encoding="utf-8")

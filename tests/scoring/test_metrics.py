@@ -46,23 +46,11 @@ def test_precision_and_recall_of_each_class(five: Predictions) -> None:
     assert per_class(np.array([[1, 1], [0, 0]]))[1] == ClassScores(1, precision=0, recall=0, images=0)
 
 
-def test_equal_probabilities_go_to_the_lowest_class() -> None:
-    assert predictions([[0.25, 0.375, 0.375], [1 / 3, 1 / 3, 1 / 3]], [2, 0]).classes.tolist() == [1, 0]
-
-
 def test_the_worst_mistakes_have_the_greatest_loss(five: Predictions) -> None:
     assert [worst(five, count).tolist() for count in (1, 2, 100)] == [[4], [4, 1], [4, 1]]
     same = predictions([[0.75, 0.25], [0.875, 0.125]] * 100, [1] * 200)
     assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]  # of equal ones the first
     assert worst(predictions([[0.75, 0.25]], [0]), 25).tolist() == []
-
-
-def test_256_classes_are_counted() -> None:
-    labels = np.arange(256, dtype=np.int32)
-    log_probabilities = np.full((256, 256), -10, np.float32)
-    log_probabilities[labels, 255 - labels] = 0
-    matrix = confusion_matrix(Predictions(log_probabilities, labels))
-    assert np.array_equal(matrix, np.fliplr(np.eye(256, dtype=np.intp)))
 
 
 def test_the_order_of_the_images_changes_no_bit() -> None:

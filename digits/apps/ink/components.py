@@ -37,27 +37,9 @@ class Group(NamedTuple):
     labels: tuple[int, ...]
 
     @property
-    def height(self) -> int:
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        return self.right - self.left
-
-    @property
-    def side(self) -> int:
-        return max(self.height, self.width)
-
-    def joined(self, other: "Group") -> "Group":
-        """Return both as one group."""
-        top, left = min(self.top, other.top), min(self.left, other.left)
-        bottom, right = max(self.bottom, other.bottom), max(self.right, other.right)
-        return Group(top, bottom, left, right, self.labels + other.labels)
-
-    def stands_beside(self, other: "Group") -> bool:
-        """Return whether both stand in one row, and this is at least half as high as the other."""
-        common = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return self.height >= other.height / 2 and common >= min(self.height, other.height) / 2
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
 
 
 def bounds(mask: Mask | Floats) -> tuple[slice, slice]:
@@ -75,24 +57,36 @@ def digits(ink: Mask, page: Mask) -> list[Mask]:
     chosen = [Group(rows.start, rows.stop, left.start, left.stop, (label,)) for label, (rows, left) in boxes]
     at_edge = set(labels[~ndimage.binary_erosion(page, EIGHT, iterations=2)].tolist())
     free = [group for group in chosen if group.labels[0] not in at_edge]
-    if max((group.side for group in free), default=0) >= FREE * max(page.shape):
+    if max((max(group.sides) for group in free), default=0) >= FREE * max(page.shape):
         chosen = free
     depth = ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1]
     widths = ndimage.maximum(depth, labels, np.arange(count + 1))  # of the strokes, by label
-    main = max(chosen, key=lambda group: group.side * widths[group.labels[0]])
+    main = max(chosen, key=lambda group: max(group.sides) * widths[group.labels[0]])
     chosen = [group for group in chosen if widths[group.labels[0]] >= PEN * widths[main.labels[0]]]
-    side = max(group.side for group in chosen)
-    groups = _merged([group for group in chosen if group.side >= SPECK * side], side)
-    largest = max(groups, key=lambda group: group.side)
-    row = sorted((group for group in groups if group.stands_beside(largest)), key=lambda group: group.left)
-    return [np.isin(labels, group.labels) for group in row]
+    side = max(max(group.sides) for group in chosen)
+    groups = _merged([group for group in chosen if max(group.sides) >= SPECK * side], side)
+    row = _row(groups, max(groups, key=lambda group: max(group.sides)))
+    return [np.isin(labels, group.labels) for group in sorted(row, key=lambda group: group.left)]
+
+
+def _row(groups: list[Group], largest: Group) -> list[Group]:
+    """Return the groups that stand beside the largest one, and are at least half as high."""
+    row = []
+    for group in groups:
+        height, common = group.sides[0], min(group.bottom, largest.bottom) - max(group.top, largest.top)
+        if height >= largest.sides[0] / 2 and common >= min(height, largest.sides[0]) / 2:
+            row.append(group)
+    return row
 
 
 def _merged(groups: list[Group], side: int) -> list[Group]:
     """Join groups that belong together until there are none."""
-    for pair in combinations(groups, 2):
-        if _belong_together(*pair, side):
-            return _merged([*(group for group in groups if group not in pair), pair[0].joined(pair[1])], side)
+    for one, other in combinations(groups, 2):
+        if _belong_together(one, other, side):
+            top, left = min(one.top, other.top), min(one.left, other.left)
+            bottom, right = max(one.bottom, other.bottom), max(one.right, other.right)
+            joined = Group(top, bottom, left, right, one.labels + other.labels)
+            return _merged([*(group for group in groups if group not in (one, other)), joined], side)
     return groups
 
 
@@ -100,10 +94,10 @@ def _belong_together(one: Group, other: Group, side: int) -> bool:
     """Return whether two groups are strokes of one digit whose longer side is about `side`."""
     beside = max(one.left, other.left) - min(one.right, other.right)
     above = max(one.top, other.top) - min(one.bottom, other.bottom)
-    smaller, distance = min(one.side, other.side), max(beside, above)
+    smaller, distance = min(max(one.sides), max(other.sides)), max(beside, above)
     if smaller < CRUMB * side and distance > NEAR * side:
         return False
-    overlap = beside <= -0.3 * min(one.width, other.width)
+    overlap = beside <= -0.3 * min(one.sides[1], other.sides[1])
     if (overlap and above <= ABOVE * side) or (smaller < STROKE * side and distance <= GAP * side):
         return True
     return distance <= TOUCHING * side

@@ -23,8 +23,6 @@ EDGE = 1.5
 #: Least height of digits on a sheet, as a fraction of the height of those on any other: print in a title bar is smaller
 #: than what is drawn.
 WORTHY = 0.3
-
-
 #: Levels that paper may change from one pixel to the next: light and shadow change less than an edge.
 STEEPEST = 6.0
 #: Least size of a page, as a fraction of the picture's pixels.
@@ -70,7 +68,12 @@ def find_digits(picture: Image.Image) -> Found | None:
     if pixels is None:
         everywhere = np.ones(opacity.shape, bool)
         return _on_page(everywhere, everywhere, opacity)
-    every = [found for page in pages(pixels) if (found := _search(pixels, page))]
+    every = []
+    for page in pages(pixels):
+        box = bounds(page)
+        cut = page[box]
+        if min(cut.shape) >= 9 and (found := _on_page(page, cut, contrast(pixels[box], cut))):
+            every.append(found)
     every = [found for found in every if found.free] or [found for found in every if found.page.all()]
     every = [found for found in every if not any(found.encloses(other) for other in every if other is not found)]
     largest = max((found.height for found in every), default=0)
@@ -104,13 +107,6 @@ def _colours(picture: Image.Image) -> tuple[Floats | None, Floats]:
     if len(visible) < opacity.size / 2 or np.ptp(visible, axis=0).max() < LEAST_CONTRAST:
         return None, opacity
     return np.where(opacity[..., None] > 127, colours, np.median(visible, axis=0)), opacity
-
-
-def _search(pixels: Floats, page: Mask) -> Found | None:
-    """Find the digits on a page."""
-    box = bounds(page)
-    cut = page[box]
-    return None if min(cut.shape) < 9 else _on_page(page, cut, contrast(pixels[box], cut))
 
 
 def _on_page(page: Mask, cut: Mask, levels: Floats) -> Found | None:

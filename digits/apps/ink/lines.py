@@ -63,10 +63,7 @@ def without_lines(ink: Mask) -> Mask:
 
 
 def find_lines(ink: Mask, x: NDArray[np.intp], y: NDArray[np.intp]) -> list[Line]:
-    """Find straight lines across the picture by the Hough transform, those with most ink first.
-
-    `x` and `y` are the columns and rows of the pixels with ink, from the middle.
-    """
+    """Find straight lines by the Hough transform, those with most ink first. `x`, `y`: its pixels, from the middle."""
     radius = math.ceil(math.hypot(*ink.shape) / 2) + 1
     distances = np.arange(-radius, radius + 1)
     found = []
