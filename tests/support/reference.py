@@ -1,8 +1,8 @@
 """The same training once more, in NumPy, from the definition: slow, with TensorFlow's random generators.
 
 The order of the images and the numbers for the augmentation come from TensorFlow, as integers decide them. Products and
-steps of RMSprop and Adam come from `exactkeras.oracle`, which the library's own probe uses too; test_oracle.py compares
-it with exact fractions and float64. All the rest is written here a second time.
+steps of RMSprop and Adam come from `exactkeras.oracle`, which the library's own probe uses too; tests compare
+it with exact fractions and with Keras's steps. All the rest is written here a second time.
 """
 
 import math

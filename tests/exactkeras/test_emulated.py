@@ -1,0 +1,118 @@
+"""The same bytes on emulated processors, of x86-64 and arm64, as natively: all four stages, and the README's example.
+
+An emulator needs the better part of a minute to import TensorFlow, so one process runs everything on a processor.
+"""
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bench import processors
+from bench.processors import EMULATED, NATIVE, STAGES, Processor, calls, hashes, make_sample, run_code
+from dvcproof.runtime.files import file_hash
+from tests.support.fashion import MODEL as EXAMPLE
+from tests.support.fashion import SHA256, subset
+from tests.support.processors import MODEL, SMALL, recorded_deviations, run_sample, write_recipe
+from tests.support.project import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.emulated]
+
+#: One of each maker, one with a larger cache, and another architecture. To the emulator, Skylake is a Haswell:
+#: `make study NAME=processors` has it too.
+SEEN = [processor for processor in EMULATED if processor.model != "Skylake-Client"]
+HASWELL, ARM64 = SEEN[0], SEEN[-1]
+
+#: What a process does as soon as it has TensorFlow.
+WITH_TENSORFLOW = """
+def configure_and_change(configure=determinism.configure, **given):
+    reasons = configure(**given)
+    {}
+    return reasons
+determinism.configure = configure_and_change
+"""
+
+#: The check before a training looks at products of so many rows as the sample's test set has, not of a thousand, which
+#: takes as long under an emulator as all the rest. `make study NAME=processors` looks at the thousand.
+FEW_ROWS = WITH_TENSORFLOW.format(f"from exactkeras import fit; fit.VALIDATION_ROWS = {SMALL['convnet']['test']}")
+
+#: In a control, rows and columns of products are not filled up.
+WITHOUT_PADDING = WITH_TENSORFLOW.format(
+    "from exactkeras import arithmetic; arithmetic.padded = lambda tensor, axis, multiple: tensor"
+)
+
+
+def run_all(processor: Processor, folder: Path, recipe: Path) -> None:
+    """Run everything on an emulated processor, each sample in its own folder."""
+    code = FEW_ROWS
+    if processor in (HASWELL, ARM64):  # first: Keras numbers the layers of a process
+        code += subset()
+    for model in SMALL:
+        make_sample(recipe, folder / model, model, SMALL[model])
+        code += calls(folder / model)
+    if processor == HASWELL:
+        make_sample(recipe, folder / "without padding", "dense", SMALL["dense"])
+        code += WITHOUT_PADDING + calls(folder / "without padding", STAGES[: STAGES.index("train") + 1])
+    run_code(processor, folder, code, root=ROOT)
+
+
+@pytest.fixture(scope="module")
+def needed() -> None:
+    """What emulation needs. Its absence skips the proof for a user, and fails it in CI."""
+    hint = processors.missing(ROOT)
+    if hint and os.environ.get("CI"):
+        pytest.fail(f"CI may not skip the proof across processors. {hint} (.ci/run does)")
+    if hint or not processors.emulated():
+        pytest.skip(f"the proof across processors was NOT run. {hint or 'This machine is arm64 itself.'}")
+
+
+@pytest.fixture(scope="module")
+def runs(needed: None, tmp_path_factory: pytest.TempPathFactory) -> dict[Processor, Path]:  # noqa: ARG001 (it skips)
+    """By processor, the folder of all its runs; two processors run at a time, the slowest first."""
+    folder = tmp_path_factory.mktemp("emulated")
+    folders = {processor: folder / processor.name for processor in (NATIVE[1], *SEEN)}
+    for path in (folder / "recipe", *folders.values()):
+        path.mkdir()
+    recipe = write_recipe(folder / "recipe")
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(run_all, processor, folders[processor], recipe) for processor in reversed(SEEN)]
+        for model in SMALL:
+            run_sample(recipe, folders[NATIVE[1]] / model, model, NATIVE[1])
+    for job in jobs:
+        job.result()
+    return folders
+
+
+@pytest.mark.parametrize("processor", SEEN, ids=lambda processor: processor.name)
+@pytest.mark.parametrize("model", SMALL)
+def test_an_emulated_processor_gives_the_same_bytes(
+    model: str, processor: Processor, runs: dict[Processor, Path]
+) -> None:
+    found = hashes(runs[processor] / model)
+    assert found == hashes(runs[NATIVE[1]] / model)
+    assert len(found) == 5 + 6 + 2 + 6
+    assert recorded_deviations(runs[processor] / model) == []
+
+
+@pytest.mark.parametrize("processor", [HASWELL, ARM64], ids=lambda processor: processor.name)
+def test_the_example_has_the_hash_of_the_readme(processor: Processor, runs: dict[Processor, Path]) -> None:
+    assert file_hash(runs[processor] / EXAMPLE) == SHA256
+
+
+def test_without_padding_it_differs_and_the_difference_is_recorded(runs: dict[Processor, Path]) -> None:
+    control = runs[HASWELL] / "without padding"
+    assert file_hash(control / MODEL) != file_hash(runs[HASWELL] / "dense" / MODEL)
+    reasons = recorded_deviations(control)
+    assert reasons
+    assert all("are not the defined chain" in reason for reason in reasons)
+
+
+def test_the_emulator_shows_the_cache_that_it_is_given(needed: None, tmp_path: Path) -> None:  # noqa: ARG001 (it skips)
+    copy, program = tmp_path / "qemu", Path(str(processors.emulator()))
+    processors.with_l1_of_48_kib(program, copy)
+    changed = sum(a != b for a, b in zip(copy.read_bytes(), program.read_bytes(), strict=True))
+    assert 0 < changed <= 12  # two bytes in each of a few tables
+    version = subprocess.run([copy, "--version"], capture_output=True, text=True, check=True)
+    assert "qemu" in version.stdout
