@@ -11,7 +11,7 @@ import yaml
 from dvcproof.runtime.watch import RECORDS
 from dvcproof.values import set_params
 from tests.support.gate import Gate
-from tests.support.project import Arrays, run, run_ok, stages_run, start
+from tests.support.project import Arrays, run, run_ok, start
 from tests.support.refusal import one_line
 from tests.support.verifying import doctor, small_project
 
@@ -63,26 +63,32 @@ def append(path: Path) -> None:
         file.write("# changed\n")
 
 
-CHANGES: dict[str, Callable[[Path, Arrays], object]] = {
-    "data/mnist.npz": other_source,
-    "'load' in params.yaml": lambda project, _: set_params(
-        project / "params.yaml", {"load.source": "data/./mnist.npz"}
-    ),
-    "digits/sources/tree.py": lambda project, _: append(project / "digits" / "sources" / "tree.py"),
-    "requirements.lock": lambda project, _: append(project / "requirements.lock"),
+def change_params(project: Path, name: str, value: object) -> None:
+    set_params(project / "params.yaml", {name: value})
+
+
+#: By stage and what changes in its midst.
+CHANGES: dict[tuple[str, str], Callable[[Path, Arrays], object]] = {
+    ("load", "data/mnist.npz"): other_source,
+    ("load", "'load' in params.yaml"): lambda project, _: change_params(project, "load.source", "data/./mnist.npz"),
+    ("load", "digits/sources/tree.py"): lambda project, _: append(project / "digits" / "sources" / "tree.py"),
+    ("load", "requirements.lock"): lambda project, _: append(project / "requirements.lock"),
+    ("train", "'dense' in params.yaml"): lambda project, _: change_params(project, "dense.learning_rate", 0.5),
 }
 
 
 @pytest.mark.fast(1)
-@pytest.mark.parametrize("name", CHANGES)
-def test_what_changes_while_load_runs_is_refused(project: Path, gate: Gate, digits: Arrays, name: str) -> None:
+@pytest.mark.parametrize(("stage", "name"), CHANGES)
+def test_what_changes_while_a_stage_runs_is_refused(
+    project: Path, gate: Gate, digits: Arrays, stage: str, name: str
+) -> None:
     lock = (project / "dvc.lock").read_bytes()
-    status, output = change_in(project, gate, "load", MIDST["load"], lambda: CHANGES[name](project, digits))
+    status, output = change_in(project, gate, stage, MIDST[stage], lambda: CHANGES[stage, name](project, digits))
     assert status != 0
     (line,) = (line for line in output.splitlines() if "expected no change" in line)
     assert f"{name}: expected no change while it is used. Got one, so nothing was written." in one_line(line)
     assert (project / "dvc.lock").read_bytes() == lock
-    assert not list((project / "data" / "raw").glob("*.npy"))
+    assert not (project / "data" / {"load": "raw/train_images.npy", "train": "model.keras"}[stage]).exists()
 
 
 @pytest.mark.slow
@@ -96,22 +102,6 @@ def test_what_load_does_not_read_may_change(project: Path, gate: Gate) -> None:
     status, output = change_in(project, gate, "load", MIDST["load"], change)
     assert (status, "Updating lock file" in output) == (0, True), output
     assert doctor(project, "--after").status == 0
-
-
-@pytest.mark.slow
-def test_parameters_edited_in_mid_training_are_refused(project: Path, gate: Gate) -> None:
-    params, lock = project / "params.yaml", (project / "dvc.lock").read_bytes()
-    before = params.read_bytes()
-    status, output = change_in(
-        project, gate, "train", MIDST["train"], lambda: set_params(params, {"dense.learning_rate": 0.5})
-    )
-    assert status != 0
-    assert "'dense' in params.yaml: expected no change while it is used." in output
-    assert (project / "dvc.lock").read_bytes() == lock
-    assert not (project / "data" / "model.keras").exists()
-    params.write_bytes(before)
-    run_ok("git", "checkout", "stages", cwd=project)
-    assert stages_run(run_ok("dvc", "repro", cwd=project)) == []  # DVC has kept what it knew
 
 
 @pytest.mark.slow
