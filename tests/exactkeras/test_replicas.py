@@ -41,8 +41,8 @@ def network_of_its_own() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_workers_give_the_bytes_of_one_process(count: int, alone: Trained, tmp_path: Path) -> None:
+def test_workers_give_the_bytes_of_one_process(alone: Trained, tmp_path: Path) -> None:
+    count = 3  # of four shards, so that one worker has two
     launcher = [sys.executable, "-m", "digits", "workers", str(count), "--", "python", *PROGRAM[1:]]
     run_ok(*network_of_its_own(), *launcher, str(tmp_path), *alone, cwd=tmp_path, env=AT_ROOT)
     assert several.read([*alone], tmp_path / "0") == alone
@@ -94,13 +94,6 @@ def test_shares_are_whole_in_order_and_nearly_equal() -> None:
             shares = [range(*share(parts, replicas, index)) for index in range(replicas)]
             assert [part for own in shares for part in own] == [*range(parts)]
             assert max(map(len, shares)) - min(map(len, shares)) in (0, 1)
-
-
-def test_what_is_packed_is_unpacked(tensorflow: Any) -> None:
-    from exactkeras.replicas import packed, unpacked
-
-    result = (tensorflow.range(3.0), tensorflow.ones((3, 2)), [tensorflow.zeros((1, 2, 3)), tensorflow.ones(())])
-    assert repr(unpacked(packed(result)[tensorflow.newaxis], result)) == repr(result)
 
 
 @pytest.fixture
