@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from bench import processors
-from bench.processors import EMULATED, NATIVE, STAGES, Processor, calls, hashes, make_sample, run_code
+from bench.processors import EMULATED, NATIVE, Processor, calls, hashes, make_sample, run_code
 from dvcproof.runtime.files import file_hash
-from tests.support.fashion import MODEL as EXAMPLE
-from tests.support.fashion import SHA256, subset
-from tests.support.processors import MODEL, SMALL, recorded_deviations, run_sample, write_recipe
+from tests.support.fashion import MODEL, SHA256, subset
+from tests.support.processors import SMALL, recorded_deviations, run_sample_at_once, write_recipe
 from tests.support.project import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.emulated]
@@ -25,23 +24,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.emulated]
 SEEN = [processor for processor in EMULATED if processor.model != "Skylake-Client"]
 HASWELL, ARM64 = SEEN[0], SEEN[-1]
 
-#: What a process does as soon as it has TensorFlow.
-WITH_TENSORFLOW = """
+#: The check before a training looks at products of so many rows as the sample's test set has, not of a thousand, which
+#: takes as long under an emulator as all the rest. `make study NAME=processors` looks at the thousand.
+FEW_ROWS = f"""
 def configure_and_change(configure=determinism.configure, **given):
     reasons = configure(**given)
-    {}
+    from exactkeras import fit
+    fit.VALIDATION_ROWS = {SMALL["convnet"]["test"]}
     return reasons
 determinism.configure = configure_and_change
 """
-
-#: The check before a training looks at products of so many rows as the sample's test set has, not of a thousand, which
-#: takes as long under an emulator as all the rest. `make study NAME=processors` looks at the thousand.
-FEW_ROWS = WITH_TENSORFLOW.format(f"from exactkeras import fit; fit.VALIDATION_ROWS = {SMALL['convnet']['test']}")
-
-#: In a control, rows and columns of products are not filled up.
-WITHOUT_PADDING = WITH_TENSORFLOW.format(
-    "from exactkeras import arithmetic; arithmetic.padded = lambda tensor, axis, multiple: tensor"
-)
 
 
 def run_all(processor: Processor, folder: Path, recipe: Path) -> None:
@@ -52,9 +44,6 @@ def run_all(processor: Processor, folder: Path, recipe: Path) -> None:
     for model in SMALL:
         make_sample(recipe, folder / model, model, SMALL[model])
         code += calls(folder / model)
-    if processor == HASWELL:
-        make_sample(recipe, folder / "without padding", "dense", SMALL["dense"])
-        code += WITHOUT_PADDING + calls(folder / "without padding", STAGES[: STAGES.index("train") + 1])
     run_code(processor, folder, code, root=ROOT)
 
 
@@ -79,7 +68,7 @@ def runs(needed: None, tmp_path_factory: pytest.TempPathFactory) -> dict[Process
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(run_all, processor, folders[processor], recipe) for processor in reversed(SEEN)]
         for model in SMALL:
-            run_sample(recipe, folders[NATIVE[1]] / model, model, NATIVE[1])
+            run_sample_at_once(recipe, folders[NATIVE[1]] / model, model, NATIVE[1])
     for job in jobs:
         job.result()
     return folders
@@ -98,15 +87,7 @@ def test_an_emulated_processor_gives_the_same_bytes(
 
 @pytest.mark.parametrize("processor", [HASWELL, ARM64], ids=lambda processor: processor.name)
 def test_the_example_has_the_hash_of_the_readme(processor: Processor, runs: dict[Processor, Path]) -> None:
-    assert file_hash(runs[processor] / EXAMPLE) == SHA256
-
-
-def test_without_padding_it_differs_and_the_difference_is_recorded(runs: dict[Processor, Path]) -> None:
-    control = runs[HASWELL] / "without padding"
-    assert file_hash(control / MODEL) != file_hash(runs[HASWELL] / "dense" / MODEL)
-    reasons = recorded_deviations(control)
-    assert reasons
-    assert all("are not the defined chain" in reason for reason in reasons)
+    assert file_hash(runs[processor] / MODEL) == SHA256
 
 
 def test_the_emulator_shows_the_cache_that_it_is_given(needed: None, tmp_path: Path) -> None:  # noqa: ARG001 (it skips)
