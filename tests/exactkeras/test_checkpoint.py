@@ -62,7 +62,7 @@ def test_it_continues_to_the_same_bytes(
     path.write_bytes(whole[name][1][epochs - 1])
     assert train(name, tmp_path, checkpoint_at(path)) == whole[name][0]
     assert f"{path}: continuing the training after epoch {epochs}\n" in capsys.readouterr().out
-    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras", f"{name}.trained"]
 
 
 @pytest.mark.fast(1)

@@ -53,11 +53,3 @@ def test_it_gives_the_defined_bits_and_tensorflows_values(tensorflow: Any, form:
     to_images, to_weights = layer.backward(upstream)
     for own, defined in zip(gradients(ours, arrays), [outputs, to_images, *to_weights], strict=True):
         assert_same_bits(own, defined)
-
-
-@pytest.mark.usefixtures("tensorflow")
-def test_factors_are_swapped_for_less_zeros_or_less_to_copy() -> None:
-    from exactkeras.convolution import swaps_factors
-
-    shapes = [(48, 24), (48, 80), (240, 48), (48, 96)]  # the third has as many zeros, and less is copied
-    assert [swaps_factors(*shape) for shape in shapes] == [True, False, True, False]

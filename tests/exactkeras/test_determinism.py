@@ -125,13 +125,6 @@ print(determinism.configure(seed=0, device="gpu"))
 
 
 @pytest.mark.usefixtures("tensorflow")
-def test_the_record_of_a_platform_holds_the_reasons() -> None:
-    record = determinism.platform_record(["a product is another"])
-    assert record["may_differ_in_bits_because"] == ["a product is another"]
-    assert (record["cpu_flags"], record["cores"]) == (machine.cpu_flags(), machine.cores())
-
-
-@pytest.mark.usefixtures("tensorflow")
 def test_configuring_looks_at_the_memory_first(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise InputError("memory", "there is little", hint="Run `ulimit -v unlimited`.")

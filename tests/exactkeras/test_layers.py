@@ -31,14 +31,6 @@ def test_they_give_what_keras_gives_and_their_weights_back(
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_kernel_is_kept_in_its_pieces() -> None:
-    from exactkeras.layers import defined
-
-    hidden, last = defined(dense(units=512).build((28, 28), 10))
-    assert [tuple(kernel.shape) for kernel in hidden.kernels] == [(168, 512)] * 4 + [(112, 512)]
-    assert [tuple(kernel.shape) for kernel in last.kernels] == [(144, 10)] * 3 + [(80, 10)]
-
-
 def test_a_frozen_layer_is_not_trained(tensorflow: Any) -> None:
     from exactkeras.fit import fit
     from exactkeras.recipe import Recipe
