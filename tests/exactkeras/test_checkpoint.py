@@ -163,6 +163,7 @@ def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> Non
     from exactkeras.checkpoint import fingerprint
 
     file = tmp_path / "train.py"
+    (tmp_path / "__init__.py").touch()
 
     def written(text: str) -> str:
         file.write_text(text)
@@ -171,7 +172,7 @@ def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> Non
     old, new = written("old"), written("new")
     written("old")
     with watch():
-        see_code(tmp_path)
+        see_code(tmp_path.parent)
         assert written("new") not in (old, new)
     assert written("new") == new != old
 
