@@ -162,7 +162,7 @@ def test_a_parameter_makes_its_stage_stale(
 @pytest.mark.slow
 def test_both_networks_stay_cached(copy: Path, params: Path) -> None:
     """The convnet is one parameter away; who has trained both changes between them without training."""
-    found = []
+    found = list[tuple[str, bytes]]()
     for model in ("dense", "convnet", "dense", "convnet"):
         set_params(params, {"train.model": model, "convnet.epochs": 3 if model == "convnet" else 7})
         output = run_ok("dvc", "repro", cwd=copy)
