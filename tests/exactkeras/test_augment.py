@@ -20,11 +20,11 @@ def features(digits: Arrays) -> Floats:
     return digits["x_train"][:50].reshape(50, 784).astype(np.float32) / np.float32(255)
 
 
-def mapped(features: Any, *seed: int, shift: float = 1, distortion: float = 0.1) -> Floats:
+def mapped(features: Any, shift: float = 1, distortion: float = 0.1) -> Floats:
     import tensorflow as tf
 
     affine = RandomAffine(28, 28, shift, distortion)
-    return np.asarray(affine(tf.constant(features), tf.constant(seed or (1, 2), tf.int64)))
+    return np.asarray(affine(tf.constant(features), tf.constant((1, 2), tf.int64)))
 
 
 def test_it_interpolates_as_this_plain_program_does(features: Floats) -> None:
@@ -45,12 +45,8 @@ def test_it_interpolates_as_this_plain_program_does(features: Floats) -> None:
             assert found[index, y, x] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_seed_decides_everything_and_values_stay_in_range(features: Floats) -> None:
-    first = mapped(features, 1, 2)
-    np.testing.assert_array_equal(first, mapped(features, 1, 2))
+def test_views_are_the_image_itself_and_small_changes_to_either_side(features: Floats) -> None:
     np.testing.assert_array_equal(mapped(features, shift=0, distortion=0), features)
-    for other in ((1, 3), (2, 2), (2, 1)):
-        assert (mapped(features, *other) != first).any(axis=1).all()
     assert not any(VIEWS[0])  # the image itself
     assert [tuple(-number for number in left) for left in VIEWS[1::2]] == [*VIEWS[2::2]]
     far = mapped(features, shift=14, distortion=0.5)
