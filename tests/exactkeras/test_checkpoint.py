@@ -11,7 +11,6 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from digits.data.npy import NpyFile
 from dvcproof.runtime.watch import see_code, watch
 from tests.support import several
 from tests.support.arrays import flip
@@ -175,21 +174,6 @@ def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> Non
         see_code(tmp_path.parent)
         assert written("new") not in (old, new)
     assert written("new") == new != old
-
-
-def test_features_on_disk_have_the_fingerprint_of_those_in_memory(tf: Any, tmp_path: Path) -> None:
-    from exactkeras.batches import Stored
-    from exactkeras.checkpoint import fingerprint
-
-    def found(rows: int, last: float) -> Any:
-        values = np.random.default_rng(0).random((rows, 784), np.float32)
-        values[-1, -1] = last
-        np.save(tmp_path / "features.npy", values)
-        stored = Stored(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)))
-        (only,) = {fingerprint({}, [], [features]) for features in (tf.constant(values), stored)}
-        return only
-
-    assert len({found(200, 0), found(200, 1), found(199, 0)}) == 3  # of several blocks
 
 
 def test_the_fingerprint_tells_what_has_changed(tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

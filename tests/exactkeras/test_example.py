@@ -94,16 +94,12 @@ def test_without_one_of_its_parts_it_does_not(elsewhere: Path) -> None:
     assert "No module named 'dvcproof.runtime'" in result.stderr
 
 
-@pytest.mark.fast(1)
-@pytest.mark.parametrize("fault", ["missing", "cut short", "of another size"])
-def test_a_file_that_cannot_be_read_is_named(elsewhere: Path, fault: str) -> None:
+def test_a_file_that_cannot_be_read_is_named(elsewhere: Path) -> None:
     path = elsewhere / "train-images-idx3-ubyte.gz"
-    content = gzip.compress(bytes([0, 0, 8, 3, *(0, 0, 0, 1), *(0, 0, 0, 28), *(0, 0, 0, 27)]) + bytes(28 * 27))
-    if fault != "missing":
-        path.write_bytes(content[:-9] if fault == "cut short" else content)
+    path.write_bytes(gzip.compress(bytes(100))[:-9])
     result = run(sys.executable, "-m", "examples.fashion_mnist", str(elsewhere), cwd=elsewhere)
     assert result.returncode == 1
-    assert result.stderr.startswith(f"ERROR: {path}: ")
+    assert result.stderr.startswith(f"ERROR: {path}: it cannot be read (")
     assert "Traceback" not in result.stderr
 
 

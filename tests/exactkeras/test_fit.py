@@ -91,15 +91,6 @@ def test_features_on_disk_train_to_the_same_bits(batch: Data, tmp_path: Path) ->
     assert trained((stored(tmp_path / "c.npy", held[0][::-1]), held[1]), more) != expected
 
 
-@pytest.mark.slow
-def test_a_file_that_is_cut_short_in_training_is_named(batch: Data, tmp_path: Path) -> None:
-    features = stored(tmp_path / "features.npy", batch[0])
-    with (tmp_path / "features.npy").open("r+b") as file:
-        file.truncate(10_000)
-    with pytest.raises(InputError, match=r"features\.npy: .* a file that ends \d+ bytes early"):
-        train((features, batch[1]), small())
-
-
 def test_a_training_that_diverges_is_refused(batch: Data) -> None:
     with pytest.raises(InputError, match=r"^loss of epoch \d: it is (nan|inf)\. Lower the learning rate\."):
         train(batch, small(), optimizer="sgd", learning_rate=1e38, epochs=3)
