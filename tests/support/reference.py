@@ -140,15 +140,13 @@ class Convolution(Dense):
         super().__init__(kernel, bias, relu=relu)
         self.image, self.strides, self.size, channels = image, strides, kernel.shape[:2], kernel.shape[2]
         self.pieces = cut_kernel(math.prod(self.size), channels)
-        moves = tuple(zip(image, self.size, strides, strict=True))
-        self.out = [math.ceil(side / step) if same else (side - size) // step + 1 for side, size, step in moves]
-        needed = [(out - 1) * step + size - side for out, (side, size, step) in zip(self.out, moves, strict=True)]
-        self.before = [max(0, zeros) // 2 if same else 0 for zeros in needed]
-        #: Height, width and channels of an image with more zeros around it than any kernel reaches.
-        self.wide = (
-            *(out * step + size + side for out, (side, size, step) in zip(self.out, moves, strict=True)),
-            channels,
-        )
+        self.out, self.before, self.wide = list[int](), list[int](), list[int]()
+        for side, size, step in zip(image, self.size, strides, strict=True):
+            out = math.ceil(side / step) if same else (side - size) // step + 1
+            self.out.append(out)
+            self.before.append(max(0, (out - 1) * step + size - side) // 2 if same else 0)
+            self.wide.append(out * step + size + side)  # more zeros around an image than any kernel reaches
+        self.wide.append(channels)
 
     def forward(self, images: Floats) -> Floats:
         return super().forward(images).reshape(len(images), *self.out, -1)
