@@ -19,7 +19,7 @@ export AGAINST REMOTE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two of them would set up one environment
-.PHONY: help setup dev repro test test-all verify check gate report demo export study bench lock clean
+.PHONY: help setup repro test test-all verify check gate report demo export study bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,14 +27,12 @@ help: ## Show this list
 setup: ## Create or mend the virtual environment; WITH="s3 parquet" adds groups of packages: dev, s3, cluster, parquet
 	@$(call SETUP,$(WITH))
 
-dev:
-	@$(call SETUP,dev)
-
 repro: ## Run what has changed of the pipeline and print the result; REMOTE=NAME: take what others ran
 	@$(call SETUP,$(if $(REMOTE),s3))
 	@$(RUN) python -m digits repro $(if $(REMOTE),--remote "$$REMOTE")
 
-test: dev ## Check format, lint, types and layers, and run all but the slow tests (four minutes): before each commit
+test: ## Check format, lint, types and layers, and run all but the slow tests (four minutes): before each commit
+	@$(call SETUP,dev)
 	@$(RUN) ruff format --check . && ruff check . && lint-imports --no-logo
 	@$(RUN) { mypy & types=$$!; $(PYTEST) -m "not slow"; tests=$$?; wait $$types && exit $$tests; }
 
@@ -46,31 +44,39 @@ PYTEST := pytest --numprocesses auto --dist loadfile --durations 10
 verify: setup ## Check that dvc.lock is fresh, and that a clean clone of the last commit gives equal bytes
 	@$(RUN) python -m digits verify
 
-check: dev ## Name each committed figure that is stale, and the command that renews it
+check: ## Name each committed figure that is stale, and the command that renews it
+	@$(call SETUP,dev)
 	@$(RUN) python -m bench.check
 
-gate: setup ## Fail if the model is worse than that of AGAINST=COMMIT: make gate AGAINST=origin/main
+gate: ## Fail if the model is worse than that of AGAINST=COMMIT: make gate AGAINST=origin/main
+	@test -n "$$AGAINST" || { echo "ERROR: AGAINST: it is not set. Run make gate AGAINST=origin/main." >&2; exit 1; }
+	@$(call SETUP)
 	@$(RUN) python -m digits verify --only check
 	@$(RUN) python -m digits gate --against "$$AGAINST"
 
-report: dev repro ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail
+report: repro ## Write report.html: is this run better than the last, or that in AGAINST=COMMIT; where does it fail
+	@$(call SETUP,dev)
 	@$(RUN) python -m digits report $(if $(AGAINST),--against "$$AGAINST")
 
 demo: repro ## Draw digits on a page and see what the model reads: make demo, make demo PORT=9000
 	@$(RUN) python -m digits demo --port $(PORT)
 PORT ?= 8000
 
-export: dev repro ## Write the model as SavedModel and ONNX file, with its card, into export/
+export: repro ## Write the model as SavedModel and ONNX file, with its card, into export/
+	@$(call SETUP,dev)
 	@$(RUN) python -m digits export
 
-study: dev ## Run a study, or list them: make study NAME=seeds, make study NAME=sweep ARGS="--jobs 2"
+study: ## Run a study, or list them: make study NAME=seeds, make study NAME=sweep ARGS="--jobs 2"
+	@$(call SETUP,$(if $(NAME),dev))
 	@$(RUN) python -m bench $(NAME) $(ARGS)
 
-bench: dev ## Measure what people wait for, speed and memory, beside plain commands (half an hour, machine idle)
+bench: ## Measure what people wait for, speed and memory, beside plain commands (half an hour, machine idle)
+	@$(call SETUP,dev)
 	@$(RUN) python -m bench waits
 	@$(RUN) python -m bench speed
 
-lock: dev ## Pin the newest versions that pyproject.toml allows
+lock: ## Pin the newest versions that pyproject.toml allows
+	@$(call SETUP,dev)
 	@$(RUN) uv pip compile $(LOCK) --no-annotate pyproject.toml -o requirements.lock
 	@$(RUN) uv pip compile $(LOCK) pyproject.toml $(ALL_GROUPS:%=--group %) -c requirements.lock -o requirements-dev.lock
 # The stages depend on the first, which has no group in it: a newer tool of development trains nothing again.

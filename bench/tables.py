@@ -123,7 +123,7 @@ def tables(root: Path, language: str = "en") -> Any:
 
 def documents(root: Path) -> list[Path]:
     """Return the documents that may hold tables."""
-    return [*sorted(root.glob("README*.md")), *sorted((root / "docs").glob("*.md"))]
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
 
 
 def filled(document: Path, root: Path) -> str:

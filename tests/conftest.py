@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from digits.data.dataset import Dataset, write_dataset
+from digits.data.dataset import write_dataset
 from tests.support.arrays import sample_dataset
 from tests.support.project import ROOT, Arrays
 
 if TYPE_CHECKING:
-    import trustme
     from selenium import webdriver
 
     from tests.support.s3 import S3
@@ -56,12 +55,6 @@ def small_npz(tmp_path: Path, digits: Arrays) -> Path:
     path = tmp_path / "small.npz"
     np.savez_compressed(path, **digits)  # type: ignore[arg-type]
     return path
-
-
-@pytest.fixture(scope="session")
-def dataset() -> Dataset:
-    """What the small sample is: ten classes of 28 x 28 pixels, light ink."""
-    return sample_dataset()
 
 
 @pytest.fixture
@@ -106,19 +99,14 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dataset.json"
 
 
-@pytest.fixture(scope="module")
-def authority() -> "trustme.CA":
-    """An authority for certificates of this machine."""
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
+    """A server that this process, and those it starts, trust; downloads are kept under `tmp_path`."""
     import trustme
 
-    return trustme.CA()
-
-
-@pytest.fixture
-def server(tmp_path: Path, authority: "trustme.CA", monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
-    """A server that this process, and those it starts, trust; downloads are kept under `tmp_path`."""
     from tests.support.server import Server
 
+    authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))

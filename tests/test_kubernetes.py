@@ -12,22 +12,14 @@ from tests.support.project import ROOT
 
 MANIFEST = ROOT / "examples" / "kubernetes" / "workers.yaml"
 
-#: Of Kubernetes, whose schemas the manifest has to keep.
-VERSIONS = ("1.30", "1.36")
-
 
 def objects() -> dict[str, Any]:
     """The objects of the manifest, by kind."""
     return {one["kind"]: one for one in yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8"))}
 
 
-def test_a_headless_service_a_job_and_a_policy() -> None:
-    assert set(objects()) == {"Service", "Job", "NetworkPolicy"}
-    assert objects()["Service"]["spec"]["clusterIP"] == "None"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", ["1.30", "1.36"])
 @pytest.mark.parametrize("kind", ["Service", "Job", "NetworkPolicy"])
 def test_each_object_keeps_the_schema(kind: str, version: str) -> None:
     import kubernetes_validate  # takes seconds
@@ -40,15 +32,12 @@ def test_each_object_keeps_the_schema(kind: str, version: str) -> None:
         kubernetes_validate.validate(bad, version, strict=True)
 
 
-def test_its_command_is_that_of_the_graph() -> None:
-    (container,) = objects()["Job"]["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == train_command(ROOT / "dvc.yaml")
-
-
-def test_each_pod_knows_the_others() -> None:
+def test_each_pod_runs_the_graphs_command_and_knows_the_others() -> None:
     job, service = objects()["Job"], objects()["Service"]
     spec, pod = job["spec"], job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
+    assert container["command"] == train_command(ROOT / "dvc.yaml")
+    assert service["spec"]["clusterIP"] == "None"
     text = {variable["name"]: variable.get("value") for variable in container["env"]}["TF_CONFIG"]
     assert spec["completions"] == spec["parallelism"]
     for index in range(spec["completions"]):

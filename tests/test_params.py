@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dvc.utils.serialize import ParseError, load_yaml
-from pydantic import BaseModel, Field, ValidationError
 
 from digits.networks import NETWORKS
 from digits.param_errors import allowed
@@ -73,8 +72,6 @@ def test_only_what_is_asked_for_is_checked(params: Path) -> None:
     found = read_params(params, "train", "class_names")
     assert found.model_dump(exclude_none=True).keys() == {"train", "class_names"}
     assert "'dense.units'" in refusal_of(params, "train", "dense")
-    with pytest.raises(ValidationError, match="frozen"):
-        found.train.seed = 6
 
 
 LIMITS = [
@@ -129,17 +126,6 @@ def test_an_unknown_or_missing_name_is_refused(change: Change, old: str, new: st
     assert re.search(match, refusal_of(change(old, new), *ALL))
 
 
-def test_a_rule_in_words() -> None:
-    class Rules(BaseModel):
-        least: int = Field(ge=-1)
-        between: float = Field(gt=0.5, lt=1.5)
-        free: float
-        text: str
-
-    words = ["an integer in [-1, inf)", "a number in (0.5, 1.5)", "a number in (-inf, inf)", "a text"]
-    assert [allowed(Rules, name) for name in Rules.model_fields] == words
-
-
 # Files
 
 
@@ -147,12 +133,9 @@ def test_a_rule_in_words() -> None:
     ("content", "match"),
     [
         (b"", r": it must be a mapping of sections, and is NoneType\. Restore it from Git\."),
-        (b"- 1", r"and is list\."),
         (b"a: b: c", r": it is not YAML: mapping values are not allowed here in line 1\. Correct the syn"),
-        (b"train: *nothing", r"it is not YAML: found undefined alias 'nothing' in line 1\."),
         (b"train: {}\n---\ntrain: {}", r"it is not YAML: .*another document in line 2\."),
         (b"train: !!python/object/apply:os.abort []", r"could not determine a constructor for the tag .* in line 1\."),
-        (b"train: !!bool 5", "it is not YAML: KeyError"),
         (b"[" * 1000, r"it is not YAML: more than 20 levels\."),
         (b"\xff\xfe", "it is not YAML: UnicodeDecodeError"),
         (b"<<<<<<< HEAD\na: 1\n=======\n", r"a merge left conflict markers\. Keep one side"),
@@ -167,13 +150,10 @@ def test_a_file_that_holds_no_parameters_is_refused(params: Path, content: bytes
     assert re.search(rf"params\.yaml.*{match}", refusal_of(params, "train"))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert "none.yaml: there is no such file. Restore it" in refusal_of(tmp_path / "none.yaml")
-
-
 def test_a_key_that_stands_twice_is_refused(change: Change) -> None:
     path = change("^  units: .*", "  units: 5\n  units: 6")
     assert re.search(r'it is not YAML: found duplicate key "units".* in line \d+\.', refusal_of(path, "train"))
+    assert "none.yaml: there is no such file. Restore it" in refusal_of(path.with_name("none.yaml"))
     with pytest.raises(ParseError, match="structure is corrupted"):  # by DVC too
         load_yaml(path)
 
@@ -231,7 +211,7 @@ def test_a_stage_refuses_a_wrong_parameter_before_tensorflow(params: Path, stage
     assert list(params.parent.iterdir()) == [params]
 
 
-def test_a_study_is_of_all_that_can_change_a_score(params: Path) -> None:
+def test_a_study_is_of_all_that_can_change_a_score(params: Path, change: Change) -> None:
     document = load_yaml(params)
     common = {"load": document["load"], "preprocess": document["preprocess"]}
     study = common | {"dense": document["dense"], "train": {"model": "dense", "shards": 2, "device": "cpu"}}
@@ -241,8 +221,5 @@ def test_a_study_is_of_all_that_can_change_a_score(params: Path) -> None:
     assert study_params(params, "convnet", scored=False) == other
     set_params(params, {"train.seed": 8, "evaluate.worst": 1, "class_names": None, "convnet.epochs": 1})
     assert study_params(params, scored=False) == study
-
-
-def test_a_study_without_one_of_its_sections_is_refused(change: Change) -> None:
     with pytest.raises(InputError, match=r"section 'preprocess' in .*Got nothing"):
         study_params(change(PREPROCESS, ""))

@@ -26,7 +26,7 @@ def commands(block: str, s3: S3, origin: Path) -> list[str]:
     for their, our in zip(THEIRS, ours, strict=True):
         block = block.replace(their, our)
     # `make` prepares no environment here: the tests' own is active.
-    return [re.sub(r"^make ", "make ENVIRONMENT=: RUN= ", line) for line in block.splitlines() if line]
+    return [re.sub(r"^make ", "make SETUP=: RUN= ", line) for line in block.splitlines() if line]
 
 
 @pytest.mark.slow

@@ -20,23 +20,14 @@ def test_two_workers_train_the_committed_model(tmp_path: Path) -> None:
     settings, _ = read_network(ROOT / "params.yaml")
     if settings.shards < 2 or settings.device != "cpu":
         pytest.skip(f"train.shards is {settings.shards}, and train.device {settings.device}")
-    for name in (
-        "digits",
-        "dvcproof",
-        "exactkeras",
-        "stages",
-        "data/mnist.npz",
-        "params.yaml",
-        "requirements.lock",
-        "dvc.yaml",
-    ):
-        target = tmp_path / name
-        target.parent.mkdir(exist_ok=True)
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
-    stage = (sys.executable, "-m", "dvcproof.runtime.run", "requirements.lock")
-    run_ok(*stage, "stages.load", "--params", "params.yaml", "--out", "data/raw", cwd=tmp_path)
-    prepare = ("stages.preprocess", "--params", "params.yaml", "--raw", "data/raw", "--out", "data/prepared")
-    run_ok(*stage, *prepare, cwd=tmp_path)
+    for name in ("digits", "dvcproof", "exactkeras", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "data").mkdir()
+    for name in ("data/mnist.npz", "params.yaml", "requirements.lock", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for stage in ("load --out data/raw", "preprocess --raw data/raw --out data/prepared"):
+        command = f"dvcproof.runtime.run requirements.lock stages.{stage} --params params.yaml"
+        run_ok(sys.executable, "-m", *command.split(), cwd=tmp_path)
     run_ok(sys.executable, "-m", "digits", "workers", "2", cwd=tmp_path)
     for out in read_lock(ROOT / "dvc.lock").stages["train"].outs:
         assert file_hash(tmp_path / out.path, "md5") == out.md5, out.path

@@ -23,8 +23,8 @@ from tests.support.project import ROOT, Arrays
 from tests.support.results import RESULTS, document, places, write_documents, write_results
 from tests.support.verifying import small_project
 
-READMES = (ROOT / "README.md", ROOT / "README.vi.md")
-PAGES = [*READMES, ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+READMES = (ROOT / "README.md", ROOT / "docs" / "README.vi.md")
+PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MADE = {path: names for path, names in places().items() if path.name != "data.md"}  # whose table is not of results
 
 
@@ -42,7 +42,7 @@ def project(built: Path, tmp_path: Path) -> Path:
     """A copy of it, with what tables read."""
     for name in ("bench", "docs", "metrics"):
         shutil.copytree(built / name, tmp_path / name)
-    for name in ("README.md", "README.vi.md", "pyproject.toml"):
+    for name in ("README.md", "pyproject.toml"):
         shutil.copy(built / name, tmp_path)
     return tmp_path
 
@@ -277,10 +277,16 @@ def test_both_readmes_are_built_alike(pattern: str) -> None:
     assert english
 
 
+def from_root(page: Path) -> str:
+    """Return the text of a page with its links as they would be at the top level."""
+    text = page.read_text(encoding="utf-8")
+    return text if page.parent == ROOT else re.sub(r"\]\((?=\w+[.-])", "](docs/", text).replace("](../", "](")
+
+
 @pytest.mark.parametrize("pattern", [r"\]\([^)#]+\)", r"`[a-zA-Z0-9_./:=-]+`", r"`make [a-z-]+`", r"\d+\.\d\d+ %"])
 def test_both_readmes_name_the_same_files_and_figures(pattern: str) -> None:
-    english, vietnamese = (Counter(re.findall(pattern, page.read_text(encoding="utf-8"))) for page in READMES)
-    for own in ("](README.vi.md)", "](README.md)"):  # each links to the other
+    english, vietnamese = (Counter(re.findall(pattern, from_root(page))) for page in READMES)
+    for own in ("](docs/README.vi.md)", "](README.md)"):  # each links to the other
         del english[own], vietnamese[own]
     assert set(english) == set(vietnamese)
     assert english
@@ -294,10 +300,10 @@ def test_both_readmes_have_the_same_commands() -> None:
 
 @pytest.mark.parametrize("page", READMES, ids=page_name)
 def test_a_readme_names_every_room_and_page(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+    text = from_root(page)
     rooms = {path.parent.name for path in [*(ROOT / "digits").glob("*/__init__.py"), *ROOT.glob("*/__init__.py")]}
     assert len(rooms) == 10
     for room in rooms:
         assert re.search(rf"\b{room}/ ", text), room
-    for path in (*(ROOT / "stages").glob("[a-z]*.py"), *(ROOT / "docs").glob("*.md")):
+    for path in (*(ROOT / "stages").glob("[a-z]*.py"), *{*(ROOT / "docs").glob("*.md")} - {*READMES}):
         assert f"({path.relative_to(ROOT)}" in text, path.name

@@ -5,20 +5,18 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
 
-from digits.data.npy import NpyFile
 from dvcproof.runtime.watch import see_code, watch
 from tests.support import several
 from tests.support.arrays import flip
 
 EPOCHS = 3
 HISTORY = {"loss": [0.1 + 0.2, 1e-9, 3.0], "accuracy": [0.5, 0.75, 1.0]}
-NOT_USED = "not used, the training starts from the beginning: "
 
 
 @pytest.fixture(autouse=True)
@@ -38,60 +36,48 @@ def train(name: str, folder: Path, checkpoint: Any = None) -> bytes:
     return several.train(name, folder, checkpoint=checkpoint, recipe=recipe)
 
 
-class Whole(NamedTuple):
-    """The result of a training that is never killed; and its checkpoint after each epoch, as a kill would leave it."""
-
-    result: bytes
-    left: list[bytes]
-
-
 @pytest.fixture(scope="module")
-def whole(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Whole]:  # noqa: ARG001
-    """Both networks, trained once."""
-    folder = tmp_path_factory.mktemp("whole")
-    path = folder / "checkpoint"
+def whole(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, list[bytes]]]:  # noqa: ARG001
+    """Both networks, trained once: the result, and the checkpoint after each epoch, as a kill would leave it."""
+    folder, found = tmp_path_factory.mktemp("whole"), {}
+    for name in several.NETWORKS:
+        checkpoint, left = checkpoint_at(folder / name), list[bytes]()
 
-    def trained(name: str) -> Whole:
-        checkpoint, left = checkpoint_at(path), list[bytes]()
-
-        def write(*given: Any) -> None:
+        def write(*given: Any, checkpoint: Any = checkpoint, left: list[bytes] = left) -> None:
             type(checkpoint).write(checkpoint, *given)
-            left.append(path.read_bytes())
+            left.append(checkpoint.path.read_bytes())
 
         with mock.patch.object(checkpoint, "write", write):
-            result = train(name, folder, checkpoint)
-        path.unlink()
-        return Whole(result, left)
-
-    return {name: trained(name) for name in several.NETWORKS}
+            found[name] = train(name, folder, checkpoint), left
+    return found
 
 
 @pytest.mark.fast(1)
 @pytest.mark.parametrize(("name", "epochs"), [("dense", 2), ("dense", EPOCHS), ("convnet", 1)])
 def test_it_continues_to_the_same_bytes(
-    name: str, epochs: int, whole: dict[str, Whole], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, epochs: int, whole: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / ".model.checkpoint"
-    path.write_bytes(whole[name].left[epochs - 1])
-    assert train(name, tmp_path, checkpoint_at(path)) == whole[name].result
+    path.write_bytes(whole[name][1][epochs - 1])
+    assert train(name, tmp_path, checkpoint_at(path)) == whole[name][0]
     assert f"{path}: continuing the training after epoch {epochs}\n" in capsys.readouterr().out
-    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras", f"{name}.trained"]
 
 
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("forgotten", ["numbers of the epochs", "optimizer"])
 def test_with_a_part_forgotten_the_bytes_are_others(
-    forgotten: str, whole: dict[str, Whole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forgotten: str, whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from exactkeras import batches, checkpoint
 
-    (tmp_path / "checkpoint").write_bytes(whole["dense"].left[1])
+    (tmp_path / "checkpoint").write_bytes(whole["dense"][1][1])
     if forgotten == "optimizer":
         set_values = checkpoint.set_values
         monkeypatch.setattr(checkpoint, "set_values", lambda state, values: set_values(state[:4], values))
     else:
         monkeypatch.setattr(batches, "ITERATORS", 0)
-    assert train("dense", tmp_path, checkpoint_at(tmp_path / "checkpoint")) != whole["dense"].result
+    assert train("dense", tmp_path, checkpoint_at(tmp_path / "checkpoint")) != whole["dense"][0]
 
 
 @pytest.fixture
@@ -148,7 +134,7 @@ def test_a_damaged_or_foreign_one_is_not_used(
     assert checkpoint_at(path, **foreign).restore(state) == {}
     assert not any(variable.numpy().any() for variable in state)
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{path}: {NOT_USED}")
+    assert line.startswith(f"{path}: not used, the training starts from the beginning: ")
     assert reason in line
 
 
@@ -175,34 +161,19 @@ def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> Non
     """Else a training with the old code, killed, would continue with the new."""
     from exactkeras.checkpoint import fingerprint
 
+    file = tmp_path / "train.py"
     (tmp_path / "__init__.py").touch()
 
-    def written(text: str) -> Any:
-        (tmp_path / "train.py").write_text(text)
-        return fingerprint(1, [tmp_path / "train.py"], [tf.zeros(1)])
+    def written(text: str) -> str:
+        file.write_text(text)
+        return str(fingerprint(1, [file], [tf.zeros(1)]).code)
 
     old, new = written("old"), written("new")
-    assert old.code != new.code
     written("old")
     with watch():
         see_code(tmp_path.parent)
-        assert written("new").code not in (old.code, new.code)
-    assert written("new") == new
-
-
-def test_features_on_disk_have_the_fingerprint_of_those_in_memory(tf: Any, tmp_path: Path) -> None:
-    from exactkeras.batches import Stored
-    from exactkeras.checkpoint import fingerprint
-
-    def found(rows: int, last: float) -> Any:
-        values = np.random.default_rng(0).random((rows, 784), np.float32)
-        values[-1, -1] = last
-        np.save(tmp_path / "features.npy", values)
-        stored = Stored(NpyFile(tmp_path / "features.npy", dtype="float32", shape=(None, 784)))
-        (only,) = {fingerprint({}, [], [features]) for features in (tf.constant(values), stored)}
-        return only
-
-    assert len({found(200, 0), found(200, 1), found(199, 0)}) == 3  # of several blocks
+        assert written("new") not in (old, new)
+    assert written("new") == new != old
 
 
 def test_the_fingerprint_tells_what_has_changed(tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,14 +31,6 @@ def test_they_give_what_keras_gives_and_their_weights_back(
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_kernel_is_kept_in_its_pieces() -> None:
-    from exactkeras.layers import defined
-
-    hidden, last = defined(dense(units=512).build((28, 28), 10))
-    assert [tuple(kernel.shape) for kernel in hidden.kernels] == [(168, 512)] * 4 + [(112, 512)]
-    assert [tuple(kernel.shape) for kernel in last.kernels] == [(144, 10)] * 3 + [(80, 10)]
-
-
 def test_a_frozen_layer_is_not_trained(tensorflow: Any) -> None:
     from exactkeras.fit import fit
     from exactkeras.recipe import Recipe
@@ -53,62 +45,46 @@ def test_a_frozen_layer_is_not_trained(tensorflow: Any) -> None:
     assert (after[1] != before[1]).any()
 
 
-def refused(odd: Any, *, images: bool) -> str:
-    """Return the message about the layer `odd`, among images or vectors."""
+def refused(odd: Any, *, images: bool) -> None:
+    """Check that the layer `odd` is refused by name, among images or vectors."""
     import keras
 
     from exactkeras.layers import defined
 
     around = ([keras.layers.Reshape((4, 4, 2))], [keras.layers.Flatten()]) if images else ([], [])
     layers = [*around[0], odd, *around[1], keras.layers.Dense(3, "softmax")]
-    with pytest.raises(InputError, match=rf"^layer '{odd.name}': .* has no defined arithmetic\. Use Reshape") as error:
+    kind = type(odd).__name__
+    with pytest.raises(InputError, match=rf"^layer '{odd.name}': this {kind} has no defined arithmetic\. Use Reshape"):
         defined(keras.Sequential([keras.Input((32,)), *layers]))
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
         ("Dropout", {"rate": 0.5}),
-        ("MaxPooling2D", {}),
-        ("BatchNormalization", {}),
         ("SeparableConv2D", {"filters": 2, "kernel_size": 3}),
-        ("Dense", {"units": 3}),  # of more than two axes
-        *[
-            ("Conv2D", {"filters": 2, "kernel_size": 2} | options)
-            for options in (
-                {"use_bias": False},
-                {"dilation_rate": 2},
-                {"groups": 2},
-                {"activation": "tanh"},
-                {"kernel_regularizer": "l2"},
-                {"kernel_constraint": "non_neg"},
-                {"dtype": "float64"},
-            )
-        ],
+        *[("Conv2D", {key: value}) for key, value in (("dilation_rate", 2), ("groups", 2), ("activation", "tanh"))],
+        *[("Conv2D", {key: "l2"}) for key in ("kernel_regularizer", "bias_regularizer")],
+        ("Conv2D", {"use_bias": False}),
+        ("Conv2D", {"kernel_constraint": "non_neg"}),
+        ("Dense", {"use_bias": False}),
+        *[("Dense", {"activation": activation}) for activation in ("sigmoid", "softmax")],
+        ("Dense", {"dtype": "float64"}),
+        ("Dense", {"dtype": "mixed_float16"}),
+        ("Dense", {"lora_rank": 2}),
     ],
 )
-def test_another_layer_of_images_is_refused_by_name(kind: str, options: dict[str, Any]) -> None:
+def test_another_layer_is_refused_by_name(kind: str, options: dict[str, Any]) -> None:
     import keras
 
-    assert f"this {kind} has" in refused(getattr(keras.layers, kind)(**options), images=True)
+    needed = {"Conv2D": {"filters": 2, "kernel_size": 2}, "Dense": {"units": 8}}.get(kind, {})
+    refused(getattr(keras.layers, kind)(**needed, **options), images="Conv" in kind)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"use_bias": False},
-        {"activation": "sigmoid"},
-        {"activation": "softmax"},
-        {"bias_regularizer": "l2"},
-        {"dtype": "mixed_float16"},
-        {"lora_rank": 2},
-    ],
-)
-def test_a_dense_layer_of_another_form_is_refused(options: dict[str, Any]) -> None:
+def test_a_dense_layer_of_more_than_two_axes_is_refused() -> None:
     import keras
 
-    assert "this Dense has" in refused(keras.layers.Dense(8, **options), images=False)
+    refused(keras.layers.Dense(3), images=True)
 
 
 @pytest.mark.parametrize("base", ["Dense", "Conv2D", "Reshape", "Flatten"])
@@ -119,7 +95,7 @@ def test_a_layer_with_its_own_call_is_refused(base: str) -> None:
     kind = getattr(keras.layers, base)
     own = type(f"Own{base}", (kind,), {"call": lambda self, inputs: 2 * kind.call(self, inputs)})
     options = {"Dense": (8,), "Conv2D": (2, 2), "Reshape": ((4, 4, 2),), "Flatten": ()}[base]
-    assert f"this Own{base} has" in refused(own(*options), images=base != "Dense")
+    refused(own(*options), images=base != "Dense")
 
 
 def test_a_network_with_its_own_call_is_refused() -> None:

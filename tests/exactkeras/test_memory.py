@@ -2,14 +2,13 @@
 
 import os
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from exactkeras import memory
-from tests.support.project import ROOT
+from tests.support.project import ROOT, run
 from tests.support.refusal import refused_by
 
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -47,31 +46,6 @@ def test_the_limit_of_a_control_group_counts(
         assert memory.limit() == 1024
 
 
-def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-FAULTS = """
-import resource, sys
-import numpy as np
-from exactkeras.memory import keep_memory
-if sys.argv[1:] == ["keep"]:
-    assert keep_memory()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(50):
-    kept = [np.ones(2**18, np.float32) for _ in range(20)]
-    del kept
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library has the setting")
-def test_memory_that_is_kept_is_not_cleared_again() -> None:
-    assert int(python(FAULTS, "keep").stdout) < 0.2 * int(python(FAULTS).stdout)
-
-
 LIMITED = """
 import resource
 from dvcproof.runtime.program import run
@@ -83,6 +57,6 @@ run(memory.require_address_space)
 
 def test_a_shell_that_limits_memory_is_named() -> None:
     """Otherwise a library ends the process with `pthread_create failed`, or without a word."""
-    line = refused_by(python(LIMITED))
+    line = refused_by(run(sys.executable, "-c", LIMITED, cwd=ROOT))
     assert "expected a limit of at least 2621440 (`ulimit -v`). Got 2097152. Run `ulimit -v unlimited`" in line
-    assert python(LIMITED.replace("(2**31,", "(2**33,")).returncode == 0
+    assert run(sys.executable, "-c", LIMITED.replace("(2**31,", "(2**33,"), cwd=ROOT).returncode == 0

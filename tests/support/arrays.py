@@ -34,10 +34,7 @@ def write_idx(folder: Path, digits: Arrays, *, packed: tuple[str, ...] = ()) -> 
 
 def tiled(digits: Arrays, times: int) -> Arrays:
     """Repeat the training set of the sample."""
-    return digits | {
-        "x_train": np.tile(digits["x_train"], (times, 1, 1)),
-        "y_train": np.tile(digits["y_train"], times),
-    }
+    return digits | {"x_train": np.tile(digits["x_train"], (times, 1, 1)), "y_train": np.tile(digits["y_train"], times)}
 
 
 def sample_dataset(classes: int = 10) -> Dataset:

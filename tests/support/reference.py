@@ -1,10 +1,12 @@
 """The same training once more, in NumPy, from the definition: slow, with TensorFlow's random generators.
 
 The order of the images and the numbers for the augmentation come from TensorFlow, as integers decide them. Products and
-steps of RMSprop and Adam come from `exactkeras.oracle`, which the library's own probe uses too; test_oracle.py compares
-it with exact fractions and float64. All the rest is written here a second time.
+steps of RMSprop and Adam come from `exactkeras.oracle`, which the library's own probe uses too; tests compare
+it with exact fractions and with Keras's steps. All the rest is written here a second time.
 """
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -43,10 +45,7 @@ def product(a: Floats, b: Floats, pieces: Sequence[tuple[int, int]] | None = Non
 
 def added(terms: Sequence[Floats]) -> Floats:
     """Add arrays one after the other."""
-    total = terms[0]
-    for term in terms[1:]:
-        total = flushed(total + term)
-    return total
+    return functools.reduce(lambda total, term: flushed(total + term), terms)
 
 
 def fold(rows: Floats) -> Floats:
@@ -102,73 +101,68 @@ def log_probabilities(logits: Floats) -> Floats:
 
 
 class Dense:
-    """A dense layer: weights [features, units] and [units]."""
+    """A dense layer: weights [features, units] and [units]. A convolution has other rows."""
 
     def __init__(self, kernel: Floats, bias: Floats, *, relu: bool) -> None:
-        self.weights, self.relu = [kernel, bias], relu
+        self.weights, self.relu, self.pieces = [kernel, bias], relu, cut(kernel.shape[0])
+
+    def rows(self, inputs: Floats) -> Floats:
+        """Return the rows that are multiplied by the kernel."""
+        return inputs
+
+    def back(self, rows: Floats) -> Floats:
+        """Return the gradient of the inputs from that of the rows."""
+        return rows
 
     def forward(self, inputs: Floats) -> Floats:
-        self.inputs = inputs
-        before = flushed(product(inputs, self.weights[0]) + self.weights[1])
-        self.outputs = np.maximum(before, F(0)) if self.relu else before
+        kernel, bias = self.weights
+        self.multiplied = self.rows(inputs)
+        values = flushed(product(self.multiplied, kernel.reshape(-1, len(bias)), self.pieces) + bias)
+        self.outputs = np.maximum(values, F(0)) if self.relu else values
         return self.outputs
 
     def backward(self, upstream: Floats) -> tuple[Floats, list[Floats]]:
+        """Return the gradient of the inputs, and those of the weights."""
+        kernel, bias = self.weights
+        upstream = upstream.reshape(self.outputs.shape)
         if self.relu:
             upstream = upstream * (self.outputs > 0)
-        kernel = product(self.inputs.T, upstream)
-        return product(upstream, self.weights[0].T), [kernel, fold(upstream)]
+        gradients = [product(self.multiplied.T, upstream).reshape(kernel.shape), fold(upstream)]
+        return self.back(product(upstream, kernel.reshape(-1, len(bias)).T)), gradients
 
 
-class Convolution:
+class Convolution(Dense):
     """A convolution: weights [kernel height, kernel width, channels, filters] and [filters]."""
 
     def __init__(
         self, kernel: Floats, bias: Floats, image: Sequence[int], *, strides: Sequence[int], same: bool, relu: bool
     ) -> None:
-        self.weights, self.image, self.strides, self.relu = [kernel, bias], image, strides, relu
-        self.size, channels = kernel.shape[:2], kernel.shape[2]
-        moves = tuple(zip(image, self.size, strides, strict=True))
-        self.out = [math.ceil(side / step) if same else (side - size) // step + 1 for side, size, step in moves]
-        needed = [(out - 1) * step + size - side for out, (side, size, step) in zip(self.out, moves, strict=True)]
-        self.before = [max(0, zeros) // 2 if same else 0 for zeros in needed]
-        #: Height, width and channels of an image with more zeros around it than any kernel reaches.
-        self.wide = (
-            *(out * step + size + side for out, (side, size, step) in zip(self.out, moves, strict=True)),
-            channels,
-        )
+        super().__init__(kernel, bias, relu=relu)
+        self.image, self.strides, self.size, channels = image, strides, kernel.shape[:2], kernel.shape[2]
+        self.pieces = cut_kernel(math.prod(self.size), channels)
+        self.out, self.before, self.wide = list[int](), list[int](), list[int]()
+        for side, size, step in zip(image, self.size, strides, strict=True):
+            out = math.ceil(side / step) if same else (side - size) // step + 1
+            self.out.append(out)
+            self.before.append(max(0, (out - 1) * step + size - side) // 2 if same else 0)
+            self.wide.append(out * step + size + side)  # more zeros around an image than any kernel reaches
+        self.wide.append(channels)
 
     def forward(self, images: Floats) -> Floats:
-        kernel, bias = self.weights
-        self.images = images.reshape(len(images), *self.image, kernel.shape[2])
-        pieces = cut_kernel(math.prod(self.size), kernel.shape[2])
-        values = product(self._patches(), kernel.reshape(-1, kernel.shape[3]), pieces) + bias
-        values = np.maximum(flushed(values), F(0)) if self.relu else flushed(values)
-        self.outputs = values.reshape(len(images), *self.out, kernel.shape[3])
-        return self.outputs
+        return super().forward(images).reshape(len(images), *self.out, -1)
 
-    def _patches(self) -> Floats:
+    def rows(self, images: Floats) -> Floats:
         """Return the patch at each place: [n * places, kernel height * kernel width * channels]."""
         (top, left), (height, width) = self.before, self.image
-        wide = np.zeros((len(self.images), *self.wide), np.float32)
-        wide[:, top : top + height, left : left + width] = self.images
+        wide = np.zeros((len(images), *self.wide), np.float32)
+        wide[:, top : top + height, left : left + width] = images.reshape(len(images), height, width, -1)
         patches = np.empty((len(wide), *self.out, *self.size, self.wide[2]), np.float32)
-        for y in range(self.out[0]):
-            for x in range(self.out[1]):
-                top, left = y * self.strides[0], x * self.strides[1]
-                patches[:, y, x] = wide[:, top : top + self.size[0], left : left + self.size[1]]
+        for y, x in itertools.product(*map(range, self.out)):
+            top, left = y * self.strides[0], x * self.strides[1]
+            patches[:, y, x] = wide[:, top : top + self.size[0], left : left + self.size[1]]
         return patches.reshape(len(wide) * math.prod(self.out), -1)
 
-    def backward(self, upstream: Floats) -> tuple[Floats, list[Floats]]:
-        kernel = self.weights[0]
-        upstream = upstream.reshape(self.outputs.shape)
-        if self.relu:
-            upstream = upstream * (self.outputs > 0)
-        upstream = upstream.reshape(-1, kernel.shape[3])
-        gradient = product(self._patches().T, upstream).reshape(kernel.shape)
-        return self._met(product(upstream, kernel.reshape(-1, kernel.shape[3]).T)), [gradient, fold(upstream)]
-
-    def _met(self, patches: Floats) -> Floats:
+    def back(self, patches: Floats) -> Floats:
         """Add patches back: over the kernel's rows in order, then over its columns in order."""
         (out_y, out_x), (step_y, step_x), (top, left) = self.out, self.strides, self.before
         met = patches.reshape(-1, *self.out, *self.size, self.wide[2])

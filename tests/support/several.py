@@ -2,12 +2,11 @@
 
 As a program this is one of the workers in TF_CONFIG, or has several devices:
 python -m tests.support.several FOLDER dense --deadline 60
-python -m tests.support.several FOLDER dense convnet --devices 3
+python -m tests.support.several FOLDER --devices 3
 """
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,12 +21,9 @@ from tests.support.networks import TRAIN, convnet, dense
 from tests.support.project import ROOT
 
 SHARDS = 4
-TRAIN_ROWS, VALIDATION_ROWS = 150, 40
 
 #: Two epochs; the last batch is smaller, and is padded.
 NETWORKS = {"dense": dense(epochs=2, batch_size=64), "convnet": convnet(epochs=2, batch_size=64)}
-
-Trained = dict[str, bytes]
 
 
 def recipe_of(name: str) -> Any:
@@ -35,50 +31,37 @@ def recipe_of(name: str) -> Any:
     return NETWORKS[name].recipe(TRAIN.model_copy(update={"shards": SHARDS}), (28, 28))
 
 
-def sample() -> tuple[Any, Any]:
+def sample() -> list[Any]:
     """Return a training and a validation split of a few real images."""
     import tensorflow as tf
 
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
-        images, labels = mnist["x_train"][: TRAIN_ROWS + VALIDATION_ROWS], mnist["y_train"][:200].astype(np.int32)
-    features = to_features(images)
-    bounds = slice(0, TRAIN_ROWS), slice(TRAIN_ROWS, len(images))
-    return tuple((tf.constant(features[rows]), tf.constant(labels[: len(images)][rows])) for rows in bounds)  # type: ignore[return-value]
+        features, labels = to_features(mnist["x_train"][:190]), mnist["y_train"][:190].astype(np.int32)
+    return [(tf.constant(features[rows]), tf.constant(labels[rows])) for rows in (slice(150), slice(150, 190))]
 
 
 def train(name: str, folder: Path, **options: Any) -> bytes:
-    """Train. Returns the bytes of the model file and the history. Only the first worker validates."""
+    """Train, and write the bytes of the model file and the history into `folder`. Returns them.
+
+    Only the first worker validates.
+    """
     import keras
 
     from exactkeras import archive
     from exactkeras.fit import fit
 
+    folder.mkdir(exist_ok=True)
     keras.utils.set_random_seed(0)
     model = NETWORKS[name].build((28, 28), 10)
     history = fit(model, *sample(), **{"recipe": recipe_of(name), "verbose": 0, **options})
     archive.save(model, folder / f"{name}.keras")
-    return (folder / f"{name}.keras").read_bytes() + repr(history).encode()
+    found = (folder / f"{name}.keras").read_bytes() + repr(history).encode()
+    (folder / f"{name}.trained").write_bytes(found)
+    return found
 
 
-def train_each(names: Sequence[str], folder: Path, **options: Any) -> Trained:
-    """Train several networks."""
-    folder.mkdir(exist_ok=True)
-    return {name: train(name, folder, **options) for name in names}
-
-
-def write(found: Trained, folder: Path) -> None:
-    """Write trained networks, for `read`."""
-    for name, content in found.items():
-        (folder / name).write_bytes(content)
-
-
-def read(names: Sequence[str], folder: Path) -> Trained:
-    """Read what a program of this module has trained."""
-    return {name: (folder / name).read_bytes() for name in names}
-
-
-def on_devices(devices: int, names: Sequence[str], folder: Path) -> None:
-    """Train on logical devices; and once with the parts of a batch in the opposite order."""
+def on_devices(devices: int, folder: Path) -> None:
+    """Train the dense network on logical devices; and once with the parts of a batch in the opposite order."""
     import tensorflow as tf
 
     from exactkeras.arithmetic import in_order
@@ -87,15 +70,15 @@ def on_devices(devices: int, names: Sequence[str], folder: Path) -> None:
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
     replicas = Replicas(tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(devices)]))
-    write(train_each(names, folder, replicas=replicas), folder)
+    train("dense", folder, replicas=replicas)
     with mock.patch("exactkeras.replicas.in_order", lambda terms: in_order(terms[::-1])):
-        write(train_each(names[:1], folder / "arrival", replicas=replicas), folder / "arrival")
+        train("dense", folder / "arrival", replicas=replicas)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("networks", nargs="+")
+    parser.add_argument("networks", nargs="*")
     parser.add_argument("--deadline", type=int, default=120)
     parser.add_argument("--devices", type=int)
     args = parser.parse_args()
@@ -103,15 +86,15 @@ def main() -> None:
     from exactkeras import replicas
 
     if args.devices:
-        on_devices(args.devices, args.networks, args.folder)
+        on_devices(args.devices, args.folder)
         return
     replicas.DEADLINE = args.deadline
     cluster = read_cluster(os.environ)
     assert cluster is not None
     with replicas.together(cluster, SHARDS) as joined:
         assert joined is not None
-        folder = args.folder / f"{cluster.number}"
-        write(train_each(args.networks, folder, replicas=joined), folder)
+        for name in args.networks:
+            train(name, args.folder / f"{cluster.number}", replicas=joined)
         joined.gather(0)
 
 
