@@ -12,21 +12,16 @@ scores the images that it keeps back, without its evaluation.
 A study that was ended resumes after its last finished run.
 """
 
-import json
 import re
-import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from bench.chart import draw_accuracy
 from bench.measure import printed_json, this_machine
-from bench.points import code
+from bench.points import Data, Finished, Where, code, compute
 from bench.study import (
     MNIST,
     PARAMS,
@@ -35,13 +30,14 @@ from bench.study import (
     parser_of,
     require_at_least,
     require_whole_mnist,
-    run_model_stages,
+    trained,
     valid_for,
+    write_params,
 )
 from digits.networks import read_network
 from digits.params import ConvnetParams, read_params
 from dvcproof.runtime.files import file_hash, replacing, write_json
-from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.runtime.program import InputError, run
 from dvcproof.values import set_params
 
 Run = dict[str, Any]
@@ -54,37 +50,6 @@ MOST_EPOCHS = int(ConvnetParams.model_json_schema()["properties"]["epochs"]["max
 EXAMPLE, LONG = "example", "long"
 
 
-class Finished:
-    """The finished runs, in a file beside the result, so that a study that was ended loses nothing."""
-
-    def __init__(self, out: Path, conditions: Mapping[str, Any]) -> None:
-        """Read the runs of an earlier study of the same conditions, if it was ended.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        self.path = out.with_name(f".{out.name}.checkpoint")
-        self.content: dict[str, Any] = {"valid_for": json.loads(json.dumps(conditions)), "runs": {}}
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else self.content
-            if found["valid_for"] == self.content["valid_for"]:
-                self.content["runs"] = found["runs"]
-        except (ValueError, KeyError, TypeError):
-            hint = "Delete it: the study then starts from its first run."
-            raise InputError(str(self.path), "this file of finished runs is damaged", hint=hint) from None
-
-    @property
-    def runs(self) -> dict[str, dict[str, Run]]:
-        """Return what each run has found, by its key."""
-        return dict(self.content["runs"])
-
-    def add(self, key: str, found: dict[str, Run]) -> None:
-        """Note what a run has found."""
-        self.content["runs"][key] = found
-        with replacing(self.path, results=False) as (file,):
-            file.write_text(json.dumps(self.content), encoding="utf-8")
-
-
 class Training(NamedTuple):
     """What is trained with each of several seeds, and scored."""
 
@@ -95,33 +60,34 @@ class Training(NamedTuple):
     views: int | None = None
 
 
-def run_convnet(name: str, training: Training, seed: int, data: Path, folder: Path) -> dict[str, Run]:
-    """Train and evaluate the convnet through the stages, in an empty folder.
+def run_convnet(name: str, values: Mapping[str, Any], views: int | None, seed: int, data: Path) -> dict[str, Run]:
+    """Train and evaluate the convnet through the stages.
 
     Returns:
         One or two contestants and their runs.
     """
-    params, what = Path(shutil.copy(PARAMS, folder)), f"the convnet, seed {seed}"
-    set_params(params, {"train.model": "convnet", "train.seed": seed, "evaluate.views": 1, **(training.values or {})})
-    start = time.perf_counter()
-    run_model_stages(("train",), what, data, folder)
-    seconds = time.perf_counter() - start
-
-    def scored() -> Run:
-        run_model_stages(("evaluate",), what, data, folder)
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        return {"seed": seed, "test_accuracy": scores["test"]["accuracy"], "seconds": seconds}
-
-    found = {name: scored()}
-    if training.views:
-        set_params(params, {"evaluate.views": training.views})
-        found[f"{name}x{training.views}"] = scored()
-    return found
+    params = {"train.model": "convnet", "train.seed": seed, "evaluate.views": 1, **values}
+    with trained(params, f"the convnet, seed {seed}", data) as network:
+        found = {name: network.scores()}
+        if views:
+            set_params(network.folder / "params.yaml", {"evaluate.views": views})
+            found[f"{name}x{views}"] = network.scores()
+        return {
+            one: {"seed": seed, "test_accuracy": scores["test"]["accuracy"], "seconds": network.seconds}
+            for one, scores in found.items()
+        }
 
 
 def run_example(seed: int) -> Run:
     """Train Keras's example with a seed, as it comes: all cores, every instruction that the processor has."""
     return {"seed": seed} | printed_json([sys.executable, "-m", "bench.example_convnet", MNIST, str(seed)], Path.cwd())
+
+
+def run_contestant(
+    name: str, values: Mapping[str, Any] | None, views: int | None, seed: int, data: Path
+) -> dict[str, Run]:
+    """Run a training with a seed."""
+    return {name: run_example(seed)} if values is None else run_convnet(name, values, views, seed, data)
 
 
 def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> dict[str, list[Run]]:
@@ -132,18 +98,18 @@ def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> 
         data: the pipeline's folder with raw/ and prepared/.
         finished: runs that need not be run again; takes up the others.
     """
-    runs: dict[str, list[Run]] = {}
     numbers = range(max(training.seeds for training in trainings.values()))
-    todo = [(seed, *pair) for seed in numbers for pair in trainings.items() if seed < pair[1].seeds]
-    for seed, name, training in tqdm(todo, desc="convnet", disable=not on_terminal()):
-        key = f"{name}, {training.values}, {training.views} views, seed {seed}"
-        if key not in finished.runs:
-            with tempfile.TemporaryDirectory() as folder:
-                example = training.values is None
-                one = {name: run_example(seed)} if example else run_convnet(name, training, seed, data, Path(folder))
-                finished.add(key, one)
-        for contestant, found in finished.runs[key].items():
-            runs.setdefault(contestant, []).append(found)
+    points = [
+        (name, training.values, training.views, seed)
+        for seed in numbers
+        for name, training in trainings.items()
+        if seed < training.seeds
+    ]
+    runs: dict[str, list[Run]] = {}
+    here = Data(data, lambda folder: folder)
+    for found in compute(run_contestant, points, here, Where(), "convnet", finished=finished):
+        for contestant, one in found.items():
+            runs.setdefault(contestant, []).append(one)
     return runs
 
 
@@ -171,8 +137,7 @@ def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mappi
     if long:
         require_at_least(2, "--long-seeds", long_seeds, "A spread needs two runs.")
         with tempfile.TemporaryDirectory() as folder:  # refuse wrong values before the first training
-            params = Path(shutil.copy(PARAMS, folder))
-            set_params(params, {"train.model": "convnet", **long})
+            params = write_params(Path(folder), {"train.model": "convnet", **long})
             read_network(params)
             views = read_params(params, "evaluate").evaluate.views if "evaluate.views" in long else None
         if views is not None:

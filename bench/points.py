@@ -5,6 +5,7 @@ from this project's, makes the data itself, and compares it with the data here.
 """
 
 import argparse
+import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from bench.study import PACKAGES, PARAMS, require_at_least
-from dvcproof.runtime.files import file_hash
+from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError, on_terminal
 
 #: Seconds within which a scheduler must answer, and have a worker: one that was killed needs some to start again.
@@ -41,6 +42,34 @@ class Data(NamedTuple):
     make: Callable[[Path], Path]
 
 
+class Finished:
+    """The results of finished points, in a file beside the study's result, so that a study that was ended resumes."""
+
+    def __init__(self, out: Path, conditions: Mapping[str, Any]) -> None:
+        """Read what an earlier study of the same conditions has found, if it was ended.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        self.path = out.with_name(f".{out.name}.checkpoint")
+        self.conditions, self.results = json.loads(json.dumps(conditions)), dict[str, Any]()
+        if not self.path.exists():
+            return
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            if found["valid_for"] == self.conditions:
+                self.results = dict(found["runs"])
+        except (ValueError, KeyError, TypeError):
+            hint = "Delete it: the study then starts from its first run."
+            raise InputError(str(self.path), "this file of finished runs is damaged", hint=hint) from None
+
+    def add(self, point: Point, result: Any) -> None:
+        """Note the result of a point."""
+        self.results[str(point)] = result
+        with replacing(self.path, results=False) as (file,):
+            file.write_text(json.dumps({"valid_for": self.conditions, "runs": self.results}), encoding="utf-8")
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Let the user say where points are computed."""
     parser.add_argument("--jobs", type=int, default=1, help="points at a time, on this machine (default: %(default)s)")
@@ -53,7 +82,9 @@ def where(args: argparse.Namespace) -> Where:
     return Where(args.jobs, args.scheduler)
 
 
-def compute(work: Work, points: Sequence[Point], data: Data, where: Where, name: str) -> list[Any]:
+def compute(
+    work: Work, points: Sequence[Point], data: Data, where: Where, name: str, *, finished: Finished | None = None
+) -> list[Any]:
     """Call `work(*point, folder)` for each point, and return the results in the order of `points`.
 
     Args:
@@ -62,12 +93,20 @@ def compute(work: Work, points: Sequence[Point], data: Data, where: Where, name:
         data: what all of them need.
         where: here or elsewhere: it does not change the results.
         name: of the study, for the progress bar.
+        finished: results of points that are not computed again; takes up the others.
 
     Raises:
         InputError: a point failed, or there is no scheduler, or it has no workers.
     """
+    known = finished.results if finished else {}
+    found = {index: known[str(point)] for index, point in enumerate(points) if str(point) in known}
     run = _elsewhere if where.scheduler else _here
-    found = dict(tqdm(run(work, points, data, where), total=len(points), desc=name, disable=not on_terminal()))
+    left = [index for index in range(len(points)) if index not in found]
+    computed = run(work, [points[index] for index in left], data, where)
+    for place, result in tqdm(computed, total=len(left), desc=name, disable=not on_terminal()):
+        found[left[place]] = result
+        if finished:
+            finished.add(points[left[place]], result)
     return [found[index] for index in range(len(points))]
 
 

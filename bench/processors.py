@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from digits.apps.results import study_params
 from digits.sources.arrays import NPZ_NAMES
-from digits.study import study_params
 from dvcproof.runtime import machine
 from dvcproof.runtime.files import file_hash, write_json
 from dvcproof.runtime.program import InputError, run

@@ -5,10 +5,7 @@ python -m bench.seeds --take-typical bench/results/seeds.json    gives `train.se
 """
 
 import argparse
-import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,8 @@ from bench.study import (
     parser_of,
     read_result,
     require_at_least,
-    run_model_stages,
     save,
+    trained,
     valid_for,
 )
 from dvcproof.runtime.program import run
@@ -36,12 +33,8 @@ def run_seed(seed: int, data: Path) -> dict[str, float]:
         seed: the value of `train.seed`.
         data: the pipeline's folder with raw/ and prepared/.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        set_params(Path(shutil.copy(PARAMS, folder)), {"train.seed": seed})
-        run_model_stages(("train", "evaluate"), f"seed {seed}", data, folder)
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    with trained({"train.seed": seed}, f"seed {seed}", data) as network:
+        scores, epochs = network.scores(), read_result(network.folder / "history.json")
     return {
         "seed": seed,
         "test_accuracy": scores["test"]["accuracy"],

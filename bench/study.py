@@ -3,19 +3,23 @@
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from digits.study import study_params
+from digits.apps.results import study_params
 from dvcproof.lockfile import read_lock
 from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import replacing, write_json
 from dvcproof.runtime.program import InputError
-from dvcproof.values import parse_value
+from dvcproof.values import parse_value, set_params
 
 #: The committed parameters. A study runs in the top folder of the project.
 PARAMS = Path("params.yaml")
@@ -73,19 +77,50 @@ def valid_for(model: str | None = None, *, scored: bool = True) -> dict[str, Any
     return {"params": study_params(PARAMS, model, scored=scored), "data": data_hashes()}
 
 
-def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path, launcher: Sequence[str] = ()) -> None:
-    """Run `train`, or `train` and then `evaluate`, on prepared data.
+def write_params(folder: Path, values: Mapping[str, Any]) -> Path:
+    """Write params.yaml into a folder, with values that differ from the committed ones: {'train.seed': 8}."""
+    path = Path(shutil.copy(PARAMS, folder))
+    set_params(path, values)
+    return path
+
+
+class Trained(NamedTuple):
+    """A network that was trained for a study, in a folder with params.yaml and all that the stages have written."""
+
+    folder: Path
+    seconds: float  # of the stage `train`, from the start of its program to its end
+    data: Path
+    what: str
+
+    def scores(self) -> dict[str, Any]:
+        """Run the stage `evaluate`, and return scores.json."""
+        run_model_stage("evaluate", self.what, self.data, self.folder)
+        return read_result(self.folder / "scores.json")
+
+
+@contextmanager
+def trained(values: Mapping[str, Any], what: str, data: Path, launcher: Sequence[str] = ()) -> Iterator[Trained]:
+    """Train in a temporary folder, with values that differ from the committed parameters.
 
     Args:
-        stages: their names, in order.
+        values: by the whole names of parameters.
         what: the run's name in messages.
-        data: folder with raw/dataset.json and prepared/.
-        folder: holds params.yaml, and receives all that the stages write.
+        data: the pipeline's folder with raw/ and prepared/.
         launcher: a command that is given the stage's command as its next words.
 
     Raises:
-        InputError: a stage failed.
+        InputError: the training failed.
     """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_params(folder, values)
+        start = time.perf_counter()
+        run_model_stage("train", what, data, folder, launcher)
+        yield Trained(folder, time.perf_counter() - start, data, what)
+
+
+def run_model_stage(stage: str, what: str, data: Path, folder: Path, launcher: Sequence[str] = ()) -> None:
+    """Run `train` or `evaluate` on prepared data, in a folder with params.yaml. Raises InputError if it fails."""
     options = {
         "--params": folder / "params.yaml",
         "--dataset": data / "raw" / "dataset.json",
@@ -94,16 +129,11 @@ def run_model_stages(stages: Sequence[str], what: str, data: Path, folder: Path,
         "--history": folder / "history.csv",
     }
     extra = {"train": {"--platform": folder / "platform.json"}, "evaluate": {"--out": folder}}
-    for stage in stages:
-        run_stage(stage, options | extra[stage], what, launcher)
+    run_stage(stage, options | extra[stage], what, launcher)
 
 
 def run_stage(stage: str, options: Mapping[str, Path], what: str, launcher: Sequence[str] = ()) -> None:
-    """Run one stage with its options.
-
-    Raises:
-        InputError: it failed.
-    """
+    """Run one stage with its options. Raises InputError if it fails."""
     words = [str(word) for option in options.items() for word in option]
     command = [*launcher, sys.executable, "-m", "dvcproof.runtime.run", str(PACKAGES), f"stages.{stage}", *words]
     # A study may itself be a stage of DVC: this one must not report its inputs under that name.

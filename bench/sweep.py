@@ -10,7 +10,6 @@ import functools
 import itertools
 import math
 import re
-import shutil
 import statistics
 import sys
 import tempfile
@@ -28,15 +27,16 @@ from bench.study import (
     load_and_preprocess,
     parser_of,
     require_at_least,
-    run_model_stages,
     save,
+    trained,
+    write_params,
 )
+from digits.apps.results import study_params
 from digits.networks import NETWORKS, read_network
 from digits.params import TrainParams
-from digits.study import study_params
 from dvcproof.runtime.files import read_csv
 from dvcproof.runtime.program import InputError, run
-from dvcproof.values import parse_value, set_params
+from dvcproof.values import parse_value
 
 #: A point: values as they are written in params.yaml, by their names there: 'dense.units'.
 Point = Mapping[str, str]
@@ -104,7 +104,7 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
     points: list[Point] = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     with tempfile.TemporaryDirectory() as folder:
         for point in points:  # all before the first training
-            read_network(write_params(Path(folder), point))
+            read_network(write_params(Path(folder), values_of(point)))
     return points
 
 
@@ -120,12 +120,9 @@ def network_of(names: Collection[str]) -> str:
     return sections.pop() if sections else read_network(PARAMS)[0].model
 
 
-def write_params(folder: Path, point: Point, **train: Any) -> Path:
-    """Write params.yaml into `folder`, with the values of a point, and others of the section `train`."""
-    path = Path(shutil.copy(PARAMS, folder))
-    values: dict[str, Any] = {name: parse_value(value) for name, value in point.items()}
-    set_params(path, {"train.model": network_of(point)} | {f"train.{name}": train[name] for name in train} | values)
-    return path
+def values_of(point: Point) -> dict[str, Any]:
+    """Return the values of a point as params.yaml has them, and the network that they are of."""
+    return {"train.model": network_of(point)} | {name: parse_value(value) for name, value in point.items()}
 
 
 def prepare(validation: int, folder: Path) -> Path:
@@ -135,8 +132,7 @@ def prepare(validation: int, folder: Path) -> Path:
         InputError: no images are kept back, or more than there are.
     """
     require_at_least(1, "--validation", validation, "Points are compared on these images.")
-    params = Path(shutil.copy(PARAMS, folder))
-    set_params(params, {"preprocess.validation_size": validation})
+    params = write_params(folder, {"preprocess.validation_size": validation})
     load_and_preprocess(params, folder)
     for path in (*folder.glob("raw/test_*"), *folder.glob("prepared/test_*")):
         path.unlink()
@@ -145,11 +141,8 @@ def prepare(validation: int, folder: Path) -> Path:
 
 def validation_accuracy(point: Point, seed: int, data: Path) -> float:
     """Train a point with a seed, and return the accuracy in [0, 1] of the final weights on the validation split."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_params(folder, point, seed=seed)
-        run_model_stages(("train",), f"{point}, seed {seed}", data, folder)
-        return float(read_csv(folder / "history.csv")[-1]["val_accuracy"])
+    with trained(values_of(point) | {"train.seed": seed}, f"{point}, seed {seed}", data) as network:
+        return float(read_csv(network.folder / "history.csv")[-1]["val_accuracy"])
 
 
 def sweep(points: Sequence[Point], seeds: int, validation: int, where: Where) -> dict[str, Any]:

@@ -7,14 +7,13 @@ other kinds are kept as long as parameters, data and the study's accuracies are 
 """
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.convnet import Run, Training, run_convnet
+from bench.convnet import Run
 from bench.measure import this_machine
-from bench.study import PARAMS, parser_of, read_result, require_whole_mnist, save, valid_for
+from bench.study import PARAMS, parser_of, read_result, require_whole_mnist, save, trained, valid_for
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError, run
 
@@ -30,7 +29,7 @@ def agrees(machine: dict[str, Any], known: dict[int, float]) -> bool:
     return all(known.get(run["seed"]) == run["test_accuracy"] for run in machine["runs"])
 
 
-def trained(study: dict[str, Any], seeds: int, data: Path) -> Iterator[Run]:
+def train(study: dict[str, Any], seeds: int, data: Path) -> Iterator[Run]:
     """Train the convnet of params.yaml with the first seeds of its study.
 
     Yields:
@@ -44,9 +43,10 @@ def trained(study: dict[str, Any], seeds: int, data: Path) -> Iterator[Run]:
         expected = f"1 to {len(known)}, which the study has"
         raise InputError("--seeds", expected=expected, received=str(seeds), hint="Give another number.")
     for seed in sorted(known)[:seeds]:
-        with tempfile.TemporaryDirectory() as folder:
-            found = run_convnet("whole", Training(seeds, {}), seed, data, Path(folder))["whole"]
-            found["sha256"] = file_hash(Path(folder, "model.keras"))
+        params = {"train.model": "convnet", "train.seed": seed, "evaluate.views": 1}
+        with trained(params, f"the convnet, seed {seed}", data) as network:
+            found = {"seed": seed, "test_accuracy": network.scores()["test"]["accuracy"], "seconds": network.seconds}
+            found["sha256"] = file_hash(network.folder / "model.keras")
         _require_equal(f"test accuracy with seed {seed}", known[seed], found["test_accuracy"], study["machine"]["kind"])
         yield found
 
@@ -97,7 +97,7 @@ def main() -> None:
     if not _is_valid(study, conditions):
         hint = "Run `make study NAME=convnet` first."
         raise InputError(str(args.study), "it was made with other parameters or data", hint=hint)
-    runs = list(trained(study, args.seeds, args.data))
+    runs = list(train(study, args.seeds, args.data))
     machines = merged(runs, this_machine(), earlier(args.out, conditions, accuracies(study)))
     save(args.out, conditions | {"machines": machines})
     sys.stdout.write(f"{args.seeds} models as on {study['machine']['kind']}\n")

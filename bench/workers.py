@@ -4,10 +4,7 @@ python -m bench.workers --workers 1 2 4 --set train.shards=4 --larger dense.unit
 """
 
 import itertools
-import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,9 @@ import psutil
 from tqdm import tqdm
 
 from bench.measure import this_machine
-from bench.study import PARAMS, parse_values, parser_of, run_model_stages, save, valid_for
+from bench.study import parse_values, parser_of, save, trained, valid_for
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError, on_terminal, run
-from dvcproof.values import set_params
 
 
 def _loopback_bytes() -> int:
@@ -27,18 +23,17 @@ def _loopback_bytes() -> int:
     return int(psutil.net_io_counters(pernic=True)["lo"].bytes_recv)
 
 
-def train(workers: int, data: Path, folder: Path) -> dict[str, Any]:
-    """Train on several workers in a folder that holds params.yaml.
+def train(values: Mapping[str, Any], workers: int, data: Path) -> dict[str, Any]:
+    """Train the dense network with these parameters on several workers.
 
     Returns:
         Seconds from start to end, bytes exchanged over the loopback interface, and SHA-256 of the model.
     """
-    launcher = [sys.executable, "-m", "digits", "workers", str(workers), "--"]
-    before, start = _loopback_bytes(), time.perf_counter()
-    run_model_stages(("train",), f"{workers} workers", data, folder, launcher)
-    seconds = time.perf_counter() - start
-    exchanged = _loopback_bytes() - before if workers > 1 else 0
-    return {"seconds": seconds, "exchanged": exchanged, "sha256": file_hash(folder / "model.keras")}
+    launcher, before = [sys.executable, "-m", "digits", "workers", str(workers), "--"], _loopback_bytes()
+    with trained({"train.model": "dense", **values}, f"{workers} workers", data, launcher) as network:
+        exchanged = _loopback_bytes() - before if workers > 1 else 0
+        sha256 = file_hash(network.folder / "model.keras")
+    return {"seconds": network.seconds, "exchanged": exchanged, "sha256": sha256}
 
 
 def study(networks: Sequence[Mapping[str, Any]], counts: Sequence[int], data: Path) -> dict[str, Any]:
@@ -54,9 +49,7 @@ def study(networks: Sequence[Mapping[str, Any]], counts: Sequence[int], data: Pa
     """
     conditions, runs = valid_for("dense", scored=False), []
     for values, workers in tqdm([*itertools.product(networks, counts)], desc="workers", disable=not on_terminal()):
-        with tempfile.TemporaryDirectory() as folder:
-            set_params(Path(shutil.copy(PARAMS, folder)), {"train.model": "dense", **values})
-            runs.append({"values": dict(values), "workers": workers} | train(workers, data, Path(folder)))
+        runs.append({"values": dict(values), "workers": workers} | train(values, workers, data))
     for values in networks:
         if len({one["sha256"] for one in runs if one["values"] == values}) > 1:
             hint = "This must not be: report it."

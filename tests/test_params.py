@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from dvc.utils.serialize import ParseError, load_yaml
 
+from digits.apps.results import study_params
 from digits.networks import NETWORKS
 from digits.param_errors import allowed
 from digits.params import EvaluateParams, Params, TrainParams, read_params
-from digits.study import study_params
 from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, parse_value, set_params

@@ -17,13 +17,13 @@ from digits.apps import predict, reading, report, runs, summary
 from digits.apps.handwriting import prepare
 from digits.apps.options import Files
 from digits.apps.repro import require_params
+from digits.apps.results import study_params
 from digits.data.dataset import Dataset, Form, ImagesPerClass, read_dataset
 from digits.data.splits import open_split
 from digits.networks import read_network
 from digits.params import read_params
 from digits.scoring.history import read_history
 from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
-from digits.study import study_params
 from dvcproof.lockfile import facts, read_lock, require_same_params
 from stages.load import load
 from stages.preprocess import preprocess

@@ -4,9 +4,7 @@ Each kind is measured twice: on the digits and the random numbers that the progr
 aside. Each kind has digits of its own: otherwise the few that the model misreads would count in all kinds or in none.
 """
 
-import argparse
 import io
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -19,13 +17,19 @@ from PIL import Image
 from bench.pictures.drawing import Digit, Sheet
 from bench.pictures.kinds import KEPT, SEEN, make
 from bench.pictures.shapes import habits, letters, no_digits
-from bench.study import PARAMS, data_hashes, require_whole_mnist, run_model_stages, run_stage
+from bench.study import (
+    PARAMS,
+    load_and_preprocess,
+    parser_of,
+    require_whole_mnist,
+    save,
+    trained,
+    valid_for,
+    write_params,
+)
 from digits.apps.handwriting import prepare
 from digits.apps.reading import Reader, Reading, open_reader
-from digits.study import study_params
-from dvcproof.runtime.files import replacing, write_json
 from dvcproof.runtime.program import InputError, run
-from dvcproof.values import set_params
 
 #: The first digit of a kind in the test set, in each class, and what the random numbers start from.
 SETS = {"seen": (0, "dev"), "kept": (450, "kept aside")}
@@ -118,12 +122,9 @@ def measure_limits(data: Path, held_out: int) -> dict[str, Counts]:
         folder = Path(name)
         np.savez(folder / "held_out.npz", **arrays)
         source = {"load.source": str(folder / "held_out.npz"), "preprocess.validation_size": 0}
-        set_params(params := Path(shutil.copy(PARAMS, folder)), source)
-        raw, prepared, what = folder / "raw", folder / "prepared", "fewer images"
-        run_stage("load", {"--params": params, "--out": raw}, what)
-        run_stage("preprocess", {"--params": params, "--raw": raw, "--out": prepared}, what)
-        run_model_stages(("train",), what, folder, folder)
-        reader = open_reader(folder / "model.keras", raw / "dataset.json")
+        load_and_preprocess(write_params(folder, source), folder)
+        with trained(source, "fewer images", folder) as network:
+            reader = open_reader(network.folder / "model.keras", folder / "raw" / "dataset.json")
         starts = range(0, held_out, BLOCK)
         found = (one for start in starts for one in reader.read(arrays["x_test"][start : start + BLOCK]))
         validation = zip(map(str, arrays["y_test"].tolist()), ([one] for one in found), strict=True)
@@ -132,19 +133,16 @@ def measure_limits(data: Path, held_out: int) -> dict[str, Counts]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.pictures", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the model, and raw/ with the arrays")
+    parser = parser_of("bench.pictures", __doc__, data=True)
     parser.add_argument("--digits", type=int, required=True, help="of each class, for each kind and set")
     parser.add_argument("--held-out", type=int, required=True, help="training images for the limits of `unsure`")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file")
     args = parser.parse_args()
     require_whole_mnist(PARAMS)
+    conditions = valid_for(scored=False)
     reader = open_reader(args.data / "model.keras", args.data / "raw" / "dataset.json")
     images, labels = (np.load(args.data / "raw" / f"test_{kind}.npy") for kind in ("images", "labels"))
     found = {name: measure(reader, images, labels, name, args.digits) for name in SETS}
-    found["limits"] = measure_limits(args.data, args.held_out)
-    with replacing(args.out) as (file,):
-        write_json(file, {"params": study_params(PARAMS, scored=False), "data": data_hashes(), **found})
+    save(args.out, conditions | found | {"limits": measure_limits(args.data, args.held_out)})
 
 
 if __name__ == "__main__":

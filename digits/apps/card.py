@@ -17,9 +17,8 @@ from jinja2 import Environment, StrictUndefined, select_autoescape
 
 from digits.apps.convert import TOLERANCE
 from digits.apps.options import Files, command, given_files
-from digits.apps.results import added, parse_rows, parse_scores, read
+from digits.apps.results import added, parse_rows, parse_scores, read, study_params
 from digits.data.dataset import read_dataset
-from digits.study import study_params
 from dvcproof.lockfile import REDO, Lock, read_lock, require_recorded, require_same_params
 from dvcproof.runtime.bounds import parse_json
 from dvcproof.runtime.files import replacing

@@ -12,9 +12,8 @@ import sys
 
 from digits.apps.comparison import verdict
 from digits.apps.options import Files, command, given_files
-from digits.apps.results import committed_text
+from digits.apps.results import committed_text, study_params
 from digits.apps.runs import Earlier, earlier_run, read_run
-from digits.study import study_params
 from dvcproof.config import ToleranceConfig
 from dvcproof.gate import TRAILER, accepted, merge_base
 from dvcproof.git import GitError

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter
 
+from digits.params import read_params
 from dvcproof.git import git_text
 from dvcproof.lockfile import REDO
 from dvcproof.runtime.bounds import parse_csv, parse_json, read_text
@@ -85,3 +86,21 @@ def read(
 def committed_text(root: Path, commit: str, path: Path) -> str:
     """Return the text of a file in a commit. Raise GitError if there is no such commit or file."""
     return git_text(root, "show", f"{commit}:./{os.path.relpath(path, root)}")
+
+
+def study_params(path: Path, model: str | None = None, *, scored: bool = True) -> dict[str, Any]:
+    """Return the parameters that a study over seeds is valid for: all that can change a score, but the seed itself.
+
+    Args:
+        path: params.yaml.
+        model: a value of `train.model`; None for the one in the file.
+        scored: whether it runs `evaluate`.
+
+    Raises:
+        InputError: the file cannot be read, or a section is missing or wrong.
+    """
+    chosen = model or read_params(path, "train").train.model
+    params = read_params(path, "load", "preprocess", "train", "evaluate", chosen)
+    found = params.model_dump(include={"load", "preprocess", "train", chosen}, exclude={"train": {"seed"}})
+    found["train"]["model"] = chosen
+    return found | ({"evaluate": {"views": params.evaluate.views}} if scored else {})

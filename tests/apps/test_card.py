@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from digits.apps import card
-from digits.study import study_params
+from digits.apps.results import study_params
 from dvcproof.runtime.files import file_hash, read_csv
 from dvcproof.values import flatten, set_params
 from stages.load import load

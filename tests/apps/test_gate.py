@@ -9,8 +9,8 @@ import pytest
 
 from digits.apps.gate import main
 from digits.apps.options import Files
+from digits.apps.results import study_params
 from digits.apps.runs import ANOTHER, earlier_run
-from digits.study import study_params
 from dvcproof.runtime.files import file_hash, write_csv
 from dvcproof.values import set_params
 from tests.support.project import commit, recipe_params, run_ok

@@ -14,11 +14,9 @@ from bench import convnet, large, seeds, speed, sweep, workers
 from bench.__main__ import commands_of, studies
 from bench.convnet import EXAMPLE
 from bench.pictures import __main__ as pictures
-from bench.points import Where
-from bench.study import ARRAYS, data_hashes, parse_values, valid_for
-from digits.study import study_params
+from bench.study import ARRAYS, data_hashes, parse_values
+from digits.apps.results import study_params
 from dvcproof.runtime import machine
-from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
@@ -60,14 +58,6 @@ def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch, name: str,
         bench.main()
 
 
-def test_the_hashes_are_those_of_the_arrays(project: Path) -> None:
-    found = data_hashes()
-    assert found == {name: file_hash(project / "data" / "raw" / name, "md5") for name in ARRAYS}
-    Path("dvc.lock").unlink()
-    with pytest.raises(InputError, match=r"dvc\.lock: expected a dvc\.lock\. Got no such file\. Run `dvc repro`"):
-        data_hashes()
-
-
 def made_up_seed(seed: int, *_: object) -> dict[str, float]:
     names = ("test_accuracy", "train_accuracy", "last_epoch_accuracy", "gap")
     return {"seed": seed} | dict.fromkeys(names, 0.5 + seed / 10)
@@ -81,10 +71,10 @@ def made_up_contestants(*_: object) -> dict[str, list[dict[str, float]]]:
     }
 
 
-SWEPT: dict[str, Callable[..., Any]] = {
-    "prepare": lambda _, folder: folder,
-    "validation_accuracy": lambda *_: 0.5,
-}
+def made_up_training(values: dict[str, Any], *_: object) -> dict[str, Any]:
+    return {"seconds": 1.0, "exchanged": 0, "sha256": str(values.get("dense.units"))}
+
+
 #: Each study's module, its options, what stands in for its work, and the parameters that it records.
 STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path], Any]]] = {
     "seeds": (seeds, "--seeds 3 --data data", {"run_seed": made_up_seed}, study_params),
@@ -97,7 +87,7 @@ STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path
     "sweep": (
         sweep,
         "--set dense.units=8,16 --seeds 2 --validation 100",
-        SWEPT,
+        {"prepare": lambda _, folder: folder, "validation_accuracy": lambda *_: 0.5},
         lambda _: sweep.shared(["dense.units"], 100),
     ),
     "convnet": (
@@ -106,12 +96,17 @@ STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path
         {"study": made_up_contestants},
         lambda path: study_params(path, "convnet", scored=False),
     ),
+    "workers": (
+        workers,
+        "--workers 1 2 --set train.shards=4 --larger dense.units=32 --data data",
+        {"train": made_up_training},
+        lambda path: study_params(path, "dense", scored=False),
+    ),
 }
 
 
-@pytest.mark.fast(2)
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_records_what_it_was_made_with(
+def test_a_study_records_the_parameters_and_data_that_it_is_valid_for(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     module, options, stand_ins, expected = STUDIES[name]
@@ -124,8 +119,14 @@ def test_a_study_records_what_it_was_made_with(
     assert capsys.readouterr().out
     out = option / f"{machine.kind()}.json" if name == "speed" else option
     result = json.loads(out.read_text(encoding="utf-8"))
-    assert result["data"] == data_hashes()
+    assert result["data"] == {name: file_hash(project / "data" / "raw" / name, "md5") for name in ARRAYS}
     assert result["params"] == expected(project / "params.yaml")
+    if name == "seeds":
+        assert [run["seed"] for run in result["runs"]] == [0, 1, 2]
+        assert result["gap"] == pytest.approx({"mean": 0.6, "std": 0.1, "n": 3, "min": 0.5, "max": 0.7})
+    Path("dvc.lock").unlink()
+    with pytest.raises(InputError, match=r"dvc\.lock: expected a dvc\.lock\. Got no such file\. Run `dvc repro`"):
+        data_hashes()
 
 
 @pytest.mark.parametrize(
@@ -162,9 +163,15 @@ SEEDS, SWEEP = "--seeds {} --data data", "--set dense.units=8 --seeds 2 --valida
         (large, "--times 1 --memory 0", r"--memory: expected at least 1\. Got 0"),
         (sweep, SWEEP.format(0), r"--validation: expected at least 1\. Got 0"),
         (sweep, SWEEP.format(60000), "validation_size"),
+        (
+            workers,
+            "--workers 1 --larger dense.units --data data",
+            r"a parameter: expected NAME=VALUE\. Got dense.units",
+        ),
+        (workers, "--workers 1 --larger dense.units=8 --data none", r"train with 1 workers: expected exit status 0"),
     ],
 )
-def test_a_number_that_is_too_small_or_large_is_refused(
+def test_what_cannot_be_measured_is_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: str, message: str
 ) -> None:
     out = project / RESULTS / "out.json"
@@ -172,14 +179,6 @@ def test_a_number_that_is_too_small_or_large_is_refused(
     with pytest.raises(InputError, match=message):
         module.main()
     assert not out.exists()
-
-
-def test_the_study_over_seeds_is_described_with_its_runs(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
-    monkeypatch.setattr(seeds, "run_seed", made_up_seed)
-    found = seeds.study(range(3), project / "data", Where())
-    assert [run["seed"] for run in found["runs"]] == [0, 1, 2]
-    assert found["gap"] == pytest.approx({"mean": 0.6, "std": 0.1, "n": 3, "min": 0.5, "max": 0.7})
-    assert {name: found[name] for name in ("params", "data")} == valid_for()
 
 
 @pytest.mark.slow
@@ -210,35 +209,12 @@ def test_the_typical_seed_is_taken_and_nothing_else_changes(
     assert params.read_text(encoding="utf-8") == before.replace("  seed: 0\n", "  seed: 4\n")
 
 
-def test_each_network_is_trained_on_each_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def train(count: int, _: Path, folder: Path) -> dict[str, Any]:
-        document = read_mapping(folder / "params.yaml")
-        asked.append((count, document["train"]["shards"], document["dense"]["units"]))
-        return {"seconds": 1.0, "exchanged": 0, "sha256": str(document["dense"]["units"])}
-
-    recipe_params(tmp_path)
-    monkeypatch.chdir(tmp_path)
+def test_workers_that_change_the_model_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "valid_for", lambda *_, **__: {})
-    monkeypatch.setattr(workers, "train", train)
-    networks = ({"train.shards": 4}, {"train.shards": 4, "dense.units": 32})
-    found = workers.study(networks, [1, 2], Path("data"))
-    assert asked == [(1, 4, 512), (2, 4, 512), (1, 4, 32), (2, 4, 32)]
-    assert [one["sha256"] for one in found["runs"]] == ["512", "512", "32", "32"]
-    monkeypatch.setattr(workers, "train", lambda count, *_: {"seconds": 1, "exchanged": 0, "sha256": str(count)})
+    monkeypatch.setattr(workers, "train", made_up_training)
+    networks = (parse_values(["train.shards=4"]), parse_values(["train.shards=4", "dense.units=32"]))
+    runs = workers.study(networks, [1, 2], Path("data"))["runs"]
+    assert [(one["workers"], one["sha256"]) for one in runs] == [(1, "None"), (2, "None"), (1, "32"), (2, "32")]
+    monkeypatch.setattr(workers, "train", lambda _, count, *__: {"sha256": str(count)})
     with pytest.raises(InputError, match=r"models of {'train\.shards': 4}: several workers gave other bytes than one"):
         workers.study(networks, [1, 2], Path("data"))
-
-
-def test_a_training_that_fails_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train with 1 workers: expected exit status 0\. Got "):
-        workers.train(1, tmp_path, tmp_path)
-
-
-def test_values_are_read_as_params_yaml_has_them() -> None:
-    found = parse_values(["train.shards=4", "dense.learning_rate=1e-3"])
-    assert found == {"train.shards": 4, "dense.learning_rate": 0.001}
-    for text in ("train.shards", "=4", "train.shards="):
-        with pytest.raises(InputError, match=r"a parameter: expected NAME=VALUE\. Got"):
-            parse_values([text])

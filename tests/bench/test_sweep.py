@@ -14,7 +14,7 @@ import pytest
 from distributed import Client, LocalCluster, WorkerPlugin
 
 from bench import sweep
-from bench.study import run_model_stages
+from bench.study import run_model_stage
 from bench.sweep import (
     ALPHA,
     lines,
@@ -25,9 +25,8 @@ from bench.sweep import (
     rank,
     shared,
     validation_accuracy,
-    write_params,
+    values_of,
 )
-from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
@@ -58,17 +57,15 @@ def test_only_a_clear_difference_from_the_best_is_called_one() -> None:
     ranked = rank([({"dense.units": "1"}, BAD), ({"dense.units": "2"}, LIKE_IT), ({"dense.units": "3"}, GOOD)])
     found = [(point["values"]["dense.units"], point["noise"]) for point in ranked]
     assert found == [("3", True), ("2", True), ("1", False)]
+    assert [point["runs"] for point in ranked] == [GOOD, LIKE_IT, BAD]
     assert ranked[0]["validation_accuracy"]["mean"] == pytest.approx(0.98)
+    assert [point["p_value"] for point in ranked[::2]] == pytest.approx([1, 3 * p_value(GOOD, BAD)])
+    wide = [0.92, 0.95, 0.98, 1.01, 1.04]
+    assert rank([({}, wide), ({}, [value - 0.03 for value in wide])])[1]["noise"]  # the same difference as to BAD
     text = list(lines(ranked))
     assert "the best of 3, 5 seeds each" in text[1]
     assert "inside the noise, p = " in text[2]
     assert "worse, p < 0.001" in text[3]
-
-
-def test_a_wide_spread_hides_a_difference_in_the_noise() -> None:
-    wide = [0.92, 0.95, 0.98, 1.01, 1.04]
-    assert rank([({}, wide), ({}, [value - 0.03 for value in wide])])[1]["noise"]
-    assert not rank([({}, GOOD), ({}, BAD)])[1]["noise"]  # 0.03 as well
 
 
 @pytest.mark.slow
@@ -84,13 +81,6 @@ def test_among_equal_points_a_difference_is_rarely_found() -> None:
     assert corrected <= 150 * ALPHA < uncorrected / 2
 
 
-def test_every_point_is_ranked_from_its_own_runs() -> None:
-    ranked = rank([({"dense.units": "1"}, BAD), ({"dense.units": "2"}, GOOD)])
-    assert [point["runs"] for point in ranked] == [GOOD, BAD]
-    assert [point["validation_accuracy"]["mean"] for point in ranked] == pytest.approx([0.98, 0.95])
-    assert [point["p_value"] for point in ranked] == pytest.approx([1, p_value(GOOD, BAD)])
-
-
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The recipe's params.yaml, in the working directory."""
@@ -104,20 +94,13 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["dense.units"], "--set: expected NAME=VALUE,VALUE with a name among .*dense.units, .* Got dense.units"),
         (["units=1"], "with a name among .* Got units=1"),
         (["dense.units=1,,2"], "Got dense.units=1,,2"),
-        (["dense.units=["], r"Got dense.units=\["),
-        (["dense.dropout=0.5"], "Got dense.dropout=0.5"),
         (["load.source=a,b"], "Got load.source=a,b"),
-        (["dense.units=4,4"], "expected different values. Got dense.units=4,4"),
-        (["dense.learning_rate=0.001,1e-3"], "Give each value once"),
+        (["dense.learning_rate=0.001,1e-3"], "expected different values. .* Give each value once"),
         (["train.model=dense,convnet"], "Got train.model=dense,convnet"),
-        (["convnet.dropout=0.5"], r"Got convnet\.dropout=0\.5"),
-        (["convnet.shift=1,2", "dense.units=1,2"], "with a name among .* names of one network only"),
-        (["dense.units=1,2", "convnet.shift=1,2"], "Got convnet.shift=1,2"),
-        (["convnet.shift=1,99"], r"parameter 'convnet\.shift'.*expected a number in \[0, 14\]\. Got 99"),
+        (["dense.units=1,2", "convnet.shift=1,2"], "Got convnet.shift=1,2.* names of one network only"),
         (["train.seed=1,2"], "--seeds takes care"),
         (["dense.units=1", "dense.units=2"], "Give each name once"),
         (["dense.units=64,0"], r"parameter 'dense.units'.*expected an integer in \[1, 65536\]\. Got 0"),
-        (["dense.optimizer=adam,lion"], "parameter 'dense.optimizer'.*Got 'lion'"),
         (["train.shards=1,x"], "parameter 'train.shards'.*Got 'x'"),
     ],
 )
@@ -127,36 +110,25 @@ def test_a_wrong_grid_is_refused_before_anything_is_trained(texts: list[str], me
         parse_grid(texts)
 
 
-def test_a_grid_is_every_combination_read_as_dvc_reads_it(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("recipe")
+def test_a_grid_is_every_combination_read_as_dvc_reads_it() -> None:
     points = parse_grid(["dense.units=1,2", "dense.learning_rate=1e-3,0.1"])
     assert [tuple(point.values()) for point in points] == [("1", "1e-3"), ("1", "0.1"), ("2", "1e-3"), ("2", "0.1")]
-    expected = read_mapping(recipe)
-    expected["dense"] |= {"units": 1, "learning_rate": 0.001}
-    (tmp_path / "work").mkdir()
-    assert read_mapping(write_params(tmp_path / "work", points[0])) == expected
+    assert values_of(points[0]) == {"train.model": "dense", "dense.units": 1, "dense.learning_rate": 0.001}
 
 
-def test_a_grid_of_the_convnet_trains_the_convnet(recipe: Path, tmp_path: Path) -> None:
+def test_a_grid_names_its_network_and_is_valid_for_the_rest(recipe: Path) -> None:
     (point,) = parse_grid(["train.shards=4", "convnet.epochs=3"])
-    expected = read_mapping(recipe)
-    expected["train"] |= {"model": "convnet", "seed": 5, "shards": 4}
-    expected["convnet"] |= {"epochs": 3}
-    (tmp_path / "work").mkdir()
-    assert read_mapping(write_params(tmp_path / "work", point, seed=5)) == expected
+    assert values_of(point) == {"train.model": "convnet", "train.shards": 4, "convnet.epochs": 3}
     found = shared(point, 100)
     assert found["train"] == {"model": "convnet", "device": "cpu"}
     assert found["preprocess"] == {"validation_size": 100}
-    assert "epochs" not in found["convnet"]
-    assert "shift" in found["convnet"]
-    assert "dense" not in found
-
-
-@pytest.mark.parametrize("model", ["dense", "convnet"])
-def test_a_grid_that_all_networks_share_trains_the_chosen_one(recipe: Path, model: str) -> None:
-    set_params(recipe, {"train.model": model})
-    assert network_of(["train.shards"]) == model
-    assert network_of(["train.shards", "dense.units"]) == "dense"
-    assert shared(["train.shards"], 100)["train"] == {"model": model, "device": "cpu"}
+    assert set(found) == {"load", "preprocess", "train", "convnet"}
+    assert {"epochs", "shift"} & set(found["convnet"]) == {"shift"}
+    for model in ("dense", "convnet"):  # what all networks share is of the chosen one
+        set_params(recipe, {"train.model": model})
+        assert network_of(["train.shards"]) == model
+        assert network_of(["train.shards", "dense.units"]) == "dense"
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +166,7 @@ def test_the_test_set_is_gone_before_training(
     assert list(found[0]) == names
     assert found[0] == found[1]
     with pytest.raises(InputError, match=r"test_features\.npy: expected .* Got no such file"):  # it would be noticed
-        run_model_stages(("evaluate",), "no test set", work, _with_model(project, work))
+        run_model_stage("evaluate", "no test set", work, _with_model(project, work))
 
 
 def _with_model(project: Path, work: Path) -> Path:

@@ -16,7 +16,7 @@ from bench.study import data_hashes, describe
 from bench.sweep import rank
 from bench.tables import documents, filled
 from digits.apps.card import write_card
-from digits.study import study_params
+from digits.apps.results import study_params
 from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import write_json
 from tests.support.project import ROOT
@@ -29,15 +29,6 @@ MACHINE = {"kind": "test-1-2-cores", "cpu": "Test 9000", "cores": 3, "vector": "
 FAULTS = {
     "faults": {"kill": {"injected": 9, "right": 7, "line": 2, "stuck": 0, "wrong": 0}},
     "control": {"kill": {"injected": 3, "right": 1, "line": 0, "stuck": 1, "wrong": 1}},
-    "demo": {
-        "requests": 10000,
-        "parallel": 32,
-        "lost": 0,
-        "wrong": 0,
-        "p99 seconds": {"page": 0.1, "drawing": 0.25},
-        "slow": {"at once": 100},
-        "mebibytes": {"before": 400, "after": 401},
-    },
     "seconds": 61,
 }
 
