@@ -32,10 +32,10 @@ COMMANDS = {
         "bench.seeds --take-typical bench/results/seeds.json",
     ),
     "faults": Study(
-        "kill, fill, damage and race a small project, and load the demo (forty minutes)",
+        "kill, fill, damage and race a small project, and attack the readers (forty minutes)",
         "bench.faults --kills 1000 --moments 60 --interrupts 20 --full 40 --places 10 --changes 100 --damages 1000 "
-        "--pairs 15 --real 6 --inputs 20000 --requests 10000 --processes 2 --minutes 40 "
-        "--model data/model.keras --dataset data/raw/dataset.json --out bench/results/faults.json",
+        "--pairs 15 --real 6 --inputs 20000 --processes 2 --minutes 40 "
+        "--out bench/results/faults.json",
     ),
     "mutation": Study(
         "do the tests find the faults of a list: fixed ones put back, and mutants? (an hour)",
@@ -77,7 +77,7 @@ def commands_of(name: str, study: Study, given: Sequence[str]) -> list[list[str]
     """Return the commands that run a study: before it the pipeline, after it DVC's record of its results."""
     options = {word.partition("=")[0] for word in given if word.startswith("-")}
     commands = [words_of(study, given)]
-    if (study.is_stage or name == "faults") and not {"-h", "--help"} & options:
+    if study.is_stage and not {"-h", "--help"} & options:
         commands.insert(0, ["digits", "repro"])
     if study.is_stage and options <= WHERE:
         commands.append(["dvc", "--cd", "bench", "commit", "--quiet", "--force", name])

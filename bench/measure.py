@@ -20,12 +20,23 @@ ROOT = Path(__file__).parents[1]
 #: Seconds between two looks at the memory of a command.
 PAUSE = 0.02
 
+#: What commits need, and no settings of the user: for the small projects of studies and tests.
+NOBODY = {f"GIT_{role}_{field}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+NOBODY |= {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"}
+
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
     """Call `work` and return its seconds on the wall and of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def environment() -> dict[str, str]:
+    """Return variables for a program: this Python's programs come first, and nobody's Git, make, DVC and pytest."""
+    foreign = ("DVC_", "MAKE", "MFLAGS", "PYTEST")
+    known = {name: value for name, value in git.environment().items() if not name.startswith(foreign)}
+    return known | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
 def execute(
@@ -51,13 +62,11 @@ def execute(
     Raises:
         InputError: it failed.
     """
-    known = {name: value for name, value in git.environment().items() if not name.startswith(("MAKE", "DVC_"))}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = known | {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."} | dict(variables or {})
+    variables = environment() | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."} | dict(variables or {})
     peaks: list[int] = []
     before, start = _children_seconds(), time.perf_counter()
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         if watched:
             watcher = threading.Thread(target=_watch, args=(process.pid, peaks))
@@ -82,16 +91,17 @@ def _watch(process: int, peaks: list[int]) -> None:
         time.sleep(PAUSE)
 
 
-def peak_bytes(process: int | None = None) -> int:
+def peak_bytes(process: int | None = None, field: str = "VmHWM") -> int:
     """Return the most memory that a process, or this one, has held at once, mapped files included. 0: it has ended.
 
-    Not `getrusage`: that includes what the process was before it became this program. Linux only.
+    Not `getrusage`: that includes what the process was before it became this program. Linux only. `field` is one of
+    proc_pid_status(5): VmRSS for what is held now.
     """
     try:
         status = Path(f"/proc/{process or 'self'}/status").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024 if "VmHWM:" in status else 0
+    return int(status.split(f"{field}:")[1].split()[0]) * 1024 if f"{field}:" in status else 0
 
 
 def printed_json(command: Sequence[str], folder: Path) -> dict[str, Any]:

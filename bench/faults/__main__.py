@@ -8,13 +8,13 @@ doctor and the watch: there they end stuck or wrong, or the check would see noth
 import argparse
 import math
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from bench.faults import inputs, toy
 from bench.faults.judge import BAD, Outcome
-from bench.faults.processes import warm
 from bench.faults.project import Scene, build
 from bench.faults.trials import Trial, known, plan
 from bench.measure import this_machine
@@ -45,7 +44,7 @@ def measure(trials: Sequence[tuple[Trial, Scene]], processes: int, deadline: flo
         deadline: the time of the monotonic clock after which the trials left are dropped.
     """
     found = {trial.kind: Counter(dict.fromkeys(("injected", *Outcome), 0)) for trial, _ in trials}
-    with ProcessPoolExecutor(processes, get_context("spawn"), warm) as pool:
+    with ThreadPoolExecutor(processes) as pool:
         mixed = random.Random(0).sample(trials, len(trials))  # noqa: S311 (each kind gets its part of the time)
         running = {pool.submit(trial.inject, scene, *trial.arguments): (trial, scene) for trial, scene in mixed}
         for future in tqdm(as_completed(running), total=len(running), disable=not on_terminal(), unit="fault"):
@@ -76,23 +75,18 @@ def inject(folder: Path, counts: Mapping[str, int], processes: int, minutes: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
-    for name in (*KINDS, "inputs", "requests", "processes"):
+    for name in (*KINDS, "inputs", "processes"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--model", type=Path, help="model of the demo")
-    parser.add_argument("--dataset", type=Path, help="dataset.json of the demo, with the training images beside it")
     parser.add_argument("--minutes", type=float, required=True, help="time limit, of which faults get 70 percent")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored, also by children
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         counts = {name: getattr(args, name) for name in KINDS}
         found: dict[str, Any] = dict(inject(Path(folder), counts, args.processes, args.minutes))
     if args.inputs:
         found["faults"] |= {f"generated input: {kind}": row for kind, row in inputs.inject(args.inputs).items()}
-    if args.requests:
-        from bench.faults import demo
-
-        found["demo"] = demo.measure(args.model, args.dataset, requests=args.requests, parallel=32, slow=100)
     found |= {"seconds": round(time.monotonic() - started), "machine": this_machine()}
     with replacing(args.out) as (file,):
         write_json(file, found)

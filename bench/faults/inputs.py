@@ -20,7 +20,8 @@ import hypothesis
 
 from bench.faults.files import Files, write
 from bench.faults.generate import KINDS, inputs
-from bench.faults.judge import BAD, MEGABYTES, Outcome, attempt, memory
+from bench.faults.judge import BAD, MEGABYTES, Outcome, attempt
+from bench.measure import peak_bytes
 
 #: Inputs that a child reads, and seconds after which it is killed. Many of its inputs may be slow.
 BATCH = 500
@@ -77,7 +78,7 @@ def child(kind: str, seed: int, count: int, folder: Path) -> None:
     from bench.faults.readers import reader
 
     read = reader(kind)
-    limit = (memory("VmData") + 3 * MEGABYTES) * 2**20  # protects the machine; the peak is measured besides
+    limit = peak_bytes(field="VmData") + 3 * MEGABYTES * 2**20  # protects the machine; the peak is measured besides
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
     phases, checks = [hypothesis.Phase.generate], list(hypothesis.HealthCheck)

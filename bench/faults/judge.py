@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from bench.measure import peak_bytes
 from dvcproof.runtime.program import InputError
 
 
@@ -60,13 +61,13 @@ def attempt(read: Reader, folder: Path) -> Verdict:
     with suppress(AttributeError, OSError):  # where the C library has none
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from now on
-    before = memory("VmRSS")
+    before = peak_bytes(field="VmRSS")
     try:
         with _time_limit():
             verdict = _verdict(read, folder)
     except SlowError:
         verdict = Verdict(Outcome.STUCK, f"more than {SECONDS} s of work, or {WAITING} s of waiting")
-    taken = memory("VmHWM") - before
+    taken = (peak_bytes() - before) // 2**20
     if taken > MEGABYTES or "nable to allocate" in verdict.problem or "MemoryError" in verdict.problem:
         return Verdict(Outcome.WRONG, f"memory: {taken} MB. {verdict.problem}")
     return verdict
@@ -106,9 +107,3 @@ def _time_limit() -> Iterator[None]:
         for (number, timer, _), handler in zip(clocks, before, strict=True):
             signal.setitimer(timer, 0)
             signal.signal(number, handler)
-
-
-def memory(field: str) -> int:
-    """Read a field of /proc/self/status, in megabytes."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) // 1024

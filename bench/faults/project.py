@@ -1,22 +1,32 @@
-"""The project that faults happen to: make it, copy it, run it again, and judge what it is afterwards."""
+"""The project that faults happen to: make, copy and run it, and judge what it is afterwards."""
 
+import json
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import killpg
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.faults.hook import sitecustomize as hook
 from bench.faults.judge import Outcome, Verdict
-from bench.faults.processes import forked, own_environment
+from bench.measure import NOBODY, environment
 from dvcproof.cache import recorded
 from dvcproof.lockfile import read_lock
 from dvcproof.runtime.files import file_hash
 
+#: Seconds after which a command counts as stuck.
+PATIENCE = 120
+
 #: What only a killed process leaves. A run that ends removes its own, and goes on from the last.
 LEFT_OVER = (".writing-*", "*.tmp", ".*.checkpoint")
+
+Process = subprocess.Popen[bytes]
 
 
 class Scene(NamedTuple):
@@ -31,6 +41,58 @@ class Scene(NamedTuple):
     doctor: bool = True
 
 
+class Ended(NamedTuple):
+    """A command that has ended. Processes that it started may still run, and keep its output open."""
+
+    status: int | None  # negative: the signal that ended it; None: it was stuck
+    process: Process
+
+    def output(self) -> str:
+        """Read the whole output, once no process can write to it any more. Call this once."""
+        try:
+            content = self.process.communicate(timeout=PATIENCE)[0]
+        except subprocess.TimeoutExpired as error:
+            content = error.output or b""
+        return content.decode(errors="replace")
+
+
+def own_environment(folder: Path) -> dict[str, str]:
+    """Return the variables for a project whose DVC keeps its own files beside the project."""
+    places = dict.fromkeys(("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR"), f"{folder}.site")
+    return environment() | NOBODY | places | {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def start(command: str, folder: Path, plan: hook.Plan | None = None) -> Process:
+    """Start what `python -m` would run in `folder`, in a process group of its own.
+
+    Args:
+        command: a module and its arguments.
+        folder: its working folder.
+        plan: what happens at which change of a file.
+    """
+    planned = {"PYTHONPATH": str(Path(hook.__file__).parent), "FAULT": json.dumps(plan._asdict())} if plan else {}
+    words, variables = [sys.executable, "-m", *command.split()], own_environment(folder) | planned
+    return subprocess.Popen(
+        words,
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def end(process: Process) -> Ended:
+    """Wait for the end of a command. One that is stuck is killed."""
+    try:
+        return Ended(process.wait(PATIENCE), process)
+    except subprocess.TimeoutExpired:
+        killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return Ended(None, process)
+
+
 def build(folder: Path, write: Callable[[Path], None], second: Callable[[Path], None] | None = None) -> Scene:
     """Make a scene in a folder.
 
@@ -39,21 +101,21 @@ def build(folder: Path, write: Callable[[Path], None], second: Callable[[Path], 
         write: writes the files of the project into a folder.
         second: changes its parameters, so that every stage runs. Without it nothing has run in `start`.
     """
-    good, start = folder / "good", folder / "start"
+    good, before = folder / "good", folder / "start"
     write(good)
     _run(good, "git init --quiet --initial-branch main")
     _run(good, "dvc init --quiet")
     if second:
         _run(good, "dvc repro --quiet")
-    shutil.copytree(good, start, symlinks=True)
+    shutil.copytree(good, before, symlinks=True)
     if second:
         second(good)
-        second(start)
+        second(before)
     for command in ("dvc repro --quiet", "git add --all", "git commit --quiet --message run"):
         _run(good, command)
-    shutil.rmtree(start / ".git")
-    shutil.copytree(good / ".git", start / ".git")
-    return Scene(start, good)
+    shutil.rmtree(before / ".git")
+    shutil.copytree(good / ".git", before / ".git")
+    return Scene(before, good)
 
 
 def _run(folder: Path, command: str) -> str:
@@ -74,10 +136,10 @@ def copied(project: Path) -> Iterator[Path]:
 
 
 def repro(scene: Scene, folder: Path) -> tuple[int | None, str]:
-    """Do what `make repro` does. Returns exit status and output."""
+    """Run the steps of `make repro`. Return exit status and output."""
     output = ""
     for command in ("digits doctor", "dvc repro", "digits doctor --after") if scene.doctor else ("dvc repro",):
-        ended = forked(command, folder)
+        ended = end(start(command, folder))
         output += ended.output()
         if ended.status != 0:
             return ended.status, output
@@ -94,7 +156,7 @@ def judge(scene: Scene, folder: Path, status: int | None, output: str) -> Verdic
 
 
 def _wrong(scene: Scene, folder: Path) -> Iterator[str]:
-    """Find what is not as after a run without faults: an output, the cache, or a file that Git would commit."""
+    """Yield what differs from a run without faults: an output, the cache, or a file that Git would commit."""
     for stage in read_lock(scene.good / "dvc.lock").stages.values():
         for out in stage.outs:
             path = folder / out.path
@@ -113,7 +175,14 @@ def _wrong(scene: Scene, folder: Path) -> Iterator[str]:
         yield f"left over: {left}"
 
 
-def is_clear(output: str) -> bool:
-    """Check that output names an error, or a finding with its rule, with no traceback."""
+def refused(status: int | None, output: str) -> Verdict | None:
+    """Judge a run by its exit status and output. Return None if nothing failed.
+
+    An error must be named, or a finding with its rule, and without a traceback.
+    """
+    if status is None:
+        return Verdict(Outcome.STUCK, output)
+    if status == 0:
+        return None
     named = "ERROR" in output or re.search(r"^error: .+ \[DP\d+\]$", output, re.MULTILINE)
-    return bool(named) and not re.search(r"^Traceback \(most recent call last\)", output, re.MULTILINE)
+    return Verdict(Outcome.WRONG if not named or "Traceback (most recent" in output else Outcome.LINE, output)

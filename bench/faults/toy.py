@@ -62,7 +62,7 @@ def write(path: Path, *, watched: bool = True) -> None:
         watched: whether the stages check that what they have read does not change; False is a control.
     """
     for package in ("digits", "dvcproof"):
-        shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("*cache*"))
+        shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
     # One package: the check of all of them is not under test.
@@ -91,7 +91,7 @@ def write_real(path: Path) -> None:
     for name in (".gitignore", ".dvcignore", *(f"data/{part}.gitignore" for part in ("", "raw/", "prepared/"))):
         (path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, path / name)
-    for package in ("stages", "digits"):
+    for package in ("stages", "digits", "exactkeras", "dvcproof"):
         shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 

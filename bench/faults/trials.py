@@ -1,13 +1,14 @@
-"""The faults, one by one: what happens to a project during a run, or to its cache, and what comes of it."""
+"""The faults: a function for each way to inject one, and the list of all trials."""
 
 import os
 import random
 import re
 import signal
 import stat
+import subprocess
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations_with_replacement, cycle
 from pathlib import Path
@@ -19,8 +20,7 @@ from bench.faults import toy
 from bench.faults.files import flip
 from bench.faults.hook.sitecustomize import FREE, Plan
 from bench.faults.judge import Outcome, Verdict
-from bench.faults.processes import Ended, end, forked, start
-from bench.faults.project import Scene, copied, is_clear, judge, repro
+from bench.faults.project import Ended, Process, Scene, copied, end, judge, refused, repro, start
 from dvcproof.lockfile import read_lock
 
 T = TypeVar("T")
@@ -34,15 +34,16 @@ PLACES = ("", ".dvc", ".dvc/tmp", ".dvc/cache", ".dvc/cache/runs", "dvc.lock", *
 
 
 class Trial(NamedTuple):
-    """One fault: its row in the table, the function here that injects it, and its arguments after the project.
-
-    `real` is True for the project of the real stages.
-    """
+    """One fault: its row in the table, the function that injects it, and the arguments after the project."""
 
     kind: str
     inject: Callable[..., Verdict]
     arguments: tuple[Any, ...]
-    real: bool = False
+
+    @property
+    def real(self) -> bool:
+        """Return whether the fault happens to the project of the real stages."""
+        return self.kind == "kill of the real stages"
 
 
 def planned(project: Path, action: str, **fields: Any) -> Plan:
@@ -53,7 +54,7 @@ def planned(project: Path, action: str, **fields: Any) -> Plan:
 def at_change(scene: Scene, action: str, number: int) -> Verdict:
     """Let a fault happen at the change of a file that has this number in the run."""
     with copied(scene.start) as project:
-        ended = forked("dvc repro", project, plan=planned(project, action, at=number))
+        ended = end(start("dvc repro", project, planned(project, action, at=number)))
         if ended.status == 0 and action.startswith("kill"):
             return Verdict(Outcome.WRONG, f"nothing was killed: {ended.output()}")
         return _again(scene, project, ended, action)
@@ -62,37 +63,37 @@ def at_change(scene: Scene, action: str, number: int) -> Verdict:
 def at_moment(scene: Scene, action: str, seconds: float) -> Verdict:
     """Send a signal to DVC, to its whole group or to a stage after some seconds, or earlier if the run ends before."""
     with copied(scene.start) as project:
-        struck: list[bool] = []
-        ended = forked("dvc repro", project, strike=(seconds, lambda pid: struck.append(_strike(pid, action))))
-        if any(struck):
+        process = start("dvc repro", project)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        struck = process.returncode is None and _strike(process, action)
+        ended = end(process)
+        if struck:
             return _again(scene, project, ended, action)
         ended.output()
     return at_moment(scene, action, seconds / 2)
 
 
-def _strike(pid: int, action: str) -> bool:
-    """Send the signal, to a stage as soon as there is one. Returns whether there was."""
-    match action:
-        case "kill dvc":
-            os.kill(pid, signal.SIGKILL)
-        case "kill stage":
-            stages: list[psutil.Process] = []
+def _strike(process: Process, action: str) -> bool:
+    """Send the signal, to a stage as soon as there is one. Return whether there was."""
+    if action == "kill stage":
+        stages: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            while not stages and psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+                stages = psutil.Process(process.pid).children(recursive=True)
+        for stage in stages:
             with suppress(psutil.NoSuchProcess):
-                while not stages and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                    stages = psutil.Process(pid).children(recursive=True)
-            for stage in stages:
-                with suppress(psutil.NoSuchProcess):
-                    stage.kill()
-            return bool(stages)
-        case _:
-            os.killpg(pid, signal.SIGINT if action == "interrupt" else signal.SIGKILL)
+                stage.kill()
+        return bool(stages)
+    send = os.kill if action == "kill dvc" else os.killpg
+    send(process.pid, signal.SIGINT if action == "interrupt" else signal.SIGKILL)
     return True
 
 
 def read_only(scene: Scene, place: str) -> Verdict:
     """Run while a place cannot be written."""
     with copied(scene.start) as project:
-        ended = forked("dvc repro", project, plan=planned(project, "read-only", path=str(project / place)))
+        ended = end(start("dvc repro", project, planned(project, "read-only", path=str(project / place))))
         return _again(scene, project, ended, "read-only")
 
 
@@ -107,7 +108,7 @@ def _again(scene: Scene, project: Path, ended: Ended, action: str) -> Verdict:
 
 
 def interrupted(output: str) -> Verdict | None:
-    """Judge the output at Ctrl-C. Returns None if there is no traceback.
+    """Judge the output at Ctrl-C. Return None if there is no traceback.
 
     Python prints one itself while it starts, before it knows the program, and DVC has its own. No stage can help those.
     """
@@ -115,16 +116,7 @@ def interrupted(output: str) -> Verdict | None:
         return None
     files = re.findall(r'^  File "([^"]+)"', output, re.MULTILINE)
     others = ("<frozen ", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
-    return Verdict(Outcome.LINE) if all(file.startswith(others) for file in files) else Verdict(Outcome.WRONG, output)
-
-
-def refused(status: int | None, output: str) -> Verdict | None:
-    """Judge a run by its exit status and output. Returns None if nothing failed."""
-    if status is None:
-        return Verdict(Outcome.STUCK, output)
-    if status:
-        return Verdict(Outcome.LINE) if is_clear(output) else Verdict(Outcome.WRONG, output)
-    return None
+    return Verdict(Outcome.LINE if all(file.startswith(others) for file in files) else Outcome.WRONG, output)
 
 
 def changed(scene: Scene, stage: str, number: int) -> Verdict:
@@ -134,10 +126,10 @@ def changed(scene: Scene, stage: str, number: int) -> Verdict:
         path, before = project / name, (scene.good / name).read_text(encoding="utf-8")
         content = how(before) if how else None
         plan = planned(project, "change", at=3, stage=stage, path=str(path), content=content)
-        ended = forked("dvc repro", project, plan=plan)
+        ended = end(start("dvc repro", project, plan))
         status, output = ended.status, ended.output()
         if status == 0 and scene.doctor:
-            ended = forked("digits doctor --after", project)
+            ended = end(start("digits doctor --after", project))
             status, output = ended.status, output + ended.output()
         if status == 0:
             return Verdict(Outcome.WRONG, f"{name} changed without an error: {output}")
@@ -150,8 +142,7 @@ def damaged(scene: Scene, name: str, damage: str, twice: bool) -> Verdict:
     """Damage a file of the cache and, if `twice`, the outputs in the work tree with the same content."""
     with copied(scene.good) as project:
         path = project / name
-        digest = path.parent.name + path.name
-        content = path.read_bytes()
+        digest, content = path.parent.name + path.name, path.read_bytes()
         spoil(path, damage)
         for out in (project / out for outs in toy.WRITES.values() for out in outs if twice):
             if out.read_bytes() == content:
@@ -180,7 +171,7 @@ def together(scene: Scene, first: str, other: str) -> Verdict:
     """Run two commands at once."""
     with copied(scene.start) as project:
         running = [start(command, project) for command in (first, other)]
-        ended = [end(*process) for process in running]
+        ended = [end(process) for process in running]
         refusals = [refused(one.status, one.output()) for one in ended]
         verdict = judge(scene, project, *repro(scene, project))
         found = [one for one in (verdict, *refusals) if one]
@@ -208,40 +199,45 @@ def plan(scene: Scene, counts: Mapping[str, int], real_seconds: float) -> list[T
         for how in ("flip", "cut", "deletion")
         for twice in ((False,) if "runs" in path.parts else (False, True))
     ]
-    trials: list[Trial] = []
+    pairs = list(combinations_with_replacement(COMMANDS, 2))
 
-    def add(
-        kind: str, inject: Callable[..., Verdict], arguments: Iterable[tuple[Any, ...]], real: bool = False
-    ) -> None:
-        trials.extend(Trial(kind, inject, one, real) for one in arguments)
-
-    def moments(actions: Sequence[str], number: int, longest: float) -> list[tuple[str, float]]:
+    def moments(actions: Sequence[str], number: int, longest: float = seconds) -> list[tuple[str, float]]:
         return [(actions[i % len(actions)], chance.uniform(0, longest)) for i in range(number)]
 
+    def changing(stage: str, number: int) -> str:
+        return f"input {'changes' if toy.changes(stage)[number][1] else 'vanishes'} during its stage"
+
+    def damaging(name: str, how: str, _: bool) -> str:
+        return f"{'object' if '/files/' in name else 'record'} of the cache: {how}"
+
     signals, half = ("kill group", "kill dvc", "kill stage"), counts["interrupts"] // 2
-    killed = zip(cycle(("kill group", "kill dvc", "kill self")), spread(changes, counts["kills"]), strict=False)
-    add("kill at a change of a file", at_change, killed)
-    add("kill at a random moment", at_moment, moments(signals, counts["moments"], seconds))
-    add("Ctrl-C", at_change, [("interrupt", number) for number in spread(changes, half)])
-    add("Ctrl-C", at_moment, moments(("interrupt",), counts["interrupts"] - half, seconds))
-    add("full disk", at_change, zip(cycle(("full", "full once")), spread(fills, counts["full"]), strict=False))
-    add("read-only place", read_only, [(place,) for place in spread(PLACES, counts["places"])])
-    for stage, number in spread(inputs, counts["changes"]):
-        how = "changes" if toy.changes(stage)[number][1] else "vanishes"
-        add(f"input {how} during its stage", changed, [(stage, number)])
-    for one in spread(damages, counts["damages"]):
-        add(f"{'object' if '/files/' in one[0] else 'record'} of the cache: {one[1]}", damaged, [one])
-    pairs = list(combinations_with_replacement(COMMANDS, 2))
-    add("two commands at once", together, spread(pairs, counts["pairs"]))
-    add("kill of the real stages", at_moment, moments(signals, counts["real"], real_seconds), real=True)
-    return trials
+    kills = zip(cycle(("kill group", "kill dvc", "kill self")), spread(changes, counts["kills"]), strict=False)
+    full = zip(cycle(("full", "full once")), spread(fills, counts["full"]), strict=False)
+    interrupts = [("interrupt", number) for number in spread(changes, half)]
+    groups: list[tuple[str | Callable[..., str], Callable[..., Verdict], Any]] = [
+        ("kill at a change of a file", at_change, kills),
+        ("kill at a random moment", at_moment, moments(signals, counts["moments"])),
+        ("Ctrl-C", at_change, interrupts),
+        ("Ctrl-C", at_moment, moments(("interrupt",), counts["interrupts"] - half)),
+        ("full disk", at_change, full),
+        ("read-only place", read_only, [(place,) for place in spread(PLACES, counts["places"])]),
+        (changing, changed, spread(inputs, counts["changes"])),
+        (damaging, damaged, spread(damages, counts["damages"])),
+        ("two commands at once", together, spread(pairs, counts["pairs"])),
+        ("kill of the real stages", at_moment, moments(signals, counts["real"], real_seconds)),
+    ]
+    return [
+        Trial(kind if isinstance(kind, str) else kind(*one), inject, one)
+        for kind, inject, arguments in groups
+        for one in arguments
+    ]
 
 
 def _listed(scene: Scene) -> tuple[list[str], float]:
     """List the changes of files in a run without faults, and measure its seconds."""
     with copied(scene.start) as project:
         plan, before = planned(project, "list"), time.monotonic()
-        ended = forked("dvc repro", project, plan=plan)
+        ended = end(start("dvc repro", project, plan))
         seconds, output = time.monotonic() - before, ended.output()
         if ended.status:
             raise RuntimeError(f"the run without faults failed: {output}")

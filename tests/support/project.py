@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.faults import processes
+from bench.measure import NOBODY
+from bench.measure import environment as plain_environment
 from dvcproof.values import set_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,11 @@ def dotted(sections: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
 
 RECIPE: dict[str, Any] = {"class_names": [str(label) for label in range(10)], **dotted(SECTIONS)}
 
-environment = processes.environment
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return variables for a program: with this interpreter first, and without anyone's settings of Git and DVC."""
+    keep = {name: value for name, value in plain_environment().items() if not name.startswith("GIT_")}
+    return keep | NOBODY | extra
 
 
 def recipe_params(folder: Path, **sections: Mapping[str, object]) -> Path:

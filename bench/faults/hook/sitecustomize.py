@@ -31,7 +31,7 @@ class Plan(NamedTuple):
         root: the project. Other files are not counted.
         counter: a file with a line for each change, by any process.
         at: the number of the change at which it happens, from 1.
-        dvc: the process of DVC.
+        dvc: the process of DVC; 0 in the plan that DVC itself is started with.
         stage: for "change": count in this stage alone.
         path: what is changed, or the folder that is read-only.
         content: of the changed file; None: it vanishes.
@@ -110,6 +110,7 @@ class Fault:
 
 def install(plan: Plan) -> None:
     """Put a plan to work in this process and, through the environment, in those that it starts."""
+    plan = plan._replace(dvc=plan.dvc or os.getpid())
     os.environ["FAULT"] = json.dumps(plan._asdict())
     fault, plain = Fault(plan), io.open
 

@@ -13,7 +13,7 @@ from bench.faults.project import Scene, judge
 from tests.support.project import ROOT, commit, run_ok
 
 COUNTS = {"kills": 8, "moments": 2, "interrupts": 2, "full": 4, "places": 3, "changes": 6, "damages": 6, "pairs": 2}
-OTHERS = "--real 0 --inputs 0 --requests 0 --processes 2 --minutes 10"
+OTHERS = "--real 0 --inputs 0 --processes 2 --minutes 10"
 
 
 @pytest.fixture(scope="module")
