@@ -1,17 +1,14 @@
 """Measure one part of the pipeline, alone in this process; print one line of JSON.
 
-python -m bench.parts fit --params params.yaml --data data
-python -m bench.parts arrays --params params.yaml --out FOLDER
-python -m bench.parts load --params params.yaml --out FOLDER/raw
-python -m bench.parts preprocess --params params.yaml --raw FOLDER/raw --out FOLDER/prepared
+python -m bench.parts PART params.yaml FOLDER    PART: load, preprocess, fit, arrays; FOLDER: with raw/ and prepared/
 """
 
-import argparse
 import json
 import shutil
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,15 +28,16 @@ from stages.preprocess import preprocess
 SQUARE = 2048
 
 
-def load_set(params: Path, out: Path) -> None:
+def load_set(params: Path, folder: Path) -> None:
     """Do what the stage `load` does."""
     settings = read_params(params, "load").load
-    load(settings.source, out, test_size=settings.test_size, transpose=settings.transpose)
+    load(settings.source, folder / "raw", test_size=settings.test_size, transpose=settings.transpose)
 
 
-def preprocess_set(params: Path, raw: Path, out: Path) -> None:
+def preprocess_set(params: Path, folder: Path) -> None:
     """Do what the stage `preprocess` does."""
-    preprocess(read_params(params, "preprocess").preprocess.validation_size, raw, out)
+    settings = read_params(params, "preprocess").preprocess
+    preprocess(settings.validation_size, folder / "raw", folder / "prepared")
 
 
 def dense_arithmetic(*, images: int, epochs: int, sizes: list[int]) -> int:
@@ -104,38 +102,34 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def arrays(params: Path, out: Path) -> dict[str, Any]:
+def arrays(params: Path, folder: Path) -> dict[str, Any]:
     """Time load, preprocess and hashing, and a plain copy of the same bytes for comparison."""
-    raw, prepared, copied = out / "raw", out / "prepared", out / "copied"
+    made = [folder / "raw", folder / "prepared"]
     steps = {
-        "load": lambda: load_set(params, raw),
-        "preprocess": lambda: preprocess_set(params, raw, prepared),
-        "hash": lambda: [file_hash(path, "md5") for path in (*raw.iterdir(), *prepared.iterdir())],
-        "copy": lambda: [shutil.copytree(folder, copied / folder.name) for folder in (raw, prepared)],
+        "load": lambda: load_set(params, folder),
+        "preprocess": lambda: preprocess_set(params, folder),
+        "hash": lambda: [file_hash(path, "md5") for one in made for path in one.iterdir()],
+        "copy": lambda: [shutil.copytree(one, folder / "copied" / one.name) for one in made],
     }
     return {name: timed(step) for name, step in steps.items()}
 
 
-def stage(work: Callable[[], object]) -> dict[str, Any]:
+def alone(stage: Callable[[Path, Path], None], params: Path, folder: Path) -> dict[str, Any]:
     """Return time and peak memory of a stage's work."""
-    return {"seconds": timed(work), "peak": peak_bytes()}
+    return {"seconds": timed(lambda: stage(params, folder)), "peak": peak_bytes()}
+
+
+PARTS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+    "load": partial(alone, load_set),
+    "preprocess": partial(alone, preprocess_set),
+    "fit": fit,
+    "arrays": arrays,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.parts", description=__doc__)
-    measure: dict[str, Callable[[], dict[str, Any]]] = {
-        "fit": lambda: fit(args.params, args.data),
-        "arrays": lambda: arrays(args.params, args.out),
-        "load": lambda: stage(lambda: load_set(args.params, args.out)),
-        "preprocess": lambda: stage(lambda: preprocess_set(args.params, args.raw, args.out)),
-    }
-    parser.add_argument("part", choices=measure)
-    parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="the pipeline's folder with raw/ and prepared/")
-    parser.add_argument("--raw", type=Path, help="folder of the arrays that `load` wrote")
-    parser.add_argument("--out", type=Path, help="folder to write to")
-    args = parser.parse_args()
-    sys.stdout.write(json.dumps(measure[args.part]()) + "\n")
+    part, params, folder = sys.argv[1:]
+    sys.stdout.write(json.dumps(PARTS[part](Path(params), Path(folder))) + "\n")
 
 
 if __name__ == "__main__":

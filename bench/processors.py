@@ -7,7 +7,6 @@ file, which `make .venv/arm64/python` unpacks. A machine that is arm64 itself, w
 stages natively alone.
 """
 
-import argparse
 import os
 import shlex
 import shutil
@@ -24,10 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from bench.study import MNIST, PARAMS, parser_of, save
 from digits.apps.results import study_params
 from digits.sources.arrays import NPZ_NAMES
 from dvcproof.runtime import machine
-from dvcproof.runtime.files import file_hash, write_json
+from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError, run
 from dvcproof.values import set_params
 
@@ -44,7 +44,7 @@ SAMPLES = {
 
 #: What the sample is loaded from, whatever data set the project has.
 SAMPLE_DATA = {
-    "load.source": "data/mnist.npz",
+    "load.source": MNIST,
     "load.test_size": 0,
     "load.transpose": "auto",
     "preprocess.validation_size": 0,
@@ -79,52 +79,45 @@ EMULATED = (
 
 
 def natively() -> tuple[Processor, ...]:
-    """How this machine can run the stages by itself: with AVX2 alone too, if it has more."""
+    """Return how this machine can run the stages by itself: with AVX2 alone too, if it has more."""
     return (*NATIVE, CAPPED) if "avx512f" in machine.cpu_flags() else NATIVE
 
 
 def emulated() -> tuple[Processor, ...]:
-    """What this machine emulates."""
+    """Return the processors that this machine emulates."""
     return EMULATED if HERE == "x86-64" else ()
 
 
 def emulator(architecture: str = "x86-64") -> str | None:
-    """Path of the program of qemu-user for an architecture, or None where it is not installed."""
+    """Return the path of qemu-user's program for an architecture, or None where it is not installed."""
     return shutil.which({"x86-64": "qemu-x86_64", "arm64": "qemu-aarch64"}[architecture])
 
 
 def arm64_python(root: Path) -> Path:
-    """Where `make .venv/arm64/python` puts the arm64 Python of a project."""
+    """Return where `make .venv/arm64/python` puts the arm64 Python of a project."""
     return root / ".venv" / "arm64" / "python"
 
 
 def missing(root: Path) -> str:
-    """What is to be done before the stages can run on all emulated processors; nothing if they can."""
+    """Return the next step before the stages can run on all emulated processors; nothing if they can."""
     architectures = {processor.architecture for processor in emulated()}
     if not all(emulator(architecture) for architecture in architectures):
         return "Install qemu-user."
-    if "arm64" in architectures and not _arm64_is_of_the_lock(root):
-        return "Run `make .venv/arm64/python`."
-    return ""
-
-
-def _arm64_is_of_the_lock(root: Path) -> bool:
-    """Whether the arm64 Python is there, whole, and has the packages of requirements.lock as it is now."""
     python, lock = arm64_python(root), root / "requirements.lock"
-    return python.exists() and (python.parent / lock.name).read_bytes() == lock.read_bytes()
+    has_lock = python.exists() and (python.parent / lock.name).read_bytes() == lock.read_bytes()
+    return "Run `make .venv/arm64/python`." if "arm64" in architectures and not has_lock else ""
 
 
 def with_l1_of_48_kib(program: Path, copy: Path) -> None:
-    """Copy the emulator, with every L1 data cache of 32 KiB in its tables made one of 48 KiB.
+    """Copy the emulator, and make every L1 data cache of 32 KiB in its tables one of 48 KiB.
 
     Raises:
         InputError: the tables are not found.
     """
     content = program.read_bytes()
     if _L1_32K not in content:
-        raise InputError(
-            str(program), expected="the cache tables of QEMU", received="none of that form", hint="Use QEMU 7 or later."
-        )
+        hint = "Use QEMU 7 or later."
+        raise InputError(str(program), expected="the cache tables of QEMU", received="none of that form", hint=hint)
     copy.write_bytes(content.replace(_L1_32K, _L1_48K))
     copy.chmod(0o755)
 
@@ -178,7 +171,7 @@ def run_stages(
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each output and metric that exists in a folder in which stages have run, by path."""
+    """Return the SHA-256 of each output that exists in a folder in which stages have run, by path."""
     return {str(path.relative_to(folder)): file_hash(path) for path in outputs(_graph(folder), folder) if path.exists()}
 
 
@@ -187,15 +180,11 @@ def run_code(
 ) -> None:
     """Run Python code, such as `calls` of stages, in one process, which imports TensorFlow once.
 
-    Args:
-        processor: what to run it on. An emulator needs up to a minute for the import.
-        folder: where to run it.
-        code: what to run.
-        root: the project, whose code runs.
-        environment: variables to add.
+    An emulator needs up to a minute for the import. The other arguments are those of `run_stages`.
     """
     variables = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"} | dict(environment or {})
-    program = _PROGRAM.format(threads=processor.threads, environment=_capped(processor)) + code
+    capped = {} if processor.isa is None else {"ONEDNN_MAX_CPU_ISA": processor.isa}
+    program = _PROGRAM.format(threads=processor.threads, environment=capped) + code
     command = [*_python(processor, folder, root), "-c", program]
     result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -220,27 +209,16 @@ def call(*arguments):
 
 
 def calls(folder: Path, stages: Sequence[str] = STAGES) -> str:
-    """Python code that runs stages' own commands in a folder that `make_sample` filled, for `run_code`."""
-    graph = _graph(folder)
-    return "\n".join([f"os.chdir({str(folder)!r})", *(_call(graph[stage]["cmd"]) for stage in stages), ""])
+    """Return Python code that runs stages' own commands, `python -m ...`, in a folder that `make_sample` filled."""
+    commands = [shlex.split(_graph(folder)[stage]["cmd"]) for stage in stages]
+    for command in commands:
+        if command[:2] != ["python", "-m"]:
+            raise InputError(" ".join(command), expected="python -m ...", received=command[0], hint="Correct dvc.yaml.")
+    return "\n".join([f"os.chdir({str(folder)!r})", *(f"call(*{command[2:]!r})" for command in commands), ""])
 
 
 def _graph(folder: Path) -> dict[str, Any]:
-    """The stages of the dvc.yaml in a folder."""
     return dict(yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
-
-
-def _call(command: str) -> str:
-    """Python code for a stage's command, `python -m ...`."""
-    python, *arguments = shlex.split(command)
-    if (python, arguments[0]) != ("python", "-m"):
-        raise InputError(command, expected="python -m ...", received=python, hint="Correct dvc.yaml.")
-    return f"call(*{arguments[1:]!r})"
-
-
-def _capped(processor: Processor) -> dict[str, str]:
-    """The variable that holds oneDNN to an instruction set."""
-    return {} if processor.isa is None else {"ONEDNN_MAX_CPU_ISA": processor.isa}
 
 
 def _python(processor: Processor, folder: Path, root: Path) -> Sequence[str]:
@@ -266,11 +244,9 @@ def _python(processor: Processor, folder: Path, root: Path) -> Sequence[str]:
 
 
 def outputs(graph: dict[str, Any], folder: Path) -> list[Path]:
-    """Every output, metric and plot that dvc.yaml names."""
-    named = [
-        entry for stage in graph.values() for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])
-    ]
-    return [folder / (entry if isinstance(entry, str) else next(iter(entry))) for entry in named]
+    """Return every output, metric and plot that dvc.yaml names."""
+    named = [out for stage in graph.values() for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    return [folder / (out if isinstance(out, str) else next(iter(out))) for out in named]
 
 
 def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict[str, Any]]]:
@@ -301,15 +277,13 @@ def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict
 
 
 def proof_params(params: Path, model: str) -> dict[str, Any]:
-    """The parameters that a proof of a network is valid for: all but those of the data, which is a sample of MNIST."""
+    """Return the parameters that a proof of a network is valid for: all but the data's, which is a sample of MNIST."""
     found = study_params(params, model)
     return {name: found[name] for name in found if name not in ("load", "preprocess")}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.processors", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the table to write, .json")
-    args = parser.parse_args()
+    args = parser_of("bench.processors", __doc__).parse_args()
     root = Path.cwd()
     if hint := missing(root):
         raise InputError("emulated processors", "QEMU or the arm64 Python is missing", hint=hint)
@@ -319,8 +293,8 @@ def main() -> None:
     for model, rows in prove((*natively(), *emulated()), root=root).items():
         if any(row["sha256"] != rows[0]["sha256"] for row in rows):
             raise InputError(model, expected="one hash", received="several", hint="See docs/reproducibility.md.")
-        proof[model] = SAMPLES[model] | {"params": proof_params(Path("params.yaml"), model), "runs": rows}
-    write_json(args.out, proof)
+        proof[model] = SAMPLES[model] | {"params": proof_params(PARAMS, model), "runs": rows}
+    save(args.out, proof)
 
 
 if __name__ == "__main__":

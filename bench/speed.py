@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,7 @@ def cold_round(folder: Path, samples: Samples) -> None:
     for name, seconds in stages.items():
         add(samples, f"cold {name}", {"wall": seconds})
     add(samples, "cold dvc", {"wall": samples["cold"][-1]["wall"] - sum(stages.values())})
-    fit = printed_json([sys.executable, "-m", "bench.parts", "fit", "--params", "params.yaml", "--data", "data"], clone)
+    fit = measure_part("fit", clone / "params.yaml", clone / "data", clone)
     add(samples, "import", fit["import"])
     add(samples, "fit", fit["fit"])
     add(samples, "efficiency", {"wall": fit["arithmetic"] / fit["fit"]["wall"] / fit["rate"]})
@@ -136,12 +135,16 @@ def warm_round(clone: Path, clock: Clock, samples: Samples, seed: int) -> None:
     add(samples, "parameter", {"wall": whole["wall"] - sum(clock.take("train", "evaluate").values())})
 
 
+def measure_part(part: str, params: Path, folder: Path, code: Path = ROOT) -> dict[str, Any]:
+    """Measure a part of the pipeline in a process of its own, with the code of a project."""
+    return printed_json([sys.executable, "-m", "bench.parts", part, str(params), str(folder)], code)
+
+
 def arrays_round(folder: Path, samples: Samples) -> None:
     """Measure load, preprocess and hash against copying the same bytes."""
     out = folder / "arrays"
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "bench.parts", "arrays", "--params", "params.yaml", "--out", str(out)]
-    parts = printed_json(command, ROOT)
+    parts = measure_part("arrays", ROOT / "params.yaml", out)
     for name in ("load", "preprocess", "hash", "copy"):
         add(samples, f"arrays {name}", parts[name])
     ours = {kind: sum(parts[name][kind] for name in ("load", "preprocess", "hash")) for kind in ("wall", "cpu")}
@@ -152,27 +155,18 @@ def make_tiled(times: int, folder: Path) -> None:
     """Write MNIST with its training set repeated, and the parameters to train on it for the same number of steps."""
     folder.mkdir()
     repeat(ROOT / MNIST, times, folder / "tiled.npz", zipfile.ZIP_DEFLATED)
-    params = Path(shutil.copy(ROOT / "params.yaml", folder))
     values = {"load.source": str(folder / "tiled.npz"), "train.model": "dense", "dense.epochs": GROWTH[times]}
-    set_params(params, values)
+    set_params(Path(shutil.copy(ROOT / "params.yaml", folder)), values)
 
 
 def growth_round(folder: Path, times: int, samples: Samples) -> None:
     """Measure load, preprocess and train on `times` as many images: seconds an image, and memory."""
     if not folder.exists():
         make_tiled(times, folder)
-    common = ["--params", str(folder / "params.yaml")]
-    raw, prepared = folder / "raw", folder / "prepared"
-    parts = {
-        "load": (raw, ["--out", str(raw)]),
-        "preprocess": (prepared, ["--raw", str(raw), "--out", str(prepared)]),
-        "fit": (None, ["--data", str(folder)]),
-    }
-    for part, (out, options) in parts.items():
-        if out is not None:
-            shutil.rmtree(out, ignore_errors=True)  # as DVC does
+    for part, made in (("load", "raw"), ("preprocess", "prepared"), ("fit", "none")):
+        shutil.rmtree(folder / made, ignore_errors=True)  # as DVC does
         os.sync()  # what was written before is not this part's to wait for
-        figures = printed_json([sys.executable, "-m", "bench.parts", part, *common, *options], ROOT)
+        figures = measure_part(part, folder / "params.yaml", folder)
         images = figures.get("images", 60000 * times + 10000)
         seconds = figures["fit" if part == "fit" else "seconds"]
         name = f"{'train' if part == 'fit' else part} x{times}"
@@ -186,15 +180,14 @@ def add(samples: Samples, name: str, sample: dict[str, Any]) -> None:
     samples.setdefault(name, []).append({kind: value for kind, value in sample.items() if kind in ("wall", "cpu")})
 
 
-def summarize(values: Sequence[float]) -> dict[str, float]:
-    """Return median, minimum, maximum and number of values."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
-
-
 def medians(samples: Samples) -> dict[str, Any]:
-    """Summarize the rounds of each thing that was measured."""
+    """Return median, minimum, maximum and number of the rounds of each thing that was measured."""
+
+    def summary(values: list[float]) -> dict[str, float]:
+        return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
+
     return {
-        name: {kind: summarize([sample[kind] for sample in rounds]) for kind in rounds[0]}
+        name: {kind: summary([sample[kind] for sample in rounds]) for kind in rounds[0]}
         for name, rounds in samples.items()
     }
 
@@ -265,16 +258,6 @@ def keep(result: dict[str, Any], folder: Path) -> None:
         draw(result, chart)
 
 
-def compare(result: dict[str, Any], before: dict[str, Any] | None) -> str:
-    """Write each ratio beside that of the last result on the same kind of machine, and its target."""
-    lines = [f"{'':20} {'now':>8} {'before':>8} {'target':>8}"]
-    for name, value in result["ratios"].items():
-        others = (before and before["ratios"].get(name), result["targets"].get(name))
-        columns = ["" if other is None else f"{other:.2f}" for other in (value, *others)]
-        lines.append(f"{name:20} " + " ".join(f"{column:>8}" for column in columns))
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     parser = parser_of("bench.speed", __doc__)
     parser.add_argument("--rounds", type=int, required=True, help="how often each is measured")
@@ -287,10 +270,9 @@ def main() -> None:
     kind = machine.kind()
     found = {"targets": targets(kind), "ratios": ratios(times), "times": times}
     result = {"machine": this_machine()} | conditions | found
-    last = args.out / f"{kind}.json"
-    before = read_result(last) if last.exists() else None
     keep(result, args.out)
-    sys.stdout.write(compare(result, before))
+    for name, ratio in result["ratios"].items():
+        sys.stdout.write(f"{name:20} {ratio:8.2f}   target {result['targets'].get(name, 'none')}\n")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,9 @@ def inject(folder: Path, counts: Mapping[str, int], processes: int, minutes: flo
         seconds = max(dates) - min(dates) + 5  # of a run, by the dates of its first and last result
     trials = [(trial, real_scene if trial.real else scene) for trial in plan(scene, counts, seconds)]
     found = measure(trials, processes, started + 60 * minutes * 0.7)
-    unwatched = build(folder / "control", toy.write_unwatched, toy.second)._replace(doctor=False)
+    unwatched = build(folder / "control", functools.partial(toy.write, watched=False), toy.second)._replace(
+        doctor=False
+    )
     control = [(trial, unwatched) for trial in known(unwatched)]
     return {"faults": found, "control": measure(control, processes, math.inf)}
 

@@ -80,11 +80,6 @@ def write(path: Path, *, watched: bool = True) -> None:
         (path / name).write_text(content, encoding="utf-8")
 
 
-def write_unwatched(path: Path) -> None:
-    """Write the project without the watch."""
-    write(path, watched=False)
-
-
 def write_real(path: Path) -> None:
     """Write the project with its real stages, on a small sample of the data."""
     make_sample(ROOT, path)
