@@ -5,7 +5,6 @@ project that `make repro` does not run (stuck), or in something else (wrong). As
 doctor and the watch: there they end stuck or wrong, or the check would see nothing.
 """
 
-import argparse
 import math
 import random
 import signal
@@ -25,7 +24,7 @@ from bench.faults.judge import BAD, Outcome
 from bench.faults.project import Scene, build
 from bench.faults.trials import Trial, known, plan
 from bench.measure import this_machine
-from dvcproof.runtime.files import replacing, write_json
+from bench.study import parser_of, save
 from dvcproof.runtime.program import on_terminal, run
 
 #: By kind of fault, how many were injected, and how many ended in each outcome.
@@ -68,19 +67,17 @@ def inject(folder: Path, counts: Mapping[str, int], processes: int, minutes: flo
         seconds = max(dates) - min(dates) + 5  # of a run, by the dates of its first and last result
     trials = [(trial, real_scene if trial.real else scene) for trial in plan(scene, counts, seconds)]
     found = measure(trials, processes, started + 60 * minutes * 0.7)
-    unwatched = build(folder / "control", functools.partial(toy.write, watched=False), toy.second)._replace(
-        doctor=False
-    )
+    unwatched = build(folder / "control", lambda path: toy.write(path, watched=False), toy.second)
+    unwatched = unwatched._replace(doctor=False)
     control = [(trial, unwatched) for trial in known(unwatched)]
     return {"faults": found, "control": measure(control, processes, math.inf)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser = parser_of("bench.faults", __doc__)
     for name in (*KINDS, "inputs", "processes"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--minutes", type=float, required=True, help="time limit, of which faults get 70 percent")
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored, also by children
     started = time.monotonic()
@@ -90,8 +87,7 @@ def main() -> None:
     if args.inputs:
         found["faults"] |= {f"generated input: {kind}": row for kind, row in inputs.inject(args.inputs).items()}
     found |= {"seconds": round(time.monotonic() - started), "machine": this_machine()}
-    with replacing(args.out) as (file,):
-        write_json(file, found)
+    save(args.out, found)
     faults = found["faults"].values()
     injected, bad = sum(one["injected"] for one in faults), sum(one["stuck"] + one["wrong"] for one in faults)
     sys.stdout.write(f"faults: {injected} injected, {bad} stuck or wrong\n")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.faults.files import archive as zipped
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import flip
 from tests.support.networks import convnet, dense
@@ -168,10 +169,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_another_model_is_refused(tmp_path: Path, case: str) -> None:
-    from bench.faults.models import packed, sound
-
     change, problem = REFUSED[case]
-    assert problem in refusal_of(tmp_path / "m.keras", packed(change(dict(sound()[0]))))
+    with zipfile.ZipFile(io.BytesIO(saved(small(units=4), tmp_path / "m.keras"))) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    assert problem in refusal_of(tmp_path / "m.keras", zipped(change(members).items()))
 
 
 def test_damaged_bytes_are_refused(tmp_path: Path) -> None:

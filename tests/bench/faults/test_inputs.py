@@ -13,6 +13,7 @@ from PIL import Image
 
 from bench.faults import generate, inputs, judge
 from bench.faults.files import Files, Special, image_file, write
+from bench.faults.files import archive as archive_of
 from bench.faults.readers import reader
 from digits.apps import decoding, summary
 from digits.scoring import history
@@ -105,15 +106,14 @@ def test_weights_that_are_no_numbers_are_caught(
 ) -> None:
     import h5py
 
-    from bench.faults import models
     from exactkeras import archive, fit
 
     assert tensorflow
-    members = models.sound()[0]
+    members = dict(generate.members_of(generate.models()[0]["model.keras"]))
     file = io.BytesIO(members["model.weights.h5"])
     with h5py.File(file, "a") as weights:
         weights["layers/dense_1/vars/1"][0] = np.nan
-    content = models.packed(members | {"model.weights.h5": file.getvalue()})
+    content = archive_of((members | {"model.weights.h5": file.getvalue()}).items())
     folder, read = write(tmp_path / "case", {"model.keras": content}), reader("models")
     outcome, line = judge.attempt(read, folder)
     assert outcome is judge.Outcome.LINE
