@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, set_params
 from tests.support.hostile import HOSTILE
 from tests.support.processors import MODEL, SMALL, recorded_deviations, run_sample, run_sample_at_once, write_recipe
-from tests.support.project import ROOT, environment
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.slow
 ONE_THREAD, TWO_THREADS, FOUR_THREADS = NATIVE
@@ -168,56 +167,28 @@ def train_with(control: Control, references: dict[str, Path], tmp_path: Path) ->
     return run_stages(control.processor, folder, root=root, stages=("train",))
 
 
-def test_with_avx_512_the_stages_run_with_avx2_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cpu_flags", lambda: ["avx2", "avx512f"])
-    assert processors.natively() == (*NATIVE, CAPPED)
-    monkeypatch.setattr(machine, "cpu_flags", lambda: ["avx2"])
-    assert processors.natively() == NATIVE
-
-
-@pytest.fixture
-def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project on an x86-64 machine that has all that it needs to emulate others."""
+def test_what_is_missing_to_emulate_is_to_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processors, "HERE", "x86-64")
     monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
     (tmp_path / "requirements.lock").write_text("tensorflow==2.21.0\n", encoding="utf-8")
     python = processors.arm64_python(tmp_path)
     python.parent.mkdir(parents=True)
-    python.touch()
     shutil.copy(tmp_path / "requirements.lock", python.parent)
+    assert processors.missing(tmp_path) == "Run `make .venv/arm64/python`."
+    python.touch()
     assert processors.missing(tmp_path) == ""
-    return tmp_path
-
-
-def test_an_absent_emulator_is_to_be_installed(unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "requirements.lock").write_text("tensorflow==2.22.0\n", encoding="utf-8")
+    assert processors.missing(tmp_path) == "Run `make .venv/arm64/python`."
     monkeypatch.setattr(shutil, "which", lambda program: None if program == "qemu-aarch64" else program)
-    assert processors.missing(unpacked) == "Install qemu-user."
+    assert processors.missing(tmp_path) == "Install qemu-user."
+    monkeypatch.setattr(processors, "HERE", "arm64")  # which emulates nothing
+    assert (processors.emulated(), processors.missing(tmp_path)) == ((), "")
 
 
-def test_an_absent_arm64_python_is_to_be_made(unpacked: Path) -> None:
-    processors.arm64_python(unpacked).unlink()
-    assert processors.missing(unpacked) == "Run `make .venv/arm64/python`."
-
-
-def test_an_arm64_python_of_another_lock_is_to_be_made(unpacked: Path) -> None:
-    (unpacked / "requirements.lock").write_text("tensorflow==2.22.0\n", encoding="utf-8")
-    assert processors.missing(unpacked) == "Run `make .venv/arm64/python`."
-
-
-def test_an_arm64_machine_emulates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processors, "HERE", "arm64")
-    assert processors.emulated() == ()
-    assert processors.missing(tmp_path) == ""
-
-
-def test_the_proof_refuses_to_leave_out_a_processor(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench.processors", "--out", "table.json"]
-    variables = environment(PYTHONPATH=str(ROOT))
-    result = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
-    if HERE == "x86-64":
-        assert result.returncode == 1
-        assert result.stderr.startswith("ERROR: emulated processors: QEMU or the arm64 Python is missing. ")
-        assert list(tmp_path.iterdir()) == []
+def test_with_avx_512_the_stages_run_with_avx2_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags, expected in ((["avx2", "avx512f"], (*NATIVE, CAPPED)), (["avx2"], NATIVE)):
+        monkeypatch.setattr(machine, "cpu_flags", lambda flags=flags: flags)
+        assert processors.natively() == expected
 
 
 def test_an_emulated_processor_never_runs_natively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,38 +219,28 @@ def test_the_first_failure_ends_the_proof(recipe: Path, monkeypatch: pytest.Monk
     assert len(begun) < len(SAMPLES) * len((*NATIVE, *EMULATED))
 
 
-ARM64 = ROOT / "bench" / "arm64.sh"
-
-
-def programs(folder: Path, **scripts: str) -> Path:
-    """A folder of programs, each with the text of a shell script."""
-    folder.mkdir()
-    for name, text in scripts.items():
-        (folder / name.replace("_", "-")).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-        (folder / name.replace("_", "-")).chmod(0o755)
-    return folder
-
-
-def make_arm64(path: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script that unpacks an arm64 Python into `folder`, with the programs of `path`."""
-    lock = folder.parent / "requirements.lock"
+def make_arm64(folder: Path, **scripts: str) -> subprocess.CompletedProcess[str]:
+    """Run the script that unpacks an arm64 Python into `folder`, with programs that are these shell scripts."""
+    lock, path = folder.parent / "requirements.lock", folder.parent / "bin"
     lock.write_text("tensorflow==2.21.0\n", encoding="utf-8")
-    command = [str(shutil.which("bash")), str(ARM64), str(folder), str(lock)]
-    return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=False)
+    path.mkdir()
+    for name, text in scripts.items():
+        (path / name.replace("_", "-")).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (path / name.replace("_", "-")).chmod(0o755)
+    variables = {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}" if "pip" in scripts else str(path)}
+    command = [str(shutil.which("bash")), str(ROOT / "bench" / "arm64.sh"), str(folder), str(lock)]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_what_unpacking_needs_is_named(tmp_path: Path) -> None:
-    path = programs(tmp_path / "bin", uname="echo x86_64", id="echo 1000", realpath='echo "$1"')
-    result = make_arm64(str(path), tmp_path / "arm64")
-    assert result.returncode == 1
-    assert result.stderr == (
-        "ERROR: expected qemu-aarch64 and debootstrap. One is missing. Install qemu-user and debootstrap.\n"
-    )
+    result = make_arm64(tmp_path / "arm64", uname="echo x86_64", id="echo 1000", realpath='echo "$1"')
+    expected = "ERROR: expected qemu-aarch64 and debootstrap. One is missing. Install qemu-user and debootstrap.\n"
+    assert (result.returncode, result.stderr) == (1, expected)
     assert not (tmp_path / "arm64").exists()
 
 
 def test_an_arm64_machine_unpacks_nothing(tmp_path: Path) -> None:
-    result = make_arm64(str(programs(tmp_path / "bin", uname="echo aarch64")), tmp_path / "arm64")
+    result = make_arm64(tmp_path / "arm64", uname="echo aarch64")
     assert (result.returncode, result.stdout) == (0, "This machine is arm64 itself: nothing to unpack.\n")
     assert not (tmp_path / "arm64").exists()
 
@@ -292,8 +253,7 @@ def test_unpacking_that_fails_leaves_no_python(failing: str, tmp_path: Path) -> 
     if failing == "pip":
         (folder / "root").mkdir()
     working = {"uname": "echo x86_64", "qemu_aarch64": "echo 3.11", "debootstrap": "", "pip": ""}
-    path = programs(tmp_path / "bin", **working | {failing: "echo no network >&2; exit 1"})
-    result = make_arm64(f"{path}{os.pathsep}{os.environ['PATH']}", folder)
+    result = make_arm64(folder, **working | {failing: "echo no network >&2; exit 1"})
     assert result.returncode == 1
     assert not (folder / "python").exists()
     assert (folder / "root").exists() is (failing == "pip")
