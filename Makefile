@@ -44,7 +44,7 @@ PYTEST := pytest --numprocesses auto --dist loadfile --durations 10
 verify: setup ## Check that dvc.lock is fresh, and that a clean clone of the last commit gives equal bytes
 	@$(RUN) python -m digits verify
 
-check: ## Name each committed figure that is stale, and the command that renews it
+check: ## Name each figure in docs/ and bench/results/ that is stale, and its command (dvc.lock: make verify)
 	@$(call SETUP,dev)
 	@$(RUN) python -m bench.check
 

@@ -29,7 +29,7 @@ class Split(NamedTuple):
 
 
 def read_mnist(path: Path) -> tuple[Split, Split]:
-    """The training set and the test set of a .npz with Keras's four names."""
+    """Return the training set and the test set of a .npz with Keras's four names."""
     import numpy as np
 
     with np.load(path) as archive:
@@ -41,7 +41,7 @@ def read_mnist(path: Path) -> tuple[Split, Split]:
 
 
 def build_model() -> "keras.Sequential":
-    """Two convolutions, each followed by pooling: from [n, 28, 28, 1] to the probabilities [n, 10]."""
+    """Return two convolutions, each followed by pooling: from [n, 28, 28, 1] to the probabilities [n, 10]."""
     import keras
     from keras import layers
 

@@ -93,6 +93,22 @@ def run_limited(way: Way, command: list[str], folder: Path) -> dict[str, float]:
     return {name: found[name] for name in ("wall", "cpu", "memory")}
 
 
+def run_stages(source: Path, params: Path, way: Way, room: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Run all stages on a source in an empty folder. Return what each took, and the SHA-256 of each output."""
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    (room / "data").mkdir(parents=True)
+    shutil.copy(PACKAGES, room)
+    set_params(Path(shutil.copy(params, room / "params.yaml")), {"load.source": str(source)})
+    took = {}
+    for stage in tqdm(STAGES, desc=f"large, {way.name}", disable=not on_terminal()):
+        command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]  # in the place of `python`
+        took[stage] = run_limited(way, command, room)
+    written = [path for path in outputs(graph, room) if path.exists()]
+    hashes = {path.relative_to(room).as_posix(): file_hash(path) for path in written}
+    shutil.rmtree(room)
+    return took, hashes
+
+
 def study(source: Path, params: Path, ways: Mapping[str, Way], folder: Path) -> dict[str, Any]:
     """Run all stages in each way on one source.
 
@@ -105,29 +121,17 @@ def study(source: Path, params: Path, ways: Mapping[str, Way], folder: Path) -> 
     Raises:
         InputError: a stage failed, or wrote other bytes in another way.
     """
-    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    found: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
-    made: dict[str, dict[str, str]] = {}
-    with tqdm(total=len(ways) * len(STAGES), desc="large", disable=not on_terminal()) as steps:
-        for name, way in ways.items():
-            room = folder / name
-            (room / "data").mkdir(parents=True)
-            shutil.copy(PACKAGES, room)
-            set_params(Path(shutil.copy(params, room / "params.yaml")), {"load.source": str(source)})
-            for stage in STAGES:
-                command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]  # in the place of `python`
-                found[stage][name] = run_limited(way, command, room)
-                steps.update()
-            written = (path for path in outputs(graph, room) if path.exists())
-            made[name] = {path.relative_to(room).as_posix(): file_hash(path) for path in written}
-            shutil.rmtree(room)
-    first, expected = next(iter(made.items()))
-    for name, files in made.items():
+    made = {name: run_stages(source, params, way, folder / name) for name, way in ways.items()}
+    first, (_, expected) = next(iter(made.items()))
+    for name, (_, files) in made.items():
         if files != expected:
             other = next(file for file in expected if files.get(file) != expected[file])
             hint = "This must not be: report it."
             raise InputError(other, f"its bytes differ between the ways '{first}' and '{name}'", hint=hint)
-    return {"stages": found, "sha256": expected}
+    return {
+        "stages": {stage: {name: took[stage] for name, (took, _) in made.items()} for stage in STAGES},
+        "sha256": expected,
+    }
 
 
 def require_disk(folder: Path, needed: int) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from bench import convnet, whole
-from bench.chart import draw_accuracy
-from bench.convnet import EXAMPLE, LONG, Training, contestants, run_convnet, trainings_of
+from bench.convnet import EXAMPLE, LONG, Training, run_convnet, trainings_of
 from bench.measure import this_machine
 from bench.points import Finished
 from bench.study import Trained, valid_for
@@ -21,8 +20,6 @@ from dvcproof.values import set_params
 from tests.support.project import Arrays, make_project, recipe_params, run_ok
 from tests.support.results import MACHINE
 
-RUNS = [{"seed": seed, "test_accuracy": 0.99 + seed / 100, "seconds": 30.0 + seed} for seed in range(2)]
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -30,27 +27,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipe_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_contestants_are_described_with_their_runs() -> None:
-    found = contestants({EXAMPLE: RUNS, "7": RUNS[::-1]})
-    assert (found[EXAMPLE]["runs"], found["7"]["runs"]) == (RUNS, RUNS[::-1])
-    for one in found.values():
-        assert one["test_accuracy"] == pytest.approx({"mean": 0.995, "std": 0.00707107, "n": 2, "min": 0.99, "max": 1})
-        assert one["seconds"]["mean"] == 30.5
-
-
-@pytest.mark.slow
-def test_accuracy_is_drawn_against_seconds(tmp_path: Path) -> None:
-    long = {"convnet.epochs": 90, "evaluate.views": 11}
-    drawn = []
-    for values, names in (({}, "1 7"), ({}, "1 7"), ({}, "7"), (long, "1 7 long longx11")):
-        study = {"long": values, "contestants": contestants(dict.fromkeys((EXAMPLE, *names.split()), RUNS))}
-        draw_accuracy(study, EXAMPLE, tmp_path / "chart.png")
-        drawn.append((tmp_path / "chart.png").read_bytes())
-    assert drawn[0][:4] == b"\x89PNG"
-    assert drawn[0] == drawn[1]
-    assert len({*drawn}) == 3
 
 
 @pytest.mark.usefixtures("tensorflow")

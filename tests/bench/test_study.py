@@ -121,6 +121,10 @@ def test_a_study_records_the_parameters_and_data_that_it_is_valid_for(
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result["data"] == {name: file_hash(project / "data" / "raw" / name, "md5") for name in ARRAYS}
     assert result["params"] == expected(project / "params.yaml")
+    if name == "convnet":
+        assert result["contestants"]["7"]["runs"] == made_up_contestants()["7"]
+        assert result["contestants"]["7"]["seconds"] == {"mean": 20, "std": 0, "n": 2, "min": 20, "max": 20}
+        assert out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     if name == "seeds":
         assert [run["seed"] for run in result["runs"]] == [0, 1, 2]
         assert result["gap"] == pytest.approx({"mean": 0.6, "std": 0.1, "n": 3, "min": 0.5, "max": 0.7})
