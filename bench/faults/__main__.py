@@ -40,16 +40,16 @@ def measure(trials: Sequence[tuple[Trial, Scene]], processes: int, deadline: flo
     Args:
         trials: the trials.
         processes: number of trials at a time.
-        deadline: the time of the monotonic clock after which the trials left are dropped.
+        deadline: the time of the monotonic clock after which the trials left are dropped; infinite for the control.
     """
     found = {trial.kind: Counter(dict.fromkeys(("injected", *Outcome), 0)) for trial, _ in trials}
     with ThreadPoolExecutor(processes) as pool:
         mixed = random.Random(0).sample(trials, len(trials))  # noqa: S311 (each kind gets its part of the time)
-        running = {pool.submit(trial.inject, scene, *trial.arguments): (trial, scene) for trial, scene in mixed}
+        running = {pool.submit(trial.inject, scene, *trial.arguments): trial for trial, scene in mixed}
         for future in tqdm(as_completed(running), total=len(running), disable=not on_terminal(), unit="fault"):
-            (trial, scene), (outcome, problem) = running[future], future.result()
+            trial, (outcome, problem) = running[future], future.result()
             found[trial.kind].update(("injected", outcome))
-            if scene.doctor and outcome in BAD:
+            if deadline < math.inf and outcome in BAD:
                 sys.stderr.write(f"{trial.kind} {trial.arguments}: {outcome}: {problem}\n")
             if time.monotonic() > deadline:
                 pool.shutdown(cancel_futures=True)
@@ -60,15 +60,14 @@ def measure(trials: Sequence[tuple[Trial, Scene]], processes: int, deadline: flo
 def inject(folder: Path, counts: Mapping[str, int], processes: int, minutes: float) -> dict[str, Found]:
     """Inject faults into projects in a folder. Returns the outcomes, and those of the controls."""
     started, seconds = time.monotonic(), 0.0
-    scene = real_scene = build(folder / "toy", toy.write, toy.second)
+    scene = real_scene = build(folder / "toy", "stages.repro", toy.write, toy.second)
     if counts["real"]:
-        real_scene = build(folder / "real", toy.write_real)
+        real_scene = build(folder / "real", "digits repro", toy.write_real)
         dates = [path.stat().st_mtime for path in (real_scene.good / ".dvc" / "tmp" / "inputs").glob("*.json")]
         seconds = max(dates) - min(dates) + 5  # of a run, by the dates of its first and last result
     trials = [(trial, real_scene if trial.real else scene) for trial in plan(scene, counts, seconds)]
     found = measure(trials, processes, started + 60 * minutes * 0.7)
-    unwatched = build(folder / "control", lambda path: toy.write(path, watched=False), toy.second)
-    unwatched = unwatched._replace(doctor=False)
+    unwatched = build(folder / "control", "dvc repro", lambda path: toy.write(path, watched=False), toy.second)
     control = [(trial, unwatched) for trial in known(unwatched)]
     return {"faults": found, "control": measure(control, processes, math.inf)}
 

@@ -33,12 +33,12 @@ class Scene(NamedTuple):
     """A project before a run of all its stages, `start`, and after it, `good`. The last commit is as `good`.
 
     The work tree of `start` may hold the results of other parameters; its cache holds nothing of this run.
-    `doctor` is False for the control, in which `dvc repro` runs alone.
+    `command` does what `make repro` does; for the control it is `dvc repro` alone.
     """
 
     start: Path
     good: Path
-    doctor: bool = True
+    command: str
 
 
 class Ended(NamedTuple):
@@ -93,11 +93,14 @@ def end(process: Process) -> Ended:
         return Ended(None, process)
 
 
-def build(folder: Path, write: Callable[[Path], None], second: Callable[[Path], None] | None = None) -> Scene:
+def build(
+    folder: Path, command: str, write: Callable[[Path], None], second: Callable[[Path], None] | None = None
+) -> Scene:
     """Make a scene in a folder.
 
     Args:
         folder: a new one.
+        command: of Python, that runs the project.
         write: writes the files of the project into a folder.
         second: changes its parameters, so that every stage runs. Without it nothing has run in `start`.
     """
@@ -111,11 +114,11 @@ def build(folder: Path, write: Callable[[Path], None], second: Callable[[Path], 
     if second:
         second(good)
         second(before)
-    for command in ("dvc repro --quiet", "git add --all", "git commit --quiet --message run"):
-        _run(good, command)
+    for step in ("dvc repro --quiet", "git add --all", "git commit --quiet --message run"):
+        _run(good, step)
     shutil.rmtree(before / ".git")
     shutil.copytree(good / ".git", before / ".git")
-    return Scene(before, good)
+    return Scene(before, good, command)
 
 
 def _run(folder: Path, command: str) -> str:
@@ -136,14 +139,9 @@ def copied(project: Path) -> Iterator[Path]:
 
 
 def repro(scene: Scene, folder: Path) -> tuple[int | None, str]:
-    """Run the steps of `make repro`. Return exit status and output."""
-    output = ""
-    for command in ("digits doctor", "dvc repro", "digits doctor --after") if scene.doctor else ("dvc repro",):
-        ended = end(start(command, folder))
-        output += ended.output()
-        if ended.status != 0:
-            return ended.status, output
-    return 0, output
+    """Run the project. Return exit status and output."""
+    ended = end(start(scene.command, folder))
+    return ended.status, ended.output()
 
 
 def judge(scene: Scene, folder: Path, status: int | None, output: str) -> Verdict:

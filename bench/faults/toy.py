@@ -54,6 +54,25 @@ with replacing(*map(pathlib.Path, writes)) as files:
 """
 
 
+#: What `make repro` does, for a project without the parameters of this one.
+REPRO = """
+import sys
+from pathlib import Path
+
+from dvc.cli import main
+from dvcproof import doctor
+from dvcproof.runtime.program import run
+
+def repro():
+    doctor.examine(Path.cwd())
+    status = main(["repro"])
+    doctor.examine(Path.cwd(), after=not status)
+    sys.exit(status)
+
+run(repro)
+"""
+
+
 def write(path: Path, *, watched: bool = True) -> None:
     """Write the files of the project; nothing has run yet.
 
@@ -61,8 +80,7 @@ def write(path: Path, *, watched: bool = True) -> None:
         path: a new folder.
         watched: whether the stages check that what they have read does not change; False is a control.
     """
-    for package in ("digits", "dvcproof"):
-        shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "dvcproof", path / "dvcproof", ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
     # One package: the check of all of them is not under test.
@@ -70,6 +88,7 @@ def write(path: Path, *, watched: bool = True) -> None:
     stages = {"stages": {name: _stage(name, watched=watched) for name in READS}}
     contents = {
         "stages/step.py": STEP,
+        "stages/repro.py": REPRO,
         "data/source": "the source\n",
         "requirements.lock": pin[0],
         "dvc.yaml": yaml.safe_dump(stages),

@@ -26,7 +26,7 @@ from dvcproof.lockfile import read_lock
 T = TypeVar("T")
 
 #: Commands of which two run at once.
-COMMANDS = ("dvc repro", "dvc exp run", "dvc exp run --temp", "dvc status", "digits verify")
+COMMANDS = ("dvc repro", "dvc exp run", "dvc exp run --temp", "dvc status", "dvcproof verify")
 
 #: Places that cannot be written.
 DATA = ("data", "data/raw", "data/prepared", "metrics")
@@ -126,11 +126,8 @@ def changed(scene: Scene, stage: str, number: int) -> Verdict:
         path, before = project / name, (scene.good / name).read_text(encoding="utf-8")
         content = how(before) if how else None
         plan = planned(project, "change", at=3, stage=stage, path=str(path), content=content)
-        ended = end(start("dvc repro", project, plan))
+        ended = end(start(scene.command, project, plan))
         status, output = ended.status, ended.output()
-        if status == 0 and scene.doctor:
-            ended = end(start("digits doctor --after", project))
-            status, output = ended.status, output + ended.output()
         if status == 0:
             return Verdict(Outcome.WRONG, f"{name} changed without an error: {output}")
         path.write_text(before, encoding="utf-8")

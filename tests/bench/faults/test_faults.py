@@ -13,7 +13,7 @@ from bench.faults.project import Scene, judge
 from tests.support.project import ROOT, commit, run_ok
 
 COUNTS = {"kills": 8, "moments": 2, "interrupts": 2, "full": 4, "places": 3, "changes": 6, "damages": 6, "pairs": 2}
-OTHERS = "--real 0 --inputs 0 --processes 2 --minutes 10"
+OTHERS = "--real 0 --inputs 0 --processes 2 --minutes 30"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_what_a_kill_leaves_must_be_gone_in_the_end(tmp_path: Path, name: str) -
     shutil.copy(ROOT / ".gitignore", tmp_path)
     run_ok("git", "init", "--quiet", cwd=tmp_path)
     commit(tmp_path, "run")
-    scene = Scene(tmp_path, tmp_path)
+    scene = Scene(tmp_path, tmp_path, "dvc repro")
     assert judge(scene, tmp_path, 0, "").outcome is Outcome.RIGHT
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
