@@ -183,8 +183,8 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str, ti
             message = f"{what}, and two runs from equal inputs differ: chance"
             fix = "Set a seed, or one thread; `dvcproof vary` says which."
             return stage.finding("DP702", message, fix, path=path, evidence=f"first and second run: {other}")
-    message = f"{what}, though two runs give equal bytes: dvc.lock is not of these inputs"
-    fix = f"{RUN} If nothing was edited, a circumstance differs: `dvcproof vary` says which."
+    message = f"{what}, though two runs give equal bytes: dvc.lock is of other inputs or circumstances"
+    fix = f"{RUN} If nothing was edited, `dvcproof vary` says which circumstance it depends on."
     return stage.finding("DP701", message, fix, path=changed[0], evidence=difference)
 
 
@@ -276,7 +276,8 @@ def _left(run: Run) -> Iterator[Finding]:
     outs = [os.path.relpath(out.place, run.project.root) for stage in run.project.stages for out in stage.outs]
     for name in changed_files(run.clone.path):
         path = Path(name)
-        if path.name in ("dvc.lock", ".gitignore") or any(path.is_relative_to(out) for out in outs):
+        known = path.name in ("dvc.lock", ".gitignore") or "__pycache__" in path.parts  # DVC's own, and Python's
+        if known or any(path.is_relative_to(out) for out in outs):
             continue
         try:
             committed = git(run.clone.path, "cat-file", "blob", f"HEAD:./{name}")

@@ -90,7 +90,7 @@ def test_data_that_only_the_work_tree_has(toy: Path) -> None:
 
 DEFECTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "chance": ("cat data.csv a.txt > one.txt; date +%N >> one.txt", "chance", {"one": "DP702", "two": "DP701"}),
-    "place": ("pwd > one.txt", "dvc.lock is not of these inputs", {"one": "DP701", "two": "DP701"}),
+    "place": ("pwd > one.txt", "dvc.lock is of other inputs or circumstances", {"one": "DP701", "two": "DP701"}),
     "leaves a file": ("cat data.csv a.txt > one.txt; touch new.txt", "the run leaves new.txt", {"": "DP705"}),
     "own input": ("cat data.csv a.txt > one.txt; echo x >> a.txt", "it changes its own input a.txt", {"one": "DP205"}),
 }
@@ -126,7 +126,7 @@ def test_a_record_that_was_made_up(toy: Path, *, here: bool) -> None:
         (toy / "one.txt").unlink()
     report = verified(toy)
     (finding,) = (one for one in report.findings if one.stage == "one")
-    assert finding.message.endswith("though two runs give equal bytes: dvc.lock is not of these inputs")
+    assert finding.message.endswith("though two runs give equal bytes: dvc.lock is of other inputs or circumstances")
     assert finding.evidence == "line 1: far better recorded, b re-run"
 
 
