@@ -46,7 +46,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
     """The small project with results and documents that belong to it: no figure is stale."""
     project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("check") / "project")
     (project / "bench").mkdir()
-    for name in ("dvc.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", ".dvcignore", "prover.yaml"):
         shutil.copy(ROOT / "bench" / name, project / "bench")
     shutil.copytree(ROOT / "bench" / ".dvc", project / "bench" / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
     write_results(project)
@@ -160,6 +160,7 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
         {"sweep", "tables"},
     ),
     "a command": (text("bench/dvc.yaml", "--seeds 10 ", "--seeds 20 "), {"seeds"}),
+    "a list": (text("bench/prover.yaml", "k,v", "v,k"), {"prover"}),
     "words": (text("docs/speed.md", "More words.", "Other words."), set()),
     "the card": (text("docs/model-card.md", "## Description", "## Summary"), {"card"}),
 }
@@ -179,7 +180,7 @@ def recorded(root: Path) -> Iterator[tuple[str, Path, dict[str, Any], dict[str, 
     for name, stage in lock.items():
         outs = [root / "bench" / out["path"] for out in stage["outs"]]
         for path in [inner for out in outs for inner in (sorted(out.glob("*.json")) if out.is_dir() else [out])]:
-            if path.suffix == ".json":
+            if path.suffix == ".json" and "params" in stage:
                 yield name, path, flatten(stage["params"]["../params.yaml"]), stage["params"].get("../dvc.lock", {})
 
 

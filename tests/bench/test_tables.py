@@ -86,6 +86,10 @@ ROWS: list[tuple[str, int, list[str]]] = [
     ("pictures", 0, ["**all kinds of one digit**", "5", "4", "1", "0", "10", "8", "2", "0"]),
     ("pictures", 2, ["no digit", "5", "4", "1", "0", "", "", "", ""]),
     ("faults", 0, ["kill", "9", "7", "2", "0", "0", "2 of 3 stuck or wrong"]),
+    ("prover", 0, ["input", "a file", "check, trace", "A [DP1]; B [DP2]"]),
+    ("prover", 1, ["input", "a size", "**not found**", "it is not seen"]),
+    ("prover", 2, ["output", "a line", "**not found**", "expected: C [DP3]"]),
+    ("clean_projects", 0, ["smallest", "ok", "needs Git", "ok", "E [DP5]", ""]),
     ("scaling_images", 1, ["10^5", "392 MB"]),
     ("scaling_workers", 0, ["1", "", ""]),
 ]
@@ -103,6 +107,7 @@ SAID = {
     "scaling_workers": "2 workers on one machine exchanged 2.0 GB, and took 10 s more than one, which is 0.21 GB/s.",
     "speed": "](../bench/results/speed/test-1-2-cores.png)\n\n| median of 3 interleaved rounds |",
     "faults": "61 s for all. Measured on: Test 9000",
+    "prover": "1 of 3 planted defects are found with their causes (33.3 %), of 2 kinds. False alarms: 1 beside them",
     "dependencies": "| `tensorflow` | runtime | Apache Software License |",
     "summary": "worst mistakes: metrics/worst.png ",
 }

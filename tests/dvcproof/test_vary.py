@@ -1,9 +1,7 @@
-"""dvcproof.vary: what changes the outputs, a circumstance or chance, is named; where nothing does, it is silent."""
+"""dvcproof.vary beside the cases of test_cases.py: each variation acts, its options, its limits."""
 
 import os
 import shutil
-import socket
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,10 +12,11 @@ from unittest import mock
 import pytest
 import yaml
 
+from bench.prover import Case, read_list, surroundings
 from dvcproof import alone, circumstances
 from dvcproof.alone import Difference, Outcome, show_difference
 from dvcproof.circumstances import ADVICE, Circumstance, write_shell
-from dvcproof.findings import CANNOT_TELL, FOUND, HOLDS, STAGE_FAILED, Finding, Report
+from dvcproof.findings import CANNOT_TELL, HOLDS, STAGE_FAILED, Finding, Report
 from dvcproof.inquiry import Inquiry
 from dvcproof.project import Project
 from dvcproof.runtime.machine import cpu_flags
@@ -25,52 +24,16 @@ from dvcproof.runtime.program import InputError
 from dvcproof.vary import vary
 from tests.support.project import commit, environment, run_ok
 
-#: A stage for each circumstance, which writes what it finds, with its mended twin.
-CIRCUMSTANCES = {
-    "zone": ("date -d @0 +%H", "date -u -d @0 +%H"),
-    "language": (
-        "python -c 'import locale; locale.setlocale(locale.LC_ALL, str()); print(locale.str(0.5))'",
-        "echo 0.5",
-    ),
-    "umask": ("umask", "umask 022; umask"),
-    "cores": ("python -c 'import os; print(len(os.sched_getaffinity(0)), os.cpu_count())'", "echo 2"),
-    "home": ('echo "$HOME $USER"', "echo home"),
-    "temporary": ("python -c 'import tempfile; print(tempfile.gettempdir())'", "dirname /tmp/x"),
-    "environment": ('echo "$SHADE"', 'SHADE=red; echo "$SHADE"'),
-    "shell": ('echo "$BASH_VERSION."', "echo ."),
-    "clock": ("date -u +%Y", "date -u -d @0 +%Y"),
-    "network": ("grep -c : /proc/net/dev", "grep -c : i.txt || true"),
-    "host": ("uname -n", "uname -s"),
-    "processor": (
-        "python -c 'import math; print([math.exp(i * .013) for i in range(9999)])'",
-        "python -c 'print([i * .37 for i in range(9999)])'",
-    ),
-    "folder": ("pwd", 'basename "$PWD"'),
-    "order": ("ls -U parts", "ls parts"),
-}
+DEFECTS, TWINS, _ = read_list()
 
-#: A stage for each source of chance, how its cause is named, and its mended twin.
-CHANCES = {
-    "unseeded": (
-        "python -c 'import random; print(random.random())'",
-        "unseeded random numbers, or threads",
-        "python -c 'import random; random.seed(1); print(random.random())'",
-    ),
-    "hash": (
-        "python -c 'print(*set(map(str, range(40))))'",
-        "the order of sets",
-        "python -c 'print(*sorted(set(map(str, range(40)))))'",
-    ),
-    "pid": ("echo $$", "process numbers", "echo $"),
-    "two": ("echo $$; date +%N", "process numbers and the clock", "echo two"),
-    "time": ("date +%N", "the clock, or the dates of files", "date -d @0 +%N"),
-    "threads": (
-        'for i in 1 2 3 4 5 6 7 8; do sh -c "sed p i.txt; echo $i" & done; wait',
-        "",
-        'for i in 1 2 3 4 5 6 7 8; do sh -c "sed p i.txt; echo $i"; done',
-    ),
-    "address": ("python -c 'print(id(object()))'", "addresses in memory", "echo object"),
-}
+
+def commands(cases: Sequence[Case]) -> dict[str, str]:
+    """Return the commands of the cases of one circumstance, by its name."""
+    return {case.name.partition("-")[0]: str(case.stages["go"]["cmd"]) for case in cases if case.kind == "circumstance"}
+
+
+#: A command for each circumstance, which writes what it finds into o.txt, with its mended twin.
+CIRCUMSTANCES = {name: (one, commands(TWINS)[name]) for name, one in commands(DEFECTS).items() if name in ADVICE}
 
 #: Which cannot be varied on every machine.
 NOT_EVERYWHERE = ("clock", "network", "host", "language", "cores", "processor", "order", "shell")
@@ -130,16 +93,14 @@ def possible(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Circumstance
     return {one.name: one for one in found}
 
 
-def has(name: str, possible: dict[str, Circumstance]) -> bool:
-    """Return whether a circumstance can be varied here."""
-    if name in ("folder", "order"):
-        return name == "folder" or circumstances.find_memory() is not None
-    return name in possible
-
-
 def said_by(folder: Path, command: str, varied: Sequence[Circumstance]) -> str:
     """Return what a command prints in a shell of ours."""
     return run_ok(str(write_shell(folder / "shell", varied)), "-c", command, cwd=folder)
+
+
+def written_by(folder: Path, command: str, varied: Sequence[Circumstance]) -> str:
+    """Return what a command writes into o.txt in a shell of ours."""
+    return said_by(folder, f"{command}; cat o.txt", varied)
 
 
 @pytest.mark.parametrize("name", [name for name in CIRCUMSTANCES if name not in ("folder", "order")])
@@ -148,11 +109,10 @@ def test_each_variation_acts_and_its_twin_is_silent(
 ) -> None:
     if name not in possible:
         pytest.skip(f"{name} cannot be varied here")
-    (tmp_path / "i.txt").touch()
     for command, equal in zip(CIRCUMSTANCES[name], (False, True), strict=True):
-        plain = said_by(tmp_path, command, ())
-        assert said_by(tmp_path, command, ()) == plain
-        assert (said_by(tmp_path, command, [possible[name]]) == plain) == equal
+        plain = written_by(tmp_path, command, ())
+        assert written_by(tmp_path, command, ()) == plain
+        assert (written_by(tmp_path, command, [possible[name]]) == plain) == equal
 
 
 def test_the_hash_seed_is_varied(possible: dict[str, Circumstance], tmp_path: Path) -> None:
@@ -163,11 +123,10 @@ def test_the_hash_seed_is_varied(possible: dict[str, Circumstance], tmp_path: Pa
 
 
 def test_all_at_once_act_too(possible: dict[str, Circumstance], tmp_path: Path) -> None:
-    (tmp_path / "i.txt").touch()
     for name in possible:
         if name in CIRCUMSTANCES:
             command = CIRCUMSTANCES[name][0]
-            assert said_by(tmp_path, command, list(possible.values())) != said_by(tmp_path, command, ()), name
+            assert written_by(tmp_path, command, list(possible.values())) != written_by(tmp_path, command, ()), name
 
 
 @pytest.mark.parametrize(
@@ -182,13 +141,6 @@ def test_libraries_compute_as_on_another_processor(
     assert said_by(tmp_path, command, ()) != said_by(tmp_path, command, [possible["processor"]])
 
 
-def test_a_stage_without_a_network_can_still_talk_to_itself(possible: dict[str, Circumstance], tmp_path: Path) -> None:
-    if "network" not in possible:
-        pytest.skip("the network cannot be varied here")
-    code = "import socket; s = socket.create_server((str(), 0)); socket.create_connection(s.getsockname()); print(1)"
-    assert said_by(tmp_path, f"python -c '{code}'", [possible["network"]]) == "1\n"
-
-
 def test_packages_and_paths_stay_in_a_bare_environment(possible: dict[str, Circumstance], tmp_path: Path) -> None:
     names = possible["environment"].removed
     assert "SHADE" in names
@@ -197,66 +149,11 @@ def test_packages_and_paths_stay_in_a_bare_environment(possible: dict[str, Circu
     assert "blue" not in said_by(tmp_path, "env", [possible["environment"]])
 
 
-@pytest.fixture(scope="module")
-def defects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, list[str]]:
-    """What is said of a project in which each stage has one of the defects, or is a mended twin."""
-    stages: dict[str, Any] = {}
-    for name, (bad, good) in CIRCUMSTANCES.items():
-        stages |= {f"{name}-bad": bad, f"{name}-good": good}
-    for name, (bad, _, good) in CHANCES.items():
-        stages |= {f"{name}-bad": bad, f"{name}-good": good}
-    with mock.patch.dict(os.environ, environment(SHADE="blue"), clear=True):
-        before = left_over()
-        report = varied(make(tmp_path_factory.mktemp("defects") / "project", stages), runs=4)
-        return report, sorted(left_over() - before)
-
-
 def left_over() -> set[str]:
     """Return what programs of ours or of faketime leave in shared memory."""
     shared = Path("/dev/shm")  # noqa: S108, where both are
     found = {path for path in shared.iterdir() if "dvcproof-vary" in path.name} if shared.is_dir() else set()
     return {path.name for path in [*found, *circumstances._left_by_faketime()]}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CIRCUMSTANCES)
-def test_a_circumstance_is_named(
-    name: str, defects: tuple[Report, list[str]], possible: dict[str, Circumstance]
-) -> None:
-    if not has(name, possible):
-        pytest.skip(f"{name} cannot be varied here")
-    (found,) = errors(defects[0], f"{name}-bad")
-    assert (found.rule, found.path) == ("DP302", f"{name}-bad.txt")
-    assert found.fix.startswith(ADVICE[name])
-    assert "line 1, plain:  " in found.evidence
-    assert "line 1, varied: " in found.evidence
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CHANCES)
-def test_chance_is_named(name: str, defects: tuple[Report, list[str]]) -> None:
-    (found,) = errors(defects[0], f"{name}-bad")
-    assert found.rule == "DP301", found
-    assert CHANCES[name][1] in found.message
-    assert found.evidence
-
-
-@pytest.mark.slow
-def test_the_mended_twins_are_silent(defects: tuple[Report, list[str]]) -> None:
-    report, left = defects
-    good = {name: result for name, result in results(report).items() if name.endswith("-good")}
-    assert len(good) == len(CIRCUMSTANCES) + len(CHANCES)
-    assert set(good.values()) == {"equal"}
-    assert not [one for one in report.findings if one.stage.endswith("-good")]
-    assert report.status() == FOUND
-    assert not left
-
-
-@pytest.mark.slow
-def test_the_variable_that_matters_is_named(defects: tuple[Report, list[str]]) -> None:
-    (found,) = errors(defects[0], "environment-bad")
-    assert "variable SHADE of the caller's shell" in found.message
-    assert found.evidence.splitlines()[0] == "line 1, plain:  blue"
 
 
 @pytest.fixture(scope="module")
@@ -378,8 +275,9 @@ def test_a_stage_that_waits_for_ever_under_a_circumstance_is_found(
 
 @pytest.mark.slow
 def test_git_works_in_the_copies(tmp_path: Path) -> None:
-    path = make(tmp_path / "project", {"go": "git log --format=%s; git status --short --untracked-files=no; umask"})
-    report = varied(path, only=["umask", "folder"], runs=2)
+    go = "git log --format=%s; git status --short --untracked-files=no; umask"
+    path = make(tmp_path / "project", {"go": go, "aside": "umask"})
+    report = varied(path, only=["umask", "folder"], runs=2, stages=["go"])
     (found,) = report.findings
     assert found.evidence == "line 2, plain:  0022\nline 2, varied: 0077"
 
@@ -403,52 +301,15 @@ def test_a_stopped_clock_does_not_stop_the_search(tmp_path: Path, monkeypatch: p
 def test_the_network_may_be_allowed(tmp_path: Path, possible: dict[str, Circumstance]) -> None:
     if "network" not in possible:
         pytest.skip("the network cannot be varied here")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        thread = threading.Thread(target=answer, args=(server,), daemon=True)
-        thread.start()
-        command = f"python -c 'import socket; print(socket.create_connection((\"127.0.0.1\", {port})).recv(9))'"
+    with surroundings(tmp_path / "around") as words:
+        url = f"http://127.0.0.1:{words['@PORT@']}/"
+        command = f"python -c 'import urllib.request as u; print(u.urlopen(\"{url}\").status)'"
         allowed = shown("allowed", command, meta={"dvcproof": {"network": True}})
-        report = varied(make(tmp_path / "project", {"refused": command, "allowed": allowed}), runs=2)
-        server.shutdown(socket.SHUT_RDWR)
+        report = varied(make(tmp_path / "project", {"refused": command, "allowed": allowed}), only=["network"], runs=2)
     (found,) = report.findings
     assert (found.rule, found.stage) == ("DP303", "refused")
-    assert "ConnectionRefusedError" in found.evidence
+    assert "Connection refused" in found.evidence
     assert results(report)["allowed"] == "equal"
-
-
-def answer(server: socket.socket) -> None:
-    """Send a word to each that calls."""
-    while True:
-        try:
-            caller = server.accept()[0]
-        except OSError:
-            return
-        with caller:
-            caller.sendall(b"hello")
-
-
-@pytest.mark.slow
-def test_several_files_sub_folders_and_data_are_no_obstacle(tmp_path: Path) -> None:
-    """Stages in two dvc.yaml, one with a working folder, an output that persists, and data that no stage makes."""
-    path = make(
-        tmp_path / "project", {"top": shown("top", "cat low/low.txt data.txt", deps=["low/low.txt", "data.txt"])}
-    )
-    (path / "data.txt").write_text("raw\n", encoding="utf-8")
-    run_ok("dvc", "add", "--quiet", "data.txt", cwd=path)
-    low = shown("low", "cat ../i.txt; umask", deps=["../i.txt"])
-    log = {"cmd": "echo more >> log.txt", "outs": [{"log.txt": {"persist": True}}]}
-    (path / "low").mkdir()
-    (path / "low" / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"low": low, "log": log}}), encoding="utf-8")
-    commit(path, "more")
-    report = varied(path, only=["umask", "zone"], runs=2)
-    assert results(report) == {
-        "low/dvc.yaml:low": "differs",
-        "low/dvc.yaml:log": "equal",
-        "top": "not examined, since its inputs differ: low/dvc.yaml:low",
-    }
-    chosen = varied(path, only=["umask"], stages=["low/dvc.yaml:log"])
-    assert results(chosen) == {"low/dvc.yaml:log": "equal"}
 
 
 @pytest.mark.slow

@@ -32,6 +32,28 @@ FAULTS = {
     "seconds": 61,
 }
 
+#: Of three defects, one that is found, one that is not for a reason, and one that is found beside a false alarm.
+PROVER = {
+    "defects": [
+        {"kind": "input", "name": "a-file", "is_found": True, "found": {"check": "A [DP1]", "trace": "B [DP2]"}}
+        | {"absent": {}, "missed": "", "false_alarms": {}},
+        {"kind": "input", "name": "a-size", "is_found": False, "found": {}}
+        | {"absent": {}, "missed": "it is not seen", "false_alarms": {}},
+        {"kind": "output", "name": "a-line", "is_found": False, "found": {}}
+        | {"absent": {"trace": "C [DP3]"}, "missed": "", "false_alarms": {"trace": "D [DP4]"}},
+    ],
+    "mended": [{"kind": "input", "name": "a-file-mended", "found": {}, "false_alarms": {}}],
+    "clean": [
+        {
+            "kind": "smallest",
+            "name": "small",
+            "verbs": ["check", "verify", "trace", "vary"],
+            "found": {"verify": "needs Git"},
+            "false_alarms": {"vary": "E [DP5]"},
+        }
+    ],
+}
+
 #: How far the figures of each run of the study over seeds are from those of the project's own run, the first one.
 OFFSETS = (0.0, 0.01, -0.01, 0.02, -0.02)
 
@@ -71,6 +93,7 @@ def write_results(project: Path) -> Path:
     write_json(folder / "workers.json", {"machine": MACHINE, "params": trained, **data, "runs": _workers()})
     write_json(folder / "large.json", {"params": dense, **data} | _large())
     write_json(folder / "faults.json", FAULTS | {"machine": MACHINE})
+    write_json(folder / "prover.json", PROVER | {"machine": MACHINE})
     return folder
 
 
