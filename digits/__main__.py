@@ -26,12 +26,7 @@ VERBS = {
     "audit": "run again a sample of the runs in a store, and name those that do not reproduce",
 }
 #: Verbs that are not the `main` of the module of `digits.apps` with their name.
-FUNCTIONS = {
-    "doctor": "dvcproof.doctor:main",
-    "push": "dvcproof.share:main_push",
-    "fetch": "dvcproof.share:main_fetch",
-    "audit": "dvcproof.audit:main",
-}
+MODULES = dict.fromkeys(("doctor", "push", "fetch", "audit"), "dvcproof.__main__")
 #: Verbs that call DVC.
 OF_DVC = ("repro", "verify", "doctor", "push", "fetch", "audit")
 #: This project's own packages: one of their modules that is missing is a fault of the code, not of the environment.
@@ -49,10 +44,12 @@ def main() -> None:
         raise InputError(verb, "there is no such verb", hint=hint)
     if verb in OF_DVC and not {"-h", "--help"} & {*sys.argv}:
         require_surroundings(Path.cwd())
-    sys.argv[:2] = [f"python -m digits {verb}"]
-    module, _, function = FUNCTIONS.get(verb, f"digits.apps.{verb}:main").partition(":")
+    if verb in MODULES:
+        sys.argv[:2] = ["python -m digits", verb, *(["--fix"] if verb == "doctor" else [])]
+    else:
+        sys.argv[:2] = [f"python -m digits {verb}"]
     try:
-        getattr(importlib.import_module(module), function)()
+        importlib.import_module(MODULES.get(verb, f"digits.apps.{verb}")).main()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in OWN:

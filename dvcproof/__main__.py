@@ -1,226 +1,144 @@
 """Prove, trace and repair a DVC project: python -m dvcproof VERB, or dvcproof VERB."""
 
 import argparse
+import importlib
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from dvcproof.findings import HOLDS, USAGE, BusyError, Finding, Report, show
-from dvcproof.project import Project
+from dvcproof.findings import HOLDS, USAGE, Finding, Report, show
 from dvcproof.runtime.program import InputError, run
 from dvcproof.surroundings import require_surroundings
 from dvcproof.version import VERSION
 
 EPILOG = "exit status: 0 it holds, 1 found, 2 usage, 3 cannot tell, 4 a stage failed, 5 something is at work here"
 
-
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(prog="dvcproof", description=__doc__, epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("-C", dest="folder", type=Path, default=Path(), metavar="DIR", help="the project's folder")
-    common.add_argument("--format", choices=("text", "json", "github", "markdown"), default="text")
-
-    def verb(name: str, help_: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, help=help_, description=help_, parents=[common], epilog=EPILOG)
-
-    check = verb("check", "check that each dvc.lock is what `dvc repro` would write now; nothing is run")
-    check.add_argument("stages", nargs="*", metavar="STAGE", help="only these stages")
-    check.add_argument("--no-lint", action="store_true", help="leave out what dvc.yaml alone says")
-    check.add_argument("--packages", type=Path, metavar="FILE", help="a lock file of pip to compare the packages with")
-    verify = verb("verify", "run every stage in a clean clone of the last commit, and compare the outputs")
-    verify.add_argument("stages", nargs="*", metavar="STAGE", help="only these stages, and those that they depend on")
-    verify.add_argument("--keep", type=Path, metavar="DIR", help="make the clone in this new folder and leave it there")
-    verify.add_argument("--timeout", type=float, metavar="S", help="seconds for all stages together")
-    trace = verb("trace", "say what each stage really reads and writes, and compare it with dvc.yaml")
-    trace.add_argument("stages", nargs="*", metavar="STAGE", help="only these stages")
-    trace.add_argument("--how", choices=("auto", "strace", "box"), default="auto", help="how (default: %(default)s)")
-    trace.add_argument("--patch", action="store_true", help="print the dvc.yaml that would be right, as a diff")
-    trace.add_argument("--allow-network", action="store_true", help="stages may use the network")
-    vary = verb("vary", "run every stage under other circumstances, and name those that change an output")
-    vary.add_argument("stages", nargs="*", metavar="STAGE", help="only these stages")
-    vary.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these circumstances")
-    vary.add_argument("--without", nargs="+", default=[], metavar="NAME", help="not these circumstances")
-    vary.add_argument("--runs", type=int, default=5, help="how often chance is tried (default: %(default)s)")
-    for one in (trace, vary):
-        one.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds (default: %(default)s)")
-        one.add_argument("--keep", type=Path, metavar="DIR", help="work in this new folder and leave it there")
-    run = verb(
-        "run", "run `dvc repro`, guarded, between two looks of the doctor; further options are those of `dvc repro`"
-    )
-    run.add_argument("--no-doctor", action="store_true", help="leave the doctor out")
-    doctor = verb("doctor", "find what a kill, a full disk or a damaged file left behind")
-    doctor.add_argument("--fix", action="store_true", help="mend it; without, it is only shown")
-    doctor.add_argument("--all", action="store_true", help="read files too that have not changed since the last time")
-    _add_sharing(verb)
-    _add_proofs(verb)
-    return parser
-
-
-def _add_sharing(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """Add the verbs that use a store."""
-    push = verb("push", "send the runs in DVC's cache to a store, and replace what is damaged there")
-    fetch = verb("fetch", "take the runs of others from a store, for this code, these parameters and this data")
-    audit = verb("audit", "run again a sample of the runs in a store, and name those that do not come out")
-    for one in (push, fetch, audit):
-        one.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
-    for one in (push, fetch):
-        one.add_argument("--patience", type=float, default=4.0, metavar="S", help="wait so long (default: %(default)s)")
-    audit.add_argument("--sample", type=int, default=1, metavar="N", help="how many to run (default: %(default)s)")
-    audit.add_argument("--record", metavar="NAME", help="this record, and no other")
-    audit.add_argument("--remove", action="store_true", help="remove the records that are named")
-
-
-def _add_proofs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """Add the verbs that judge a commit."""
-    gate = verb("gate", "fail if a metric is worse than that of another commit")
-    gate.add_argument("--against", required=True, metavar="REV", help="the commit that must not be better")
-    gate.add_argument("--metric", action="append", default=[], metavar="FILE:KEY", help="only this; may be repeated")
-    gate.add_argument("--worse-by", type=float, default=0.0, metavar="X", help="what is allowed (default: %(default)s)")
-    gate.add_argument("--lower", action="store_true", help="lower is better; else only of names with loss or error")
-    attest = verb("attest", "check and verify the last commit, and write the result as an in-toto statement")
-    attest.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSON file to write")
-    attest.add_argument("--packages", type=Path, metavar="FILE", help="a lock file of pip, for the statement to list")
-    attest.add_argument("--timeout", type=float, metavar="S", help="seconds for all stages together")
-
-
-def check(args: argparse.Namespace) -> Report:
-    """Run the verb `check`."""
-    from dvcproof.check import check
-
-    with Project.open(args.folder.resolve()) as project:
-        return check(project, stages=args.stages, linting=not args.no_lint, packages=args.packages)
-
-
-def verify(args: argparse.Namespace) -> Report:
-    """Run the verb `verify`."""
-    from dvcproof.verify import verify
-
-    with Project.open(args.folder.resolve()) as project:
-        return verify(project, stages=args.stages, keep=args.keep, timeout=args.timeout)
-
-
-def trace(args: argparse.Namespace) -> Report:
-    """Run the verb `trace`."""
-    from dvcproof.patch import patched
-    from dvcproof.trace import trace
-
-    options = {"how": args.how, "timeout": args.timeout, "keep": args.keep, "allow_network": args.allow_network}
-    with Project.open(args.folder.resolve()) as project:
-        report = trace(project, stages=args.stages, **options)
-        if args.patch:
-            sys.stdout.write(patched(project, report))
-    return report
-
-
-def vary(args: argparse.Namespace) -> Report:
-    """Run the verb `vary`."""
-    from dvcproof.vary import vary
-
-    options = {"only": args.only, "without": args.without, "runs": args.runs, "timeout": args.timeout}
-    with Project.open(args.folder.resolve()) as project:
-        return vary(project, stages=args.stages, keep=args.keep, **options)
-
-
-def guard(args: argparse.Namespace) -> Report:
-    """Run the verb `run`."""
-    from dvcproof import doctor
-    from dvcproof.guard import guarded
-
-    root = args.folder.resolve()
-    if not args.no_doctor:
-        _require_rest(doctor.examine(root))
-    with Project.open(root) as project:
-        report = guarded(project, args.options)
-    if not args.no_doctor:
-        doctor.examine(root, after=not report.failed)
-    return report
-
-
-def examine(args: argparse.Namespace) -> Report:
-    """Run the verb `doctor`."""
-    from dvcproof import doctor
-
-    found = doctor.examine(args.folder.resolve(), fix=args.fix, forget=args.all)
-    _require_rest(found)
-    report = Report("doctor", "mended" if args.fix else "nothing was changed; --fix mends")
-    report.findings = [Finding("DP501", "note" if args.fix else "error", line) for line in found]
-    return report
-
-
-def _require_rest(said: list[str]) -> None:
-    """Refuse to go on where the doctor found another process at work."""
-    from dvcproof.doctor import BUSY
-
-    if said and said[0].startswith(BUSY):
-        raise BusyError("the project", said[0], hint="Wait for it, and run this again.")
-
-
-def exchange(args: argparse.Namespace) -> Report:
-    """Run the verb `push` or `fetch`."""
-    from dvcproof.share import exchange
-
-    said: list[str] = []
-    answered = exchange(args.verb, args.folder.resolve(), args.remote, args.patience, said.append)
-    report = Report(args.verb, args.remote)
-    if not answered:
-        report.unknown.append(said.pop())
-    report.findings = [Finding("DP601", "note", line) for line in said]
-    return report
-
-
-def audit(args: argparse.Namespace) -> Report:
-    """Run the verb `audit`."""
-    from dvcproof.audit import audited
-
-    return audited(args.folder.resolve(), args.remote, args.sample, args.record, remove=args.remove)
-
-
-def gate(args: argparse.Namespace) -> Report:
-    """Run the verb `gate`."""
-    from dvcproof.gate import gate
-
-    options = {"metrics": args.metric, "worse_by": args.worse_by, "lower": args.lower}
-    with Project.open(args.folder.resolve()) as project:
-        return gate(project, against=args.against, **options)
-
-
-def attest(args: argparse.Namespace) -> Report:
-    """Run the verb `attest`."""
-    from dvcproof.attest import attest
-
-    with Project.open(args.folder.resolve()) as project:
-        return attest(project, out=args.out, packages=args.packages, timeout=args.timeout)
-
-
-VERBS: dict[str, Callable[[argparse.Namespace], Report]] = {
-    "check": check,
-    "verify": verify,
-    "trace": trace,
-    "vary": vary,
-    "run": guard,
-    "doctor": examine,
-    "push": exchange,
-    "fetch": exchange,
-    "audit": audit,
-    "gate": gate,
-    "attest": attest,
+#: The verbs, each with its purpose.
+VERBS = {
+    "check": "check that each dvc.lock is what `dvc repro` would write now; nothing is run",
+    "verify": "run every stage in a clean clone of the last commit, and compare the outputs",
+    "trace": "say what each stage really reads and writes, and compare it with dvc.yaml",
+    "vary": "run every stage under other circumstances, and name those that change an output",
+    "run": "run `dvc repro`, guarded, between two looks of the doctor; further options are those of `dvc repro`",
+    "doctor": "find what a kill, a full disk or a damaged file left behind",
+    "push": "send the runs in DVC's cache to a store, and replace what is damaged there",
+    "fetch": "take the runs of others from a store, for this code, these parameters and this data",
+    "audit": "run again a sample of the runs in a store, and name those that do not come out",
+    "gate": "fail if a metric is worse than that of another commit",
+    "attest": "check and verify the last commit, and write the result as an in-toto statement",
 }
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line. The options of a verb have the names of the arguments of its function."""
+    name = sys.argv[0] if sys.argv[0].startswith("python -m ") else "dvcproof"  # of a program that has such verbs
+    parser = argparse.ArgumentParser(prog=name, description=__doc__, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    subparsers = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-C", dest="folder", type=Path, default=Path(), metavar="DIR", help="the project's folder")
+    common.add_argument("--format", choices=("text", "json", "github", "markdown"), default="text")
+    verbs = {
+        name: subparsers.add_parser(name, help=purpose, description=purpose, parents=[common], epilog=EPILOG)
+        for name, purpose in VERBS.items()
+    }
+
+    def option(names: str, *words: str, **settings: Any) -> None:
+        """Add an option to some verbs."""
+        for name in names.split():
+            verbs[name].add_argument(*words, **settings)
+
+    seconds: dict[str, Any] = {"type": float, "metavar": "S"}
+    option("check verify trace vary", "stages", nargs="*", metavar="STAGE", help="only these stages; see the README")
+    option("check", "--no-lint", dest="linting", action="store_false", help="leave out what dvc.yaml alone says")
+    lock_help = "a lock file of pip to compare the packages with; a statement lists it"
+    option("check attest", "--packages", type=Path, metavar="FILE", help=lock_help)
+    option("verify attest", "--timeout", **seconds, help="seconds for all stages together")
+    option("trace vary", "--timeout", **seconds, default=600, help="seconds (default: %(default)s)")
+    option("verify trace vary", "--keep", type=Path, metavar="DIR", help="work in this new folder and leave it there")
+    option("trace", "--how", choices=("auto", "strace", "box"), default="auto", help="how (default: %(default)s)")
+    option("trace", "--patch", action="store_true", help="print the dvc.yaml that would be right, as a diff")
+    option("trace", "--allow-network", action="store_true", help="stages may use the network")
+    option("vary", "--only", nargs="+", default=[], metavar="NAME", help="only these circumstances")
+    option("vary", "--without", nargs="+", default=[], metavar="NAME", help="not these circumstances")
+    option("vary", "--runs", type=int, default=5, help="how often chance is tried (default: %(default)s)")
+    option("run", "--no-doctor", action="store_true", help="leave the doctor out")
+    option("doctor", "--fix", action="store_true", help="mend it; without, it is only shown")
+    option("doctor", "--all", action="store_true", help="read files too that have not changed since the last time")
+    option("doctor", "--after", action="store_true", help="check what the last `dvc repro` recorded")
+    option("push fetch audit", "--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
+    option("push fetch", "--patience", **seconds, default=4.0, help="wait so long (default: %(default)s)")
+    option("audit", "--sample", type=int, default=1, metavar="N", help="how many to run (default: %(default)s)")
+    option("audit", "--record", metavar="NAME", help="this record, and no other")
+    option("audit", "--remove", action="store_true", help="remove the records that are named")
+    option("gate", "--against", required=True, metavar="REV", help="the commit that must not be better")
+    one_metric = "only this; may be repeated"
+    option("gate", "--metric", dest="metrics", action="append", default=[], metavar="FILE:KEY", help=one_metric)
+    option("gate", "--worse-by", type=float, default=0.0, metavar="X", help="what is allowed (default: %(default)s)")
+    option("gate", "--lower", action="store_true", help="lower is better; else only of names with loss or error")
+    option("attest", "--out", type=Path, required=True, metavar="FILE", help="the JSON file to write")
+    return parser
+
+
+def call(verb: str, folder: Path, options: dict[str, Any]) -> Report:
+    """Call the function of a verb."""
+    if verb == "doctor":
+        return examine(folder, **options)
+    if verb == "run":
+        return guard(folder, **options)
+    if verb in ("push", "fetch"):
+        from dvcproof.share import exchange
+
+        return exchange(verb, folder, **options)
+    if verb == "audit":
+        from dvcproof.audit import audited
+
+        return audited(folder, **options)
+    from dvcproof.project import Project
+
+    function = getattr(importlib.import_module(f"dvcproof.{verb}"), verb)
+    with Project.open(folder) as project:
+        report: Report = function(project, **options)
+    return report
+
+
+def guard(folder: Path, *, no_doctor: bool, words: list[str]) -> Report:
+    """Run the verb `run`."""
+    from dvcproof import doctor
+    from dvcproof.guard import guarded
+    from dvcproof.project import Project
+
+    if not no_doctor:
+        doctor.examine(folder)
+    with Project.open(folder) as project:
+        report = guarded(project, words)
+    if not no_doctor:
+        doctor.examine(folder, after=not report.failed)
+    return report
+
+
+def examine(folder: Path, *, fix: bool, all: bool, after: bool) -> Report:  # noqa: A002 # the name of the option
+    """Run the verb `doctor`."""
+    from dvcproof import doctor
+
+    found = doctor.examine(folder, after=after, fix=fix, forget=all)
+    report = Report("doctor", "checked" if after else "mended" if fix else "nothing was changed; --fix mends")
+    report.findings = [Finding("DP501", "note" if fix or after else "error", line) for line in found]
+    return report
+
+
 def main() -> None:
-    args, options = parser().parse_known_args()
-    if options and args.verb != "run":
-        parser().error(f"unrecognized arguments: {' '.join(options)}")
-    args.options = options
+    args, words = parser().parse_known_args()
+    if words and args.verb != "run":
+        parser().error(f"unrecognized arguments: {' '.join(words)}")
+    options = {name: value for name, value in vars(args).items() if name not in ("verb", "folder", "format")}
+    if args.verb == "run":
+        options["words"] = words
     try:
         require_surroundings(args.folder)
         with redirect_stdout(sys.stdout if args.format == "text" else sys.stderr):
-            report = VERBS[args.verb](args)
+            report = call(args.verb, args.folder.resolve(), options)
     except InputError as error:
         sys.stderr.write(f"ERROR: {error}\n")
         sys.exit(getattr(error, "status", USAGE))

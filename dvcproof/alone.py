@@ -1,6 +1,5 @@
 """Run one stage alone, directly by its commands, again and again from the same inputs, and compare what it writes."""
 
-import hashlib
 import os
 import shutil
 import time
@@ -10,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dvcproof.circumstances import Circumstance, copy_tree, write_shell
-from dvcproof.clone import Clone, Result, execute
+from dvcproof import compare
+from dvcproof.circumstances import Circumstance, copy_tree, shell_words
+from dvcproof.clone import Clone, digest, files_in
 from dvcproof.git import git
 from dvcproof.project import Item, Project, Stage
 from dvcproof.runtime.program import InputError
@@ -54,14 +54,12 @@ class Difference(NamedTuple):
     how: str
 
 
-def local_outs(project: Project, stage: Stage) -> list[tuple[Item, str]]:
+def local_outs(project: Project, stage: Stage) -> Iterator[tuple[Item, str]]:
     """Return the outputs that a clone has a copy of its own of, with their paths from the project's root."""
     top = project.top or project.root
-    return [
-        (out, os.path.relpath(out.place, project.root))
-        for out in stage.outs
-        if out.local and Path(out.place).is_relative_to(top)
-    ]
+    for out in stage.outs:
+        if out.local and Path(out.place).is_relative_to(top):
+            yield out, os.path.relpath(out.place, project.root)
 
 
 class Alone:
@@ -72,19 +70,17 @@ class Alone:
         stage: the stage.
         clone: a clone in which it has run.
         folder: a folder to work in; with the order of listings to vary, it is in memory.
-        later: the stages that depend on it: their outputs are not there when it runs.
         ignored: its outputs that are not compared.
         timeout: seconds for the first run.
     """
 
     def __init__(
         self,
-        *,
         project: Project,
         stage: Stage,
         clone: Clone,
+        *,
         folder: Path,
-        later: Sequence[Stage],
         ignored: frozenset[str],
         timeout: float,
     ) -> None:
@@ -96,9 +92,10 @@ class Alone:
         self.runs = 0
         self._slowest: float | None = None
         self._prepared = folder / "prepared"
-        copy_tree(clone.top, self._prepared, sorted)
+        copy_tree(clone.top, self._prepared)
         root = self._prepared / self.prefix
-        for one in (stage, *later):
+        later = [one for one in project.stages if stage.address in project.before(one)]
+        for one in (stage, *later):  # what they write is not there when the stage runs
             for item, place in local_outs(project, one):
                 _remove(root / place)
                 if item.persist:
@@ -111,14 +108,15 @@ class Alone:
         names = [one.name for one in varied]
         place = self.folder / (OTHER_FOLDER if "folder" in names else "work") / "project"
         shutil.rmtree(place, ignore_errors=True)
-        copy_tree(self._prepared, place, _backwards if "order" in names else sorted)
+        copy_tree(self._prepared, place, backwards="order" in names)
         root = place / self.prefix
-        shell = write_shell(self.folder / "shell", varied)
-        begin = time.monotonic()
-        result = self._commands(shell, root)
+        begin, limit = time.monotonic(), self.timeout
+        if self._slowest is not None:
+            limit = min(limit, SLOWER * self._slowest + MORE_SECONDS)
+        result = self.clone.run_alone(self.stage, root / self.wdir, root, shell_words(varied), limit)
         self._slowest = self._slowest or time.monotonic() - begin
         self.runs += 1
-        files = {name: _hash(path) for out in self.outs for name, path in _files(root, out)}
+        files = {os.path.relpath(file, root): digest(file) for out in self.outs for file in files_in(root / out)}
         kept = self.folder / f"run-{self.runs}"
         for out in self.outs:
             if os.path.lexists(root / out):
@@ -130,32 +128,13 @@ class Alone:
         """Return the output, as it is declared, to which a file belongs."""
         return next((name for place, name in self.outs.items() if path == place or path.startswith(f"{place}/")), path)
 
-    def forget(self, *outcomes: Outcome) -> None:
-        """Remove the files of runs that are compared no more."""
-        for outcome in outcomes:
-            shutil.rmtree(outcome.root, ignore_errors=True)
+    def forget(self, outcome: Outcome) -> None:
+        """Remove the files of a run that is compared no more."""
+        shutil.rmtree(outcome.root, ignore_errors=True)
 
     def close(self) -> None:
         """Remove all that it has written."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _commands(self, shell: Path, root: Path) -> Result:
-        limit = self.timeout
-        if self._slowest is not None:
-            limit = min(limit, SLOWER * self._slowest + MORE_SECONDS)
-        variables = self.clone.environment(DVC_STAGE=self.stage.address, DVC_ROOT=str(root))
-        end, said = time.monotonic() + limit, ""
-        for command in self.stage.commands:
-            left = max(end - time.monotonic(), 0.1)
-            result = execute([str(shell), "-c", command], root / self.wdir, variables, left)
-            said += result.output
-            if result.status != 0:
-                return Result(result.status, said)
-        return Result(0, said)
-
-
-def _backwards(names: list[str]) -> list[str]:
-    return sorted(names, reverse=True)
 
 
 def _remove(path: Path) -> None:
@@ -173,77 +152,41 @@ def _prune(path: Path, top: Path) -> None:
         folder.rmdir()
 
 
-def _files(root: Path, out: str) -> Iterator[tuple[str, Path]]:
-    """Return the files of an output, with their names from the project's root."""
-    path = root / out
-    if path.is_dir():
-        inner = sorted(one for one in path.rglob("*") if one.is_file())
-        yield from ((f"{out}/{one.relative_to(path)}", one) for one in inner)
-    elif path.is_file():
-        yield out, path
-
-
-def _hash(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()
-
-
 def first_difference(one: Outcome, other: Outcome) -> Difference:
     """Return the first file in which two runs differ, and how."""
     for name in sorted(one.files | other.files):
-        if one.files.get(name) == other.files.get(name):
-            continue
         if name not in other.files:
             return Difference(name, "only the plain run writes it")
         if name not in one.files:
             return Difference(name, "only the varied run writes it")
-        return Difference(name, show_difference(one.root / name, other.root / name))
+        if one.files[name] != other.files[name]:
+            return Difference(name, show_difference(one.root / name, other.root / name))
     return Difference("", "")
 
 
 def show_difference(plain: Path, varied: Path) -> str:
     """Show where two files differ: both lines of a text, else a sentence."""
-    lines: list[list[str]] = []
     try:
         lines = [path.read_text(encoding="utf-8").splitlines() for path in (plain, varied)]
     except (ValueError, OSError):
-        return _sentence(plain, varied)
-    if any("\0" in line for text in lines for line in text):
-        return _sentence(plain, varied)
-    longest = max(map(len, lines))
-    for number in range(longest):
-        pair = [text[number] if number < len(text) else None for text in lines]
-        if pair[0] != pair[1]:
-            shown = _clip(pair)
-            return f"line {number + 1}, plain:  {shown[0]}\nline {number + 1}, varied: {shown[1]}"
+        lines = []
+    if not lines or any("\0" in line for text in lines for line in text):
+        text = compare.first_difference(plain.name, plain, varied)
+        return text.replace(" recorded", " plain").replace(" re-run", " varied")
+    for number in range(max(map(len, lines))):
+        old, new = (text[number] if number < len(text) else None for text in lines)
+        if old != new:
+            begin = _begin(old or "", new or "")
+            return f"line {number + 1}, plain:  {_clip(old, begin)}\nline {number + 1}, varied: {_clip(new, begin)}"
     return "only the ends of lines differ"
 
 
-def _clip(pair: Sequence[str | None]) -> list[str]:
-    """Cut long lines to the part around the first character that differs."""
-    texts = [text or "" for text in pair]
-    same = _same(texts[0], texts[1])
-    begin = max(same - WIDTH // 2, 0) if max(map(len, texts)) > WIDTH else 0
-    return [
-        "(no such line)" if text is None else f"{'…' if begin else ''}{text[begin : begin + WIDTH]}" for text in pair
-    ]
+def _begin(old: str, new: str) -> int:
+    """Return where two lines are shown from: long ones from a place before the first character that differs."""
+    pairs = enumerate(zip(old, new, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), min(len(old), len(new)))
+    return max(same - WIDTH // 2, 0) if max(len(old), len(new)) > WIDTH else 0
 
 
-def _same(one: Sequence[object], other: Sequence[object]) -> int:
-    """Return how many characters or bytes are equal at the beginning."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (old, new) in pairs if old != new), min(len(one), len(other)))
-
-
-def _sentence(plain: Path, varied: Path) -> str:
-    try:
-        from dvcproof import compare
-    except ImportError:  # it reads arrays, and so needs packages that a project may do without
-        contents = plain.read_bytes(), varied.read_bytes()
-        same = _same(*contents)
-        return f"first differing byte at {same}; {len(contents[0])} and {len(contents[1])} bytes"
-    text = compare.first_difference(plain.name, plain, varied)
-    return text.replace(" recorded", " plain").replace(" re-run", " varied")
+def _clip(line: str | None, begin: int) -> str:
+    return "(no such line)" if line is None else f"{'…' if begin else ''}{line[begin : begin + WIDTH]}"

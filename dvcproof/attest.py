@@ -3,7 +3,6 @@
 https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
 """
 
-import hashlib
 import json
 import platform
 from collections.abc import Iterator, Sequence
@@ -14,11 +13,11 @@ from typing import Any
 import dvc
 
 from dvcproof.check import check
+from dvcproof.clone import files_in
 from dvcproof.findings import HOLDS, Report
 from dvcproof.git import git_text
-from dvcproof.project import Item, Project
-from dvcproof.runtime.bounds import open_file
-from dvcproof.runtime.files import replacing
+from dvcproof.project import Project
+from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.machine import cpu_name, kind
 from dvcproof.runtime.packages import read_pins
 from dvcproof.runtime.program import InputError
@@ -28,9 +27,6 @@ from dvcproof.version import VERSION
 STATEMENT = "https://in-toto.io/Statement/v1"
 #: A form that others know: `result`, `configuration` and the lists of tests. The rest of the predicate is our own.
 PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
-
-#: Bytes that are read at a time.
-BLOCK = 2**20
 
 
 def attest(project: Project, *, out: Path, packages: Path | None = None, timeout: float | None = None) -> Report:
@@ -42,8 +38,7 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
         packages: a lock file of pip, which the installed packages are compared with, and which the statement lists.
         timeout: seconds for all stages together.
 
-    Raises:
-        InputError: there is no commit, a committed file was changed, or the project has no outputs.
+    Raise InputError if there is no commit, a committed file was changed, or the project has no outputs.
     """
     commit = git_text(project.root, "rev-parse", "--verify", "HEAD").strip()
     if changed := git_text(project.root, "status", "--porcelain", "--untracked-files=no").strip():
@@ -66,7 +61,12 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
             "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),  # noqa: UP017 # Python 3.10
             "tool": {"name": "dvcproof", "version": VERSION},
             "dvc": dvc.__version__,
-            "machine": _machine(),
+            "machine": {
+                "kind": kind(),
+                "processor": cpu_name(),
+                "system": f"{platform.system()} {platform.machine()}",
+                "python": platform.python_version(),
+            },
             "packages": {name: sorted(pin.version for pin in several) for name, several in sorted(pins.items())},
             "verbs": [_result(report) for report in reports],
         },
@@ -74,11 +74,6 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
     with replacing(out) as (file,):
         file.write_text(json.dumps(statement, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return _joined(reports, f"{out}: {len(found)} outputs of commit {commit[:7]}")
-
-
-def _machine() -> dict[str, str]:
-    system = f"{platform.system()} {platform.machine()}"
-    return {"kind": kind(), "processor": cpu_name(), "system": system, "python": platform.python_version()}
 
 
 def _judged(reports: Sequence[Report]) -> dict[str, Any]:
@@ -118,34 +113,17 @@ def subjects(project: Project) -> Iterator[dict[str, Any]]:
     for stage in project.stages:
         for out in stage.outs:
             recorded = out.digest
-            if not recorded:
-                continue
-            here = out.exists and project.hash(out.raw)[1].value == recorded
-            name = project.name(out.place)
-            if here:
-                yield from _files(name, out)
-            else:
+            if recorded and out.exists and project.hash(out.raw)[1].value == recorded:
+                for path in files_in(Path(out.place)):
+                    yield {"name": project.name(str(path)), "digest": digests(path)}
+            elif recorded:
                 form = "dvc-dir-md5" if recorded.endswith(".dir") else str(out.raw.hash_name or "md5")
-                yield {"name": name, "digest": {form: recorded.removesuffix(".dir")}}
-
-
-def _files(name: str, out: Item) -> Iterator[dict[str, Any]]:
-    place = Path(out.place)
-    if place.is_file():
-        yield {"name": name, "digest": digests(place)}
-        return
-    for path in sorted(path for path in place.rglob("*") if path.is_file()):
-        yield {"name": f"{name}/{path.relative_to(place).as_posix()}", "digest": digests(path)}
+                yield {"name": project.name(out.place), "digest": {form: recorded.removesuffix(".dir")}}
 
 
 def digests(path: Path) -> dict[str, str]:
     """Return the hashes of a file."""
-    found = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
-    with open_file(path) as file:
-        while block := file.read(BLOCK):
-            for one in found.values():
-                one.update(block)
-    return {name: one.hexdigest() for name, one in found.items()}
+    return {name: file_hash(path, name) for name in ("md5", "sha256")}
 
 
 def _joined(reports: Sequence[Report], summary: str) -> Report:

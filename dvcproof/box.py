@@ -4,26 +4,24 @@ So it can be told which parameters a stage uses, and without strace which files.
 """
 
 # Paths are texts here: there are thousands of them.
-# ruff: noqa: PTH103, PTH112, PTH113, PTH115, PTH119, PTH120
+# ruff: noqa: PTH112, PTH113, PTH119
 
-import hashlib
 import os
 import re
-import shlex
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from dvcproof import cut
-from dvcproof.clone import execute
-from dvcproof.findings import Finding, Level, Report
+from dvcproof.clone import copy, digest, files_in
+from dvcproof.findings import Finding, Report
 from dvcproof.git import changed_files, git
 from dvcproof.judge import Ground, under
-from dvcproof.project import Stage
+from dvcproof.project import Project, Stage
 from dvcproof.strace import Seen
 
 #: Most seconds for all boxed runs of a stage, and most bytes copied into one box.
@@ -53,8 +51,8 @@ class Outcome:
     words: str
     different: list[str]
     outputs: dict[str, str]
-    extra: list[str] = field(default_factory=list)
-    altered: list[str] = field(default_factory=list)
+    extra: list[str]
+    altered: list[str]
 
     @property
     def same(self) -> bool:
@@ -74,16 +72,16 @@ class Box:
     def __init__(self, ground: Ground, stage: Stage, inputs: Sequence[str]) -> None:
         self.ground, self.stage = ground, stage
         self.top = ground.clone.top
+        self.root = ground.clone.folder / "box"
         self.inputs = [path for path in inputs if under(path, [str(self.top)])]
         self.params = [path for path in stage.params if under(path, [str(self.top)])]
         self.outs = [out.place for out in stage.outs if out.local and under(out.place, [str(self.top)])]
-        self.wanted = self._digests(self.top, self.outs)
+        self.wanted = {path: digest(file) for out in self.outs for path, file in self._named(out, self.top)}
         self.end = time.monotonic() + CHEAP
 
     def size(self) -> int:
         """Return how many bytes a box takes."""
-        files = (file for path in self.inputs for file in _files(Path(path)))
-        return sum(file.stat().st_size for file in files)
+        return sum(file.stat().st_size for path in self.inputs for file in files_in(Path(path)))
 
     def left(self) -> float:
         """Return the seconds that are left for this stage."""
@@ -96,60 +94,50 @@ class Box:
             keep: by parameter file, the names to leave in it; of a file that is not named, all.
             leave_out: an input that it does not get.
         """
-        root = self.ground.clone.folder / "box"
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
         for path in self.inputs:
             if path != leave_out and os.path.lexists(path):
-                _copy(path, self._there(root, path))
+                copy(Path(path), self._there(path))
         for path in dict.fromkeys([*self.params, *(keep or ())]):
             if os.path.isfile(path):
-                self._write_params(Path(path), Path(self._there(root, path)), (keep or {}).get(path))
+                self._write_params(Path(path), self._there(path), (keep or {}).get(path))
         for path in [*self.outs, str(self.stage.wdir / "x")]:
-            os.makedirs(os.path.dirname(self._there(root, path)), exist_ok=True)
-        before = {str(file): _digest(file) for file in _files(root)}
-        words = self._commands(root)
-        outputs = self._digests(root, self.outs)
+            self._there(path).parent.mkdir(parents=True, exist_ok=True)
+        before = {file: digest(file) for file in files_in(self.root)}
+        clone, folder = self.ground.clone, self._there(str(self.stage.wdir))
+        root = self._there(str(clone.path))
+        result = clone.run_alone(self.stage, folder, root, ["/bin/sh"], max(1.0, self.left()))
+        words = "" if result.status == 0 else result.last_lines or f"exit status {result.status}"
+        places = [self._there(path) for path in self.outs]
+        outputs = {path: digest(file) for place in places for path, file in self._named(str(place), self.root)}
         different = [path for path in {**self.wanted, **outputs} if self.wanted.get(path) != outputs.get(path)]
-        after = {str(file): file for file in _files(root) if "__pycache__" not in file.parts}
-        places = [self._there(root, path) for path in self.outs]
-        extra = [path for path in after if path not in before and not under(path, places)]
-        altered = [path for path in before if path not in after or _digest(after[path]) != before[path]]
-        back = [[str(self.top / os.path.relpath(path, root)) for path in paths] for paths in (extra, altered)]
-        shutil.rmtree(root, ignore_errors=True)
+        after = [file for file in files_in(self.root) if "__pycache__" not in file.parts]
+        extra = [file for file in after if file not in before and not under(str(file), map(str, places))]
+        altered = [file for file in before if not os.path.lexists(file) or digest(file) != before[file]]
+        back = [[str(self.top / file.relative_to(self.root)) for file in files] for files in (extra, altered)]
+        shutil.rmtree(self.root, ignore_errors=True)
         return Outcome(words, different, outputs, *back)
 
-    def _commands(self, root: Path) -> str:
-        """Run the commands; return the last words of the first that fails."""
-        folder = Path(self._there(root, str(self.stage.wdir)))
-        ours = {"DVC_ROOT": self._there(root, str(self.ground.clone.path)), "DVC_STAGE": self.stage.address}
-        variables = self.ground.clone.environment(PYTHONDONTWRITEBYTECODE="1", SHELL="/bin/sh", **ours)
-        for command in self.stage.commands:
-            result = execute(["/bin/sh", "-c", command], folder, variables, max(1.0, self.left()))
-            if result.status != 0:
-                return result.last_lines or f"exit status {result.status}"
-        return ""
+    def _there(self, path: str) -> Path:
+        """Return the place in the box of a path in the clone."""
+        return Path(os.path.normpath(self.root / os.path.relpath(path, self.top)))
 
-    def _there(self, root: Path, path: str) -> str:
-        return os.path.normpath(root / os.path.relpath(path, self.top))
-
-    def _digests(self, root: Path, outs: Iterable[str]) -> dict[str, str]:
-        places = (Path(self._there(root, path)) for path in outs)
-        return {os.path.relpath(file, root): _digest(file) for place in places for file in _files(place)}
+    @staticmethod
+    def _named(path: str, root: Path) -> list[tuple[str, Path]]:
+        return [(os.path.relpath(file, root), file) for file in files_in(Path(path))]
 
     @staticmethod
     def _write_params(path: Path, target: Path, keep: set[str] | None) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if keep is None or path.suffix not in cut.FORMATS:
-            shutil.copy2(path, target)
-            return
-        text = cut.without(path, lambda name: not any(cut.covers(key, name) for key in keep))
-        target.write_text(text, encoding="utf-8")
+        copy(path, target)
+        if keep is not None and path.suffix in cut.FORMATS:
+            text = cut.without(path, lambda name: not any(cut.covers(key, name) for key in keep))
+            target.write_text(text, encoding="utf-8")
 
 
 def check_parameters(
     ground: Ground, stage: Stage, seen: Seen, findings: list[Finding], undeclared: Sequence[str]
 ) -> list[Finding]:
-    """Find out which parameters a stage uses, by running it without some.
+    """Find out which parameters a stage uses, by running it without some. Return the findings with those about them.
 
     Args:
         ground: what is the same for all stages.
@@ -157,9 +145,6 @@ def check_parameters(
         seen: what strace saw of it.
         findings: those of strace.
         undeclared: parameter files that it reads and does not declare.
-
-    Returns:
-        The findings, with those about parameters.
     """
     top = str(ground.clone.top)
     own = [out.place for out in stage.outs if out.local]
@@ -194,21 +179,19 @@ class Parameters:
         number = 2 + sum(map(len, self.declared.values()))
         if self.seconds * number > CHEAP or self.box.size() > LARGE:
             text = f"which parameters it uses was not tried: {number} runs of {self.seconds:.0f} s would be too many"
-            return [*findings, self._finding("DP211", "note", text)]
+            return [*findings, self.stage.finding("DP211", text, level="note")]
         whole = {path: set(cut.names(Path(path))) for path in self.declared}
         first = self.box.run(whole)
         if not first.same:
             why = "it fails" if first.words else "it gives other results"
             text = f"which parameters it uses cannot be told: {why} in another folder, or each time"
-            return [*findings, self._finding("DP211", "note", text)]
+            return [*findings, self.stage.finding("DP211", text, level="note")]
         missing = self._missing(whole)
         used = {path: self.declared[path] | missing.get(path, set()) for path in self.declared}
-        findings = [item for item in findings if not self._replaced(item)]
-        return [*findings, *self._told(missing), *self._unused(used)]
-
-    def _replaced(self, item: Finding) -> bool:
-        """Return whether a finding says of a file what is now known of its names."""
-        return item.rule == "DP210" and item.level == "error" and item.change.endswith(":")
+        # What is said of a whole file, of which the names are known now.
+        replaced = [item for item in findings if item.rule == "DP210" and item.change.endswith(":")]
+        kept = [item for item in findings if item not in replaced]
+        return [*kept, *self._told(missing), *self._unused(used)]
 
     def _missing(self, whole: dict[str, set[str]]) -> dict[str, set[str]]:
         """Return the names that it uses and does not declare."""
@@ -249,18 +232,14 @@ class Parameters:
     def _sum(self, added: dict[str, set[str]]) -> dict[str, set[str]]:
         return {path: keys | added.get(path, set()) for path, keys in self.declared.items()}
 
-    def _told(self, missing: dict[str, set[str]]) -> list[Finding]:
-        found = []
-        for path, names in missing.items():
+    def _told(self, missing: dict[str, set[str]]) -> Iterator[Finding]:
+        for path, name in ((path, name) for path, names in missing.items() for name in sorted(names)):
             file, local = self.box.ground.project.name(path), os.path.relpath(path, self.stage.wdir)
-            for name in sorted(names):
-                text = f"it reads the parameter {name} of {file} and does not declare it"
-                fix = f"Add `{name}` to params." if local == "params.yaml" else f"Add `{local}: [{name}]` to params."
-                found.append(self._finding("DP210", "error", text, fix, file, change=f"params + {local}:{name}"))
-        return found
+            text = f"it reads the parameter {name} of {file} and does not declare it"
+            fix = f"Add `{name}` to params." if local == "params.yaml" else f"Add `{local}: [{name}]` to params."
+            yield self.stage.finding("DP210", text, fix, path=file, change=f"params + {local}:{name}")
 
-    def _unused(self, used: dict[str, set[str]]) -> list[Finding]:
-        found = []
+    def _unused(self, used: dict[str, set[str]]) -> Iterator[Finding]:
         templates = _templates(self.stage)
         for path, key in [(file, key) for file in used for key in sorted(self.declared[file])]:
             if any(cut.covers(key, reference) for reference in templates) or self.box.left() < self.seconds:
@@ -268,41 +247,8 @@ class Parameters:
             shown, local = self.box.ground.project.name(path), os.path.relpath(path, self.stage.wdir)
             if self.box.run(used | {path: used[path] - {key}}).same:
                 text = f"it declares the parameter {key} of {shown}, and gives the same without it"
-                fix = f"Remove `{key}` from params, or use it."
-                found.append(self._finding("DP211", "warning", text, fix, shown, change=f"params - {local}:{key}"))
-        return found
-
-    def _finding(
-        self, rule: str, level: Level, text: str, fix: str = "", path: str = "", *, change: str = ""
-    ) -> Finding:
-        stage = self.stage
-        return Finding(rule, level, text, fix, stage.address, path, stage.file, stage.line, change=change)
-
-
-def write_shell(folder: Path) -> Path:
-    """Write the program that DVC starts instead of a shell, where strace is not used: it notes how a command ended."""
-    logs = folder / "logs"
-    logs.mkdir(parents=True)
-    shell = folder / "shell"
-    shell.write_text(
-        f'#!/bin/sh\nlog={shlex.quote(str(logs))}/$$\nSHELL=/bin/sh\nexport SHELL\nmkdir "$log" || exit 125\n'
-        'printf %s "$DVC_STAGE" > "$log/stage"\n/bin/sh "$@"\nstatus=$?\necho $status > "$log/status"\nexit $status\n',
-        encoding="utf-8",
-    )
-    shell.chmod(0o755)
-    return shell
-
-
-def read_all(shell: Path) -> dict[str, Seen]:
-    """Read what was left by `write_shell`: by the address of a stage, how its commands ended."""
-    found: dict[str, Seen] = {}
-    for file in sorted(shell.parent.glob("logs/*/stage"), key=lambda file: file.stat().st_mtime_ns):
-        seen = found.setdefault(file.read_text(encoding="utf-8", errors="surrogateescape"), Seen())
-        status = file.with_name("status")
-        seen.statuses.append(int(status.read_text(encoding="ascii")) if status.is_file() else None)
-        if status.is_file():
-            seen.seconds += (status.stat().st_mtime_ns - file.stat().st_mtime_ns) / 1e9
-    return found
+                fix, change = f"Remove `{key}` from params, or use it.", f"params - {local}:{key}"
+                yield self.stage.finding("DP211", text, fix, level="warning", path=shown, change=change)
 
 
 def restore(ground: Ground) -> None:
@@ -334,63 +280,51 @@ def declared_only(ground: Ground, stage: Stage, seconds: float, report: Report) 
         if not lacks or box.left() < 0:
             break
         box.inputs.append(lacks)
-        findings.append(_undeclared(ground, stage, lacks))
+        findings.append(_undeclared(ground.project, stage, lacks))
         outcome = box.run()
-    place = (stage.address, "", stage.file, stage.line)
     if outcome.words:
         text, fix = "it fails with only what it declares", "Add what it reads to deps."
-        return [*findings, Finding("DP201", "error", text, fix, *place, evidence=outcome.words)]
+        return [*findings, stage.finding("DP201", text, fix, evidence=outcome.words)]
     if outcome.different and box.run().outputs != outcome.outputs:
         report.unknown.append(f"{stage.address}: it gives other results each time, so that a box tells nothing")
         return findings
     if outcome.different:
         text = f"it gives another {', '.join(outcome.different)} with only what it declares"
-        fix = "Add what it reads to deps; strace would name it."
-        return [*findings, Finding("DP201", "error", text, fix, *place)]
-    findings += _left(ground, stage, outcome)
-    findings += _superfluous(ground, box, seconds)
+        return [*findings, stage.finding("DP201", text, "Add what it reads to deps; strace would name it.")]
+    findings += _left(ground.project, stage, outcome)
+    findings += _superfluous(ground.project, box, seconds)
     return Parameters(box, [], seconds).check(findings)
 
 
-def _left(ground: Ground, stage: Stage, outcome: Outcome) -> list[Finding]:
-    found = []
+def _left(project: Project, stage: Stage, outcome: Outcome) -> Iterator[Finding]:
     for path in outcome.extra:
-        local, name = os.path.relpath(path, stage.wdir), ground.project.name(path)
-        tracked, fix = ground.project.is_tracked(path), f"Add `{local}` to outs, or remove it at the end."
-        change = f"outs + {local}" + (":tracked" if tracked else "")
+        local, name, tracked = os.path.relpath(path, stage.wdir), project.name(path), project.is_tracked(path)
         text = f"it overwrites {name}, which is in Git and is no output" if tracked else f"undeclared output {name}"
-        found.append(Finding("DP202", "error", text, fix, stage.address, name, stage.file, stage.line, change=change))
+        fix = f"Add `{local}` to outs, or remove it at the end."
+        change = f"outs + {local}" + (":tracked" if tracked else "")
+        yield stage.finding("DP202", text, fix, path=name, change=change)
     for path in outcome.altered:
-        name = ground.project.name(path)
-        fix = "Write the result to another file, and make that an output."
-        text = f"it changes its own input {name}"
-        found.append(Finding("DP205", "error", text, fix, stage.address, name, stage.file, stage.line))
-    return found
+        name, fix = project.name(path), "Write the result to another file, and make that an output."
+        yield stage.finding("DP205", f"it changes its own input {name}", fix, path=name)
 
 
-def _superfluous(ground: Ground, box: Box, seconds: float) -> list[Finding]:
+def _superfluous(project: Project, box: Box, seconds: float) -> Iterator[Finding]:
     """Leave out each dependency once."""
-    found, stage = [], box.stage
-    for item in stage.deps:
+    for item in box.stage.deps:
         if item.place in box.inputs and box.left() > seconds and box.run(leave_out=item.place).same:
-            name = ground.project.name(item.place)
+            name = project.name(item.place)
             text = f"it declares {name}, and gives the same without it"
             fix = f"Remove `{item.path}` from deps, or say under `meta: dvcproof: reads` why it is there."
             change = f"deps - {item.path}"
-            place = (stage.address, name, stage.file, stage.line)
-            found.append(Finding("DP203", "warning", text, fix, *place, change=change))
-    return found
+            yield box.stage.finding("DP203", text, fix, level="warning", path=name, change=change)
 
 
-def _undeclared(ground: Ground, stage: Stage, path: str) -> Finding:
-    local, name = os.path.relpath(path, stage.wdir), ground.project.name(path)
-    maker = ground.project.maker(path)
-    made = maker is not None and not maker.endswith(".dvc")
-    text = f"it reads {name}, which stage '{maker}' makes, without declaring it" if made else f"undeclared input {name}"
-    place = (stage.address, name, stage.file, stage.line)
-    return Finding(
-        "DP204" if made else "DP201", "error", text, f"Add `{local}` to deps.", *place, change=f"deps + {local}"
-    )
+def _undeclared(project: Project, stage: Stage, path: str) -> Finding:
+    local, name, maker = os.path.relpath(path, stage.wdir), project.name(path), project.maker(path)
+    rule, text = "DP201", f"undeclared input {name}"
+    if maker and not maker.endswith(".dvc"):
+        rule, text = "DP204", f"it reads {name}, which stage '{maker}' makes, without declaring it"
+    return stage.finding(rule, text, f"Add `{local}` to deps.", path=name, change=f"deps + {local}")
 
 
 def _lacking(ground: Ground, box: Box, words: str) -> str:
@@ -435,24 +369,3 @@ def _can_cut(path: str) -> bool:
         return Path(path).suffix in cut.FORMATS and bool(cut.names(Path(path)))
     except Exception:  # each format has errors of its own; DVC tells them
         return False
-
-
-def _copy(source: str, target: str) -> None:
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.isdir(source):
-        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    else:
-        shutil.copy2(source, target)
-
-
-def _files(path: Path) -> list[Path]:
-    """Return a file, or all files in a folder."""
-    if path.is_dir():
-        return sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return [path] if path.exists() else []
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        return os.readlink(path) if path.is_symlink() else ""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

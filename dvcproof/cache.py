@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dvc.config import Config
 from dvc.utils import dict_sha256
 from dvc_data.hashfile.hash import file_md5
 from ruamel.yaml import YAML
 
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import File, Lock, refuse_aliases
-from dvcproof.lockfile import md5 as md5  # noqa: PLC0414 # a name of this module too
-from dvcproof.runtime.files import replacing
+from dvcproof.lockfile import Entry, File, Lock, read_lock, refuse_aliases
+from dvcproof.runtime.files import file_hash, replacing
+from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import identity
 
 #: The mode of an object, and that of a record in a cache that a group shares.
@@ -27,14 +28,14 @@ PROTECTED, SHARED = 0o444, 0o664
 
 
 class Memory:
-    """What was found out about files, in one JSON file: it holds as long as a file's identity is the same."""
+    """What was found out about files, in one JSON file: it holds as long as a file's identity is the same.
+
+    Args:
+        path: the JSON file. It may be missing or damaged.
+        forget: whether to begin with nothing.
+    """
 
     def __init__(self, path: Path, *, forget: bool = False) -> None:
-        """
-        Args:
-            path: the JSON file. It may be missing or damaged.
-            forget: whether to begin with nothing.
-        """
         self._path, self._new = path, dict[str, Any]()
         try:
             self._old: dict[str, Any] = {} if forget else dict(json.loads(path.read_bytes()))
@@ -42,11 +43,7 @@ class Memory:
             self._old = {}
 
     def of(self, path: Path, find: Callable[[Path], Any]) -> Any:
-        """What `find` says of a file: asked only if the file is another than the last time.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
+        """Return what `find` says of a file: it is asked only if the file is another than the last time."""
         now = identity(path.stat())
         known = self._new.get(str(path)) or self._old.get(str(path))
         if not isinstance(known, list) or known[:1] != [now]:
@@ -61,72 +58,73 @@ class Memory:
                 file.write_text(json.dumps(self._new), encoding="utf-8")
 
 
-def names(entry: dict[str, Any]) -> tuple[str, str]:
-    """Folder and name of the run cache's record of a run: hashes of what went in, and of all that it says."""
+def names(entry: Entry) -> tuple[str, str]:
+    """Return folder and name of the run cache's record of a run: hashes of what went in, and of all that it says."""
     inputs = entry | {"outs": [out["path"] for out in entry.get("outs", ())]}
     return dict_sha256(inputs, exclude=["size", "nfiles"]), dict_sha256(entry, exclude=["size", "nfiles"])
 
 
-def read_entry(text: str, folder: str, name: str) -> dict[str, Any] | None:
-    """What a record of the run cache says. None: it is damaged, or not the record of this folder and name.
+def read_entry(text: str, folder: str, name: str) -> Entry | None:
+    """Read a record of the run cache. None: it is damaged, or not the record of this folder and name.
 
     The name of the folder holds the command, the inputs and the paths of the outputs: a record that passes leads to
     no other path than those of the stage that looks for it.
     """
     try:
         refuse_aliases(text)
-        entry: dict[str, Any] = YAML(typ="safe").load(text)
+        entry: Entry = YAML(typ="safe").load(text)
         return entry if names(entry) == (folder, name) else None
     except Exception:  # the reader raises many kinds
         return None
 
 
-def digests(entry: dict[str, Any]) -> list[str]:
+def digests(entry: Entry) -> list[str]:
     """Return the hashes of the outputs in a record, but for those of DVC 2: it hashed texts with other line ends."""
     return [out["md5"] for out in entry.get("outs", ()) if out.get("hash") == "md5" and "md5" in out]
 
 
-def recorded(path: Path) -> list[str] | None:
-    """Return the hashes of the outputs in a record of the run cache. None: it is damaged, or no record at all."""
-    entry = _entry(path)
-    return None if entry is None else digests(entry)
-
-
-def recorded_command(path: Path) -> str | None:
-    """Return the command in a record of the run cache."""
-    entry = _entry(path)
-    return None if entry is None else str(entry.get("cmd"))
-
-
-def _entry(path: Path) -> dict[str, Any] | None:
+def recorded(path: Path) -> list[Any] | None:
+    """Return the command and the hashes of the outputs in a record of the run cache. None: it is damaged."""
     try:
-        return read_entry(path.read_text(encoding="utf-8"), path.parent.name, path.name)
+        entry = read_entry(path.read_text(encoding="utf-8"), path.parent.name, path.name)
     except ValueError:
         return None
+    return None if entry is None else [str(entry.get("cmd")), digests(entry)]
 
 
-def _is_current(file: File) -> bool:
-    """Whether the hash of a file is that of all its bytes. DVC 2 did not say so: it hashed texts with other line ends.
-
-    Its objects have another place too.
-    """
-    return (file.model_extra or {}).get("hash") == "md5"
+def _is_readable(path: Path) -> bool:
+    """Return whether a file can be read: one that cannot is not damaged."""
+    return os.access(path, os.R_OK)
 
 
 class Cache:
-    """The cache of the project in the folder `root`.
+    """The cache of the project in the folder `root`; other projects may share it. Opening it does not load the graph.
 
     Args:
-        root: the project.
-        folder: the cache's, which other projects may share.
-        memory: what is known of files.
-        group: whether others of the group write there too (`cache.shared`).
+        root: the folder.
+        forget: whether to look at every file, those too that have not changed since the last time.
+
+    Raise InputError if this is no project of DVC.
     """
 
-    def __init__(self, root: Path, folder: Path, memory: Memory, *, group: bool = False) -> None:
-        self.root, self.folder, self.memory, self.group = root, folder, memory, group
+    def __init__(self, root: Path, *, forget: bool = False) -> None:
+        if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
+            sentence = "this is not the top folder of a DVC project: dvc.yaml or .dvc is missing"
+            raise InputError(str(root), sentence, hint="Run it in the top folder of the project.")
+        self.root, self.tmp = root, root / ".dvc" / "tmp"
+        config = Config(str(root / ".dvc"))
+        self.hardlink = bool(config["core"].get("hardlink_lock"))
+        self.folder = Path(config["cache"].get("dir", root / ".dvc" / "cache"))
+        #: Whether others of the group write there too.
+        self.group = config["cache"].get("shared") == "group"
+        self.memory = Memory(self.tmp / "doctor.json", forget=forget)
         #: What is damaged is moved here, never deleted.
-        self.away = folder / "damaged"
+        self.away = self.folder / "damaged"
+
+    def lock(self) -> Lock:
+        """Return what dvc.lock records; nothing if there is none."""
+        path = self.root / "dvc.lock"
+        return read_lock(path) if path.exists() else Lock()
 
     def make_folder(self, place: Path) -> None:
         """Make the folder of a new file in the cache, with the mode that DVC would give it."""
@@ -154,40 +152,37 @@ class Cache:
         path.replace(target)
 
     def places(self, digest: str) -> Iterator[Path]:
-        """Where an object may lie: where DVC puts it, and where earlier versions did."""
+        """Return where an object may lie: where DVC puts it, and where earlier versions did."""
         yield self.folder / "files" / "md5" / digest[:2] / digest[2:]
         yield self.folder / digest[:2] / digest[2:]
 
     def is_good(self, path: Path, digest: str) -> bool:
-        """Whether a file has the content of an object. A folder's object is the list of what is in it."""
-        return path.is_file() and self._readable(path) and self.memory.of(path, md5) == digest.removesuffix(".dir")
-
-    def is_recorded(self, file: File) -> bool:
-        """Whether a file in the work tree is the one that dvc.lock names. DVC 2 hashed texts with other line ends."""
-        path, digest = self.root / file.path, file.md5 or ""
-        return self.is_good(path, digest) or (
-            not _is_current(file) and file_md5(str(path), name="md5-dos2unix") == digest
-        )
+        """Return whether a file has the content of an object. A folder's object is the list of what is in it."""
+        return path.is_file() and _is_readable(path) and self.memory.of(path, md5) == digest.removesuffix(".dir")
 
     def object(self, digest: str) -> Path | None:
-        """A good object, if there is one."""
+        """Return a good object, if there is one."""
         return next((place for place in self.places(digest) if self.is_good(place, digest)), None)
 
     def parts(self, digest: str) -> list[str]:
-        """The hashes of the files in a folder, of which there is a good object; of a file, none."""
+        """Return the hashes of the files in a folder, of which there is a good object; of a file, none."""
         place = self.object(digest) if digest.endswith(".dir") else None
         return [part["md5"] for part in json.loads(place.read_bytes())] if place else []
 
     def record(self, folder: str, name: str) -> Path:
-        """Where the record of a run lies."""
+        """Return where the record of a run lies."""
         return self.folder / "runs" / folder[:2] / folder / name
 
-    def drop_records(self, *, fix: bool = True) -> int:
-        """Move away the records of runs that are not what their names say. Gives their number.
+    def records(self) -> list[Path]:
+        """Return the records of runs, good or not."""
+        return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
+
+    def drop_records(self, *, fix: bool) -> int:
+        """Move away the records of runs that are not what their names say. Return their number.
 
         DVC stops at a folder for records that holds none, so that these are removed.
         """
-        bad = [path for path in self.records() if self._readable(path) and self.memory.of(path, recorded) is None]
+        bad = [path for path in self.records() if _is_readable(path) and self.memory.of(path, recorded) is None]
         for path in bad if fix else ():
             self.move_away(path, path.name)
         empty = [folder for folder in self.folder.glob("runs/*/*") if folder.is_dir() and not any(folder.iterdir())]
@@ -195,15 +190,15 @@ class Cache:
             folder.rmdir()
         return max(len(bad), len(empty))
 
-    def drop_record(self, entry: dict[str, Any]) -> None:
+    def drop_record(self, entry: Entry) -> None:
         """Remove the record of one run."""
         path = self.record(*names(entry))
         path.unlink(missing_ok=True)
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
-    def drop_objects(self, lock: Lock, *, fix: bool = True) -> list[str]:
-        """Move away the damaged objects that stages of this project have made, and make again; gives their hashes.
+    def drop_objects(self, lock: Lock, *, fix: bool) -> list[str]:
+        """Move away the damaged objects that stages of this project have made, and make again; return their hashes.
 
         Other data may be the only copy, and other projects and versions of DVC have rules of their own.
         """
@@ -211,56 +206,49 @@ class Cache:
         given = {*lock.inputs().values()}  # a stage may have made an equal copy of data that nobody can make again
         for digest in (digest for digest in self._made(lock) if digest not in given):
             place = next(self.places(digest))
-            if place.is_file() and self._readable(place) and not self.is_good(place, digest):
+            if place.is_file() and _is_readable(place) and not self.is_good(place, digest):
                 if fix:
                     self.move_away(place, digest)
                 bad.append(digest)
         return bad
 
-    def _readable(self, path: Path) -> bool:
-        """Return whether a file can be read: one that cannot is not damaged."""
-        return os.access(path, os.R_OK)
-
-    def records(self) -> list[Path]:
-        """The records of runs, good or not."""
-        return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
-
     def _made(self, lock: Lock) -> list[str]:
         """Return the hashes of this project's outputs: those in dvc.lock, and of the same commands in the run cache."""
-        outs = [out for stage in lock.stages.values() for out in stage.outs]
-        named = [out.md5 for out in outs if out.md5 and _is_current(out)]
+        named = [out.md5 for out in lock.outputs() if out.md5 and out.is_current]
         commands = {str(stage.cmd) for stage in lock.stages.values()}
-        for path in (path for path in self.records() if self._readable(path)):
-            digests = self.memory.of(path, recorded) or []
-            named += digests if digests and recorded_command(path) in commands else []
+        for path in (path for path in self.records() if _is_readable(path)):
+            command, outputs = self.memory.of(path, recorded) or ("", [])
+            named += outputs if command in commands else []
         return list(dict.fromkeys([*named, *(part for digest in named for part in self.parts(digest))]))
 
     def fill(self, outputs: Iterable[File]) -> None:
         """Put outputs that the cache lacks back into it, from the work tree."""
         for out in outputs:
             path = self.root / out.path
-            if out.md5 and _is_current(out) and self.is_good(path, out.md5) and not self.object(out.md5):
+            if out.md5 and out.is_current and self.is_good(path, out.md5) and not self.object(out.md5):
                 place = next(self.places(out.md5))
-                if place.exists() and not self._readable(place):
+                if place.exists() and not _is_readable(place):
                     continue
                 self.make_folder(place)
                 with replacing(place) as (file,):
                     shutil.copyfile(path, file)
                     file.chmod(PROTECTED)
 
-    def suspects(self, lock: Lock, *, fix: bool = True) -> list[str]:
-        """Files that are not what dvc.lock names: their dates are renewed, so that DVC looks at them.
+    def suspects(self, lock: Lock, *, fix: bool) -> list[str]:
+        """Return the files that are not what dvc.lock names. `fix` renews their dates, so that DVC looks at them.
 
         An input that was edited after dvc.lock was written has a new date already, and is left alone.
         """
         if not lock.stages:
             return []
         written = (self.root / "dvc.lock").stat().st_mtime_ns
-        outputs = {out.path for stage in lock.stages.values() for out in stage.outs}
+        outputs = {out.path for out in lock.outputs()}
         found = []
         for file in lock.files().values():
             path = self.root / file.path
-            if not file.md5 or not path.is_file() or not self._readable(path) or self.is_recorded(file):
+            if not file.md5 or not path.is_file() or not _is_readable(path) or self.is_good(path, file.md5):
+                continue
+            if not file.is_current and file_md5(str(path), name="md5-dos2unix") == file.md5:
                 continue
             if file.path in outputs or path.stat().st_mtime_ns < written:
                 if fix:
@@ -268,7 +256,7 @@ class Cache:
                 found.append(file.path)
         return found
 
-    def restore(self, outputs: Iterable[File], *, fix: bool = True) -> list[str]:
+    def restore(self, outputs: Iterable[File], *, fix: bool) -> list[str]:
         """Put back missing outputs that Git holds: DVC removes them before a stage, which may then fail."""
         missing = {out.path: out for out in outputs if out.md5 and not os.path.lexists(self.root / out.path)}
         try:
@@ -278,15 +266,16 @@ class Cache:
         return [path for path in tracked if path in missing and (not fix or self._put_back(missing[path]))]
 
     def _put_back(self, out: File) -> bool:
-        content = self._content(out)
-        if content is not None:
-            with replacing(self.root / out.path) as (file,):
-                file.write_bytes(content)
-        return content is not None
+        """Write what dvc.lock names, from the cache or from Git. Return whether one of them has it."""
+        source = self.object(str(out.md5))
+        content = source.read_bytes() if source else git(self.root, "cat-file", "blob", f":./{out.path}")
+        if not source and hashlib.md5(content, usedforsecurity=False).hexdigest() != out.md5:
+            return False
+        with replacing(self.root / out.path) as (file,):
+            file.write_bytes(content)
+        return True
 
-    def _content(self, out: File) -> bytes | None:
-        """What dvc.lock names, from the cache or from Git."""
-        if out.md5 and (source := self.object(out.md5)):
-            return source.read_bytes()
-        staged = git(self.root, "cat-file", "blob", f":./{out.path}")
-        return staged if hashlib.md5(staged, usedforsecurity=False).hexdigest() == out.md5 else None
+
+def md5(path: Path) -> str:
+    """Return the hash by which DVC names a file."""
+    return file_hash(path, "md5")

@@ -16,7 +16,7 @@ from packaging.markers import Marker
 from dvcproof.findings import Finding, Level, Report
 from dvcproof.git import AbsentError, changed_files
 from dvcproof.lint import lint
-from dvcproof.lockfile import parse_lock_document
+from dvcproof.lockfile import Entry, hashes
 from dvcproof.project import Item, Project, Stage
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten
@@ -24,8 +24,7 @@ from dvcproof.values import flatten
 RUN = "Run `dvc repro`, then commit its results."
 
 #: What dvc.lock records of the content of a file.
-HASHES = ("md5", "etag", "checksum", "version_id", "files")
-Records = dict[str, dict[str, Any]]
+CONTENT = ("md5", "etag", "checksum", "version_id", "files", "size", "nfiles", "isexec")
 
 
 def check(
@@ -35,30 +34,35 @@ def check(
 
     Args:
         project: the project.
-        stages: the addresses of the stages to look at; none of them: all, and the files that belong to no stage.
+        stages: look at these; none of them: at all, and at the files that belong to no stage.
         linting: whether to look also at what can be said from dvc.yaml alone.
         packages: a lock file of pip, which the installed packages are compared with.
 
-    Raises:
-        InputError: DVC cannot read the project, or there is no such stage.
+    Raise InputError if DVC cannot read the project, or there is no such stage.
     """
     report = Report("check")
-    records = read_records(project, report)
-    if report.findings:
+    records, problems = project.records()
+    for name, problem in problems.items():
+        fix = f"Restore it: `git checkout -- {name}`."
+        if "conflict" in problem:
+            fix = "Keep one side of the merge, and run `dvc repro`."
+        report.findings.append(Finding("DP109", "error", f"{name}: {problem}", fix, path=name, file=name))
+    if problems:
         report.summary = "DVC cannot read the project"
         return report
-    chosen = choose(project, stages)
+    chosen = project.choose(stages)
     clashes = list(contradictions(project, records, chosen))  # first: the comparison puts new hashes into DVC's objects
     for stage in chosen:
-        record = records.get(stage.file, {}).get(stage.name)
-        if record is None:
-            report.findings += unrecorded(stage)
+        record = records.get(stage.address)
+        if record is None:  # a frozen stage runs only when it is thawed
+            level: Level = "warning" if stage.frozen else "error"
+            report.findings.append(stage.finding("DP101", "no record in dvc.lock", RUN, level=level))
         else:
             report.findings += compare(project, stage, record)
     if not stages:
         report.findings += orphans(project, records)
         report.findings += data(project)
-        report.findings += list(packages_differ(packages)) if packages else []
+        report.findings += packages_differ(packages) if packages else ()
         report.findings += uncommitted(project)
     report.findings += clashes
     if linting:
@@ -68,55 +72,14 @@ def check(
     return report
 
 
-def choose(project: Project, names: Sequence[str]) -> list[Stage]:
-    """Return the stages with these addresses; a name of a foreach or matrix stands for all of its stages.
-
-    Raises:
-        InputError: there is no such stage.
-    """
-    if not names:
-        return project.stages
-    known = {stage.address for stage in project.stages} | {stage.address.split("@")[0] for stage in project.stages}
-    for name in names:
-        if name not in known:
-            raise InputError(f"stage {name}", "there is none of this name", hint="Run `dvc stage list --all`.")
-    return [stage for stage in project.stages if {stage.address, stage.address.split("@")[0]} & {*names}]
-
-
-def read_records(project: Project, report: Report) -> dict[str, Records]:
-    """Read every dvc.lock: the records by dvc.yaml and stage. One that cannot be read is a finding."""
-    records: dict[str, Records] = {}
-    for path in project.lock_files():
-        name = os.path.relpath(path, project.root)
-        graph = os.path.join(os.path.dirname(name), "dvc.yaml")  # noqa: PTH118, PTH120 (as DVC writes it)
-        try:
-            records[graph] = parse_lock_document(path.read_bytes())
-        except (OSError, ValueError) as error:
-            fix = "Restore it: `git checkout -- " + name + "`."
-            if "conflict" in str(error):
-                fix = "Keep one side of the merge, and run `dvc repro`."
-            report.findings.append(Finding("DP109", "error", f"{name}: {error}", fix, path=name, file=name))
-    return records
-
-
-def unrecorded(stage: Stage) -> Iterator[Finding]:
-    """Find a stage without a record. A frozen one runs only when it is thawed."""
-    level: Level = "warning" if stage.frozen else "error"
-    yield stage.finding("DP101", "no record in dvc.lock", RUN, level=level)
-
-
-def orphans(project: Project, records: Mapping[str, Records]) -> Iterator[Finding]:
+def orphans(project: Project, records: Mapping[str, Entry]) -> Iterator[Finding]:
     """Find the records of stages that dvc.yaml no longer has, which DVC does not notice."""
-    names: dict[str, set[str]] = {}
-    for stage in project.stages:
-        names.setdefault(stage.file, set()).add(stage.name)
-    for graph, entries in records.items():
-        lock = os.path.join(os.path.dirname(graph), "dvc.lock")  # noqa: PTH118, PTH120
-        for name in entries:
-            if name not in names.get(graph, set()):
-                message = f"the record of stage '{name}' belongs to no stage of {graph}; DVC does not notice"
-                fix = f"Delete it from {lock}."
-                yield Finding("DP102", "error", message, fix, stage=name, path=lock, file=lock)
+    known = {stage.address for stage in project.stages}
+    for address in (name for name in records if name not in known):
+        folder, _, name = address.rpartition("dvc.yaml:")
+        message = f"the record of stage '{name}' belongs to no stage of {folder}dvc.yaml; DVC does not notice"
+        lock = f"{folder}dvc.lock"
+        yield Finding("DP102", "error", message, f"Delete it from {lock}.", stage=name, path=lock, file=lock)
 
 
 def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterator[Finding]:
@@ -180,7 +143,7 @@ def incomplete(project: Project, item: Item) -> bool:
 
 def entry_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in what two records of a file differ; those that DVC 2 wrote have fewer keys."""
-    for key in (*HASHES, "size", "nfiles", "isexec"):
+    for key in CONTENT:
         if key in old and key in new and old[key] != new[key]:
             return both(f"{key} {old[key]}", f"{key} {new[key]}")
     if bool(old.get("isexec")) != bool(new.get("isexec")):
@@ -197,21 +160,20 @@ def params_differ(stage: Stage, old: Mapping[str, Any], new: Mapping[str, Any]) 
             if name not in after:
                 message = f"dvc.lock records the {what}, which is no longer declared or no longer there"
                 yield stage.finding("DP108", message, RUN, path=file)
-            elif name not in before:
+                continue
+            if name not in before:
                 yield stage.finding("DP108", f"dvc.lock does not record the {what}", RUN, path=file)
-            elif json.loads(as_text(before[name])) != json.loads(
-                as_text(after[name])
-            ):  # a tuple of .py is a list there
-                evidence = both(as_text(before[name]), as_text(after[name]))
-                yield stage.finding("DP105", f"{what} is not the recorded one", RUN, path=file, evidence=evidence)
-            elif as_text(before[name]) != as_text(after[name]):
+                continue
+            texts = [json.dumps(value, default=str) for value in (before[name], after[name])]  # 1, 1.0 and true differ
+            if json.loads(texts[0]) != json.loads(texts[1]):  # a tuple of .py is a list there
+                yield stage.finding("DP105", f"{what} is not the recorded one", RUN, path=file, evidence=both(*texts))
+            elif texts[0] != texts[1]:
                 message = f"{what} has another type than in dvc.lock; to DVC they are equal"
                 fix = f"Run `dvc repro --force --single-item {stage.address}` if the type matters."
-                evidence = both(as_text(before[name]), as_text(after[name]))
-                yield stage.finding("DP105", message, fix, level="warning", path=file, evidence=evidence)
+                yield stage.finding("DP105", message, fix, level="warning", path=file, evidence=both(*texts))
 
 
-def contradictions(project: Project, records: Mapping[str, Records], chosen: Sequence[Stage]) -> Iterator[Finding]:
+def contradictions(project: Project, records: Mapping[str, Entry], chosen: Sequence[Stage]) -> Iterator[Finding]:
     """Find dependencies that dvc.lock records with another content than the stage that made them, or another user."""
     written = {item.place: (item.digest, f"its .dvc file, {item.path}.dvc") for item in project.data if item.digest}
     for stage in project.stages:
@@ -229,16 +191,10 @@ def contradictions(project: Project, records: Mapping[str, Records], chosen: Seq
                 seen.setdefault(place, (digest, f"stage '{stage.address}', which reads it too"))
 
 
-def recorded(records: Mapping[str, Records], stage: Stage, kind: str) -> dict[str, str]:
+def recorded(records: Mapping[str, Entry], stage: Stage, kind: str) -> dict[str, str]:
     """Return the recorded hashes of a stage's dependencies or outputs by their absolute paths."""
-    entries = (records.get(stage.file, {}).get(stage.name) or {}).get(kind) or []
-    found = {os.path.normpath(stage.wdir / str(entry.get("path"))): digest_of(entry) for entry in entries}
-    return {place: digest for place, digest in found.items() if digest}
-
-
-def digest_of(entry: Mapping[str, Any]) -> str:
-    """Return the hash in a record, in whatever form."""
-    return next((str(entry[key]) for key in ("md5", "etag", "checksum") if key in entry), "")
+    found = hashes(records.get(stage.address), kind)
+    return {os.path.normpath(stage.wdir / path): digest for path, digest in found.items() if digest}
 
 
 def data(project: Project) -> Iterator[Finding]:
@@ -280,11 +236,6 @@ def uncommitted(project: Project) -> Iterator[Finding]:
 def both(before: Any, now: Any) -> str:
     """Return two lines: what is recorded, and what is here."""
     return f"recorded: {' '.join(str(before).split())}\nhere:     {' '.join(str(now).split())}"
-
-
-def as_text(value: Any) -> str:
-    """Return a value as JSON, which tells 1 from 1.0 and from true."""
-    return json.dumps(value, default=str)
 
 
 def commands(cmd: Any) -> list[str]:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -38,9 +38,6 @@ ADVICE = {
     "folder": "Write paths relative to the project, and quote them in commands",
     "order": "Sort the names that a listing of a folder gives",
 }
-
-#: What the plain run has.
-PLAIN_LINES = ("umask 022",)
 
 #: Variables that say where programs and packages lie, or that a shell needs: they are no circumstance of a result.
 #: The last row has what other variations set.
@@ -90,7 +87,6 @@ class Circumstance:
         words: a program that runs the shell under it.
         variables: set in the environment of a stage.
         removed: variables that the stage does not see.
-        lines: of the shell, before all else.
         shell: the shell that runs the command.
     """
 
@@ -99,7 +95,6 @@ class Circumstance:
     words: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     removed: tuple[str, ...] = ()
-    lines: tuple[str, ...] = ()
     shell: str = ""
 
 
@@ -114,7 +109,7 @@ def circumstances(folder: Path, given: Mapping[str, str]) -> tuple[list[Circumst
         "zone": _zone,
         "language": _language,
         "hash-seed": lambda *_: Circumstance("hash-seed", "hash seed", variables=(("PYTHONHASHSEED", "4242"),)),
-        "umask": lambda *_: Circumstance("umask", "umask (022, then 077)", lines=("umask 077",)),
+        "umask": lambda *_: Circumstance("umask", "umask (022, then 077)", _umask("077")),
         "home": _home,
         "temporary": _temporary,
         "environment": _environment,
@@ -147,70 +142,41 @@ def _plain_language() -> str:
     return "C.UTF-8" if works(sys.executable, "-I", "-c", set_it) else "C"
 
 
-def write_shell(
-    path: Path, varied: Iterable[Circumstance], log: Path | None = None, other: tuple[Path, Sequence[str]] | None = None
-) -> Path:
-    """Write a program that takes the place of /bin/sh, and runs what it is given under circumstances.
-
-    Args:
-        path: where.
-        varied: the circumstances; none for the plain run.
-        log: gets a line at the start and at the end of each command, with the stage's name.
-        other: another such shell, and the stages that it is for.
-    """
+def shell_words(varied: Iterable[Circumstance] = ()) -> list[str]:
+    """Return the words that run a shell under circumstances; none of them for the plain run."""
     ones = list(varied)
     shell = next((one.shell for one in ones if one.shell), "/bin/sh")
     variables = plain_variables() | {"SHELL": shell}
-    words: list[str] = []
-    lines = list(PLAIN_LINES)
-    removed: list[str] = []
     for one in ones:
         variables |= dict(one.variables)
-        words += one.words
-        lines += one.lines
-        removed += one.removed
-    words += [shell, *(["--noprofile", "--norc"] if Path(shell).name == "bash" else [])]
-    head = ["#!/bin/sh"]
-    if other is not None and other[1]:
-        stages = "|".join(map(shlex.quote, other[1]))
-        head.append(f'case "$DVC_STAGE" in {stages}) exec {shlex.quote(str(other[0]))} "$@";; esac')
-    call = f'{shlex.join(words)} "$@"'
-    if log is not None:
-        place = shlex.quote(str(log))
-        call = f'printf "start %s\\n" "$DVC_STAGE" >>{place}\n{call}\nstatus=$?\n'
-        call += f'printf "%s %s\\n" $status "$DVC_STAGE" >>{place}\nexit $status'
-    else:
-        call = f"exec {call}"
-    body = [*(f"unset {name}" for name in removed), *_exports(variables), *lines, call]
-    path.write_text("\n".join([*head, *body]) + "\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
+    unset = (word for one in ones for name in one.removed for word in ("-u", name))
+    words = ["env", *unset, *(f"{name}={value}" for name, value in variables.items()), *_umask("022")]
+    words += (word for one in ones for word in one.words)
+    return [*words, shell, *(["--noprofile", "--norc"] if Path(shell).name == "bash" else [])]
 
 
-def _exports(variables: Mapping[str, str]) -> list[str]:
-    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+def _umask(mode: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", f'umask {mode}; exec "$@"', "sh")
 
 
 def fixes() -> list[Circumstance]:
     """Return what can be held fast here, one after the other, to find out where chance comes from."""
     one_core = _cores(None, {})
+    cores_words = one_core.words if isinstance(one_core, Circumstance) else ()
+    programs = {
+        "process numbers": _namespace("-pf", "--mount-proc", "--kill-child"),
+        "the timing of threads or processes, or their number": cores_words,
+        "addresses in memory": ("setarch", "-R"),
+        "the clock, or the dates of files": _faketime("2024-01-01 00:00:00"),
+    }
+    order = Circumstance("the order of sets (PYTHONHASHSEED)", "", variables=(("PYTHONHASHSEED", "0"),))
+    threads = tuple(ONE_THREAD.items())
     found = [
-        Circumstance("the order of sets (PYTHONHASHSEED)", "", variables=(("PYTHONHASHSEED", "0"),)),
-        _held("process numbers", _namespace("-pf", "--mount-proc", "--kill-child")),
-        one_core if isinstance(one_core, Circumstance) else None,
-        _held("addresses in memory", ("setarch", "-R")),
-        _held("the clock, or the dates of files", _faketime("2024-01-01 00:00:00")),
+        Circumstance(name, "", words, threads if words is cores_words else ())
+        for name, words in programs.items()
+        if words and works(*words, "true")
     ]
-    names = {"cores": "the timing of threads or processes, or their number"}
-    return [
-        Circumstance(names.get(one.name, one.name), one.text, one.words, one.variables)
-        for one in found
-        if one is not None
-    ]
-
-
-def _held(name: str, words: tuple[str, ...]) -> Circumstance | None:
-    return Circumstance(name, "", words) if words and works(*words, "true") else None
+    return [order, *found]
 
 
 def works(*words: str) -> bool:
@@ -234,17 +200,9 @@ def _zone(*_: object) -> Circumstance:
     return Circumstance("zone", f"time zone (UTC, then {name})", variables=(("TZ", name),))
 
 
-def _locales() -> list[str]:
-    return (asked("locale", "-a") or "").split()
-
-
-def _plain_name(name: str) -> str:
-    return name.lower().replace("-", "")
-
-
 def _language(folder: Path, _: object) -> Circumstance | str:
     """Take an installed language with a decimal comma; where there is none but its source, make it."""
-    installed = {_plain_name(name): name for name in _locales()}
+    installed = {name.lower().replace("-", ""): name for name in (asked("locale", "-a") or "").split()}
     for name in COMMAS:
         known = installed.get(f"{name.lower()}.utf8")
         if known:
@@ -280,20 +238,11 @@ def _temporary(folder: Path, _: object) -> Circumstance:
 
 
 def _environment(_: object, given: Mapping[str, str]) -> Circumstance | str:
-    names = (
-        name
-        for name in sorted(given)
-        if name.isidentifier() and name.isascii() and name not in KEPT and not name.startswith(KEPT_BEGINNINGS)
-    )
-    found = tuple(names)
+    names = (name for name in sorted(given) if name.isidentifier() and name.isascii() and name not in KEPT)
+    found = tuple(name for name in names if not name.startswith(KEPT_BEGINNINGS))
     if not found:
         return "the caller's shell sets no other variables"
     return Circumstance("environment", f"{len(found)} variables of the caller's shell", removed=found)
-
-
-def without_variables(names: Sequence[str]) -> Circumstance:
-    """Return the circumstance that only these variables of the caller's shell are not set."""
-    return Circumstance("environment", f"variable {', '.join(names)} of the caller's shell", removed=tuple(names))
 
 
 def _shell(*_: object) -> Circumstance | str:
@@ -425,29 +374,25 @@ def _lists_by_age(place: Path) -> bool:
     return seen in ([names, names[::-1]], [names[::-1], names])
 
 
-def copy_tree(source: Path, target: Path, arrange: Callable[[list[str]], list[str]]) -> None:
-    """Copy a folder, each entry in the order that `arrange` gives to a listing.
+def copy_tree(source: Path, target: Path, *, backwards: bool = False) -> None:
+    """Copy a folder, each entry in the order of the names, or backwards.
 
     DVC's cache stays behind. Git's objects, which nobody changes, are looked up where they are.
     """
     target.mkdir(parents=True)
-    for name in arrange([entry.name for entry in source.iterdir()]):
+    for name in sorted((entry.name for entry in source.iterdir()), reverse=backwards):
         entry, copy = source / name, target / name
         if entry.is_symlink():
             copy.symlink_to(entry.readlink())
         elif entry.is_dir():
             if (source.name, name) == (".git", "objects"):
-                _lend_objects(entry, copy)
+                (copy / "pack").mkdir(parents=True)
+                (copy / "info").mkdir()
+                known = entry / "info" / "alternates"
+                more = known.read_text(encoding="utf-8") if known.exists() else ""
+                (copy / "info" / "alternates").write_text(f"{entry}\n{more}", encoding="utf-8")
             elif (source.name, name) not in ((".dvc", "cache"), (".dvc", "tmp")):
-                copy_tree(entry, copy, arrange)
+                copy_tree(entry, copy, backwards=backwards)
         elif entry.is_file():
             shutil.copy2(entry, copy)
     shutil.copystat(source, target)
-
-
-def _lend_objects(source: Path, target: Path) -> None:
-    lent = Path("info", "alternates")
-    (target / "pack").mkdir(parents=True)
-    (target / "info").mkdir()
-    known = (source / lent).read_text(encoding="utf-8") if (source / lent).exists() else ""
-    (target / lent).write_text(f"{source}\n{known}", encoding="utf-8")

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dvcproof.git import FULL_DISK, MORE_SPACE, environment, git, git_text, top_folder
-from dvcproof.project import Item, Project
+from dvcproof.project import Item, Project, Stage
+from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 
 #: Variables of the shell that calls, which a clean clone must not see.
@@ -24,12 +26,7 @@ LAST_LINES = 20
 
 
 class Result(NamedTuple):
-    """What a program did.
-
-    Args:
-        status: its exit status; None: it ran out of time.
-        output: standard output and standard error, as they came.
-    """
+    """The exit status of a program, None if it ran out of time, and all that it printed."""
 
     status: int | None
     output: str
@@ -41,16 +38,7 @@ class Result(NamedTuple):
 
 
 class Clone:
-    """A clean clone.
-
-    Args:
-        project: the project; its last commit is cloned.
-        folder: an empty folder, for the clone and what belongs to it.
-        name: the name of the clone's folder.
-
-    Raises:
-        InputError: there is no commit, or Git refuses.
-    """
+    """A clean clone of a project's last commit, in the folder `name` of `folder`. Raise InputError if Git refuses."""
 
     def __init__(self, project: Project, folder: Path, name: str = "clone") -> None:
         self.folder, self.top = folder, folder / name
@@ -67,20 +55,15 @@ class Clone:
             raise InputError(f"commit {self.commit}", f"it has no {prefix}.dvc", hint=hint)
         # Not the cache that the project or its user may share with others; and no links, so that it can be copied.
         self.set_cache("cache")
+        frozen = [out for stage in project.stages if stage.frozen for out in stage.outs]
         #: Data that no stage makes, and that the project's cache does not have.
-        self.missing: list[str] = []
-        self._supply(project)
+        self.missing = self.supply(project, [*project.data, *frozen])
 
     def set_cache(self, place: str) -> None:
         """Let DVC keep its cache in a folder, named from the folder .dvc."""
         cache = f'[cache]\n    dir = "{place}"\n    type = reflink,copy\n'
         local = f"{cache}[core]\n    autostage = false\n    analytics = false\n"
         (self.path / ".dvc" / "config.local").write_text(local, encoding="utf-8")
-
-    def _supply(self, project: Project) -> None:
-        """Copy the data of .dvc files, and the outputs of frozen stages, from the project's cache."""
-        frozen = [out for stage in project.stages if stage.frozen for out in stage.outs]
-        self.missing += self.supply(project, [*project.data, *frozen])
 
     def supply(self, project: Project, items: Sequence[Item]) -> list[str]:
         """Copy data from the project's cache; return what is neither there nor here."""
@@ -124,16 +107,22 @@ class Clone:
         variables = {"SHELL": "/bin/sh"} | variables
         return execute([*dvc_command(), *words], self.path, self.environment(**variables), timeout)
 
+    def run_alone(self, stage: Stage, wdir: Path, root: Path, shell: Sequence[str], timeout: float) -> Result:
+        """Run the commands of a stage, until one fails, in a copy of the project at `root`, without DVC."""
+        variables = self.environment(
+            DVC_STAGE=stage.address, DVC_ROOT=str(root), PYTHONDONTWRITEBYTECODE="1", SHELL="/bin/sh"
+        )
+        end, output = time.monotonic() + timeout, ""
+        for command in stage.commands:
+            result = execute([*shell, "-c", command], wdir, variables, max(end - time.monotonic(), 0.1))
+            output += result.output
+            if result.status != 0:
+                return Result(result.status, output)
+        return Result(0, output)
+
 
 def execute(words: Sequence[str], folder: Path, variables: Mapping[str, str], timeout: float | None) -> Result:
-    """Run a program, and end it with all that it has started when the time is up.
-
-    Args:
-        words: the program and its arguments.
-        folder: where it runs.
-        variables: its whole environment.
-        timeout: seconds; None for no limit.
-    """
+    """Run a program in a folder, and end it with all that it has started after `timeout` seconds."""
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
             words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
@@ -176,11 +165,7 @@ def _objects(item: Item) -> list[str]:
 
 @contextmanager
 def working_folder(keep: Path | None, prefix: str) -> Iterator[Path]:
-    """Give a folder to work in: a temporary one, or a new one that stays.
-
-    Raises:
-        InputError: the folder to keep exists.
-    """
+    """Give a temporary folder, or the new folder `keep`, which stays. Raise InputError if that exists."""
     if keep is None:
         folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
         try:
@@ -199,3 +184,27 @@ def full_disk(output: str, folder: Path) -> str:
     lines = (line for line in output.splitlines() if any(words in line for words in FULL_DISK))
     line = next(lines, FULL_DISK[0] if shutil.disk_usage(folder).free < 2**16 else "")
     return f"{re.sub('^ERROR: ', '', line)}. {MORE_SPACE}" if line else ""
+
+
+def files_in(path: Path) -> list[Path]:
+    """Return a file, or all files in a folder and below it."""
+    if path.is_dir():
+        return sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return [path] if path.exists() else []
+
+
+def digest(path: Path) -> str:
+    """Return the hash of a file; of a link that leads nowhere, its target."""
+    if not path.is_file():
+        return str(path.readlink()) if path.is_symlink() else ""
+    return file_hash(path)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or a folder, if it is there, in the place of what is at the target."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    elif source.exists():
+        shutil.copy2(source, target)

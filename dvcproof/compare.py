@@ -14,16 +14,10 @@ if TYPE_CHECKING:
 
 
 def first_difference(name: str, recorded: Path, rerun: Path) -> str:
-    """Say where two versions of a file differ.
+    """Say in one line where two versions of a file differ.
 
-    Args:
-        name: what the file is called; its suffix decides how it is read.
-        recorded: the committed version.
-        rerun: the version of the re-run.
-
-    Returns:
-        One line: 'first at [3, 7], 0.25 recorded, 0.26 re-run; 2 of 10 values differ, by at most 0.01'. Files of
-        another kind, and those that cannot be read as what they are called, are compared byte by byte.
+    Its suffix in `name` decides how it is read. Files of another kind, and those that cannot be read as what they are
+    called, are compared byte by byte: 'first at [3, 7], 0.25 recorded, 0.26 re-run; 2 of 10 values differ'.
     """
     try:
         if name.endswith(".npy"):

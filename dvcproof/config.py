@@ -46,11 +46,7 @@ class Config(BaseModel):
 
 
 def read_config(root: Path) -> Config:
-    """Read the configuration of the project in the folder `root`; defaults if it has none.
-
-    Raises:
-        InputError: pyproject.toml is not TOML, or the table has an unknown name or a wrong value.
-    """
+    """Read the configuration of the project in a folder; defaults if it has none. Raise InputError if it is wrong."""
     path = root / "pyproject.toml"
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from dvcproof.values import preserving
 
 #: What can be cut.
 FORMATS = (".yaml", ".yml", ".json", ".toml", ".py")
@@ -27,10 +27,8 @@ def without(path: Path, drop: Callable[[str], bool]) -> str:
         for name, node, only in _constants(path):
             if drop(name):
                 blank = [""] * ((node.end_lineno or node.lineno) - node.lineno)
-                lines[node.lineno - 1 : node.end_lineno] = [
-                    " " * node.col_offset + ("pass\n" if only else "\n"),
-                    *blank,
-                ]
+                first = " " * node.col_offset + ("pass\n" if only else "\n")
+                lines[node.lineno - 1 : node.end_lineno] = [first, *blank]
         return "".join(lines)
     document = _load(path)
     _prune(document, "", drop)
@@ -41,20 +39,13 @@ def without(path: Path, drop: Callable[[str], bool]) -> str:
 
         return tomlkit.dumps(document)
     text = io.StringIO()
-    _yaml().dump(document, text)
+    preserving().dump(document, text)
     return text.getvalue()
 
 
 def covers(key: str, name: str) -> bool:
     """Return whether a declared key and the name of a value are about the same."""
     return key == name or name.startswith((f"{key}.", f"{key}[")) or key.startswith((f"{name}.", f"{name}["))
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    return yaml
 
 
 def _load(path: Path) -> Any:
@@ -65,7 +56,7 @@ def _load(path: Path) -> Any:
         import tomlkit
 
         return tomlkit.parse(text)
-    return _yaml().load(text) or {}
+    return preserving().load(text) or {}
 
 
 def _leaves(document: Any, prefix: str) -> Iterator[str]:

@@ -17,6 +17,12 @@ Level = Literal["error", "warning", "note"]
 HOLDS, FOUND, USAGE, CANNOT_TELL, STAGE_FAILED, AT_WORK = range(6)
 
 
+class FoundError(InputError):
+    """Something was found that ends the verb."""
+
+    status = FOUND
+
+
 class UnknownError(InputError):
     """It cannot be told: a store is silent, a history is cut off."""
 
@@ -88,10 +94,8 @@ class Finding:
 
     Args:
         rule: a key of RULES.
-        level: an error makes the exit status 1.
         message: what is wrong, without a full stop.
         fix: what to do, a sentence; may be empty.
-        stage: the stage, as DVC names it.
         path: the file that it is about.
         file: the file to edit, with `line`.
         evidence: what shows it: a difference, the last lines of an output.
@@ -118,14 +122,9 @@ class Finding:
 
 @dataclass
 class Report:
-    """All that a verb found.
+    """All that a verb found. The first row of the table is its header; `failed`: a stage failed.
 
-    Args:
-        verb: its name.
-        summary: one line: what was looked at.
-        findings: in the order of the graph.
-        table: rows for people: a header, then one for each stage.
-        unknown: why it cannot be told whether all is well; empty if it can.
+    `unknown` says why it cannot be told whether all is well; it is empty if it can.
     """
 
     verb: str
@@ -155,14 +154,11 @@ def _text(report: Report) -> str:
     for finding in report.findings:
         lines += [str(finding), *(f"    {printable(line)}" for line in finding.evidence.splitlines())]
     lines += [f"cannot tell: {printable(reason)}" for reason in report.unknown]
-    counts = [f"{number} {level}{'s' if number > 1 else ''}" for level, number in _counts(report) if number]
+    levels = [finding.level for finding in report.findings]
+    numbers = {level: levels.count(level) for level in ("error", "warning", "note")}
+    counts = [f"{number} {level}{'s' if number > 1 else ''}" for level, number in numbers.items() if number]
     counts = counts or ["cannot tell" if report.unknown else "ok"]
     return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts)}"]) + "\n"
-
-
-def _counts(report: Report) -> list[tuple[str, int]]:
-    levels = [finding.level for finding in report.findings]
-    return [(level, levels.count(level)) for level in ("error", "warning", "note")]
 
 
 def _aligned(table: Iterable[Sequence[str]]) -> list[str]:
@@ -190,10 +186,10 @@ def _github(report: Report) -> str:
     for finding in report.findings:
         kind = {"note": "notice"}.get(finding.level, finding.level)
         where = f"file={_property(finding.file)},line={finding.line or 1}," if finding.file else ""
-        text = " ".join(
-            filter(None, (f"{finding.stage}:" if finding.stage else "", f"{finding.message}.", finding.fix))
+        stage = f"{finding.stage}: " if finding.stage else ""
+        lines.append(
+            f"::{kind} {where}title={finding.rule}::{_data(f'{stage}{finding.message}. {finding.fix}'.strip())}"
         )
-        lines.append(f"::{kind} {where}title={finding.rule}::{_data(text)}")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(_markdown(report))

@@ -4,12 +4,13 @@ A change that is wanted says so: a commit between the two has the trailer `Accep
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dvcproof.findings import Finding, Report, UnknownError
-from dvcproof.git import AbsentError, git_text
+from dvcproof.git import AbsentError, git_text, is_shallow
 from dvcproof.project import Project, refusals
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten
@@ -25,12 +26,7 @@ Key = tuple[str, str]
 
 
 class Metrics(NamedTuple):
-    """The metrics of a commit or of the work tree.
-
-    Args:
-        values: every number in the metrics files.
-        unread: the files that could not be read, each with the reason.
-    """
+    """Every number in the metrics files, and why some files could not be read."""
 
     values: dict[Key, float]
     unread: dict[str, str]
@@ -42,15 +38,13 @@ def gate(
     """Compare the metrics in the work tree with those of another commit.
 
     Args:
-        project: the project.
         against: the branch or commit that must not be better.
         metrics: FILE:KEY of those that are compared; none of them: every number in the project's metrics files.
         worse_by: by how much a metric may be worse.
         lower: whether all are better when they are lower; else those with 'loss' or 'error' in their name.
 
-    Raises:
-        UnknownError: the history is cut off, so that the commits of the change are not known.
-        InputError: there is no such commit or metric, or `worse_by` is negative.
+    Raise UnknownError if the history is cut off, so that the commits of the change are not known; InputError if there
+    is no such commit or metric, or `worse_by` is negative.
     """
     if not worse_by >= 0:
         raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a difference.")
@@ -59,7 +53,10 @@ def gate(
     then, now = read_metrics(project, commit), read_metrics(project, None)
     chosen = _chosen(metrics, then, now)
     report = Report("gate")
-    report.unknown = list(_unknown(chosen, then, now, against))
+    for place, found in ((against, then), ("the work tree", now)):
+        report.unknown += [f"{file} of {place} cannot be read: {reason}" for file, reason in found.unread.items()]
+    if chosen and not any(key in then.values for key in chosen):
+        report.unknown.append(f"{against} has none of these metrics")
     report.table.append(("metric", against, "now", "judgement"))
     for key in chosen:
         if key in then.values and key[0] not in now.unread:
@@ -67,18 +64,16 @@ def gate(
     compared = len(report.table) - 1
     if not compared and not report.unknown:
         report.unknown.append(f"{against} has no metric to compare with")
-    if any(finding.level == "error" for finding in report.findings):
-        _accept(report, accepted(project.root, base))
+    if report.findings and (why := accepted(project.root, base)):
+        report.findings = [
+            replace(one, level="note", message=f"{one.message}; {why}", fix="") for one in report.findings
+        ]
     report.summary = f"{compared} metrics compared with {against} ({commit[:7]})"
     return report
 
 
 def find_commit(project: Project, against: str) -> str:
-    """Return the whole name of a commit.
-
-    Raises:
-        InputError: there is none of this name.
-    """
+    """Return the whole name of a commit. Raise InputError if there is none of this name."""
     try:
         return git_text(project.root, "rev-parse", "--verify", f"{against}^{{commit}}").strip()
     except AbsentError:
@@ -87,16 +82,11 @@ def find_commit(project: Project, against: str) -> str:
 
 
 def merge_base(root: Path, against: str) -> str:
-    """Return the commit in which the change began.
-
-    Raises:
-        UnknownError: the two histories have no common commit, perhaps since the clone is shallow.
-    """
-    shallow = git_text(root, "rev-parse", "--is-shallow-repository").strip() == "true"
+    """Return the commit in which the change began. Raise UnknownError if there is none, as in a shallow clone."""
     ours, theirs = (set(git_text(root, "rev-list", rev, "--").split()) for rev in ("HEAD", against))
     if ours.isdisjoint(theirs):
         sentence = f"HEAD and {against} have no common commit"
-        if shallow:
+        if is_shallow(root):
             hint = "Run `git fetch --unshallow origin`; in a workflow give actions/checkout `fetch-depth: 0`."
             raise UnknownError("the history", f"this clone is shallow, and {sentence}", hint=hint)
         raise UnknownError("the history", sentence, hint="Name a commit that this branch was made from.")
@@ -140,13 +130,6 @@ def _chosen(metrics: Sequence[str], then: Metrics, now: Metrics) -> list[Key]:
     return [names[metric] for metric in metrics if metric in names]
 
 
-def _unknown(chosen: Sequence[Key], then: Metrics, now: Metrics, against: str) -> Iterator[str]:
-    for place, found in ((against, then), ("the work tree", now)):
-        yield from (f"{file} of {place} cannot be read: {reason}" for file, reason in found.unread.items())
-    if chosen and not any(key in then.values for key in chosen):
-        yield f"{against} has none of these metrics"
-
-
 def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: float, *, lower: bool) -> None:
     name = f"{key[0]}:{key[1]}"
     if now is None:
@@ -175,9 +158,3 @@ def accepted(root: Path, base: str) -> str:
         if reason.strip():
             return f"commit {commit} accepts it: {reason.strip()}"
     return ""
-
-
-def _accept(report: Report, why: str) -> None:
-    """Make notes of the errors, if a commit accepts them."""
-    if why:
-        report.findings = [Finding(one.rule, "note", f"{one.message}; {why}", path=one.path) for one in report.findings]

@@ -40,12 +40,7 @@ _ADVICE = re.compile(r"^\s+(git config --global --add safe\.directory .+)$", re.
 
 
 class GitError(InputError):
-    """Git refused.
-
-    Args:
-        command: what it was asked for, as 'status'.
-        message: all that it wrote on standard error.
-    """
+    """Git refused a command, as 'status', with a message on standard error."""
 
     def __init__(self, command: str, message: str) -> None:
         lines = message.strip().splitlines() or ["an error without a word"]
@@ -77,17 +72,12 @@ _ABSENT = (
 
 
 def environment() -> dict[str, str]:
-    """The variables for a program that calls Git: those of this process without what belongs to another call of Git."""
+    """Return the variables of this process without what belongs to another call of Git."""
     return {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
 
 
 def git(folder: Path, *arguments: str) -> bytes:
-    """What `git` prints in a folder.
-
-    Raises:
-        AbsentError: there is no Git, repository, commit, revision or file of that name.
-        GitError: it ends with another error.
-    """
+    """Return what `git` prints in a folder. Raise GitError; AbsentError if nothing of a name is there."""
     # A user's settings could put signatures between the lines of a log, escape the letters of names, and run hooks.
     settings = (
         "log.showSignature=false",
@@ -113,38 +103,25 @@ def git(folder: Path, *arguments: str) -> bytes:
 
 
 def git_text(folder: Path, *arguments: str) -> str:
-    """The same as text."""
+    """Return the same as text."""
     return git(folder, *arguments).decode(errors="replace")
 
 
 def is_shallow(folder: Path) -> bool:
-    """Whether this is a clone without the older commits, as of `git clone --depth 1`.
-
-    Raises:
-        GitError: this is no repository.
-    """
+    """Return whether this is a clone without the older commits, as of `git clone --depth 1`."""
     return git_text(folder, "rev-parse", "--is-shallow-repository").strip() == "true"
 
 
 def top_folder(folder: Path) -> tuple[Path, str]:
-    """The top folder of the repository that `folder` lies in, and the way from there: '', or 'models/mine/'.
-
-    Raises:
-        GitError: this is no repository.
-    """
+    """Return the top folder of the repository that a folder lies in, and the way from there: '', or 'models/mine/'."""
     top, prefix = (git_text(folder, "rev-parse", option)[:-1] for option in ("--show-toplevel", "--show-prefix"))
     return Path(top), prefix
 
 
 def changed_files(folder: Path, *paths: str) -> list[str]:
-    """Files that differ from the last commit, new ones included, by their names in `folder`, below it.
+    """Return the files below a folder, or these paths, that differ from the last commit, new ones included.
 
-    Args:
-        folder: in the work tree.
-        paths: look only below these; none of them: below the whole folder.
-
-    Raises:
-        GitError: this is no repository.
+    They are named from the folder.
     """
     options = ("--porcelain", "--untracked-files=all", "--no-renames", "-z")  # -z: names as they are, not quoted
     entries = git_text(folder, "status", *options, "--", *(paths or (".",))).split("\0")

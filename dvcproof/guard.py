@@ -1,6 +1,6 @@
 """Run `dvc repro`, guarded: nothing is recorded of a stage whose inputs change while it runs, in any language.
 
-The doctor looks before and after; the table says what ran, what came from the cache, and which outputs changed.
+The table says what ran, what came from the cache, and which outputs changed.
 """
 
 import json
@@ -11,84 +11,53 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
 
 from dvcproof.clone import dvc_command, search_path
 from dvcproof.findings import Report
+from dvcproof.hook import Call, Hook
+from dvcproof.lockfile import Entry, hashes
 from dvcproof.project import Project, Stage
-from dvcproof.verify import hashes, read_entries
 from dvcproof.watcher import CHANGED
-
-Entry = dict[str, Any]
 
 #: The options with which DVC calls shells, so that they read no file of their user.
 OPTIONS = {"bash": ["--noprofile", "--norc"], "zsh": ["--no-rcs"]}
 
 
 def guarded(project: Project, options: Sequence[str]) -> Report:
-    """Run `dvc repro` with these options, and report what each stage did.
-
-    Args:
-        project: the project.
-        options: those of `dvc repro`, stages among them.
-    """
+    """Run `dvc repro` with its own options, stages among them, and report what each stage did."""
     report = Report("run")
-    before = read_entries(project, project.root)
+    before, _ = project.records()
+    shell = os.environ.get("SHELL") or "/bin/sh"
     with tempfile.TemporaryDirectory(prefix="dvcproof-") as name:
-        folder = Path(name)
         places = ((stage, [dep.place for dep in stage.deps if dep.local]) for stage in project.stages)
         plan = {stage.address: [*deps, *stage.params] for stage, deps in places}
-        (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-        shell = folder / "sh"
-        words = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py")), name, *_shell()]
-        shell.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
-        shell.chmod(0o755)
-        variables = os.environ | {"SHELL": str(shell), "PATH": search_path(os.environ.get("PATH", os.defpath))}
+        Path(name, "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+        watcher = str(Path(__file__).with_name("watcher.py"))
+        words = [sys.executable, "-I", "-S", watcher, name, shell, *OPTIONS.get(Path(shell).name.lower(), [])]
+        hook = Hook(Path(name, "hook"), shlex.join(words), shell=shell, live=True)
+        variables = os.environ | hook.variables() | {"PATH": search_path(os.environ.get("PATH", os.defpath))}
+        log = sys.stderr if sys.stdout is sys.stderr else None  # where standard output is for programs
         command = [*dvc_command(), "repro", *options]
-        status = subprocess.run(command, cwd=project.root, env=variables, stdout=_log(), check=False)
-        calls = _calls(folder)
-    after = read_entries(project, project.root)
+        status = subprocess.run(command, cwd=project.root, env=variables, stdout=log, check=False).returncode
+        calls = hook.calls()
+    after, _ = project.records()
     report.table.append(("stage", "what", "changed outputs", "seconds"))
     for stage in project.stages:
         _row(report, stage, before.get(stage.address), after.get(stage.address), calls.get(stage.address))
-    report.failed = status.returncode != 0
+    report.failed = status != 0
     report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
     return report
 
 
-def _shell() -> list[str]:
-    """Return the shell in which DVC runs commands, with the options that DVC gives it."""
-    shell = os.environ.get("SHELL") or "/bin/sh"
-    return [shell, *OPTIONS.get(Path(shell).name.lower(), [])]
-
-
-def _log() -> TextIO | None:
-    """Return where DVC writes, if the standard output of this process is for programs."""
-    return sys.stderr if sys.stdout is sys.stderr else None
-
-
-def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, call: tuple[float, int] | None) -> None:
-    seconds = f"{call[0]:.1f}" if call else ""
+def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, call: Call | None) -> None:
     before, now = hashes(old, "outs"), hashes(new, "outs")
     outs = ", ".join(path for path in now if before.get(path) != now[path])
-    if call and call[1] == CHANGED:
+    if call and call.status == CHANGED:
         what = "refused"
         message = "a declared input changed while it ran, so that nothing was recorded"
         report.findings.append(stage.finding("DP205", message, "Run it again when nothing else writes there."))
-    elif call and call[1] != 0:
-        what = "failed"
     elif call:
-        what = "ran"
+        what = "failed" if call.status else "ran"
     else:
         what = "no record" if not new else "unchanged" if old == new else "from the cache"
-    report.table.append((stage.address, what, outs if what != "failed" else "", seconds))
-
-
-def _calls(folder: Path) -> dict[str, tuple[float, int]]:
-    """Return the seconds and the last exit status of each stage that ran."""
-    found: dict[str, tuple[float, int]] = {}
-    path = folder / "calls"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        stage, _, seconds, status = json.loads(line)
-        found[stage] = found.get(stage, (0.0, 0))[0] + seconds, status
-    return found
+    report.table.append((stage.address, what, outs if what != "failed" else "", f"{call.seconds:.1f}" if call else ""))

@@ -1,59 +1,81 @@
 """See each command of each stage: DVC runs it as `$SHELL -c COMMAND`, and SHELL may be a program of ours."""
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from dvcproof.clone import LAST_LINES
+from dvcproof.clone import Result
 
 _SCRIPT = """#!/bin/sh
-# Runs a command of a stage, and writes down when it began and ended, with its output.
-folder={folder}
-number=$(mktemp "$folder/XXXXXXXXXX") || exit 125
-begin=$(date +%s.%N)
-{prefix} {shell} "$@" >"$number.out" 2>&1
+# Runs a command of a stage, and leaves a folder that says when it ran, how it ended and what it printed.
+call=$(mktemp -d {folder}/XXXXXXXXXX) && pwd -P >"$call/cwd" && date +%s.%N >"$call/begin" || exit 125
+printf %s "$DVC_STAGE" >"$call/stage" || exit 125
+SHELL={shell}
+export SHELL
+case "$DVC_STAGE" in
+{special}*) {command} "$@" ;;
+esac {redirect}
 status=$?
-cat "$number.out"
-printf '%s\\n%s\\n%s\\n%s\\n' "$DVC_STAGE" "$begin" "$(date +%s.%N)" "$status" >"$number.call"
+{show}
+printf '%s %s' "$(date +%s.%N)" $status >"$call/end"
 exit $status
 """
 
 
-class Call(NamedTuple):
-    """What a stage did.
+@dataclass
+class Call:
+    """What a stage did, in the order of its commands. A status is None where a command did not end."""
 
-    Args:
-        seconds: of all its commands.
-        status: the exit status of the last one.
-        output: what they printed.
-        begin: when the first one began, in seconds since 1970.
-    """
-
-    seconds: float
-    status: int
-    output: str
     begin: float
+    seconds: float = 0.0
+    statuses: list[int | None] = field(default_factory=list)
+    output: str = ""
+    folders: list[Path] = field(default_factory=list)
+
+    @property
+    def status(self) -> int | None:
+        """The first exit status that is not 0."""
+        return next((status for status in self.statuses if status != 0), 0)
 
     @property
     def last_lines(self) -> str:
         """The end of the output."""
-        return "\n".join(self.output.splitlines()[-LAST_LINES:])
+        return Result(self.status, self.output).last_lines
 
 
 class Hook:
     """A program that DVC takes for the shell.
 
     Args:
-        folder: a new folder for it and for what it writes down.
-        shell: the shell that runs the commands.
-        prefix: a program with its options that runs the shell.
+        folder: a new folder for the program and its notes.
+        command: the words of sh that run a command; `$call` is the folder of its notes.
+        shell: what stages find in SHELL.
+        special: stages that another command runs, and that command.
+        live: whether a stage writes to the terminal; else its output is kept and shown once it has ended.
     """
 
-    def __init__(self, folder: Path, shell: str = "/bin/sh", prefix: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        command: str = "/bin/sh",
+        *,
+        shell: str = "/bin/sh",
+        special: tuple[Sequence[str], str] = ((), ""),
+        live: bool = False,
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
+        stages = "|".join(map(shlex.quote, special[0]))
+        script = _SCRIPT.format(
+            folder=shlex.quote(str(folder)),
+            shell=shlex.quote(shell),
+            special=f'{stages}) {special[1]} "$@" ;;\n' if stages else "",
+            command=command,
+            redirect="" if live else '>"$call/output" 2>&1',
+            show=":" if live else 'cat "$call/output"',
+        )
         self.program = folder / "sh"
-        script = _SCRIPT.format(folder=shlex.quote(str(folder)), shell=shell, prefix=prefix)
         self.program.write_text(script, encoding="utf-8")
         self.program.chmod(0o755)
 
@@ -64,14 +86,17 @@ class Hook:
     def calls(self) -> dict[str, Call]:
         """Return what each stage did, in the order in which they ran."""
         found: dict[str, Call] = {}
-        parts = []
-        for path in self.folder.glob("*.call"):
-            words = path.read_text(encoding="utf-8").splitlines()
-            output = path.with_suffix(".out").read_text(encoding="utf-8", errors="replace")
-            if len(words) < 4:  # the disk is full
-                continue
-            parts.append((float(words[1]), words[0], float(words[2]), int(words[3]), output))
-        for begin, stage, end, status, output in sorted(parts):
-            before = found.get(stage, Call(0.0, 0, "", begin))
-            found[stage] = Call(before.seconds + end - begin, status, before.output + output, before.begin)
+        folders = [path.parent for path in self.folder.glob("*/stage")]
+        begins = {folder: float(_read(folder / "begin") or 0) for folder in folders}
+        for folder in sorted(folders, key=begins.__getitem__):
+            call = found.setdefault(_read(folder / "stage"), Call(begins[folder]))
+            end, _, status = _read(folder / "end").partition(" ")  # empty if it did not end, or the disk is full
+            call.seconds += float(end) - begins[folder] if status else 0.0
+            call.statuses.append(int(status) if status else None)
+            call.output += _read(folder / "output")
+            call.folders.append(folder)
         return found
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dvcproof.alone import Alone, Outcome, first_difference
-from dvcproof.circumstances import ADVICE, Circumstance, fixes, without_variables
+from dvcproof.circumstances import ADVICE, Circumstance, fixes
 from dvcproof.clone import Result
 from dvcproof.findings import Finding
 
@@ -31,9 +31,9 @@ class Inquiry:
         self.stage = alone.stage
         self.reference = alone.run()
 
-    def is_equal(self) -> bool:
-        """Return whether it is equal with everything varied at once."""
-        return self._run(self.varied).equals(self.reference)
+    def is_equal(self, varied: Sequence[Circumstance]) -> bool:
+        """Return whether a run under circumstances is equal to the first plain one."""
+        return self.alone.run(varied).equals(self.reference)
 
     def findings(self) -> list[Finding]:
         """Return what is found; nothing if it is equal all the time."""
@@ -41,38 +41,31 @@ class Inquiry:
             text = "it differs, but alone, from the same inputs, it fails, so that the cause cannot be found"
             fix = "Declare all that it needs as dependencies."
             return [self.stage.finding("DP303", text, fix, evidence=_last_lines(self.reference))]
-        plain = [self.reference]
-        for _ in range(self.runs - 1):
-            plain.append(self._run(()))
-            if not plain[-1].equals(self.reference):
-                return [self._chance(plain)]
+        for number in range(1, self.runs):
+            again = self.alone.run()
+            if not again.equals(self.reference):
+                return [self._chance(again, seldom=number > 1)]
         found = [self._accuse([one], outcome) for one in self.varied if (outcome := self._differs([one]))]
-        if not found:
-            least = self._least()
-            outcome = self._differs(least) if least else None
-            found = [self._accuse(least, outcome)] if outcome else []
-        return found
-
-    def _run(self, varied: Sequence[Circumstance]) -> Outcome:
-        return self.alone.run(varied)
+        least = [] if found else self._least()
+        outcome = self._differs(least) if least else None
+        return [self._accuse(least, outcome)] if outcome else found
 
     def _differs(self, varied: Sequence[Circumstance]) -> Outcome | None:
         """Return a run that differs under circumstances, if it does so again, and the plain one is still equal."""
-        outcome = self._run(varied)
+        outcome = self.alone.run(varied)
         if outcome.equals(self.reference):
             self.alone.forget(outcome)
             return None
-        again = not self._run(varied).equals(self.reference) and self._run(()).equals(self.reference)
-        return outcome if again else None
+        return outcome if not self.is_equal(varied) and self.is_equal(()) else None
 
     def _least(self) -> list[Circumstance]:
         """Return circumstances that change it only together, none of them needlessly; empty if all of them do not."""
         least = list(self.varied)
-        if self._run(least).equals(self.reference):
+        if self.is_equal(least):
             return []
         for one in self.varied:
             rest = [other for other in least if other is not one]
-            if not self._run(rest).equals(self.reference):
+            if not self.is_equal(rest):
                 least = rest
         return least
 
@@ -92,24 +85,30 @@ class Inquiry:
 
     def _narrowed(self, one: Circumstance) -> Circumstance:
         """Halve the variables that are taken away, as long as it still differs."""
+
+        def without(names: Sequence[str]) -> Circumstance:
+            text = f"variable {', '.join(names)} of the caller's shell"
+            return Circumstance("environment", text, removed=tuple(names))
+
         names = list(one.removed)
         while len(names) > 1:
             halves = names[: len(names) // 2], names[len(names) // 2 :]
-            differing = (half for half in halves if not self._run([without_variables(half)]).equals(self.reference))
-            half = next(differing, None)
+            half = next((half for half in halves if not self.is_equal([without(half)])), None)
             if half is None:
                 break
             names = half
-        return without_variables(names) if len(names) < len(one.removed) else one
+        return without(names) if len(names) < len(one.removed) else one
 
-    def _chance(self, plain: Sequence[Outcome]) -> Finding:
+    def _chance(self, again: Outcome, *, seldom: bool) -> Finding:
         """Say that it differs by itself, and what makes it equal when it is held fast."""
-        difference = first_difference(plain[0], plain[-1])
+        if again.status != 0:
+            text = "it fails now and then, though nothing is varied"
+            fix = "Run it several times to see why."
+            return self.stage.finding("DP301", text, fix, evidence=_last_lines(again))
+        difference = first_difference(self.reference, again)
         evidence = difference.how.replace("varied", "again ")
-        if plain[-1].status != 0:
-            text, evidence = "it fails now and then, though nothing is varied", _last_lines(plain[-1])
-            return self.stage.finding("DP301", text, "Run it several times to see why.", evidence=evidence)
-        causes, tried = self._causes(seldom=len(plain) > 2)
+        tried = fixes()
+        causes = self._causes(tried, seldom=seldom)
         text = f"{difference.path} differs from run to run"
         if causes:
             text += f"; it is equal if one holds fast {' and '.join(one.name for one in causes)}"
@@ -117,33 +116,29 @@ class Inquiry:
         else:
             text += ": unseeded random numbers, or threads"
             fix = "Seed every source of random numbers; fix the number of threads"
-            evidence += (
-                f"\nheld fast in vain: {', '.join(one.name for one in tried) or 'nothing, it is not possible here'}"
-            )
+            names = ", ".join(one.name for one in tried) or "nothing, it is not possible here"
+            evidence += f"\nheld fast in vain: {names}"
         fix += f". {excuse_hint(self.alone.declared(difference.path))}"
         return self.stage.finding("DP301", text, fix, path=difference.path, evidence=evidence)
 
-    def _causes(self, *, seldom: bool) -> tuple[list[Circumstance], list[Circumstance]]:
-        """Return the sources of chance that, held fast, make it equal, the fewest of them; and all that were tried."""
-        tried = fixes()
+    def _causes(self, tried: Sequence[Circumstance], *, seldom: bool) -> list[Circumstance]:
+        """Return the fewest sources of chance that, held fast, make it equal."""
         for one in tried:
             if self._settles([one], seldom=seldom):
-                return [one], tried
+                return [one]
         # The clock first: its library names its memory by a process number, which must not be one of a namespace.
-        causes = tried[::-1] if self._settles(tried[::-1], seldom=seldom) else []
+        causes = list(reversed(tried)) if self._settles(tried[::-1], seldom=seldom) else []
         for one in tried if causes else ():
             rest = [other for other in causes if other is not one]
             if self._settles(rest, seldom=seldom):
                 causes = rest
-        return causes[::-1], tried
+        return causes[::-1]
 
     def _settles(self, held: Sequence[Circumstance], *, seldom: bool) -> bool:
         """Return whether a stage is equal each time with something held fast. What seldom differs runs more often."""
-        first = self._run(held)
-        if first.status != 0:
-            return False
+        first = self.alone.run(held)
         number = self.runs * (3 if seldom else 1) - 1
-        return all(self._run(held).equals(first) for _ in range(number))
+        return first.status == 0 and all(self.alone.run(held).equals(first) for _ in range(number))
 
 
 def _chance_advice(cause: Circumstance) -> str:

@@ -31,6 +31,9 @@ PACKAGES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", "
 #: DVC's and Git's own files: programs that walk through folders read them.
 OWN = ("dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", ".gitattributes", ".gitmodules")
 
+#: Kinds of places of which a stage should write to none.
+AWAY = ("home", "outside", "temporary", "system")
+
 #: Sockets of services that start programs which are not watched.
 SERVICES = re.compile(r"docker|podman|containerd|buildkit|singularity|crio")
 
@@ -57,27 +60,19 @@ def source(path: str) -> str:
 
 
 def require_reasons(stages: Iterable[Stage]) -> None:
-    """Refuse an exception without a reason.
-
-    Raises:
-        InputError: one has none, or names no path.
-    """
+    """Raise InputError for an exception that has no reason, or names no path."""
     for stage in stages:
         where = f"{stage.file}:{stage.line}, {stage.name}, meta.dvcproof"
         for kind in EXCEPTIONS:
             for entry in stage.settings.get(kind) or []:
                 known = entry if isinstance(entry, dict) else {}
                 if not (_is_text(known.get("path")) and _is_text(known.get("reason"))):
-                    raise InputError(
-                        f"{where}.{kind}",
-                        expected="a path and a reason for each exception",
-                        received=repr(entry),
-                        hint="Write `- {path: FILE, reason: WHY}`.",
-                    )
-        if "network" in stage.settings and not _is_text(stage.settings["network"]):
-            received = repr(stage.settings["network"])
+                    expected, hint = "a path and a reason for each exception", "Write `- {path: FILE, reason: WHY}`."
+                    raise InputError(f"{where}.{kind}", expected=expected, received=repr(entry), hint=hint)
+        network = stage.settings.get("network")
+        if "network" in stage.settings and not _is_text(network):
             hint = "Write `network: WHY`."
-            raise InputError(f"{where}.network", expected="a reason", received=received, hint=hint)
+            raise InputError(f"{where}.network", expected="a reason", received=repr(network), hint=hint)
 
 
 def _is_text(value: object) -> bool:
@@ -86,14 +81,9 @@ def _is_text(value: object) -> bool:
 
 @dataclass
 class Ground:
-    """What is the same for all stages of a run.
+    """What is the same for all stages of a run: the project of the clone, and the folder that was cloned, `original`.
 
-    Args:
-        project: that of the clone.
-        clone: where the stages ran.
-        original: the top folder of the repository that was cloned.
-        left: what earlier stages wrote without declaring it: by path, which stage.
-        allow_network: whether the network may be used.
+    `left` is what earlier stages wrote without declaring it: by path, which stage.
     """
 
     project: Project
@@ -142,7 +132,7 @@ class Judge:
         stage: as the clone declares it.
         seen: what it did.
         complete: whether it ended well, so that what it did not do can be told.
-        output: what all stages wrote on the terminal.
+        output: what all stages printed.
     """
 
     def __init__(self, ground: Ground, stage: Stage, seen: Seen, *, complete: bool, output: str = "") -> None:
@@ -239,17 +229,11 @@ class Judge:
             fix = "Give it what it needs of them as a parameter."
             self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
         if self.away:
-            self._add(
-                "DP207",
-                "warning",
-                f"it reads {_count(self.away)} of the project's folder, not of the clone, as {self.away[0]}",
-                "Use a path from the stage's folder; of a package in the project that is installed from there "
-                "(`pip install -e`) the clone's code is not the one that runs.",
-                self.away[0],
-            )
-
-    def _program_names(self) -> set[str]:
-        return {os.path.basename(path) for path in self.seen.programs}
+            number = f"{len(self.away)} file{'s' if len(self.away) > 1 else ''}"
+            text = f"it reads {number} of the project's folder, not of the clone, as {self.away[0]}"
+            fix = "Use a path from the stage's folder; of a package in the project that is installed from there "
+            fix += "(`pip install -e`) the clone's code is not the one that runs."
+            self._add("DP207", "warning", text, fix, self.away[0])
 
     def _read_in_project(self, path: str) -> None:
         name = self.project.name(path)
@@ -266,14 +250,11 @@ class Judge:
         fix, change = f"Add `{local}` to deps.", f"deps + {local}"
         if os.path.basename(path) in OWN or path.endswith(".dvc"):
             self._add("DP201", "note", f"it reads {name}", "", path)
-        elif self._is_params(path):
+        elif os.path.basename(path) == "params.yaml" or any(path in stage.params for stage in self.project.stages):
             self.undeclared_params.append(path)
             text = f"it reads the parameters in {name}{through} and declares none of them"
-            fix, change = (
-                f"Name those that it uses under params, or `{local}:` for the whole file.",
-                f"params + {local}:",
-            )
-            self._add("DP210", "error", text, fix, path, change=change)
+            fix = f"Name those that it uses under params, or `{local}:` for the whole file."
+            self._add("DP210", "error", text, fix, path, change=f"params + {local}:")
         elif maker and not maker.endswith(".dvc"):
             text = f"it reads {name}{through}, which stage '{maker}' makes, without declaring it"
             self._add("DP204", "error", text, fix, path, change=change)
@@ -281,22 +262,14 @@ class Judge:
             text = f"it reads {name}{through}, which stage '{self.ground.left[path]}' leaves there undeclared"
             text_fix = f"Make it an output of '{self.ground.left[path]}', and add `{local}` to deps here."
             self._add("DP204", "error", text, text_fix, path, change=change)
-        elif maker or self.project.is_tracked(path):
-            self._add("DP201", "error", f"undeclared input {name}{through}", fix, path, change=change)
-        elif os.path.lexists(path):
-            self._add(
-                "DP201", "error", f"undeclared input {name}{through}, which is not in Git", fix, path, change=change
-            )
-
-    def _is_params(self, path: str) -> bool:
-        return os.path.basename(path) == "params.yaml" or any(path in stage.params for stage in self.project.stages)
+        elif os.path.lexists(path) or maker or self.project.is_tracked(path):
+            absent = "" if maker or self.project.is_tracked(path) else ", which is not in Git"
+            self._add("DP201", "error", f"undeclared input {name}{through}{absent}", fix, path, change=change)
 
     def _read_outside(self, path: str, kind: Kind) -> None:
         gone = "" if os.path.lexists(path) else ", which is gone now"
-        place = {"home": "the home folder", "temporary": "a temporary folder", "outside": "outside of the project"}[
-            kind
-        ]
-        text = f"it reads {path}{gone} ({place})"
+        places = {"home": "the home folder", "temporary": "a temporary folder"}
+        text = f"it reads {path}{gone} ({places.get(kind, 'outside of the project')})"
         fix = f"Bring it into the project, or declare it: add `{path}` to deps."
         level: Level = "warning" if kind == "home" or gone else "error"
         self._add("DP207", level, text, fix, path)
@@ -343,17 +316,11 @@ class Judge:
             kind = self.ground.kind(path, self.installations)
             if kind == "project" and "__pycache__" not in path:
                 self._written_in_project(path)
-            elif kind == "git" and not any(name.startswith("git") for name in self._program_names()):
+            elif kind == "git" and not any(os.path.basename(path).startswith("git") for path in self.seen.programs):
                 self._add("DP202", "error", f"it changes Git's own {self.project.name(path)}", "", path)
-            elif self._is_away(path, kind) and not self._owns(path):
+            elif kind in AWAY and not under(path, ("/dev", "/proc", "/run")) and not self._owns(path):
                 text = f"it writes {path}, outside of the project"
                 self._add("DP208", "warning", text, "Write it into the project, or remove it at the end.", path)
-
-    @staticmethod
-    def _is_away(path: str, kind: Kind) -> bool:
-        return kind in ("home", "outside", "temporary") or (
-            kind == "system" and not under(path, ("/dev", "/proc", "/run"))
-        )
 
     def _owns(self, path: str) -> bool:
         return under(path, self.outs) or under(path, map(os.path.realpath, self.outs))
@@ -400,10 +367,9 @@ class Judge:
     def _never_read(self) -> None:
         for item in self.stage.deps:
             if item.local and not self._was_read(item) and not self._asks_service():
-                local = item.path
                 text = f"it declares {self.project.name(item.place)}, and never reads it"
-                fix = f"Remove `{local}` from deps, or say under `meta: dvcproof: reads` why it is there."
-                self._add("DP203", "warning", text, fix, item.place, change=f"deps - {local}")
+                fix = f"Remove `{item.path}` from deps, or say under `meta: dvcproof: reads` why it is there."
+                self._add("DP203", "warning", text, fix, item.place, change=f"deps - {item.path}")
 
     def _was_read(self, item: Item) -> bool:
         places = {item.place, os.path.realpath(item.place)}
@@ -447,8 +413,7 @@ class Judge:
         elif rule == "DP206" and self.ground.allow_network:
             text, fix, level = f"{text} (allowed: --allow-network)", "", "note"
         name = self.project.name(path) if path.startswith("/") else path
-        stage = self.stage
-        found = Finding(rule, level, text, fix, stage.address, name, stage.file, stage.line, change=change)
+        found = self.stage.finding(rule, text, fix, level=level, path=name, change=change)
         if found not in self.findings:
             self.findings.append(found)
 
@@ -468,10 +433,6 @@ def _not_found(output: str) -> list[str]:
     return re.findall(r"^\S*sh: (?:line )?(?:\d+: )?([^:\s]+): (?:command )?not found$", output, re.MULTILINE)
 
 
-def _count(paths: list[str]) -> str:
-    return f"{len(paths)} file{'s' if len(paths) > 1 else ''}"
-
-
 def _links_between(place: str, name: str) -> bool:
     """Return whether a folder below `place`, on the way to a file, is a link."""
     folder = os.path.dirname(name)
@@ -487,9 +448,7 @@ def _installations(programs: Iterable[str], ground: Ground) -> set[str]:
     found = {sys.prefix, sys.base_prefix}
     for program in programs:
         folder, name = os.path.split(os.path.dirname(program))
-        wide = (
-            under(ground.home, [folder]) or under(ground.original, [folder]) or under(str(ground.clone.top), [folder])
-        )
+        wide = any(under(place, [folder]) for place in (ground.home, ground.original, str(ground.clone.top)))
         if name in ("bin", "sbin", "libexec") and not wide and not under(program, [str(ground.clone.top)]):
             found.add(folder)
     return found
@@ -524,5 +483,4 @@ def _one(folder: str, group: list[Finding], project: Project, stage: Stage) -> F
         change, fix = f"deps + {local}", f"Add `{local}` to deps."
     text = f"{first.message}; and {len(group) - 1} more in {folder}"
     names = "\n".join(item.path for item in group)
-    where = (stage.address, folder, stage.file, stage.line)
-    return Finding(first.rule, first.level, text, fix, *where, evidence=names, change=change)
+    return stage.finding(first.rule, text, fix, level=first.level, path=folder, evidence=names, change=change)

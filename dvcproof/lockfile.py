@@ -1,33 +1,23 @@
-"""dvc.lock: what it records of each stage, and whether files, parameters or another lock agree with it."""
+"""dvc.lock: what it records of each stage, and whether files and parameters agree with it."""
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
-from dvcproof.runtime.bounds import open_file, read_text, require_small_yaml
+from dvcproof.runtime.bounds import read_text, require_small_yaml
 from dvcproof.runtime.document import read_mapping
+from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, shown
 
 REDO = "Run `dvc repro`."
 
-#: Bytes that are read at a time.
-BLOCK = 2**20
-
-
-def md5(path: Path) -> str:
-    """Return the hash by which DVC names a file."""
-    found = hashlib.md5(usedforsecurity=False)
-    with open_file(path) as file:
-        while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()
+#: What dvc.lock, or a record of the run cache, holds of a stage: cmd, deps, params, outs.
+Entry = dict[str, Any]
 
 
 class File(BaseModel):
@@ -38,6 +28,11 @@ class File(BaseModel):
     path: str
     md5: str | None = None  # None: a download, which has other marks
     size: int | None = None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the hash is that of all bytes. DVC 2 did not say so: it hashed texts with other line ends."""
+        return (self.model_extra or {}).get("hash") == "md5"
 
 
 class Stage(BaseModel):
@@ -55,7 +50,7 @@ class Lock(BaseModel):
     stages: dict[str, Stage] = {}
 
     def params(self) -> dict[str, Any]:
-        """Every parameter that a stage ran with, by its whole name: 'train.seed'."""
+        """Return every parameter that a stage ran with, by its whole name: 'train.seed'."""
         values: dict[str, Any] = {}
         for stage in self.stages.values():
             for sections in stage.params.values():
@@ -63,12 +58,16 @@ class Lock(BaseModel):
         return flatten(values) if values else {}
 
     def files(self) -> dict[str, File]:
-        """Every input and output, by its path."""
+        """Return every input and output, by its path."""
         return {file.path: file for stage in self.stages.values() for file in (*stage.deps, *stage.outs)}
 
+    def outputs(self) -> list[File]:
+        """Return the outputs of all stages."""
+        return [out for stage in self.stages.values() for out in stage.outs]
+
     def inputs(self) -> dict[str, str | None]:
-        """The hashes of the files that no stage wrote: code, data and the list of packages."""
-        written = {file.path for stage in self.stages.values() for file in stage.outs}
+        """Return the hashes of the files that no stage wrote: code, data and the list of packages."""
+        written = {out.path for out in self.outputs()}
         return {path: file.md5 for path, file in self.files().items() if path not in written}
 
     def named(self, *names: str) -> dict[str, str | None]:
@@ -76,11 +75,11 @@ class Lock(BaseModel):
         return {path: file.md5 for path, file in self.files().items() if Path(path).name in names}
 
     def only(self, names: list[str]) -> "Lock":
-        """The same with some of the stages."""
+        """Return the same with some of the stages."""
         return Lock(stages={name: self.stages[name] for name in names})
 
     def upstream(self, path: str) -> list[str]:
-        """Names of the stages that lead to a file, the first ones first. Empty: no stage writes it."""
+        """Return the names of the stages that lead to a file, the first ones first; none if no stage writes it."""
         writer = {file.path: name for name, stage in self.stages.items() for file in stage.outs}
         found: dict[str, None] = {}  # in the order in which they were completed
         opened: set[str] = set()
@@ -98,11 +97,7 @@ class Lock(BaseModel):
 
 
 def parse_lock(text: str) -> Lock:
-    """Read the text of a dvc.lock.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Read the text of a dvc.lock of DVC 3. Raise ValueError if it is none."""
     try:
         refuse_aliases(text)
         return Lock.model_validate(YAML(typ="safe").load(text))  # DVC's own reader
@@ -113,14 +108,13 @@ def parse_lock(text: str) -> Lock:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def parse_lock_document(content: bytes) -> dict[str, dict[str, Any]]:
+def parse_lock_document(content: bytes) -> dict[str, Entry]:
     """Read a dvc.lock of any version of DVC, as large as it may be: its stages with all that they hold.
 
-    Raises:
-        ValueError: it cannot be read; the text says why.
+    Raise ValueError if it cannot be read; the text says why.
     """
     text = content.decode("utf-8")
-    if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
+    if has_conflict(text):
         raise ValueError("a merge left conflict markers in it")
     refuse_aliases(text)
     try:
@@ -136,12 +130,22 @@ def parse_lock_document(content: bytes) -> dict[str, dict[str, Any]]:
     return {str(name): stage for name, stage in stages.items()}
 
 
-def refuse_aliases(text: str) -> None:
-    """Refuse a YAML document that is small, and endless with its aliases written out. DVC never writes one.
+def has_conflict(text: str) -> bool:
+    """Return whether a merge left both sides in a text."""
+    return any(line.startswith("<<<<<<< ") for line in text.splitlines())
 
-    Raises:
-        ValueError: it is one.
-    """
+
+def refuse_conflicts(root: Path) -> None:
+    """Raise InputError if a merge left both sides in a file in `root` that DVC reads: its own errors do not say so."""
+    for name in ("dvc.yaml", "dvc.lock", ".dvc/config"):
+        path = root / name
+        if path.is_file() and has_conflict(path.read_bytes().decode(errors="replace")):
+            received, hint = "a file with conflict markers", "Keep one side, and run `dvc repro`."
+            raise InputError(name, expected="a finished merge", received=received, hint=hint)
+
+
+def refuse_aliases(text: str) -> None:
+    """Raise ValueError for YAML that is small, and endless with its aliases written out. DVC never writes such."""
     if re.search(r"^\s*(?:- |[^#\n]*: )*[&*]\w", text, re.MULTILINE):
         require_small_yaml(text)
 
@@ -150,12 +154,15 @@ def _is_list_of_files(files: Any) -> bool:
     return isinstance(files, list) and all(isinstance(file, dict) and "path" in file for file in files)
 
 
-def read_lock(path: Path) -> Lock:
-    """Read a dvc.lock.
+def hashes(entry: Mapping[str, Any] | None, kind: str) -> dict[str, str]:
+    """Return the hashes of the `deps` or `outs` in a record by their paths, in whatever form; '' without one."""
+    items = (entry or {}).get(kind) or []
+    forms = ("md5", "etag", "checksum")
+    return {str(item["path"]): next((str(item[form]) for form in forms if form in item), "") for item in items}
 
-    Raises:
-        InputError: it is missing or damaged.
-    """
+
+def read_lock(path: Path) -> Lock:
+    """Read a dvc.lock. Raise InputError if it is missing or damaged."""
     try:
         return parse_lock(read_text(path))
     except FileNotFoundError:
@@ -165,22 +172,8 @@ def read_lock(path: Path) -> Lock:
     raise InputError(str(path), expected="a dvc.lock", received=received, hint=hint)
 
 
-def refuse_conflicts(root: Path) -> None:
-    """Raise InputError if a merge left both sides in a file in `root` that DVC reads: its own errors do not say so."""
-    for name in ("dvc.yaml", "dvc.lock", ".dvc/config"):
-        path = root / name
-        if path.is_file() and any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
-            received = "a file with conflict markers"
-            hint = "Keep one side, and run `dvc repro`."
-            raise InputError(name, expected="a finished merge", received=received, hint=hint)
-
-
 def require_same_params(lock: Lock, params: Path) -> None:
-    """Refuse a params.yaml that is not the one that the run was made with.
-
-    Raises:
-        InputError: a value is another, or missing, or a section has one that the run did not have.
-    """
+    """Raise InputError if a value in params.yaml is not the one that the run was made with."""
     recorded = lock.params()
     document = flatten(read_mapping(params))
     # A section that no stage of this run depends on, as that of another network, is not compared.
@@ -197,79 +190,17 @@ def require_same_params(lock: Lock, params: Path) -> None:
 
 
 def require_recorded(path: Path, lock: Lock, name: str | None = None) -> None:
-    """Refuse a file that is not the one that dvc.lock names.
+    """Raise InputError if a file is not the one that dvc.lock names; FileNotFoundError if there is none.
 
     Args:
         path: the file.
         lock: the contents of dvc.lock.
         name: its path in dvc.lock, if not `path`.
-
-    Raises:
-        InputError: the MD5 differs, or dvc.lock does not list the file.
-        FileNotFoundError: there is no such file.
     """
     file = lock.files().get(name or path.as_posix())
     if file is None:
         raise InputError(str(path), expected="a file that dvc.lock names", received="one that it does not", hint=REDO)
-    found = md5(path)
+    found = file_hash(path, "md5")
     if found != file.md5:
         expected = f"the file that dvc.lock names, MD5 {file.md5}"
         raise InputError(str(path), expected=expected, received=f"MD5 {found}", hint=REDO)
-
-
-class Fact(NamedTuple):
-    """What a record is about."""
-
-    stage: str
-    kind: Literal["command", "dependency", "parameter", "output"]
-    name: str  # a path, 'train.seed in params.yaml', or nothing for the command
-
-    def __str__(self) -> str:
-        return f"stage '{self.stage}', {self.kind} {self.name}".rstrip()
-
-
-class Change(NamedTuple):
-    """A fact of which two records disagree. None: that record does not have it."""
-
-    fact: Fact
-    recorded: str | None
-    found: str | None
-
-
-def facts(lock: Lock) -> dict[Fact, str]:
-    """Take a lock apart: every fact with what is recorded of it, as text. 1, 1.0 and true are different texts."""
-    found = {}
-    for name, stage in lock.stages.items():
-        found[Fact(name, "command", "")] = str(stage.cmd)
-        for file in stage.deps:
-            found[Fact(name, "dependency", file.path)] = _content(file)
-        for file in stage.outs:
-            found[Fact(name, "output", file.path)] = _content(file)
-        for path, values in stage.params.items():
-            for parameter, value in _named(values):
-                found[Fact(name, "parameter", f"{parameter} in {path}")] = value
-    return found
-
-
-def changes(recorded: Lock, found: Lock) -> list[Change]:
-    """The facts of which two locks disagree, in the order of `recorded`, of stages that are in both."""
-    both = [name for name in recorded.stages if name in found.stages]
-    old, new = facts(recorded.only(both)), facts(found.only(both))
-    return [Change(fact, old.get(fact), new.get(fact)) for fact in {**old, **new} if old.get(fact) != new.get(fact)]
-
-
-def causes(found: list[Change]) -> list[Change]:
-    """Changes without the dependencies that differ only because the output that they are does."""
-    outputs = {change.fact.name for change in found if change.fact.kind == "output"}
-    return [change for change in found if change.fact.kind != "dependency" or change.fact.name not in outputs]
-
-
-def _content(file: File) -> str:
-    """The record of a file or folder: 'md5 0cc1…, size 128'."""
-    record = file.model_dump(exclude_unset=True)
-    return ", ".join(f"{key} {value}" for key, value in record.items() if key not in ("path", "hash"))
-
-
-def _named(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in flatten(values).items():
-        yield name, json.dumps(value, default=str)

@@ -15,13 +15,7 @@ RENEW = "Run `make clean repro`: it sets up .venv from nothing."
 
 
 def other_packages(lock: Path, faults: Sequence[Fault], pins: int) -> InputError:
-    """Return the refusal of a Python whose packages are not those of a lock file.
-
-    Args:
-        lock: the file.
-        faults: what differs.
-        pins: the number of packages that the file names.
-    """
+    """Return the refusal of a Python whose packages are not those of a lock file, which names so many `pins`."""
     first = next((fault for fault in faults if fault.place), faults[0])
     place = f" in {first.place}" if first.place else ""
     more = f", and of {len(faults) - 1} more" if len(faults) > 1 else ""

@@ -12,19 +12,16 @@ from ruamel.yaml.tokens import CommentToken
 
 from dvcproof.findings import Report
 from dvcproof.project import Project, Stage
+from dvcproof.values import preserving
 
 #: The ways in which people indent lists: (mapping, sequence, offset).
 INDENTS = ((2, 2, 0), (2, 4, 2), (4, 4, 0), (4, 4, 2), (4, 6, 4))
 
 
 def patched(project: Project, report: Report) -> str:
-    """Return the difference that mends each dvc.yaml, for `git apply`; empty if there is nothing to edit.
+    """Return the difference that makes of each dvc.yaml what the findings ask for, for `git apply`.
 
-    Lines before it that begin with '#' say what has to be edited by hand.
-
-    Args:
-        project: whose files are edited: as they are now.
-        report: with findings that say how each is mended.
+    Lines before it that begin with '#' say what has to be edited by hand. It is empty if there is nothing to edit.
     """
     notes, parts = [], []
     for file in dict.fromkeys(stage.file for stage in project.stages):
@@ -35,13 +32,7 @@ def patched(project: Project, report: Report) -> str:
 
 
 class _Editor:
-    """Edits one dvc.yaml.
-
-    Args:
-        project: whose file it is.
-        report: all findings.
-        file: its path below the project's root.
-    """
+    """Edits one dvc.yaml, named by its path below the project's root."""
 
     def __init__(self, project: Project, report: Report, file: str) -> None:
         self.project, self.file, self.path = project, file, project.root / file
@@ -234,9 +225,7 @@ def _writer(text: str) -> YAML:
 
 
 def _yaml(mapping: int, sequence: int, offset: int) -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
+    yaml = preserving()
     yaml.indent(mapping=mapping, sequence=sequence, offset=offset)
     return yaml
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from dvcproof.findings import Finding, Level
 from dvcproof.git import AbsentError, git, git_text
-from dvcproof.lockfile import refuse_conflicts
+from dvcproof.lockfile import Entry, parse_lock_document, refuse_conflicts
 from dvcproof.runtime.program import InputError
 
 #: Where nothing of the user's is looked for.
@@ -30,15 +30,10 @@ SKIPPED = (".git", ".dvc", ".venv", "venv", "node_modules", "__pycache__")
 
 @dataclass(frozen=True)
 class Item:
-    """A dependency or an output.
+    """A dependency or an output: `path` as it is declared, `place` absolute, or the address of what is not `local`.
 
-    Args:
-        path: as it is declared.
-        place: the absolute path; of what is not in the local file system, the address.
-        local: whether it is a path on this machine.
-        cached: whether DVC keeps it (of outputs).
-        persist: whether DVC leaves it there before a run (of outputs).
-        raw: DVC's own object.
+    Of an output, `cached` says whether DVC keeps it, and `persist` whether DVC leaves it there before a run. `raw` is
+    DVC's own object.
     """
 
     path: str
@@ -66,15 +61,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a pipeline, with all that it declares.
+    """A stage of a pipeline, with all that it declares. Each of its commands runs in a shell of its own.
 
     Args:
         address: as DVC names it: 'train', 'models/dvc.yaml:fit@k'.
-        name: in its dvc.yaml.
-        file: the dvc.yaml, by its path below the project's root.
-        line: where its name stands there.
-        wdir: the folder in which the commands run.
-        commands: what runs, each in a shell of its own.
+        file: the dvc.yaml, by its path below the project's root, where its name stands in `line`.
         params: by the absolute path of a file: the names, none of them for the whole file.
         settings: `meta: dvcproof:` in dvc.yaml.
     """
@@ -93,19 +84,28 @@ class Stage:
     settings: dict[str, Any]
     raw: Any = field(default=None, repr=False, compare=False)
 
+    @property
+    def names(self) -> set[str]:
+        """What a person may call it."""
+        return {self.address, self.address.partition("@")[0], self.name}
+
     def finding(
-        self, rule: str, message: str, fix: str = "", *, level: Level = "error", path: str = "", evidence: str = ""
+        self,
+        rule: str,
+        message: str,
+        fix: str = "",
+        *,
+        level: Level = "error",
+        path: str = "",
+        evidence: str = "",
+        change: str = "",
     ) -> Finding:
         """Return a finding about this stage, with its place in dvc.yaml."""
-        return Finding(rule, level, message, fix, self.address, path, self.file, self.line, evidence)
+        return Finding(rule, level, message, fix, self.address, path, self.file, self.line, evidence, change)
 
 
 class Project:
-    """A project: its stages in the order in which they run, and the data of its .dvc files.
-
-    Args:
-        repo: DVC's own object.
-    """
+    """A project: its stages in the order in which they run, and the data of its .dvc files."""
 
     def __init__(self, repo: Repo) -> None:
         self.repo, self.root = repo, Path(repo.root_dir)
@@ -116,11 +116,7 @@ class Project:
     @classmethod
     @contextmanager
     def open(cls, folder: Path) -> Iterator["Project"]:
-        """Open the project that a folder belongs to.
-
-        Raises:
-            InputError: it belongs to none, or DVC cannot read it.
-        """
+        """Open the project that a folder belongs to. Raise InputError if there is none, or DVC cannot read it."""
         logging.getLogger("dvc").setLevel(logging.CRITICAL)
         with refusals(folder), Repo(str(Repo.find_root(str(folder)))) as repo:
             yield cls(repo)
@@ -196,8 +192,7 @@ class Project:
     def entry(self, stage: Stage) -> dict[str, Any]:
         """Return what dvc.lock ought to record of a stage now. What is absent or remote keeps its record.
 
-        Raises:
-            InputError: a parameter is not there, or its file cannot be read.
+        Raise InputError if a parameter is not there, or its file cannot be read.
         """
         with refusals(self.root):
             for item in (*stage.raw.deps, *stage.raw.outs):
@@ -217,10 +212,39 @@ class Project:
             self._known[key] = meta, content.hash_info
         return self._known[key]
 
-    def lock_files(self) -> list[Path]:
+    def choose(self, names: Sequence[str]) -> list[Stage]:
+        """Return the stages with these addresses, all if there are none; a name of a foreach or matrix stands for its
+        stages. Raise InputError if there is no such stage.
+        """
+        known = {name for stage in self.stages for name in stage.names}
+        for name in names:
+            if name not in known:
+                raise InputError(f"stage {name}", "there is none of this name", hint="Run `dvc stage list --all`.")
+        return [stage for stage in self.stages if not names or stage.names & {*names}]
+
+    def records(self, root: Path | None = None) -> tuple[dict[str, Entry], dict[str, str]]:
+        """Return what every dvc.lock records, by the addresses of stages, and by its path why one cannot be read.
+
+        Args:
+            root: a clone of the project; None: the project itself.
+        """
+        records: dict[str, Entry] = {}
+        problems: dict[str, str] = {}
+        for path in self.lock_files(root):
+            name = os.path.relpath(path, root or self.root)
+            graph = name.removesuffix("dvc.lock") + "dvc.yaml"
+            try:
+                stages = parse_lock_document(path.read_bytes())
+            except (OSError, ValueError) as error:
+                problems[name] = str(error)
+                continue
+            records |= {stage if graph == "dvc.yaml" else f"{graph}:{stage}": stages[stage] for stage in stages}
+        return records, problems
+
+    def lock_files(self, root: Path | None = None) -> list[Path]:
         """Return every dvc.lock below the root."""
         found = []
-        for folder, folders, files in os.walk(self.root):
+        for folder, folders, files in os.walk(root or self.root):
             parts = (name for name in folders if name not in SKIPPED)
             folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # a project of its own
             found += [Path(folder, "dvc.lock")] if "dvc.lock" in files else []
@@ -269,11 +293,7 @@ def address_of(raw: Any) -> str:
 
 @contextmanager
 def refusals(folder: Path) -> Iterator[None]:
-    """Turn DVC's errors into one line.
-
-    Raises:
-        InputError: DVC cannot read the project in the folder.
-    """
+    """Raise InputError, of one line, if DVC cannot read the project in the folder."""
     try:
         yield
     except DvcException as error:

@@ -1,12 +1,17 @@
 """The files that DVC writes in place, and leaves empty or cut short if it is killed: dvc.lock and .dvc/tmp/rwlock."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from dvc.lock import LockBase, LockError, make_lock
 from pydantic import BaseModel, ConfigDict
 
+from dvcproof.cache import Cache
+from dvcproof.findings import BusyError
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import parse_lock_document
+from dvcproof.lockfile import has_conflict, parse_lock_document
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 
@@ -32,7 +37,7 @@ class Holders(BaseModel):
     read: dict[str, list[Holder]] = {}
 
     def all(self) -> set[Holder]:
-        """Every process in it."""
+        """Return every process in it."""
         return {*self.write.values(), *(holder for holders in self.read.values() for holder in holders)}
 
     def without(self, gone: set[Holder]) -> "Holders":
@@ -42,8 +47,31 @@ class Holders(BaseModel):
         return Holders(write=write, read={path: holders for path, holders in read.items() if holders})
 
 
-def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
-    """Put the last commit's dvc.lock in place of one that is empty or cut short.
+@contextmanager
+def alone(cache: Cache) -> Iterator[list[str]]:
+    """Keep DVC out of a project, as its own commands keep each other out. Give what was mended of its lists.
+
+    Raise BusyError if DVC runs a stage there, or another command holds the lock for longer than DVC waits.
+    """
+
+    def locked(path: Path) -> LockBase:
+        return make_lock(str(path), str(path.parent), hardlink_lock=cache.hardlink)
+
+    cache.tmp.mkdir(exist_ok=True)
+    try:
+        with locked(cache.tmp / "lock"):
+            mended: list[str] = []
+            for folder in (folder for folder in (cache.tmp, cache.tmp / "exps") if folder.is_dir()):
+                with locked(folder / "rwlock.lock"):
+                    mended += _mend_rwlock(folder / "rwlock", cache.root)
+            yield mended
+    except LockError:
+        sentence = "another command of DVC is at work"
+        raise BusyError(str(cache.tmp / "lock"), sentence, hint="Run it again when that is done.") from None
+
+
+def mend_lock(path: Path, kept: Path, *, fix: bool) -> str | None:
+    """Put the last commit's dvc.lock in place of one that is empty or cut short. Return what was done, if anything.
 
     What a run had recorded since is not lost: `dvc repro` takes it from its cache.
 
@@ -52,12 +80,14 @@ def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
         kept: where to keep the damaged one.
         fix: whether to replace the file; if not, only say so.
 
-    Returns:
-        What was done, if anything.
+    Raise InputError if it has conflict markers.
     """
     if not path.exists():
         return None
     content = path.read_bytes()
+    if has_conflict(content.decode(errors="replace")):
+        hint = "Keep one side, and run `dvc repro`."
+        raise InputError(path.name, "a merge left conflict markers in it", hint=hint)
     if is_whole(content):
         return None
     try:
@@ -79,49 +109,43 @@ def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether this is a dvc.lock to its last line."""
+    """Return whether this is a dvc.lock to its last line."""
     try:
         return content.endswith(b"\n") and bool(parse_lock_document(content))
     except ValueError:
         return False
 
 
-def mend_rwlock(path: Path, root: Path) -> tuple[str | None, str | None]:
-    """Mend DVC's list of who reads and writes what. The caller holds the lock on it.
+def _mend_rwlock(path: Path, root: Path) -> Iterator[str]:
+    """Mend DVC's list of who reads and writes what, whose lock is held. Return what was done, if anything.
 
-    Args:
-        path: the list, JSON.
-        root: the folder of the project.
-
-    Returns:
-        What was done, if anything; and the process that is at work here, if one is.
-
-    Raises:
-        InputError: the list is damaged while a process of DVC that may be in it is at work.
+    Raise BusyError if a process that is in the list, or may be in a damaged one, is at work.
     """
     try:
         holders = Holders.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return None, None
+        return
     except ValueError:
         if found := dvc_at_work(root):
             hint = f"Wait until process {found} is done, and run it again."
-            raise InputError(str(path), expected="DVC's list", received="a damaged one", hint=hint) from None
+            raise BusyError(str(path), "DVC's list of who is at work is damaged", hint=hint) from None
         path.unlink()
-        return f"{path} was damaged: removed", None
+        yield f"{path} was damaged: removed"
+        return
     written = path.stat().st_mtime
     present = {holder for holder in holders.all() if psutil.pid_exists(holder.pid)}  # DVC itself removes the others
     strangers = {holder for holder in present if not _is_same(holder, written)}
     if strangers:
         with replacing(path) as (file,):
             file.write_text(holders.without(strangers).model_dump_json(), encoding="utf-8")
-    numbers = ", ".join(str(holder.pid) for holder in strangers)
-    at_work = ", ".join(f"{holder.cmd} (process {holder.pid})" for holder in present - strangers)
-    return f"{path} named processes that are not DVC: {numbers}" if strangers else None, at_work or None
+        yield f"{path} named processes that are not DVC: {', '.join(str(holder.pid) for holder in strangers)}"
+    if at_work := ", ".join(f"{holder.cmd} (process {holder.pid})" for holder in present - strangers):
+        sentence = f"nothing was looked at, for this is at work here: {at_work}"
+        raise BusyError("the project", sentence, hint="Wait for it, and run this again.")
 
 
 def _is_same(holder: Holder, written: float) -> bool:
-    """Whether the process that has this number now is the one that a list of this date means."""
+    """Return whether the process that has this number now is the one that a list of this date means."""
     try:
         process = psutil.Process(holder.pid)
         words = process.cmdline()
@@ -138,7 +162,7 @@ def _is_dvc(words: list[str]) -> bool:
 
 
 def dvc_at_work(root: Path) -> int | None:
-    """A process of DVC in this project."""
+    """Return the number of a process of DVC in this project."""
     for process in psutil.process_iter(["cwd", "cmdline"]):
         folder, words = process.info["cwd"], process.info["cmdline"]
         if folder and Path(folder).is_relative_to(root) and _is_dvc(words or []):

@@ -2,18 +2,14 @@
 
 fetch, before `dvc repro`: the cache gets what the store has for this code, these parameters and this data.
 push, after it: the store gets the runs that the cache has whole, and what is damaged there is replaced.
-
-fetch --remote team
 """
 
-import argparse
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dvc.dependency import ParamsDependency
-from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import plan_repro
 from dvc.stage.serialize import to_single_stage_lockfile
@@ -22,53 +18,46 @@ from dvc_data.hashfile.meta import Meta
 from ruamel.yaml import YAML
 
 from dvcproof.cache import Cache, digests, names, read_entry, recorded
-from dvcproof.doctor import Project
-from dvcproof.findings import BusyError, UnknownError
-from dvcproof.messages import printable
-from dvcproof.project import Project as Described
-from dvcproof.runtime.program import InputError
+from dvcproof.findings import Finding, Report, UnknownError
+from dvcproof.lockfile import Entry
+from dvcproof.project import Project, refusals
+from dvcproof.rwlock import alone
 from dvcproof.store import DEADLINE, State, Store, StoreError, in_parallel
 
 #: The list of records that were fetched, in a project.
 FETCHED = Path(".dvc", "tmp", "fetched-records")
 
-HELP = {
-    "push": "Send the runs in DVC's cache to a store, and replace what is damaged there. Call it after `dvc repro`.",
-    "fetch": "Take the runs of others from a store, for this code, these parameters and this data, before `dvc repro`.",
-}
-
-#: A run, in the form in which dvc.lock and the run cache hold it: cmd, deps, params, outs.
-Entry = dict[str, Any]
-
 
 class Plan:
-    """What `dvc repro` will look for: of each stage the hash of its inputs, as far as they are known before it runs."""
+    """What `dvc repro` will look for: of each stage the hash of its inputs, as far as they are known before it runs.
+
+    Args:
+        repo: the project.
+        results: hashes of what stages will write, by paths, as far as they are known.
+    """
 
     def __init__(self, repo: Repo, results: Mapping[str, str] | None = None) -> None:
-        """
-        Args:
-            repo: the project.
-            results: hashes of what stages will write, by paths, as far as they are known.
-        """
         self._stages = plan_repro(repo.index.graph)
         # Data that was added is not written by a stage: it is what is here.
         self._written = {out.fs_path for stage in self._stages if not stage.is_data_source for out in stage.outs}
-        outs = [out for stage in self._stages for out in stage.outs if out.def_path in (results or {})]
-        self._known = {out.fs_path: HashInfo("md5", (results or {})[out.def_path]) for out in outs}
-        self._project = Described(repo)
+        self._known: dict[str, HashInfo] = {}
+        self._project = Project(repo)
+        for stage in self._stages:
+            self._expect(stage, results or {})
 
     def __iter__(self) -> Iterator[tuple[Any, Entry]]:
-        """Each stage whose inputs are known, after those that it depends on, and a run of it without results."""
+        """Return each stage whose inputs are known, the first ones first, and a run of it without results."""
         for stage in self._stages:
             if stage.cmd and stage.deps and all(map(self._resolve, stage.deps)):
                 yield stage, to_single_stage_lockfile(stage)
 
     def expect(self, stage: Any, entry: Entry) -> None:
         """Take the results of a run for those that a stage will have."""
-        found = {out["path"]: out["md5"] for out in entry.get("outs", ()) if "md5" in out}
-        self._known |= {
-            out.fs_path: HashInfo("md5", found[out.def_path]) for out in stage.outs if out.def_path in found
-        }
+        self._expect(stage, {out["path"]: out["md5"] for out in entry.get("outs", ()) if "md5" in out})
+
+    def _expect(self, stage: Any, found: Mapping[str, str]) -> None:
+        outs = (out for out in stage.outs if out.def_path in found)
+        self._known |= {out.fs_path: HashInfo("md5", found[out.def_path]) for out in outs}
 
     def _resolve(self, dep: Any) -> bool:
         if isinstance(dep, ParamsDependency):
@@ -82,18 +71,17 @@ class Plan:
         return True
 
 
-def fetch(project: Project, repo: Repo, store: Store) -> Iterator[str]:
-    """Put into the cache what it lacks of the runs that `dvc repro` will look for; gives lines about it.
+def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
+    """Put into the cache what it lacks of the runs that `dvc repro` will look for. Return lines about it.
 
-    Raises:
-        StoreError: the store did not answer, or refused. What had come is kept.
+    Raise StoreError if the store did not answer, or refused. What had come is kept.
     """
-    plan, lock = Plan(repo), locked_runs(project.root)
+    plan, lock = Plan(repo), locked_runs(cache.root)
     for stage, inputs in plan:
         key, _ = names(inputs)
         entry = lock.get(stage.name)
         if entry is None or names(entry)[0] != key:
-            entry = _cached(project.cache, key)
+            entry = _cached(cache, key)
         record = None
         if entry is None:
             texts = store.records(key)
@@ -107,26 +95,25 @@ def fetch(project: Project, repo: Repo, store: Store) -> Iterator[str]:
                 continue
             ((record, entry),) = sound.items()
         plan.expect(stage, entry)
-        states = _fetch_outputs(project, store, entry, record=record is not None)
+        states = _fetch_outputs(cache, store, entry, record=record is not None)
         if states.count("good"):
             yield f"stage '{stage.name}': {states.count('good')} objects fetched"
         if missing := [state for state in states if state != "good"]:
             yield f"stage '{stage.name}': {len(missing)} objects there are {missing[0]}, so that it runs here"
         elif record:
-            project.cache.write_record(key, record, texts[record])
-            with (project.root / FETCHED).open("a", encoding="utf-8") as list_:
+            cache.write_record(key, record, texts[record])
+            with (cache.root / FETCHED).open("a", encoding="utf-8") as list_:
                 list_.write(f"{key}/{record}\n")
 
 
-def _fetch_outputs(project: Project, store: Store, entry: Entry, *, record: bool) -> list[State]:
+def _fetch_outputs(cache: Cache, store: Store, entry: Entry, *, record: bool) -> list[State]:
     """Fetch the outputs of a run that the cache lacks. Without `record`, those in the work tree are skipped."""
-    cache = project.cache
     lacking = {
         out["md5"]
         for out in entry.get("outs", ())
         if "md5" in out
         and not cache.object(out["md5"])
-        and (record or not cache.is_good(project.root / out["path"], out["md5"]))
+        and (record or not cache.is_good(cache.root / out["path"], out["md5"]))
     }
 
     def fetch_object(digest: str) -> State:
@@ -140,31 +127,28 @@ def _fetch_outputs(project: Project, store: Store, entry: Entry, *, record: bool
 
 
 def locked_runs(root: Path) -> dict[str, Entry]:
-    """The runs in dvc.lock, by their stages."""
+    """Return the runs in dvc.lock, by their stages."""
     path = root / "dvc.lock"
     document = YAML(typ="safe").load(path.read_text(encoding="utf-8")) if path.exists() else None
     return dict((document or {}).get("stages") or {})
 
 
 def _cached(cache: Cache, key: str) -> Entry | None:
-    """The run in the cache that DVC would take: the newest."""
+    """Return the run in the cache that DVC would take: the newest."""
     paths = [path for path in cache.records() if path.parent.name == key]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
-        return read_entry(path.read_text(encoding="utf-8"), key, path.name)
-    return None
+    newest = max(paths, key=lambda path: path.stat().st_mtime, default=None)
+    return read_entry(newest.read_text(encoding="utf-8"), key, newest.name) if newest else None
 
 
-def push(project: Project, store: Store) -> Iterator[str]:
-    """Send the runs that the cache has whole, objects before records; gives lines about it.
+def push(cache: Cache, store: Store) -> Iterator[str]:
+    """Send the runs that the cache has whole, objects before records. Return lines about it.
 
     Records that were fetched are not sent: one that an audit has removed would come back.
 
-    Raises:
-        StoreError: the store did not answer, or refused.
+    Raise StoreError if the store did not answer, or refused.
     """
-    cache = project.cache
-    runs = {path: _whole(cache, recorded(path) or []) for path in cache.records()}
-    kept = [_whole(cache, [one]) for entry in locked_runs(project.root).values() for one in digests(entry)]
+    runs = {path: _whole(cache, (recorded(path) or ["", []])[1]) for path in cache.records()}
+    kept = [_whole(cache, [one]) for entry in locked_runs(cache.root).values() for one in digests(entry)]
     sources = {digest: place for found in (*runs.values(), *kept) for digest, place in found.items()}
 
     def send(digest: str) -> State:
@@ -174,7 +158,8 @@ def push(project: Project, store: Store) -> Iterator[str]:
         return state
 
     states = in_parallel(send, sorted(sources))
-    fetched = _fetched(project)
+    names_file = cache.root / FETCHED
+    fetched = set(names_file.read_text(encoding="utf-8").split()) if names_file.exists() else set()
     own = [path for path, objects in runs.items() if objects and f"{path.parent.name}/{path.name}" not in fetched]
     found = in_parallel(lambda path: _send_record(store, path), own)
     yield f"{states.count('missing')} objects and {found.count('missing')} records of runs added"
@@ -183,14 +168,8 @@ def push(project: Project, store: Store) -> Iterator[str]:
             yield f"{bad} damaged {what} replaced"
 
 
-def _fetched(project: Project) -> set[str]:
-    """The records that came from a store, as folder/name."""
-    path = project.root / FETCHED
-    return set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
-
-
 def _whole(cache: Cache, outputs: list[str]) -> dict[str, Path]:
-    """The good objects of outputs, with those that folders consist of; none if one is not there."""
+    """Return the good objects of outputs, with those that folders consist of; none if one is not there."""
     found = {digest: cache.object(digest) for one in outputs for digest in (one, *cache.parts(one))}
     good = {digest: place for digest, place in found.items() if place}
     return good if len(good) == len(found) else {}
@@ -207,79 +186,40 @@ def _send_record(store: Store, path: Path) -> State:
     return "damaged" if bad else "good" if path.name in there else "missing"
 
 
-def main_push() -> None:
-    """Push what has run here."""
-    _main("push")
+@contextmanager
+def opened(root: Path, remote: str, patience: float | None = None) -> Iterator[tuple[Repo, Store]]:
+    """Open a project and a store.
+
+    Raise UnknownError if the store did not answer, or refused; InputError if DVC cannot read the project.
+    """
+    try:
+        with refusals(root), Repo(str(root)) as repo:
+            yield repo, Store.open(repo, remote, patience)
+    except StoreError as error:
+        hint = "Check its address, the keys and this machine's clock, and run this again: what was sent is kept."
+        raise UnknownError(f"store {remote}", expected="an answer", received=str(error), hint=hint) from None
 
 
-def main_fetch() -> None:
-    """Fetch what others have run."""
-    _main("fetch")
-
-
-def _main(direction: str) -> None:
-    parser = argparse.ArgumentParser(
-        description=f"{HELP[direction]}\n\n%(prog)s --remote team",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
-    parser.add_argument(
-        "--patience", type=float, default=DEADLINE, help="seconds to wait for its first answer (default: %(default)s)"
-    )
-    args = parser.parse_args()
-    exchange(direction, Path.cwd(), args.remote, args.patience)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"store: {printable(line)}\n")
-    sys.stdout.flush()
-
-
-def exchange(
-    direction: str, root: Path, remote: str, patience: float = DEADLINE, say: Callable[[str], None] = _say
-) -> bool:
-    """Push to a store or fetch from it, and say what was done.
+def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE) -> Report:
+    """Push to a store or fetch from it, and report what was done.
 
     Args:
         direction: push or fetch.
         root: the folder of the project.
         remote: a remote of DVC, or an address.
         patience: seconds to wait for the store's first answer.
-        say: what is done with a line about it; else it is printed.
 
-    Returns:
-        Whether the store could be read. If not, the last line says why.
-
-    Raises:
-        BusyError: DVC is at work in the project.
-        UnknownError: nothing can be written to the store.
-        InputError: DVC cannot read the project.
+    Raise BusyError if DVC is at work in the project; UnknownError if nothing can be written to the store; InputError if
+    DVC cannot read the project.
     """
-    try:
-        project = Project(root)
-        with project.alone() as at_work, Repo(str(root)) as repo:
-            if at_work:
-                hint = "Wait for it, and run this again."
-                raise BusyError("the project", expected="nothing at work", received=at_work, hint=hint)
-            return _exchange(direction, project, repo, remote, patience=patience, say=say)
-    except DvcException as error:
-        hint = "Correct it: `dvc status` says more."
-        raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
-
-
-def _exchange(
-    direction: str, project: Project, repo: Repo, remote: str, *, patience: float, say: Callable[[str], None]
-) -> bool:
-    store = Store.open(repo, remote, patience if direction == "fetch" else None)
-    try:
-        store.ask(patience)
-        for line in push(project, store) if direction == "push" else fetch(project, repo, store):
-            say(line)
-    except StoreError as error:
-        if direction == "push":
-            hint = "Check its address, the keys and this machine's clock, and run this again: what was sent is kept."
-            what = f"store {remote}"
-            raise UnknownError(what, expected="to write there", received=str(error), hint=hint) from None
-        say(f"{remote} cannot be read, so that what the cache lacks is made here: {error}")
-        return False
-    return True
+    report, cache = Report(direction, remote), Cache(root)
+    with alone(cache), opened(root, remote, patience if direction == "fetch" else None) as (repo, store):
+        try:
+            store.ask(patience)
+            for line in push(cache, store) if direction == "push" else fetch(cache, repo, store):
+                report.findings.append(Finding("DP601", "note", line))
+        except StoreError as error:
+            if direction == "push":
+                raise
+            report.unknown.append(f"{remote} cannot be read, so that what the cache lacks is made here: {error}")
+    return report

@@ -4,6 +4,7 @@ DVC takes what has the right name there for good: always before it sends, and be
 otherwise. Here nothing is taken that is not what its name says, and what is damaged is replaced.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -12,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from hashlib import md5
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
@@ -24,8 +24,7 @@ from dvc_objects.fs.errors import RemoteMissingDepsError
 
 from dvcproof.cache import PROTECTED
 from dvcproof.config import read_config
-from dvcproof.lockfile import md5 as file_md5
-from dvcproof.runtime.files import replacing
+from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
 
 State = Literal["good", "damaged", "missing"]
@@ -55,14 +54,17 @@ class _DamagedError(Exception):
 
 
 class Store:
-    """The store at `path` of a file system of DVC."""
+    """The store at `path` of a file system of DVC.
+
+    Every method raises StoreError if the store does not answer, or refuses.
+    """
 
     def __init__(self, files: FileSystem, path: str) -> None:
         self._files, self._path = files, path
 
     @classmethod
     def open(cls, repo: Repo, name: str, patience: float | None = None) -> "Store":
-        """The store that a remote of the project is, or that has an address, as s3://bucket/folder.
+        """Open a remote of the project by its name, or a store by its address, as s3://bucket/folder.
 
         Args:
             repo: the project.
@@ -70,8 +72,8 @@ class Store:
             patience: seconds for a connection to S3, unless the project says otherwise. None: as long as S3's library
                 waits, which tries again and again.
 
-        Raises:
-            InputError: there is no such remote, its settings hold keys that Git would hold, or a package is missing.
+        Raise InputError if there is no such remote, its settings hold keys that Git would hold, or a package is
+        missing.
         """
         _refuse_keys(repo)
         remotes = repo.config["remote"]
@@ -101,14 +103,7 @@ class Store:
         return cls(remote.fs, remote.path)
 
     def ask(self, deadline: float) -> None:
-        """Look whether the store answers.
-
-        Args:
-            deadline: seconds.
-
-        Raises:
-            StoreError: it did not in time, or refused.
-        """
+        """Raise StoreError if the store does not answer within `deadline` seconds, or refuses."""
         problems: list[str] = [f"no answer in {deadline:g} s"]
 
         def look() -> None:
@@ -128,16 +123,12 @@ class Store:
             raise StoreError(problems[0])
 
     def fetch(self, digest: str, target: Path) -> State:
-        """Write an object into a file, if the store has it, and it is what its name says.
-
-        Raises:
-            StoreError: the store did not answer, or refused.
-        """
+        """Write an object into a file, if the store has it, and it is what its name says."""
         try:
             with replacing(target) as (file,):
                 with _answers(reads=True):
                     self._files.get_file(self._object(digest), str(file))
-                if file_md5(file) != digest.removesuffix(".dir") or not _is_sound(digest, file):
+                if file_hash(file, "md5") != digest.removesuffix(".dir") or not _is_sound(digest, file):
                     raise _DamagedError
                 file.chmod(PROTECTED)
         except _DamagedError:
@@ -147,11 +138,7 @@ class Store:
         return "good"
 
     def parts(self, digest: str) -> dict[str, str] | None:
-        """The objects of the files in a folder, by their paths in it. None: what the store has of it is not good.
-
-        Raises:
-            StoreError: the store did not answer, or refused.
-        """
+        """Return the objects of the files in a folder, by their paths in it. None: the store has no good list."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "parts")
             if self.fetch(digest, file) != "good":
@@ -159,12 +146,9 @@ class Store:
             return {part["relpath"]: part["md5"] for part in json.loads(file.read_bytes())}
 
     def state(self, digest: str, size: int) -> State:
-        """Whether the store has an object of so many bytes, and good.
+        """Return whether the store has an object of so many bytes, and good.
 
         S3 computes an MD5 of what it was sent in one piece: that is believed. All else is read.
-
-        Raises:
-            StoreError: the store did not answer, or refused.
         """
         path = self._object(digest)
         try:
@@ -174,7 +158,7 @@ class Store:
                     return "damaged"
                 if str(info.get("ETag", "")).strip('"') == digest:
                     return "good"
-                content = md5(usedforsecurity=False)
+                content = hashlib.md5(usedforsecurity=False)
                 with self._files.open(path, "rb") as file:
                     while part := file.read(2**20):
                         content.update(part)
@@ -183,30 +167,18 @@ class Store:
         return "good" if content.hexdigest() == digest.removesuffix(".dir") else "damaged"
 
     def put(self, digest: str, source: Path) -> None:
-        """Send an object, in the place of what may be there.
-
-        Raises:
-            StoreError: the store did not answer, or refused.
-        """
+        """Send an object, in the place of what may be there."""
         with _answers():
             path = self._object(digest)
             self._files.makedirs(self._files.parent(path))
             self._files.put_file(str(source), path)
 
     def folders(self) -> list[str]:
-        """The names of the folders of all records: each is the hash of what went into a run.
-
-        Raises:
-            StoreError: the store did not answer, or refused.
-        """
+        """Return the names of the folders of all records: each is the hash of what went into a run."""
         return sorted({Path(path).parent.name for path in self._list("runs")})
 
     def records(self, folder: str) -> dict[str, str]:
-        """The records in a folder by their names, as they are: the text may be damaged.
-
-        Raises:
-            StoreError: the store did not answer, or refused.
-        """
+        """Return the records in a folder by their names, as they are: the text may be damaged."""
         found = {}
         for path in self._list("runs", folder[:2], folder):
             with _answers(), self._files.open(path, "rb") as file:
@@ -214,22 +186,14 @@ class Store:
         return found
 
     def put_record(self, folder: str, name: str, text: str) -> None:
-        """Send a record of a run.
-
-        Raises:
-            StoreError: the store did not answer, or refused.
-        """
+        """Send a record of a run."""
         with _answers():
             path = self._place("runs", folder[:2], folder, name)
             self._files.makedirs(self._files.parent(path))
             self._files.pipe_file(path, text.encode())
 
     def remove_record(self, folder: str, name: str) -> None:
-        """Remove a record of a run.
-
-        Raises:
-            StoreError: the store did not answer, or refused.
-        """
+        """Remove a record of a run."""
         with _answers():
             self._files.rm_file(self._place("runs", folder[:2], folder, name))
 
@@ -250,7 +214,7 @@ class Store:
 
 
 def _is_sound(digest: str, file: Path) -> bool:
-    """Whether an object, if it is the list of a folder's files, names files in that folder and no others."""
+    """Return whether an object, if it is the list of a folder's files, names files in that folder and no others."""
     if not digest.endswith(".dir"):
         return True
     try:
@@ -261,11 +225,7 @@ def _is_sound(digest: str, file: Path) -> bool:
 
 
 def _refuse_keys(repo: Repo) -> None:
-    """Refuse keys in the settings that Git holds.
-
-    Raises:
-        InputError: there are some.
-    """
+    """Raise InputError if the settings that Git holds have keys."""
     for name, values in Config(repo.dvc_dir, validate=False).load_one("repo").get("remote", {}).items():
         for key in set(KEYS) & set(values):
             hint = f"Run `dvc remote modify --unset {name} {key}`, then `dvc remote modify --local {name} {key} VALUE`."
@@ -291,10 +251,9 @@ def _answers(*, reads: bool = False) -> Iterator[None]:
 
 
 Given = TypeVar("Given")
-Found = TypeVar("Found")
 
 
-def in_parallel(function: Callable[[Given], Found], items: Sequence[Given]) -> list[Found]:
+def in_parallel(function: Callable[[Given], State], items: Sequence[Given]) -> list[State]:
     """Call a function for each item, several at a time; results in the order of the items."""
     with ThreadPoolExecutor(JOBS) as pool:
         return list(pool.map(function, items))

@@ -14,13 +14,28 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-#: What is watched. A question mark: this processor, or this strace, may not have the call.
-CALLS = (
-    "open,openat,openat2,creat,execve,execveat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,"
-    "rmdir,truncate,truncate64,chdir,fchdir,getdents,getdents64,fork,vfork,clone,clone3,connect,bind,getsockname,sendto,"
-    "io_uring_setup"
-)
-OPTIONS = ("-f", "-y", "-q", "-s", "200", "-e", "signal=none", "-e", "trace=?" + CALLS.replace(",", ",?"))
+from dvcproof.hook import Hook
+
+#: What is watched, and the method of `Reader` for it.
+READERS = {
+    "open openat openat2 creat": "_open",
+    "execve execveat": "_execute",
+    "rename renameat renameat2": "_rename",
+    "link linkat symlink symlinkat": "_link",
+    "unlink unlinkat": "_remove",
+    "rmdir": "_remove_folder",
+    "truncate truncate64": "_truncate",
+    "chdir fchdir": "_change",
+    "getdents getdents64": "_list",
+    "connect sendto": "_connect",
+    "bind getsockname": "_bind",
+    "io_uring_setup": "_ring",
+}
+FORKS = ("fork", "vfork", "clone", "clone3")
+
+#: A question mark: this processor, or this strace, may not have the call.
+CALLS = ",".join(f"?{name}" for name in (*" ".join(READERS).split(), *FORKS))
+OPTIONS = ("-f", "-y", "-q", "-s", "200", "-e", "signal=none", "-e", f"trace={CALLS}")
 
 #: Without this, every call of the system would stop for strace, and not only those that are watched.
 FILTER = "--seccomp-bpf"
@@ -32,6 +47,7 @@ SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish", "busybox"}
 ANSWERS = {"grep", "egrep", "fgrep", "test", "[", "diff", "cmp", "which", "expr", "pgrep", "false"}
 
 _LINE = re.compile(r"(\d+) +(.*)")
+_FORK = re.compile(r"(fork|vfork|clone3?)\(")
 _RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
 _ENDED = re.compile(r"\+\+\+ (?:exited with (\d+)|killed by (\w+)).*\+\+\+")
 _CALL = re.compile(
@@ -47,12 +63,7 @@ _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
 
 
 class Failure(NamedTuple):
-    """A command inside a stage that failed.
-
-    Args:
-        words: the command.
-        status: its exit status, or the signal that ended it.
-    """
+    """A command inside a stage that failed, with its exit status or the signal that ended it."""
 
     words: str
     status: str
@@ -148,39 +159,24 @@ def obstacle() -> str:
     return f"strace is not permitted here: {lines[-1]}" if result.returncode else ""
 
 
-def write_shell(folder: Path) -> Path:
-    """Write the program that DVC starts instead of a shell; it leaves one folder for each command of a stage."""
+def make_hook(folder: Path) -> Hook:
+    """Make the program that DVC starts instead of a shell."""
     words = ["strace", FILTER, *OPTIONS]
     probe = subprocess.run([*words, "-o", os.devnull, "true"], capture_output=True, check=False, timeout=20)
     if probe.returncode:
         words.remove(FILTER)
-    logs = folder / "logs"
-    logs.mkdir(parents=True)
-    shell = folder / "shell"
-    shell.write_text(
-        f'#!/bin/sh\nlog={shlex.quote(str(logs))}/$$\nmkdir "$log" && pwd -P > "$log/cwd" || exit 125\n'
-        'printf %s "$DVC_STAGE" > "$log/stage"\nSHELL=/bin/sh\nexport SHELL\n'
-        f'exec {shlex.join(words)} -o "$log/calls" -- /bin/sh "$@"\n',
-        encoding="utf-8",
-    )
-    shell.chmod(0o755)
-    return shell
+    return Hook(folder, f'{shlex.join(words)} -o "$call/calls" -- /bin/sh')
 
 
-def read_all(shell: Path) -> dict[str, Seen]:
-    """Read what was left by `write_shell`: by the address of a stage, what its commands did."""
+def read_all(hook: Hook) -> dict[str, Seen]:
+    """Read what the commands of each stage did; of a hook without strace, how they ended."""
     found: dict[str, Seen] = {}
-    folders = [path.parent for path in shell.parent.glob("logs/*/stage")]
-    for folder in sorted(folders, key=lambda folder: (folder / "stage").stat().st_mtime_ns):
-        address = (folder / "stage").read_text(encoding="utf-8", errors="surrogateescape")
-        cwd = (folder / "cwd").read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
-        seen = found.setdefault(address, Seen())
-        began = (folder / "stage").stat().st_mtime_ns
-        seen.started = seen.started or began
-        calls = folder / "calls"
-        if calls.is_file():
-            Reader(seen, cwd).read(calls)
-            seen.seconds += (calls.stat().st_mtime_ns - began) / 1e9
+    for address, call in hook.calls().items():
+        started = (call.folders[0] / "stage").stat().st_mtime_ns
+        seen = found[address] = Seen(statuses=call.statuses, started=started, seconds=call.seconds)
+        for folder in (folder for folder in call.folders if (folder / "calls").is_file()):
+            cwd = (folder / "cwd").read_text(encoding="utf-8", errors="surrogateescape")
+            Reader(seen, cwd.removesuffix("\n")).read(folder / "calls")
     return found
 
 
@@ -199,32 +195,16 @@ def unescaped(text: str) -> str:
 
 
 class Reader:
-    """Reads the calls of one command into what is known of its stage.
-
-    Args:
-        seen: what is known already.
-        cwd: the folder in which the command began.
-    """
+    """Reads the calls of one command, which began in the folder `cwd`, into what is `seen` of its stage."""
 
     def __init__(self, seen: Seen, cwd: str) -> None:
         self.seen, self.cwd = seen, cwd
         self.number = max([0, *seen.reads.values(), *seen.writes.values(), *seen.removed.values()]) + 1
         self.processes: dict[str, _Process] = {}
-        self.root, self._ended = "", False
+        self.root = ""
         self._halves: dict[str, str] = {}
         self._readers: dict[str, Callable[[_Process, str, int, str, str], None]] = {
-            **dict.fromkeys(("open", "openat", "openat2", "creat"), self._open),
-            **dict.fromkeys(("execve", "execveat"), self._execute),
-            **dict.fromkeys(("rename", "renameat", "renameat2"), self._rename),
-            **dict.fromkeys(("link", "linkat", "symlink", "symlinkat"), self._link),
-            **dict.fromkeys(("unlink", "unlinkat"), self._remove),
-            "rmdir": self._remove_folder,
-            **dict.fromkeys(("truncate", "truncate64"), self._truncate),
-            **dict.fromkeys(("chdir", "fchdir"), self._change),
-            **dict.fromkeys(("getdents", "getdents64"), self._list),
-            **dict.fromkeys(("connect", "sendto"), self._connect),
-            **dict.fromkeys(("bind", "getsockname"), self._bind),
-            "io_uring_setup": self._ring,
+            name: getattr(self, method) for names, method in READERS.items() for name in names.split()
         }
 
     def read(self, path: Path) -> None:
@@ -236,8 +216,6 @@ class Reader:
                 self._end(self._process(pid), ended[1] or "", ended[2] or "")
             elif text[:1] not in "+-":
                 self._call(pid, text)
-        if not self._ended:
-            self.seen.statuses.append(None)
 
     def _whole(self, path: Path) -> Iterator[tuple[str, str]]:
         """Return process and text of each line; the halves of an interrupted one are put together."""
@@ -250,7 +228,7 @@ class Reader:
                 self.root = self.root or pid
                 if text.endswith("<unfinished ...>"):
                     self._halves[pid] = text.removesuffix("<unfinished ...>")
-                    if re.match(r"(fork|vfork|clone3?)\(", text):
+                    if _FORK.match(text):
                         self._process(pid)  # so that a child which is seen before this ends finds its parent
                     continue
                 resumed = _RESUMED.match(text)
@@ -259,7 +237,7 @@ class Reader:
     def _process(self, pid: str) -> _Process:
         if pid not in self.processes:
             # A child may act before its parent's call has ended: then the parent is one that is about to make a child.
-            forking = (p for p, half in self._halves.items() if re.match(r"(fork|vfork|clone3?)\(", half) and p != pid)
+            forking = (p for p, half in self._halves.items() if _FORK.match(half) and p != pid)
             parent = next(forking, None)
             known = self.processes.get(parent) if parent else None
             self.processes[pid] = _child(known, self._halves[parent]) if known and parent else _Process([self.cwd], [])
@@ -275,7 +253,7 @@ class Reader:
         folder = re.match(r"AT_FDCWD<((?:[^>\\]|\\.)*)>", words)
         if folder:
             process.cwd[0] = unescaped(folder[1])
-        if name in ("fork", "vfork", "clone", "clone3"):
+        if name in FORKS:
             if result > 0:
                 self._fork(process, str(result), words)
         elif result >= 0 or name in ("open", "openat", "openat2", "execve", "connect"):
@@ -290,12 +268,9 @@ class Reader:
         parent.children += "CLONE_THREAD" not in words
 
     def _end(self, process: _Process, status: str, signal: str) -> None:
-        if process is self.processes.get(self.root):
-            self._ended = True
-            self.seen.statuses.append(int(status) if status else 128)
-            return
         failed = bool(signal and signal != "SIGPIPE") or status not in ("", "0")
-        if process.thread or not failed or not process.below_shells():
+        root = process is self.processes.get(self.root)
+        if root or process.thread or not failed or not process.below_shells():
             return
         words = "" if process.told else self._failed_words(process, status)
         if words:

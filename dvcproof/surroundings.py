@@ -10,11 +10,7 @@ NOTES = Path("/var/tmp/dvc")  # noqa: S108 # DVC's own place
 
 
 def require_surroundings(root: Path) -> None:
-    """Refuse a machine on which DVC would end with a traceback.
-
-    Raises:
-        InputError: there is no home folder, or DVC may not write where it keeps its notes.
-    """
+    """Raise InputError if there is no home folder, or DVC may not write where it keeps its notes."""
     try:
         home = Path.home()
     except RuntimeError:

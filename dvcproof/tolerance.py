@@ -8,11 +8,13 @@ differ by more than training from other seeds makes it differ. `[tool.dvcproof.t
 import json
 import statistics
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dvcproof.config import ToleranceConfig
-from dvcproof.lockfile import Fact, Lock, Stage
 from dvcproof.runtime.program import InputError
+
+if TYPE_CHECKING:
+    from dvcproof.project import Project
 
 #: Half the width of the band, in standard deviations over seeds. Two trainings from different seeds differ by sqrt(2)
 #: standard deviations, so 4 of them are 2.8 of those: exceeded in 1 of 200 pairs. Runs of one seed that differ in
@@ -28,30 +30,23 @@ class Tolerance(NamedTuple):
     reasons: list[str]
     stages: frozenset[str]
 
-    def covers(self, fact: Fact) -> bool:
-        """Whether this may differ."""
-        return fact.kind == "output" and fact.stage in self.stages
-
     def __str__(self) -> str:
         return f"this machine may give other bits in {', '.join(sorted(self.stages))}: {'; '.join(self.reasons)}"
 
 
-NONE = Tolerance([], frozenset())
-
-
-def tolerance(lock: Lock, clone: Path, config: ToleranceConfig | None) -> Tolerance:
+def tolerance(project: "Project", clone: Path, config: ToleranceConfig | None) -> Tolerance:
     """Read why the machine may give other bits from the record that a stage wrote while it ran in `clone`.
 
-    It is the stage whose command names the record. The stage and all that follow from it may differ.
+    It is the stage whose command names the record. The stage and all that depend on it may differ.
 
-    Raises:
-        InputError: a stage should have written the record but there is none, or it cannot be read.
+    Raise InputError if a stage should have written the record but there is none, or it cannot be read.
     """
-    for name, stage in lock.stages.items():
-        if config and config.record in str(stage.cmd).split():
-            reasons = _reasons(clone / config.record, name)
-            return Tolerance(reasons, frozenset(_following(name, lock))) if reasons else NONE
-    return NONE
+    for stage in project.stages:
+        if config and any(config.record in command.split() for command in stage.commands):
+            reasons = _reasons(clone / config.record, stage.address)
+            following = (one.address for one in project.stages if stage.address in project.before(one))
+            return Tolerance(reasons, frozenset((stage.address, *following) if reasons else ()))
+    return Tolerance([], frozenset())
 
 
 def _reasons(path: Path, stage: str) -> list[str]:
@@ -67,38 +62,13 @@ def _reasons(path: Path, stage: str) -> list[str]:
     return [str(reason) for reason in reasons]
 
 
-def _following(first: str, lock: Lock) -> set[str]:
-    """The stage `first` and all that depend on its outputs, directly or through others."""
-    found: set[str] = set()
-    new = {first}
-    while new:
-        found |= new
-        made = [Path(out.path) for name in new for out in lock.stages[name].outs]
-        new = {name for name, stage in lock.stages.items() if _uses(stage, made)} - found
-    return found
-
-
-def _uses(stage: Stage, made: list[Path]) -> bool:
-    paths = [Path(dep.path) for dep in stage.deps]
-    return any(path.is_relative_to(out) or out.is_relative_to(path) for path in paths for out in made)
-
-
 def check_metric(committed: float, rerun: float, config: ToleranceConfig, clone: Path) -> str:
-    """Compare the metric of a re-run with the committed one.
+    """Compare the metric of a re-run with the committed one. Return a line that says how far apart they are.
 
-    Args:
-        committed: its value in the commit.
-        rerun: its value in the re-run.
-        config: names the metric, and the study over seeds in `clone`.
-        clone: the repository's folder.
-
-    Returns:
-        A line that says how far apart they are.
-
-    Raises:
-        InputError: they are further apart than the band allows, or the band cannot be derived from the study.
+    Raise InputError if they are further apart than the band allows, or the study over seeds in `clone` gives no band.
     """
-    mean, band, source = read_spread(_text(config.runs, clone), config)
+    runs = clone / config.runs
+    mean, band, source = read_spread(runs.read_text(encoding="utf-8") if runs.is_file() else None, config)
     if not abs(committed - mean) <= band:  # also for NaN
         raise InputError(
             str(config.runs),
@@ -125,14 +95,9 @@ class Spread(NamedTuple):
 
 
 def read_spread(text: str | None, config: ToleranceConfig) -> Spread:
-    """Read a study over seeds.
+    """Read a study over seeds from the text of the file `config.runs`, None if there is none.
 
-    Args:
-        text: of the file `config.runs`; None if there is none.
-        config: names the file, and the metric in each of its runs.
-
-    Raises:
-        InputError: it is no such study, or one of too few seeds.
+    Raise InputError if it is no such study, or one of too few seeds.
     """
     hint, expected = f"Run `{config.measure}`.", f"{config.key} of {FEWEST_RUNS} seeds or more"
     try:
@@ -144,10 +109,3 @@ def read_spread(text: str | None, config: ToleranceConfig) -> Spread:
         raise InputError(str(config.runs), expected=expected, received=str(len(values)), hint=hint)
     source = f"{DEVIATIONS} standard deviations over {len(values)} seeds"
     return Spread(statistics.fmean(values), DEVIATIONS * statistics.stdev(values), source)
-
-
-def _text(seeds: Path, clone: Path) -> str | None:
-    try:
-        return (clone / seeds).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None

@@ -1,5 +1,6 @@
 """Run each stage in a clean clone and tell what it really reads and writes, against what it declares."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -8,15 +9,13 @@ from dvcproof import box, strace
 from dvcproof.clone import Clone, Result, working_folder
 from dvcproof.findings import Finding, Report
 from dvcproof.git import changed_files, top_folder
+from dvcproof.hook import Hook
 from dvcproof.judge import Ground, Judge, require_reasons
 from dvcproof.patch import patched
 from dvcproof.project import Project, Stage
-from dvcproof.runtime.program import InputError
 from dvcproof.strace import Seen
 
-__all__ = ["patched", "trace"]
-
-HEADER = ("stage", "seconds", "read", "written", "result")
+REPRO = ("repro", "--force", "--no-run-cache", "--keep-going")
 
 #: What neither way shows.
 BLIND = {
@@ -31,6 +30,7 @@ def trace(
     *,
     stages: Sequence[str] = (),
     how: Literal["auto", "strace", "box"] = "auto",
+    patch: bool = False,
     timeout: float = 600,
     keep: Path | None = None,
     allow_network: bool = False,
@@ -41,12 +41,12 @@ def trace(
         project: its last commit is cloned.
         stages: addresses or names; none of them: all.
         how: with strace, or each stage in a folder that holds only what it declares; auto: strace where it can be used.
+        patch: whether to print the dvc.yaml that would be right, as a difference.
         timeout: seconds for one run of the stages.
         keep: a new folder that stays, with the clone.
         allow_network: whether the network may be used.
 
-    Raises:
-        InputError: there is no such stage, an exception has no reason, or there is nothing to clone.
+    Raise InputError if there is no such stage, an exception has no reason, or there is nothing to clone.
     """
     report = Report("trace")
     reason = "" if how == "box" else strace.obstacle()
@@ -60,7 +60,7 @@ def trace(
     with working_folder(keep, "dvcproof-trace-") as folder:
         clone = Clone(project, folder)
         with Project.open(clone.path) as inside:
-            chosen = _chosen(inside, stages)
+            chosen = inside.choose(stages)
             require_reasons(inside.stages)
             ground = Ground(inside, clone, str(top_folder(project.root)[0]), allow_network)
             report.unknown += [f"the data of {name} is not in the cache" for name in clone.missing]
@@ -68,19 +68,9 @@ def trace(
     changed = "; what is not committed was left out" if changed_files(project.root) else ""
     number = f"{len(chosen)} stage{'' if len(chosen) == 1 else 's'}"
     report.summary = f"{number} of commit {clone.commit}{changed}; {BLIND[way]}"
+    if patch:
+        sys.stdout.write(patched(project, report))
     return report
-
-
-def _chosen(project: Project, names: Sequence[str]) -> list[Stage]:
-    for name in names:
-        if not any(name in _names(stage) for stage in project.stages):
-            known = ", ".join(stage.address for stage in project.stages)
-            raise InputError(f"stage {name}", expected=f"one of {known}", received=name, hint="Name one of them.")
-    return [stage for stage in project.stages if not names or any(name in _names(stage) for name in names)]
-
-
-def _names(stage: Stage) -> set[str]:
-    return {stage.address, stage.name, stage.address.partition("@")[0]}
 
 
 class _Run:
@@ -92,13 +82,13 @@ class _Run:
 
     def run(self, way: Literal["strace", "box"]) -> None:
         """Run the stages and fill the report."""
-        self.report.table.append(HEADER)
+        self.report.table.append(("stage", "seconds", "read", "written", "result"))
         if way == "box":
             self._boxes()
             return
-        shell = strace.write_shell(self.clone.folder / "strace")
-        result = self._repro(SHELL=str(shell))
-        seen = strace.read_all(shell)
+        hook = strace.make_hook(self.clone.folder / "strace")
+        result = self._repro(hook)
+        seen = strace.read_all(hook)
         again = self._again()
         for stage in self.inside.stages:
             if stage.address in seen:
@@ -109,9 +99,9 @@ class _Run:
 
     def _boxes(self) -> None:
         """Run the stages without strace, and each that ended well in boxes."""
-        shell = box.write_shell(self.clone.folder / "plain")
-        result = self._repro(SHELL=str(shell))
-        ended = box.read_all(shell)
+        hook = Hook(self.clone.folder / "plain")
+        result = self._repro(hook)
+        ended = strace.read_all(hook)
         box.restore(self.ground)
         for stage in self.chosen:
             seen = ended.get(stage.address)
@@ -128,14 +118,12 @@ class _Run:
 
     def _time_out(self, result: Result) -> None:
         if result.status is None:
-            text = (
-                f"the stages took longer than {self.timeout:g} s (or left a program in the background), and were ended"
-            )
-            self.report.unknown.append(text)
+            text = f"the stages took longer than {self.timeout:g} s (or left a program in the background)"
+            self.report.unknown.append(f"{text}, and were ended")
 
-    def _repro(self, **variables: str) -> Result:
+    def _repro(self, hook: Hook) -> Result:
         """Run the chosen stages; those above them only if their outputs cannot be had from the project's cache."""
-        words = ["repro", "--force", "--no-run-cache", "--keep-going"]
+        words = [*REPRO]
         addresses = [stage.address for stage in self.chosen]
         if len(addresses) < len(self.inside.stages):
             others = [out for stage in self.project.stages if stage.address not in addresses for out in stage.outs]
@@ -147,21 +135,21 @@ class _Run:
             words += addresses
         else:
             words.append("--all-pipelines")
-        return self.clone.dvc(*words, timeout=self.timeout, PYTHONDONTWRITEBYTECODE="1", **variables)
+        return self._dvc(words, hook)
+
+    def _dvc(self, words: Sequence[str], hook: Hook) -> Result:
+        variables = {"PYTHONDONTWRITEBYTECODE": "1"} | hook.variables()
+        return self.clone.dvc(*words, timeout=self.timeout, **variables)
 
     def _again(self) -> dict[str, Seen]:
         """Run stages that keep their outputs once more, for only a second run has something to keep."""
-        keeping = [
-            stage.address
-            for stage in self.chosen
-            if any(out.persist and out.exists for out in stage.outs) and not stage.frozen
-        ]
+        thawed = [stage for stage in self.chosen if not stage.frozen]
+        keeping = [stage.address for stage in thawed if any(out.persist and out.exists for out in stage.outs)]
         if not keeping:
             return {}
-        shell = strace.write_shell(self.clone.folder / "again")
-        words = ["repro", "--force", "--no-run-cache", "--keep-going", "--single-item", *keeping]
-        self.clone.dvc(*words, timeout=self.timeout, PYTHONDONTWRITEBYTECODE="1", SHELL=str(shell))
-        return strace.read_all(shell)
+        hook = strace.make_hook(self.clone.folder / "again")
+        self._dvc([*REPRO, "--single-item", *keeping], hook)
+        return strace.read_all(hook)
 
     def _judge(self, stage: Stage, seen: Seen, again: Seen | None, result: Result) -> None:
         complete = all(status == 0 for status in seen.statuses) and len(seen.statuses) == len(stage.commands)
@@ -193,10 +181,8 @@ class _Run:
 
     def _failed(self, stage: Stage, result: Result, findings: list[Finding]) -> None:
         self.report.failed = True
-        text = "it fails in a clean clone"
         fix = "Commit what it needs, or declare it, so that a clone has it."
-        place = (stage.address, "", stage.file, stage.line)
-        findings.insert(0, Finding("DP703", "error", text, fix, *place, evidence=result.last_lines))
+        findings.insert(0, stage.finding("DP703", "it fails in a clean clone", fix, evidence=result.last_lines))
 
     def _did_not_run(self, stage: Stage, result: Result) -> None:
         words = "frozen" if stage.frozen else "did not run" if stage.commands else "has no command"

@@ -12,12 +12,9 @@ from dvcproof.runtime.program import InputError
 
 
 def flatten(values: Any, prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
-    """Nested mappings as one, with names joined by dots: 'train.seed'.
+    """Return nested mappings as one, with names joined by dots: 'train.seed'. Anything else is one value, `prefix`.
 
-    Args:
-        values: a mapping; anything else is one value under the name `prefix`.
-        prefix: stands before each name.
-        lists: whether to take lists apart too, by position; else a list is one value.
+    A list is one value; with `lists`, it is taken apart too, by position.
     """
     inner = dict(enumerate(values)) if lists and isinstance(values, list) else values
     result: dict[str, Any] = {}
@@ -27,19 +24,12 @@ def flatten(values: Any, prefix: str = "", *, lists: bool = False) -> dict[str, 
 
 
 def set_params(path: Path, values: Mapping[str, Any]) -> None:
-    """Change parameters in the file, and keep its comments.
+    """Change parameters in the file by their whole names, as {'train.seed': 8}, and keep its comments.
 
-    Args:
-        path: params.yaml.
-        values: new values by their whole names: {'train.seed': 8}.
-
-    Raises:
-        InputError: the file cannot be read, or there is no such parameter.
+    Raise InputError if the file cannot be read, or there is no such parameter.
     """
     read_mapping(path)
-    yaml = YAML()  # keeps comments
-    yaml.preserve_quotes = True
-    yaml.width = sys.maxsize  # else it would break other long lines
+    yaml = preserving()
     document = yaml.load(path.read_text(encoding="utf-8"))
     for name, value in values.items():
         section, _, key = name.rpartition(".")
@@ -53,13 +43,21 @@ def set_params(path: Path, values: Mapping[str, Any]) -> None:
         yaml.dump(document, file)
 
 
+def preserving() -> YAML:
+    """Return a reader and writer of YAML that keeps comments, quotes and long lines."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = sys.maxsize
+    return yaml
+
+
 def parse_value(text: str) -> Any:
-    """A value as it would be written in params.yaml: '1e-3' is a number, as DVC reads it."""
+    """Return a value as it would be written in params.yaml: '1e-3' is a number, as DVC reads it."""
     return YAML(typ="safe").load(text)
 
 
 def shown(value: Any) -> str:
-    """A value of params.yaml for a message: its text if it is short, else its kind."""
+    """Return a value of params.yaml for a message: its text if it is short, else its kind."""
     for kind, name in ((dict, "a mapping"), (list, "a list"), (set, "a set")):
         if isinstance(value, kind):
             return name

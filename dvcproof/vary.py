@@ -5,25 +5,21 @@ inputs are equal, is run alone from the inputs of the plain run: as before, to s
 with one circumstance varied at a time.
 """
 
+import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from dvcproof.alone import OTHER_FOLDER, Alone, Difference, local_outs, show_difference
-from dvcproof.circumstances import (
-    ADVICE,
-    Circumstance,
-    circumstances,
-    copy_tree,
-    find_memory,
-    tidy_clock,
-    write_shell,
-)
+from dvcproof.circumstances import ADVICE, Circumstance, circumstances, copy_tree, find_memory, shell_words, tidy_clock
 from dvcproof.clone import Clone, Result, full_disk, working_folder
 from dvcproof.findings import Finding, Report
+from dvcproof.hook import Hook
 from dvcproof.inquiry import Inquiry, excuse_hint
 from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
@@ -53,10 +49,14 @@ def vary(
         timeout: seconds for one run of the pipeline, and for one of a stage alone.
         keep: a new folder, where the clones of the plain and of the varied run stay.
 
-    Raises:
-        InputError: there is no commit, or no stage or circumstance of such a name.
+    Raise InputError if there is no commit, or no stage or circumstance of such a name.
     """
-    chosen, targets = _chosen(only, without), _targets(project, stages)
+    for name in (*only, *without):
+        if name not in ADVICE:
+            known = ", ".join(ADVICE)
+            raise InputError("the circumstances", expected=f"some of {known}", received=name, hint="Correct the name.")
+    chosen = [name for name in ADVICE if name in (only or ADVICE) and name not in without]
+    targets = [stage.address for stage in project.choose(stages)] if stages else ["--all-pipelines"]
     for stage in project.stages:
         _excuses(stage)
     if runs < 2:
@@ -65,91 +65,43 @@ def vary(
     if not any(not stage.frozen for stage in project.stages):
         report.summary = "no stages to run"
         return report
-    with working_folder(keep, "dvcproof-vary-") as folder, tidy_clock(), _room(project, folder, chosen) as room:
-        trial = _Trial(
-            project=project,
-            folder=folder,
-            room=room,
-            chosen=chosen,
-            targets=targets,
-            runs=runs,
-            timeout=timeout,
-            report=report,
-        )
-        if only:
-            report.unknown += [f"{name} cannot be varied here: {why}" for name, why in trial.absent.items()]
-        trial.examine()
-        if keep is not None:
-            trial.keep()
+    with working_folder(keep, "dvcproof-vary-") as folder, tidy_clock():
+        memory, why = _find_room(project) if "order" in chosen else (None, "")
+        with _room(memory, folder) as room:
+            trial = _Trial(project, folder, room, chosen, report)
+            trial.targets, trial.runs, trial.timeout = targets, runs, timeout
+            if why:
+                trial.absent["order"] = why
+            if only:
+                report.unknown += [f"{name} cannot be varied here: {reason}" for name, reason in trial.absent.items()]
+            trial.examine()
+            if keep is not None and room != folder:
+                for place in room.glob("*-run"):
+                    shutil.move(place, folder / place.name)
     return report
 
 
-def _chosen(only: Sequence[str], without: Sequence[str]) -> list[str]:
-    for name in (*only, *without):
-        if name not in ADVICE:
-            known = ", ".join(ADVICE)
-            raise InputError("the circumstances", expected=f"some of {known}", received=name, hint="Correct the name.")
-    return [name for name in ADVICE if name in (only or ADVICE) and name not in without]
-
-
-def _targets(project: Project, stages: Sequence[str]) -> list[str]:
-    found = []
-    for name in stages:
-        matching = [one for one in project.stages if name in (one.address, one.address.partition("@")[0])]
-        if not matching:
-            known = ", ".join(one.address for one in project.stages)
-            raise InputError(f"stage {name}", f"dvc.yaml has none of this name, but {known}", hint="Correct the name.")
-        found += [one.address for one in matching]
-    return found
-
-
-@dataclass(frozen=True)
-class _Room:
-    """Where the runs take place.
-
-    Args:
-        folder: in memory, so that the order of listings can be varied, or on the disk.
-        arranged: whether the order of listings can be varied there.
-        why: the reason if not.
-    """
-
-    folder: Path
-    arranged: bool
-    why: str = ""
+def _find_room(project: Project) -> tuple[Path | None, str]:
+    """Return a folder in memory, where the order of listings can be varied, or why there is none."""
+    memory = find_memory()
+    if memory is None:
+        return None, "there is no folder in memory from which programs may run"
+    items = [*project.data, *(out for stage in project.stages for out in stage.outs)]
+    files = (Path(name) for name in project.tracked)
+    size = sum(item.size for item in items) + sum(path.stat().st_size for path in files if path.is_file())
+    if size * COPIES * PART > min(shutil.disk_usage(memory).free, psutil.virtual_memory().available):
+        return None, f"the project's {size:,} bytes are too many to be in memory {COPIES} times"
+    return memory, ""
 
 
 @contextmanager
-def _room(project: Project, folder: Path, chosen: Sequence[str]) -> Iterator[_Room]:
-    """Give a folder in memory if the order of listings is to be varied, and if the project is small enough."""
-    memory = find_memory() if "order" in chosen else None
+def _room(memory: Path | None, folder: Path) -> Iterator[Path]:
+    """Give a folder in memory for the runs, or the one on the disk."""
     if memory is None:
-        yield _Room(folder, False, "there is no folder in memory from which programs may run")
+        yield folder
         return
-    size = _size(project)
-    free = min(shutil.disk_usage(memory).free, _free_memory())
-    if size * COPIES * PART > free:
-        yield _Room(folder, False, f"the project's {size:,} bytes are too many to be in memory {COPIES} times")
-        return
-    place = Path(tempfile.mkdtemp(prefix="dvcproof-vary-", dir=memory))
-    try:
-        yield _Room(place, True)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def _size(project: Project) -> int:
-    """Return the bytes of a clone with its data and outputs, as far as they are known."""
-    items = [*project.data, *(out for stage in project.stages for out in stage.outs)]
-    files = (Path(name) for name in project.tracked)
-    return sum(item.size for item in items) + sum(path.stat().st_size for path in files if path.is_file())
-
-
-def _free_memory() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return 0
+    with tempfile.TemporaryDirectory(prefix="dvcproof-vary-", dir=memory, ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @dataclass
@@ -165,38 +117,24 @@ class _Run:
 
     clone: Clone
     result: Result
-    statuses: dict[str, int | None] = field(default_factory=dict)
-    hashes: dict[str, dict[str, str | None]] = field(default_factory=dict)
-
-    def ran(self, name: str) -> bool:
-        """Return whether a stage ran to its end."""
-        return self.statuses.get(name) == 0
+    statuses: dict[str, int | None]
+    hashes: dict[str, dict[str, str | None]]
 
 
 class _Trial:
-    """All runs of one call of `vary`."""
+    """All runs of one call of `vary`, in the folder `room`, which is in memory if the order of listings is varied."""
 
-    def __init__(
-        self,
-        *,
-        project: Project,
-        folder: Path,
-        room: _Room,
-        chosen: Sequence[str],
-        targets: Sequence[str],
-        runs: int,
-        timeout: float,
-        report: Report,
-    ) -> None:
-        self.project, self.folder, self.room, self.targets = project, folder, room, targets
-        self.runs, self.timeout, self.report = runs, timeout, report
+    targets: Sequence[str]
+    runs: int
+    timeout: float
+
+    def __init__(self, project: Project, folder: Path, room: Path, chosen: Sequence[str], report: Report) -> None:
+        self.project, self.folder, self.room, self.report = project, folder, room, report
         self.plain_clone = self._clone("plain")
         found, absent = circumstances(folder, self.plain_clone.environment())
         found.append(Circumstance("folder", "folder (its name has a space and a letter that is not ASCII)"))
-        if room.arranged:
+        if room != folder:
             found.append(Circumstance("order", "order of listings of folders"))
-        else:
-            absent["order"] = room.why
         self.varied = [one for one in found if one.name in chosen]
         self.absent = {name: why for name, why in absent.items() if name in chosen}
         #: By the address of a stage: what became of it. `bad`: it differs; `excused`: it may.
@@ -207,10 +145,10 @@ class _Trial:
     def examine(self) -> None:
         """Run twice, compare, and look into what differs."""
         report = self.report
-        plain = self._run(self.plain_clone, (), sorted, "plain")
+        plain = self._run(self.plain_clone, (), "plain")
         if not self._is_good(plain):
             return
-        varied = self._run(self._clone("varied"), self.varied, _backwards, "varied")
+        varied = self._run(self._clone("varied"), self.varied, "varied")
         stages = [one for one in self.project.stages if one.address in plain.statuses]
         for stage in stages:
             self.results[stage.address] = self._examine(stage, plain, varied)
@@ -218,22 +156,12 @@ class _Trial:
             words = full_disk(varied.result.output, varied.clone.folder) or varied.result.last_lines
             report.unknown.append(f"`dvc repro` fails with everything varied, but no stage does: {words}")
         report.table = [("stage", "result"), *((one.address, self.results[one.address]) for one in stages)]
-        report.summary = self._summary(len(stages))
+        names = ", ".join(one.text for one in self.varied) or "nothing"
+        absent = ", ".join(f"{name} ({why})" for name, why in self.absent.items())
+        report.summary = f"{len(stages)} stage{'s' if len(stages) > 1 else ''}, plain and varied in {names}"
+        report.summary += f"; not varied here: {absent}" if absent else ""
         if not self.varied:
             report.unknown.append("nothing could be varied")
-
-    def keep(self) -> None:
-        """Move the clones to the disk."""
-        for name in ("plain", "varied"):
-            place = self.room.folder / f"{name}-run"
-            if place.exists() and self.room.folder != self.folder:
-                shutil.move(place, self.folder / place.name)
-
-    def _summary(self, number: int) -> str:
-        varied = ", ".join(one.text for one in self.varied) or "nothing"
-        absent = ", ".join(f"{name} ({why})" for name, why in self.absent.items())
-        text = f"{number} stage{'s' if number > 1 else ''}, plain and varied in {varied}"
-        return f"{text}; not varied here: {absent}" if absent else text
 
     def _clone(self, name: str) -> Clone:
         """Make a clone, from which a run gets a copy. Its cache stays where it is."""
@@ -241,32 +169,24 @@ class _Trial:
         clone.set_cache(str(clone.path / ".dvc" / "cache"))
         return clone
 
-    def _run(
-        self, clone: Clone, varied: Sequence[Circumstance], arrange: Callable[[list[str]], list[str]], name: str
-    ) -> _Run:
+    def _run(self, clone: Clone, varied: Sequence[Circumstance], name: str) -> _Run:
         """Run the pipeline in a copy of a clone; where the folder is not varied, in the same place each time."""
         names = [one.name for one in varied]
-        place = self.room.folder / (OTHER_FOLDER if "folder" in names else "work") / "project"
-        copy_tree(clone.top, place, arrange if self.room.arranged else list)
-        clone.path, prefix = place / clone.path.relative_to(clone.top), clone.path.relative_to(clone.top)
-        clone.top = place
-        log = self.folder / f"{name}.log"
-        log.touch()
-        shell = self._shell(name, varied, log)
-        what = self.targets or ["--all-pipelines"]
-        result = clone.dvc(
-            "repro", "--force", "--no-run-cache", "--keep-going", *what, timeout=self.timeout, SHELL=str(shell)
-        )
-        kept = self.room.folder / f"{name}-run"
+        place = self.room / (OTHER_FOLDER if "folder" in names else "work") / "project"
+        copy_tree(clone.top, place, backwards="order" in names)
+        prefix = clone.path.relative_to(clone.top)
+        clone.top, clone.path = place, place / prefix
+        online = [stage.address for stage in self.project.stages if stage.settings.get("network") is True]
+        rest = shlex.join(shell_words(one for one in varied if one.name != "network"))
+        hook = Hook(self.folder / f"{name}-hook", shlex.join(shell_words(varied)), special=(online, rest))
+        options = ("--force", "--no-run-cache", "--keep-going")
+        result = clone.dvc("repro", *options, *self.targets, timeout=self.timeout, **hook.variables())
+        kept = self.room / f"{name}-run"
         place.rename(kept)
         clone.top, clone.path = kept, kept / prefix
-        return _Run(clone, result, _statuses(log), _hashes(clone.path))
-
-    def _shell(self, name: str, varied: Sequence[Circumstance], log: Path) -> Path:
-        online = [stage.address for stage in self.project.stages if stage.settings.get("network") is True]
-        rest = [one for one in varied if one.name != "network"]
-        other = write_shell(self.folder / f"{name}-online.sh", rest, log)
-        return write_shell(self.folder / f"{name}.sh", varied, log, (other, online))
+        with Project.open(clone.path) as project:
+            hashes = {stage.address: {out.path: out.digest for out in stage.outs} for stage in project.stages}
+        return _Run(clone, result, {stage: call.status for stage, call in hook.calls().items()}, hashes)
 
     def _is_good(self, plain: _Run) -> bool:
         """Return whether the plain run ended well; else say why not."""
@@ -300,14 +220,14 @@ class _Trial:
         if name not in varied.statuses:
             late = f", which takes longer than {self.timeout:g} s" if varied.result.status is None else ""
             self.report.unknown.append(f"stage {name} did not run with everything varied{late}")
-            self.bad.add(stage.address)
+            self.bad.add(name)
             return "did not run"
         expected, actual = plain.hashes.get(name, {}), varied.hashes.get(name, {})
         differing = [path for path in expected if expected[path] != actual.get(path)]
-        if varied.ran(name) and not differing:
+        if varied.statuses.get(name) == 0 and not differing:
             return "equal"
         excuses = _excuses(stage)
-        excused = [path for path in differing if path in excuses] if varied.ran(name) else []
+        excused = [path for path in differing if path in excuses] if varied.statuses.get(name) == 0 else []
         for path in excused:
             text = f"{path} differs, as dvc.yaml says: {excuses[path]}"
             self.report.findings.append(stage.finding("DP302", text, path=path, level="note"))
@@ -319,55 +239,24 @@ class _Trial:
 
     def _look_into(self, stage: Stage, plain: _Run, varied: _Run, excuses: dict[str, str], fed: bool) -> str:
         """Run a stage alone to find why it differs. `fed`: its inputs differed already, so alone it may be equal."""
-        alone = Alone(
-            project=self.project,
-            stage=stage,
-            clone=plain.clone,
-            folder=self.room.folder / "alone",
-            later=[one for one in self.project.stages if stage.address in self.project.before(one)],
-            ignored=frozenset(excuses),
-            timeout=self.timeout,
-        )
+        place, ignored = self.room / "alone", frozenset(excuses)
+        alone = Alone(self.project, stage, plain.clone, folder=place, ignored=ignored, timeout=self.timeout)
         rest = [one for one in self.varied if one.name != "network" or stage.settings.get("network") is not True]
         try:
             inquiry = Inquiry(alone, rest, self.runs)
-            if fed and inquiry.is_equal():
+            if fed and inquiry.is_equal(rest):
                 return "equal, alone"
             found = inquiry.findings() or [_once(self.project, stage, plain, varied, inquiry)]
         finally:
             alone.close()
         self.report.findings += found
         self.bad.add(stage.address)
-        return "; ".join(dict.fromkeys(_short(one) for one in found))
-
-
-def _backwards(names: list[str]) -> list[str]:
-    return sorted(names, reverse=True)
-
-
-def _statuses(log: Path) -> dict[str, int | None]:
-    """Read what the shells noted: of a stage with several commands, the first failure counts."""
-    found: dict[str, int | None] = {}
-    for line in log.read_text(encoding="utf-8").splitlines():
-        word, _, name = line.partition(" ")
-        if word == "start":
-            found[name] = found.get(name) or None
-        elif not found.get(name):
-            found[name] = int(word)
-    return found
-
-
-def _hashes(root: Path) -> dict[str, dict[str, str | None]]:
-    with Project.open(root) as project:
-        return {stage.address: {out.path: out.digest for out in stage.outs} for stage in project.stages}
+        short = {"DP301": "differs by chance", "DP302": "differs", "DP303": "fails"}
+        return "; ".join(dict.fromkeys(short[one.rule] for one in found))
 
 
 def _excuses(stage: Stage) -> dict[str, str]:
-    """Return the outputs that may vary, and why.
-
-    Raises:
-        InputError: there is no reason, or no such output.
-    """
+    """Return the outputs that may vary, and why. Raise InputError if there is no reason, or no such output."""
     where, given = f"{stage.file}, {stage.name}, meta.dvcproof.varies", stage.settings.get("varies") or {}
     paths = [out.path for out in stage.outs]
     if not isinstance(given, dict):
@@ -385,22 +274,15 @@ def _excuses(stage: Stage) -> dict[str, str]:
 def _once(project: Project, stage: Stage, plain: _Run, varied: _Run, inquiry: Inquiry) -> Finding:
     """Tell of a difference that was seen, and that no run of the stage alone shows again."""
     number, name = inquiry.alone.runs, stage.address
-    if not varied.ran(name):
+    if varied.statuses.get(name) != 0:
         text = f"it fails with everything varied at once, but not alone, in {number} runs"
         return stage.finding("DP303", text, "Run it several times to see why.", evidence=varied.result.last_lines)
-    paths = [(out.path, place) for out, place in local_outs(project, stage)]
-    hashes = plain.hashes[name], varied.hashes[name]
     difference = Difference(name, "")
-    for path, place in paths:
-        if hashes[0][path] != hashes[1].get(path):
+    for out, place in local_outs(project, stage):
+        if plain.hashes[name][out.path] != varied.hashes[name].get(out.path):
             files = plain.clone.path / place, varied.clone.path / place
-            shown = show_difference(*files) if all(file.is_file() for file in files) else ""
-            difference = Difference(path, shown)
+            difference = Difference(out.path, show_difference(*files) if all(map(Path.is_file, files)) else "")
             break
     text = f"{difference.path} differed once, but not again, in {number} runs: it seldom differs by chance"
     fix = f"Look for threads and unseeded random numbers. {excuse_hint(difference.path)}"
     return stage.finding("DP301", text, fix, path=difference.path, evidence=difference.how)
-
-
-def _short(found: Finding) -> str:
-    return {"DP301": "differs by chance", "DP302": "differs", "DP303": "fails"}[found.rule]

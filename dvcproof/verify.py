@@ -7,27 +7,23 @@ not to dvc.lock: the record is not of these inputs. Unequal: chance.
 import filecmp
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from dvcproof.check import RUN, choose
-from dvcproof.clone import Clone, Result, full_disk, working_folder
+from dvcproof.check import RUN
+from dvcproof.clone import Clone, Result, copy, full_disk, working_folder
 from dvcproof.compare import first_difference
 from dvcproof.config import ToleranceConfig, read_config
 from dvcproof.findings import Finding, Report
 from dvcproof.git import AbsentError, changed_files, git
 from dvcproof.hook import Hook
-from dvcproof.lockfile import parse_lock_document, read_lock
+from dvcproof.lockfile import Entry, hashes
 from dvcproof.project import Item, Project, Stage
 from dvcproof.runtime.program import InputError
-from dvcproof.tolerance import NONE, Tolerance, check_metric, tolerance
+from dvcproof.tolerance import Tolerance, check_metric, tolerance
 from dvcproof.values import flatten
-
-Entry = dict[str, Any]
 
 
 @dataclass
@@ -38,14 +34,16 @@ class Run:
         project: the project that was cloned.
         clone: the clone, in which the stages have run.
         recorded: by the address of a stage, its committed record.
-        now: the same, after the run.
+        timeout: seconds for all stages together.
+        now: the records after the run.
         seconds: how long each stage took.
-        failed: the exit status and the last lines of each stage that failed.
+        failed: the last lines of each stage that failed.
     """
 
     project: Project
     clone: Clone
     recorded: dict[str, Entry]
+    timeout: float | None
     now: dict[str, Entry] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -59,6 +57,16 @@ class Run:
         """Return where an output lies in the clone."""
         return self.clone.path / os.path.relpath(stage.wdir / path, self.project.root)
 
+    def committed(self, name: str) -> Path | None:
+        """Return a file as it is committed, by its path in the project; None if it is not."""
+        file = self.clone.folder / "committed" / name
+        with suppress(AbsentError, InputError):
+            content = git(self.clone.path, "cat-file", "blob", f"HEAD:./{name}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+            return file
+        return None
+
 
 def verify(
     project: Project, *, stages: Sequence[str] = (), keep: Path | None = None, timeout: float | None = None
@@ -67,26 +75,25 @@ def verify(
 
     Args:
         project: the project.
-        stages: the addresses of the stages, which run with those that they depend on; none of them: all.
+        stages: the stages, which run with those that they depend on; none of them: all.
         keep: a new folder in which the clone stays.
         timeout: seconds for all stages together.
 
-    Raises:
-        InputError: there is no commit, or DVC cannot read the project.
+    Raise InputError if there is no commit, or DVC cannot read the project.
     """
     report = Report("verify")
-    chosen = choose(project, stages)
+    chosen, targets = project.choose(stages), list(stages) or ["--all-pipelines"]
     with working_folder(keep, "dvcproof-") as folder:
         clone = Clone(project, folder)
         report.unknown += [f"{path} is in neither cache nor work tree: run `dvc fetch`" for path in clone.missing]
-        run = Run(project, clone, read_entries(project, clone.path))
-        result = _execute(run, stages, timeout)
+        run = Run(project, clone, project.records(clone.path)[0], timeout)
+        result = _execute(run, targets)
         config = read_config(clone.path).tolerance
-        allowed = _tolerance(run, config)
-        again = [] if run.failed or result.status != 0 else list(_again(run, stages, timeout))
+        allowed = tolerance(project, clone.path, config if (clone.path / "dvc.lock").is_file() else None)
+        again = [] if run.failed or result.status != 0 else list(_again(run, targets))
         report.table.append(("stage", "reproduced", "outputs", "seconds"))
         for stage in chosen:
-            _judge(run, stage, report, allowed, timeout)
+            _judge(run, stage, report, allowed)
         if config and any(row[1] == "within tolerance" for row in report.table):
             report.findings += _compare_metrics(run, allowed, config)
         _failures(run, report, result)
@@ -98,64 +105,42 @@ def verify(
     return report
 
 
-def read_entries(project: Project, root: Path) -> dict[str, Entry]:
-    """Read the records of all stages, by address, from the dvc.lock files of the project or of a clone at `root`."""
-    found: dict[str, Entry] = {}
-    for file in {stage.file for stage in project.stages}:
-        lock = (root / file).with_name("dvc.lock")
-        with suppress(OSError, ValueError):
-            for name, entry in parse_lock_document(lock.read_bytes()).items():
-                found[name if file == "dvc.yaml" else f"{file}:{name}"] = entry
-    return found
-
-
-def hashes(entry: Entry | None, kind: str) -> dict[str, str]:
-    """Return the hashes in a record by their paths."""
-    items = (entry or {}).get(kind) or []
-    return {str(item["path"]): str(item.get("md5") or item.get("etag") or item.get("checksum")) for item in items}
-
-
-def _execute(run: Run, stages: Sequence[str], timeout: float | None) -> Result:
+def _execute(run: Run, targets: Sequence[str]) -> Result:
     hook = Hook(run.clone.folder / "hook")
-    targets = list(stages) or ["--all-pipelines"]
     options = ("--force", "--no-run-cache", "--keep-going")
-    result = run.clone.dvc("repro", *options, *targets, timeout=timeout, **hook.variables())
-    run.now = read_entries(run.project, run.clone.path)
+    result = run.clone.dvc("repro", *options, *targets, timeout=run.timeout, **hook.variables())
+    run.now, _ = run.project.records(run.clone.path)
     for address, call in hook.calls().items():
-        run.seconds[address] = call.seconds
-        if call.status != 0:
+        if call.status is not None:
+            run.seconds[address] = call.seconds
+        if call.status:
             run.failed[address] = call.last_lines
     return result
 
 
-def _judge(run: Run, stage: Stage, report: Report, allowed: Tolerance, timeout: float | None) -> None:
+def _judge(run: Run, stage: Stage, report: Report, allowed: Tolerance) -> None:
     """Add a row to the table, and the finding that explains it."""
-    seconds = f"{run.seconds[stage.address]:.1f}" if stage.address in run.seconds else ""
-
-    def row(reproduced: str, outputs: str) -> None:
-        report.table.append((stage.address, reproduced, outputs, seconds))
-
     if stage.frozen:
-        row("frozen", "not run")
+        words = ("frozen", "not run")
     elif stage.address in run.failed:
-        row("no", "it failed")
+        words = ("no", "it failed")
     elif stage.address not in run.seconds:
-        row("no", "it did not run")
+        words = ("no", "it did not run")
     elif stage.address not in run.recorded:
-        row("no", "no record")
+        words = ("no", "no record")
         report.findings.append(stage.finding("DP101", "no record in the committed dvc.lock", RUN))
     elif not (changed := run.changed(stage, "outs")):
-        row("yes", "equal")
+        words = ("yes", "equal")
     else:
         difference = _difference(run, stage, changed[0])
-        if stage.address in allowed.stages:
-            row("within tolerance", f"{changed[0]} {difference}")
-            return
-        row("no", f"{changed[0]} {difference}")
-        report.findings.append(_explain(run, stage, changed, difference, timeout))
+        words = ("within tolerance" if stage.address in allowed.stages else "no", f"{changed[0]} {difference}")
+        if stage.address not in allowed.stages:
+            report.findings.append(_explain(run, stage, changed, difference))
+    seconds = run.seconds.get(stage.address)
+    report.table.append((stage.address, *words, "" if seconds is None else f"{seconds:.1f}"))
 
 
-def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str, timeout: float | None) -> Finding:
+def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) -> Finding:
     """Say why an output is not the committed one."""
     what = f"output {changed[0]} is not the committed one"
     if inputs := run.changed(stage, "deps"):
@@ -171,10 +156,9 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str, ti
     first = {path: run.place(stage, path) for path in changed}
     kept = run.clone.folder / "first"
     for path, place in first.items():
-        _copy(place, kept / path)
-    address = stage.address
+        copy(place, kept / path)
     options = ("--force", "--single-item", "--no-run-cache")
-    result = run.clone.dvc("repro", *options, address, timeout=timeout, SHELL="/bin/sh")
+    result = run.clone.dvc("repro", *options, stage.address, timeout=run.timeout)
     if result.status != 0:
         message = f"{what}, and it fails when it is run a second time in the same place"
         return stage.finding("DP702", message, path=changed[0], evidence=result.last_lines)
@@ -186,15 +170,6 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str, ti
     message = f"{what}, though two runs give equal bytes: dvc.lock is of other inputs or circumstances"
     fix = f"{RUN} If nothing was edited, `dvcproof vary` says which circumstance it depends on."
     return stage.finding("DP701", message, fix, path=changed[0], evidence=difference)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target)
-    elif source.exists():
-        shutil.copyfile(source, target)
 
 
 def differs(name: str, one: Path, other: Path) -> str:
@@ -222,15 +197,8 @@ def _difference(run: Run, stage: Stage, path: str) -> str:
 
 def _committed(run: Run, stage: Stage, out: Item) -> dict[str, Path]:
     """Return the files of the committed version of an output: from Git, from the cache, or from the work tree."""
-    place = os.path.relpath(out.place, run.project.root)
-    try:
-        content = git(run.clone.path, "cat-file", "blob", f"HEAD:./{place}")
-        file = run.clone.folder / "committed" / place
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+    if file := run.committed(os.path.relpath(out.place, run.project.root)):
         return {"": file}
-    except (AbsentError, InputError):
-        pass
     digest = hashes(run.recorded[stage.address], "outs").get(out.path, "")
     store = out.raw.cache
     if digest.endswith(".dir"):
@@ -254,21 +222,17 @@ def _failures(run: Run, report: Report, result: Result) -> None:
     if not run.failed and result.status == 0:
         return
     report.failed = True
-    by_address = {stage.address: stage for stage in run.project.stages}
-    for address, words in run.failed.items():
-        if stage := by_address.get(address):
-            message = "it fails in a clean clone"
-            fix = "Is all that it needs committed or declared? The end of its output is below."
-            report.findings.append(
-                stage.finding("DP703", message, full_disk(words, run.clone.folder) or fix, evidence=words)
-            )
+    for stage in (stage for stage in run.project.stages if stage.address in run.failed):
+        words = run.failed[stage.address]
+        fix = full_disk(words, run.clone.folder)
+        fix = fix or "Is all that it needs committed or declared? The end of its output is below."
+        report.findings.append(stage.finding("DP703", "it fails in a clean clone", fix, evidence=words))
     if not run.failed:
         message = "the time is up" if result.status is None else "`dvc repro` fails in a clean clone"
         lines = [line for line in result.output.splitlines() if line.startswith("ERROR")]
         evidence = "\n".join(lines) or result.last_lines
-        report.findings.append(
-            Finding("DP703", "error", message, full_disk(result.output, run.clone.folder), evidence=evidence)
-        )
+        fix = full_disk(result.output, run.clone.folder)
+        report.findings.append(Finding("DP703", "error", message, fix, evidence=evidence))
 
 
 def _left(run: Run) -> Iterator[Finding]:
@@ -279,64 +243,48 @@ def _left(run: Run) -> Iterator[Finding]:
         known = path.name in ("dvc.lock", ".gitignore") or "__pycache__" in path.parts  # DVC's own, and Python's
         if known or any(path.is_relative_to(out) for out in outs):
             continue
-        try:
-            committed = git(run.clone.path, "cat-file", "blob", f"HEAD:./{name}")
-        except (AbsentError, InputError):
+        if file := run.committed(name):
+            evidence = differs(name, file, run.clone.path / name)
+            message, fix = f"the run changes {name}, which is committed and no output", "Declare it as an output."
+            yield Finding("DP705", "error", message, fix, path=name, evidence=evidence)
+        else:
             fix = "Declare it as an output of its stage, commit it, or ignore it."
             yield Finding("DP705", "error", f"the run leaves {name}, which is no output", fix, path=name)
-            continue
-        file = run.clone.folder / "committed" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(committed)
-        evidence = differs(name, file, run.clone.path / name)
-        message = f"the run changes {name}, which is committed and no output"
-        yield Finding("DP705", "error", message, "Declare it as an output of its stage.", path=name, evidence=evidence)
 
 
-def _again(run: Run, stages: Sequence[str], timeout: float | None) -> Iterator[Finding]:
-    """Find stages that a second `dvc repro` runs although nothing has changed."""
+def _again(run: Run, targets: Sequence[str]) -> Iterator[Finding]:
+    """Find stages that a second `dvc repro` runs although nothing has changed, and none that they depend on did."""
     hook = Hook(run.clone.folder / "again")
-    run.clone.dvc("repro", *(list(stages) or ["--all-pipelines"]), timeout=timeout, **hook.variables())
-    expected = {stage.address for stage in run.project.stages if stage.always_changed or not stage.deps}
-    for stage in run.project.stages:
-        if stage.address in hook.calls() and stage.address not in expected and not _follows(run, stage, hook):
+    run.clone.dvc("repro", *targets, timeout=run.timeout, **hook.variables())
+    calls = hook.calls()
+    for stage in (stage for stage in run.project.stages if stage.deps and not stage.always_changed):
+        if stage.address in calls and not any(run.project.maker(dep.place) in calls for dep in stage.deps):
             message = "a second `dvc repro` runs it again although nothing has changed"
             yield stage.finding("DP706", message, "Does it change its own inputs? `dvcproof trace` says it.")
-
-
-def _follows(run: Run, stage: Stage, hook: Hook) -> bool:
-    """Return whether a stage runs again because one that it depends on did."""
-    makers = {run.project.maker(dep.place) for dep in stage.deps}
-    return any(address in makers for address in hook.calls())
-
-
-def _tolerance(run: Run, config: ToleranceConfig | None) -> Tolerance:
-    """Return in which stages this machine may give other bytes, by the project's own record of it."""
-    lock = run.clone.path / "dvc.lock"
-    return tolerance(read_lock(lock), run.clone.path, config) if config and lock.is_file() else NONE
 
 
 def _compare_metrics(run: Run, allowed: Tolerance, config: ToleranceConfig) -> Iterator[Finding]:
     """Compare the metric where bytes may differ, in every JSON that Git holds and such a stage writes."""
     yield Finding("DP701", "warning", f"{allowed}. {config.metric} is compared instead of bytes")
-    values = []
+    found = False
     for stage in (stage for stage in run.project.stages if stage.address in allowed.stages):
         for out in (out for out in stage.outs if out.path.endswith(".json")):
-            pair = (_committed(run, stage, out).get(""), run.place(stage, out.path))
-            found = [_metric(path, config.metric) for path in pair if path]
-            values += [found] if len(found) == 2 and None not in found else []
-    if not values:
+            before = _metric(_committed(run, stage, out).get(""), config.metric)
+            now = _metric(run.place(stage, out.path), config.metric)
+            if before is None or now is None:
+                continue
+            found = True
+            try:
+                yield Finding("DP701", "note", check_metric(before, now, config, run.clone.path))
+            except InputError as error:
+                yield Finding("DP701", "error", error.problem, error.hint)
+    if not found:
         message = f"no JSON in Git has {config.metric}, to compare instead of bytes"
         yield Finding("DP701", "error", message, "Keep the metrics in Git (cache: false).")
-    for before, now in values:
-        try:
-            yield Finding("DP701", "note", check_metric(before or 0, now or 0, config, run.clone.path))
-        except InputError as error:
-            yield Finding("DP701", "error", error.problem, error.hint)
 
 
-def _metric(path: Path, name: str) -> float | None:
+def _metric(path: Path | None, name: str) -> float | None:
     try:
-        return float(flatten(json.loads(path.read_text(encoding="utf-8")))[name])
+        return float(flatten(json.loads(path.read_text(encoding="utf-8")))[name]) if path else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

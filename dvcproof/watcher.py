@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +29,19 @@ def state(path: str) -> Any:
 
 
 def main() -> int:
-    folder = Path(sys.argv[1])
-    stage = os.environ.get("DVC_STAGE", "")
+    folder, stage = Path(sys.argv[1]), os.environ.get("DVC_STAGE", "")
     inputs = json.loads((folder / "plan.json").read_text(encoding="utf-8")).get(stage, [])
-    name = hashlib.sha256(stage.encode()).hexdigest()[:16]
-    first = folder / f"{name}.before"
+    first = folder / f"{hashlib.sha256(stage.encode()).hexdigest()[:16]}.before"
     if not first.exists():  # a stage may have several commands
         first.write_text(json.dumps({path: state(path) for path in inputs}), encoding="utf-8")
     before = json.loads(first.read_text(encoding="utf-8"))
-    begin = time.time()
-    status = subprocess.call(sys.argv[2:], env=os.environ | {"SHELL": sys.argv[2]})
-    if status == 0:
-        changed = [path for path in inputs if json.loads(json.dumps(state(path))) != before[path]]
-        if changed:
-            sys.stderr.write(f"ERROR: stage '{stage}': {changed[0]} changed while it ran: nothing is recorded\n")
-            status = CHANGED
-    with (folder / "calls").open("a", encoding="utf-8") as file:
-        file.write(json.dumps([stage, begin, time.time() - begin, status]) + "\n")
-    return status if status >= 0 else 128 - status
+    status = subprocess.call(sys.argv[2:])
+    if status != 0:
+        return status if status > 0 else 128 - status
+    changed = next((path for path in inputs if state(path) != before[path]), None)
+    if changed:
+        sys.stderr.write(f"ERROR: stage '{stage}': {changed} changed while it ran: nothing is recorded\n")
+    return CHANGED if changed else 0
 
 
 if __name__ == "__main__":

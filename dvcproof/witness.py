@@ -13,49 +13,47 @@ from typing import Any
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
 from dvcproof.cache import Cache
-from dvcproof.lockfile import Lock, Stage
+from dvcproof.lockfile import Stage
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.watch import RECORDS, matches, sample
 
 
-def contradictions(root: Path, lock: Lock, cache: Cache) -> Iterator[tuple[str, str]]:
-    """Stages that ran, and an input or output for which dvc.lock names what the stage has not read or written.
+def contradictions(cache: Cache) -> Iterator[tuple[str, str]]:
+    """Find stages that ran, and an input or output for which dvc.lock names what the stage has not read or written.
 
     To be asked at once after `dvc repro`: it takes dvc.lock for what DVC wrote then.
     """
-    for name, seen in _witnessed(root, lock):
-        stage = lock.stages[name]
-        differences = (*_differences(root, name, stage, seen), *_others(root, stage, seen, cache))
+    for name, stage, seen in _witnessed(cache):
+        differences = (*_differences(cache.root, name, stage, seen), *_others(cache, stage, seen))
         if differences:
             yield name, differences[0]
 
 
-def others_results(root: Path, lock: Lock, cache: Cache) -> Iterator[tuple[str, str]]:
-    """Stages that ran some time ago, and an output that dvc.lock names, but that the stage did not write.
+def others_results(cache: Cache) -> Iterator[tuple[str, str]]:
+    """Find stages that ran some time ago, and an output that dvc.lock names, but that the stage did not write.
 
     Only where dvc.lock still names the inputs that the stage has read: it may be another since.
     """
-    for name, seen in _witnessed(root, lock):
-        stage = lock.stages[name]
-        other = next(_others(root, stage, seen, cache), None)
-        if other and not any(_differences(root, name, stage, seen)) and _current(root, name).deps == stage.deps:
+    for name, stage, seen in _witnessed(cache):
+        other = next(_others(cache, stage, seen), None)
+        same = other and not any(_differences(cache.root, name, stage, seen))
+        if other and same and _current(cache.root, name).deps == stage.deps:
             yield name, other
 
 
-def _witnessed(root: Path, lock: Lock) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in sorted((root / RECORDS).glob("*.json")):
-        seen = None
+def _witnessed(cache: Cache) -> Iterator[tuple[str, Stage, dict[str, Any]]]:
+    stages = cache.lock().stages
+    for path in sorted((cache.root / RECORDS).glob("*.json")):
         with suppress(ValueError):  # a damaged one
-            seen = json.loads(path.read_bytes())
-        if seen and path.stem in lock.stages:
-            yield path.stem, seen
+            if path.stem in stages:
+                yield path.stem, stages[path.stem], json.loads(path.read_bytes())
 
 
-def _others(root: Path, stage: Stage, seen: dict[str, Any], cache: Cache) -> Iterator[str]:
-    """Outputs that are not those that the stage wrote."""
+def _others(cache: Cache, stage: Stage, seen: dict[str, Any]) -> Iterator[str]:
+    """Find outputs that are not those that the stage wrote."""
     for out in stage.outs:
         if out.md5 and (written := seen.get("outputs", {}).get(out.path)):
-            places = [place for place in (*cache.places(out.md5), root / out.path) if place.is_file()]
+            places = [place for place in (*cache.places(out.md5), cache.root / out.path) if place.is_file()]
             same = any(sample(place) == written for place in places)
             if not same and any(cache.is_good(place, out.md5) for place in places):  # not only damaged ones
                 yield out.path
@@ -83,12 +81,12 @@ def _current(root: Path, name: str) -> Stage:
         return Stage.model_validate(project.entry(stage))
 
 
-def drop(root: Path, cache: Cache, stage: str) -> None:
+def drop(cache: Cache, stage: str) -> None:
     """Take what a stage did out of dvc.lock and out of the cache of runs, so that DVC runs it again.
 
     Its place in dvc.lock stays: what DVC writes there then is where Git has it.
     """
-    path = root / "dvc.lock"
+    path = cache.root / "dvc.lock"
     document = parse_yaml_for_update(path.read_text(encoding="utf-8"), str(path))
     entry = document["stages"][stage]
     cache.drop_record(entry)

@@ -53,7 +53,7 @@ def test_every_command_of_the_page(
     do(once + keys, first)
     assert run_ok("git", "status", "--porcelain", cwd=first) == ""  # no key is in Git
     said = do(daily, first)
-    assert re.search(r"store: \d+ objects and \d records of runs added", said)
+    assert re.search(r"note: \d+ objects and \d records of runs added", said)
     do(release, first)
     second, guest = tmp_path / "second", tmp_path / "guest"
     run_ok("git", "clone", "--quiet", str(origin), str(second), cwd=tmp_path)

@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from digits.__main__ import FUNCTIONS, VERBS, main
+from digits.__main__ import MODULES, VERBS, main
 from tests.support.project import Arrays
 from tests.support.refusal import refusal
 from tests.support.verifying import run_main, small_project
@@ -32,11 +32,12 @@ def test_the_verbs_are_listed_on_one_screen(capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_is_about_the_verb(capsys: pytest.CaptureFixture[str], verb: str) -> None:
-    text = output(capsys, verb, "--help")
-    assert text.startswith(f"usage: python -m digits {verb} ")
-    others = {"push": "fetch", "fetch": "push"}  # of one program
-    assert verb not in others or f"python -m digits {others[verb]}" not in text
+def test_every_verb_says_what_it_takes(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    assert output(capsys, verb, "--help").startswith(f"usage: python -m digits {verb} ")
+
+
+def test_help_is_about_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "workers", "--help").startswith("usage: python -m digits workers [-h] N [-- COMMAND ...]\n")
 
 
 def test_an_unknown_verb_is_refused_with_the_nearest() -> None:
@@ -45,11 +46,18 @@ def test_an_unknown_verb_is_refused_with_the_nearest() -> None:
 
 
 def test_a_package_that_is_missing_is_named_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FUNCTIONS, "card", "no_such_package.part:main")
+    monkeypatch.setitem(MODULES, "card", "no_such_package.part")
     line = "ERROR: package no_such_package: it is not installed. "
     assert refusal(main, "card") == f"{line}Run `make setup WITH=dev`."
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     assert refusal(main, "card") == f"{line}Run `source .venv/bin/activate` first."
+
+
+def test_a_missing_module_of_this_project_is_a_fault_of_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODULES, "card", "digits.apps.no_such_module")
+    monkeypatch.setattr(sys, "argv", ["digits", "card"])
+    with pytest.raises(ModuleNotFoundError, match=r"digits\.apps\.no_such_module"):
+        main()
 
 
 @pytest.mark.usefixtures("tensorflow")

@@ -4,6 +4,7 @@
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from digits.apps.options import command
@@ -12,6 +13,7 @@ from digits.networks import read_network
 from digits.params import read_params
 from digits.sources.source import require_readable
 from dvcproof import doctor
+from dvcproof.findings import BusyError, show
 
 
 def main() -> None:
@@ -20,20 +22,26 @@ def main() -> None:
     args, options = parser.parse_known_args()
     root = Path.cwd()
     require_params(args.params)
-    doctor.examine(root)
+    examine(root)
     if args.remote:
         from dvcproof import share
 
-        share.exchange("fetch", root, args.remote)
+        show(share.exchange("fetch", root, args.remote))
     from dvc.cli import main as dvc  # in this process: the start of another one takes longer than all else
 
     sys.stdout.flush()
     status = dvc(["repro", *options])
     sys.stdout.flush()
-    doctor.examine(root, after=not status)
+    examine(root, after=not status)
     if status:
         sys.exit(status)
     sys.stdout.write(summarize(args.metrics) + "\n")
+
+
+def examine(root: Path, *, after: bool = False) -> None:
+    """Let the doctor mend the project, or check it; not while DVC is at work there: DVC says that itself."""
+    with suppress(BusyError):
+        doctor.examine(root, after=after)
 
 
 def require_params(path: Path) -> None:

@@ -39,37 +39,21 @@ _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a de
 
 
 def require_regular(path: Path) -> None:
-    """Refuse a pipe, a socket or a device.
-
-    Raises:
-        InputError: it is one.
-        OSError: there is no such file.
-    """
+    """Raise InputError for a pipe, a socket or a device; OSError if there is no such file."""
     kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode))
     if kind:
-        raise InputError(
-            str(path), expected="a regular file", received=kind, hint="Copy what it gives into a file, and name that."
-        )
+        hint = "Copy what it gives into a file, and name that."
+        raise InputError(str(path), expected="a regular file", received=kind, hint=hint)
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading. It never waits, whatever takes the file's place meanwhile.
-
-    Raises:
-        InputError: it is a pipe, a socket or a device.
-        OSError: it cannot be opened.
-    """
+    """Open a regular file for reading, or raise as `require_regular` does. It never waits, whatever takes its place."""
     require_regular(path)
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 def read_bytes(path: Path, limit: int = TEXT_BYTES) -> bytes:
-    """The content of a regular file of at most `limit` bytes.
-
-    Raises:
-        InputError: it is larger, or no regular file.
-        OSError: it cannot be read.
-    """
+    """Return the content of a regular file of at most `limit` bytes. Raise InputError if it is larger."""
     with open_file(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -79,21 +63,12 @@ def read_bytes(path: Path, limit: int = TEXT_BYTES) -> bytes:
 
 
 def read_text(path: Path, limit: int = TEXT_BYTES) -> str:
-    """The same as text.
-
-    Raises:
-        InputError, OSError: as `read_bytes` does.
-        ValueError: it is not in UTF-8.
-    """
+    """Return the same as text. Raise ValueError if it is not in UTF-8."""
     return read_bytes(path, limit).decode("utf-8")
 
 
 def parse_json(text: str) -> Any:
-    """Read JSON. Every number is finite.
-
-    Raises:
-        ValueError: it is damaged, too deep, or has a number that is none.
-    """
+    """Read JSON. Every number is finite. Raise ValueError if it is damaged, too deep, or has a number that is none."""
     try:
         return json.loads(text, parse_constant=finite, parse_float=finite)
     except RecursionError:
@@ -101,11 +76,7 @@ def parse_json(text: str) -> Any:
 
 
 def finite(text: str) -> float:
-    """A number from its text.
-
-    Raises:
-        ValueError: it is no number, or not a finite one.
-    """
+    """Return a number from its text. Raise ValueError if it is no number, or not a finite one."""
     if not math.isfinite(value := float(text)):
         raise ValueError(f"{text} is no finite number")
     return value
@@ -114,8 +85,8 @@ def finite(text: str) -> float:
 def parse_csv(text: str) -> Iterator[dict[str, str]]:
     """Read a CSV with a header line: a mapping for each row, which has as many values as the header.
 
-    Raises:
-        ValueError: it is no such CSV. Of rows that are too short, `csv.DictReader` would fill up any number of values.
+    Raise ValueError if it is no such CSV. Of rows that are too short, `csv.DictReader` would fill up any number of
+    values.
     """
     try:
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -132,15 +103,11 @@ def parse_csv(text: str) -> Iterator[dict[str, str]]:
 
 
 def require_small_yaml(text: str) -> None:
-    """Refuse YAML that is too deep or too large with its aliases written out; its readers would fail on it, or DVC's.
+    """Raise ValueError for YAML of more than YAML_NODES with its aliases written out, or deeper than YAML_DEPTH.
 
-    Args:
-        text: YAML; where it is damaged this ends, for the reader to say how.
-
-    Raises:
-        ValueError: there are more nodes than YAML_NODES, or they are deeper than YAML_DEPTH.
+    Its readers would fail on it, or DVC's. Where it is damaged this ends, for the reader to say how.
     """
-    # Not above: `locked` imports this module before it is known whether there are any packages.
+    # Not above: `run` imports this module before it is known whether there are any packages.
     from ruamel.yaml import YAML
     from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
 
@@ -193,20 +160,13 @@ class _InParts(io.BufferedReader):
 def open_archive(path: Path, files: ExitStack) -> zipfile.ZipFile:
     """Open a zip archive whose directory is of a sensible size; `files` closes it.
 
-    Raises:
-        InputError: it is no regular file.
-        ValueError, zipfile.BadZipFile: it is damaged.
-        OSError: it cannot be read.
+    Raise InputError if it is no regular file; ValueError or zipfile.BadZipFile if it is damaged.
     """
     return open_zip(files.enter_context(open_file(path)), files)
 
 
 def open_zip(file: IO[bytes], files: ExitStack, directory: int = DIRECTORY_BYTES) -> zipfile.ZipFile:
-    """The same of an open file, with a directory of at most so many bytes.
-
-    Raises:
-        ValueError, zipfile.BadZipFile, OSError: as `open_archive` does.
-    """
+    """Open a zip archive in an open file, with a directory of at most so many bytes, as `open_archive` does."""
     parts = _in_parts(file, files, directory)
     archive = files.enter_context(zipfile.ZipFile(parts))
     parts.open = True
@@ -214,14 +174,9 @@ def open_zip(file: IO[bytes], files: ExitStack, directory: int = DIRECTORY_BYTES
 
 
 def open_tar(file: IO[bytes], files: ExitStack) -> tuple[tarfile.TarFile, list[tarfile.TarInfo]]:
-    """Open a tar archive that is not packed, with at most TAR_MEMBERS in it; `files` closes it.
+    """Open a tar archive that is not packed, with at most TAR_MEMBERS in it; `files` closes it. Return its files too.
 
-    Returns:
-        The archive and the regular files in it.
-
-    Raises:
-        ValueError, tarfile.TarError: it is damaged, or has too many members.
-        OSError: it cannot be read.
+    Raise ValueError or tarfile.TarError if it is damaged, or has too many members.
     """
     parts = _in_parts(file, files, DIRECTORY_BYTES)
     archive = files.enter_context(tarfile.TarFile(fileobj=parts))

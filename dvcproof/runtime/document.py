@@ -12,11 +12,7 @@ from dvcproof.runtime.program import InputError
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        InputError: it is missing, or it is not YAML, or it holds something else.
-    """
+    """Read a YAML file that holds a mapping. Raise InputError if it is missing, not YAML, or holds something else."""
     text = ""
     try:
         text = read_text(path, YAML_BYTES)
@@ -25,17 +21,14 @@ def read_mapping(path: Path) -> dict[str, Any]:
         # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here. DVC takes
         # its parser in C, to the same values where both read it; the one in Python says better what is wrong.
         document = YAML(typ="safe", pure=True).load(text)
-    except (PermissionError, IsADirectoryError, InputError):
-        raise
     except FileNotFoundError:
         raise InputError(str(path), "there is no such file", hint="Restore it from Git.") from None
-    except OSError:
+    except (OSError, InputError):
         raise
     except Exception as error:  # the reader raises many kinds: KeyError for `!!bool 5`
         if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
-            raise InputError(
-                str(path), "a merge left conflict markers", hint="Keep one side, and remove them."
-            ) from None
+            hint = "Keep one side, and remove them."
+            raise InputError(str(path), "a merge left conflict markers", hint=hint) from None
         raise InputError(str(path), f"it is not YAML: {_problem(error)}", hint="Correct the syntax.") from None
     if not isinstance(document, dict):
         sentence = f"it must be a mapping of sections, and is {type(document).__name__}"

@@ -38,9 +38,7 @@ def replacing(*paths: Path, results: bool = True, folders: bool = False) -> Iter
             noted as its outputs.
         folders: whether the paths may be folders.
 
-    Raises:
-        InputError: something that is no folder stands where a folder must be, or a folder where a file must be; or
-            what this run has read is no longer what it was.
+    Raise InputError if a folder or a file is in the way, or what this run has read is no longer what it was.
     """
     for path in paths:
         _make_room(path, folders=folders)
@@ -91,7 +89,7 @@ def _room(folder: Path) -> Iterator[Path]:
 
 
 def clear_rooms(folder: Path) -> list[Path]:
-    """Remove what killed processes left of their writing into a folder. What another process still writes stays."""
+    """Remove what killed processes left of their writing into a folder, and return it. What is still written stays."""
     cleared = []
     for room in folder.glob(f"{ROOM}{'[0-9a-f]' * 8}"):
         if (held := _lock(room, wait=False)) is not None:
@@ -157,9 +155,12 @@ def _keep(path: Path, earlier: Path) -> None:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """The hash of a file's content, in hexadecimal. DVC names files by their 'md5'."""
+    """Return the hash of a file's content, in hexadecimal. DVC names files by their 'md5'."""
+    found = hashlib.new(algorithm, usedforsecurity=False)
     with open_file(path) as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -176,11 +177,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a CSV with a header line: one mapping per row.
-
-    Raises:
-        InputError: the file is no text in UTF-8, no CSV, or too long.
-    """
+    """Read a CSV with a header line: one mapping per row. Raise InputError if it is damaged, or too long."""
     see_file(path)
     try:
         rows = list(islice(parse_csv(read_text(path)), MOST_ROWS + 1))

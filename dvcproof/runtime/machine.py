@@ -10,22 +10,22 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_x86_64() -> bool:
-    """Whether this is an x86-64 machine."""
+    """Return whether this is an x86-64 machine."""
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def cpu_name() -> str:
-    """The processor's name as Linux reports it, else as Python does."""
+    """Return the processor's name as Linux reports it, else as Python does."""
     return _cpuinfo("model name") or platform.processor()
 
 
 def kind() -> str:
-    """The kind of machine, as the name of a file: maker, family and model of the processor, and the cores to use.
+    """Return the kind of machine, as the name of a file: maker, family and model of the processor, and cores to use.
 
     Two machines of one kind take about the same time for the same work: 'amd-25-17-2-cores'.
     """
@@ -36,16 +36,12 @@ def kind() -> str:
 
 
 def cpu_flags() -> list[str]:
-    """The processor's features as Linux names them, sorted. Empty where Linux does not report them."""
+    """Return the processor's features as Linux names them, sorted. Empty where Linux does not report them."""
     return sorted(_cpuinfo("flags").split())
 
 
 def require_avx() -> None:
-    """Refuse a processor on which the packages of TensorFlow, or even of NumPy, end a program without a word.
-
-    Raises:
-        InputError: it is one of x86-64, and the system reports that it has no AVX.
-    """
+    """Raise InputError for an x86-64 processor without AVX: TensorFlow or NumPy would end without a word."""
     flags = cpu_flags()
     if flags and is_x86_64() and "avx" not in flags:
         raise InputError(
@@ -57,7 +53,7 @@ def require_avx() -> None:
 
 
 def _cpuinfo(field: str) -> str:
-    """The first value of a field in /proc/cpuinfo, or nothing."""
+    """Return the first value of a field in /proc/cpuinfo, or nothing."""
     try:
         with CPUINFO.open(encoding="utf-8") as lines:  # no further than needed: Linux asks each processor
             return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")

@@ -45,10 +45,9 @@ class Fault(NamedTuple):
 
 
 def read_pins(lock: Path) -> dict[str, list[Pin]]:
-    """The packages of a lock file by their normalized names. One may have several versions, each for other machines.
+    """Return the packages of a lock file by their normalized names. One may have several, each for other machines.
 
-    Raises:
-        InputError: it cannot be read, or names no package.
+    Raise InputError if it cannot be read, or names no package.
     """
     try:
         lines = lock.read_text(encoding="utf-8").splitlines()
@@ -69,7 +68,7 @@ def read_pins(lock: Path) -> dict[str, list[Pin]]:
 
 
 def find_packages(names: Mapping[str, object], path: Sequence[str]) -> dict[str, Package]:
-    """What Python would import of the packages `names`: of each, what the first folder of `path` that has it holds."""
+    """Return what Python would import of the packages `names`: what the first folder of `path` that has it holds."""
     found: dict[str, Package] = {}
     for place in map(os.path.abspath, path):
         here: dict[str, dict[str, Path]] = {}
@@ -81,23 +80,20 @@ def find_packages(names: Mapping[str, object], path: Sequence[str]) -> dict[str,
 
 
 def none_of_them(_marker: str) -> bool:
-    """That no marker holds on this machine. To know better takes a library and thirty times as long."""
+    """Return that no marker holds on this machine. To know better takes a library and thirty times as long."""
     return False
 
 
 def find_faults(
     pins: Mapping[str, list[Pin]], path: Sequence[str], holds: Callable[[str], bool] = none_of_them
 ) -> list[Fault]:
-    """Compare what Python would import with a lock.
+    """Compare what Python would import with a lock. Return the faults; those that hide other packages come first.
 
     Args:
         pins: the packages of the lock.
         path: the folders that Python imports from, in order.
         holds: whether a marker holds on this machine. A package that is wanted only on others may be absent; where it
             is present, it has the version of the lock all the same.
-
-    Returns:
-        The faults; those that hide other packages come first.
     """
     found = find_packages(pins, path)
     faults = list(_hidden(found, path))
@@ -118,7 +114,7 @@ def find_faults(
 
 
 def _hidden(found: Mapping[str, Package], path: Sequence[str]) -> Iterator[Fault]:
-    """Packages behind a module of the same name: a file keras.py in this folder, or a folder on PYTHONPATH."""
+    """Find packages behind a module of the same name: a file keras.py in this folder, or a folder on PYTHONPATH."""
     places = list(dict.fromkeys(map(os.path.abspath, path)))
     for place in {package.place for package in found.values()}:
         theirs = _modules(place)
@@ -134,7 +130,7 @@ _OWN = [str(Path(os.__file__).parent / name) for name in (".", "lib-dynload")]
 
 
 def _modules(place: str) -> set[str]:
-    """What can be imported from a folder, by name. A folder without __init__.py hides nothing that comes later."""
+    """Return what can be imported from a folder, by name. A folder without __init__.py hides nothing."""
     found = set()
     for entry in _entries(place):
         stem, dot, ending = entry.partition(".")
@@ -144,7 +140,7 @@ def _modules(place: str) -> set[str]:
 
 
 def _has(package: Package, module: str) -> bool:
-    """Whether a module is among the files of a package."""
+    """Return whether a module is among the files of a package."""
     records = [info / "RECORD" for info in package.versions.values()]
     line = re.compile(rb"^%b[/.]" % re.escape(module).encode(), re.MULTILINE)
     return any(line.search(record.read_bytes()) for record in records if record.exists())
@@ -163,5 +159,5 @@ def _normalized(name: str) -> str:
 
 
 def _plain(version: str) -> str:
-    """A version without zeros before its numbers: 2026.01.04 is 2026.1.4."""
+    """Return a version without zeros before its numbers: 2026.01.04 is 2026.1.4."""
     return re.sub(r"(?<![0-9A-Za-z])0+(?=\d)", "", version.lower())

@@ -43,9 +43,8 @@ class InputError(Exception):
 def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
     """Run a program's `main` and exit: 0, or 1 with one line on standard error for an error of input or disk.
 
-    Args:
-        main: the program.
-        output_is_log: its results are files. So it does not fail if only its standard output could not be written.
+    With `output_is_log` the program's results are files, so that it does not fail if only its standard output cannot
+    be written.
     """
     streams.prepare()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` tidies up
@@ -54,7 +53,12 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
-        _finish(output_is_log=output_is_log)
+        try:
+            streams.finish()
+        except OSError as error:
+            if not output_is_log:
+                raise
+            sys.stderr.write(f"WARNING: {error.filename} is not whole: {error.strerror}\n")
     except InputError as error:
         sys.exit(f"ERROR: {error}")
     except OSError as error:
@@ -70,15 +74,6 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
     finally:
         signal.signal(signal.SIGINT, interrupt)
     sys.exit(0)
-
-
-def _finish(*, output_is_log: bool) -> None:
-    try:
-        streams.finish()
-    except OSError as error:
-        if not output_is_log:
-            raise
-        sys.stderr.write(f"WARNING: {error.filename} is not whole: {error.strerror}\n")
 
 
 def on_terminal() -> bool:

@@ -20,14 +20,11 @@ from dvcproof.runtime.program import run
 
 
 def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) -> None:
-    """Refuse to go on with other packages than those of a lock file.
+    """Raise InputError if a package of a lock file is missing, of another version, from elsewhere, or hidden.
 
     Args:
         lock: the file.
         holds: whether a marker of it holds on this machine.
-
-    Raises:
-        InputError: a package is missing, of another version, from elsewhere, or hidden; or the lock is damaged.
     """
     pins = read_pins(lock)
     faults = find_faults(pins, sys.path, holds)
@@ -38,11 +35,7 @@ def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m dvcproof.runtime.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(prog="python -m dvcproof.runtime.run", description=__doc__)
     parser.add_argument("lock", type=Path, help="the list of packages, with versions")
     parser.add_argument("module", help="what to run")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own")
@@ -52,20 +45,12 @@ def main() -> None:
         watch.see_file(args.lock)
         watch.see_code(Path(__file__).parents[2])
         require_packages(args.lock)
-        _run(args.module)
-    _record(seen)
-
-
-def _run(module: str) -> None:
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if end.code:
-            raise
-
-
-def _record(seen: watch.Inputs) -> None:
-    """Leave word of what a stage of DVC has read. DVC hashes it only now: `dvcproof.doctor` compares."""
+        try:
+            runpy.run_module(args.module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            if end.code:
+                raise
+    # Leave word of what a stage of DVC has read. DVC hashes it only now: `dvcproof.doctor` compares.
     root, stage = os.environ.get("DVC_ROOT"), os.environ.get("DVC_STAGE")
     if root and stage:
         with replacing(Path(root, watch.RECORDS, f"{Path(stage).name}.json")) as (file,):

@@ -63,8 +63,7 @@ def prepare() -> None:
 def finish() -> None:
     """Write what is still held back.
 
-    Raises:
-        OSError: standard output could not be written. Not if its reader left: then nobody misses it.
+    Raise OSError if standard output could not be written. Not if its reader left: then nobody misses it.
     """
     if isinstance(sys.stdout, _Stream):
         sys.stdout.flush()

@@ -38,32 +38,28 @@ class Inputs:
         self.code: dict[str, list[int]] = {}  # identities of modules; only what is imported counts
         self.outputs: dict[str, str] = {}  # samples by path
         self.params: dict[str, dict[str, Any]] = {}  # values by their name in the file, by the file's path
-        self._read: dict[str, Read] = {}
-
-    def see_params(self, path: Path, values: Mapping[str, Any], read: Read) -> None:
-        """Note top-level values of a parameter file; `read` reads the whole file."""
-        self._read[str(path)] = read
-        self.params[str(path)] = dict(values) | self.params.get(str(path), {})
+        self.readers: dict[str, Read] = {}
 
     def changed(self) -> Iterator[str]:
-        """The names of what is no longer as it was."""
+        """Return the names of what is no longer as it was."""
         for path, seen in (self.files | self.imported()).items():
             if not matches(Path(path), seen):
                 yield path
         for path, values in self.params.items():
-            now = self._read[path](Path(path))
+            now = self.readers[path](Path(path))
             yield from (f"'{name}' in {path}" for name, value in values.items() if now.get(name) != value)
 
     def record(self, root: Path) -> dict[str, Any]:
-        """What was read and written, for JSON: paths are those from the folder `root`."""
+        """Return what was read and written, for JSON: paths are those from the folder `root`."""
         every = {"files": self.files | self.imported(), "params": self.params, "outputs": self.outputs}
         return {
             kind: {os.path.relpath(path, root): seen for path, seen in all_.items()} for kind, all_ in every.items()
         }
 
     def imported(self) -> dict[str, Any]:
-        """The code that this process has imported so far."""
-        loaded = {_place(file) for module in [*sys.modules.values()] if (file := _file(module))}
+        """Return the code that this process has imported so far."""
+        files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
+        loaded = {_place(file) for file in files if file}
         return {path: seen for path, seen in self.code.items() if path in loaded}
 
 
@@ -96,7 +92,8 @@ def see_output(path: Path) -> None:
 def see_params(path: Path, values: Mapping[str, Any], read: Read) -> None:
     """Note top-level values of a parameter file, as they were read; `read` reads the whole file."""
     if inputs := _current.get():
-        inputs.see_params(path, values, read)
+        inputs.readers[str(path)] = read
+        inputs.params[str(path)] = dict(values) | inputs.params.get(str(path), {})
 
 
 def see_code(root: Path) -> None:
@@ -121,24 +118,16 @@ def matches(path: Path, seen: Any) -> bool:
 
 
 def require_unchanged() -> None:
-    """Refuse to go on if something that was read has changed since.
-
-    Raises:
-        InputError: it has.
-    """
+    """Raise InputError if something that was read has changed since."""
     inputs = _current.get()
     name = next(inputs.changed(), None) if inputs else None
     if name:
-        raise InputError(
-            name,
-            expected="no change while it is used",
-            received="one, so nothing was written",
-            hint="Run it again.",
-        )
+        received = "one, so nothing was written"
+        raise InputError(name, expected="no change while it is used", received=received, hint="Run it again.")
 
 
 def fingerprint(path: Path) -> Any:
-    """What changes when a file does: its content if it is small, else its identity.
+    """Return what changes when a file does: its content if it is small, else its identity.
 
     Of a folder it is the names in it, and of nothing it is None. A list or a text, as JSON holds it.
     """
@@ -154,7 +143,7 @@ def fingerprint(path: Path) -> Any:
 
 
 def sample(path: Path) -> str:
-    """A hash of a file's size and content, if it is large of blocks of it: enough to tell a result from another one."""
+    """Return a hash of a file's size and content, of blocks of it if it is large: enough to tell two results apart."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         hashed = hashlib.sha256(str(size).encode())
@@ -166,18 +155,14 @@ def sample(path: Path) -> str:
 
 
 def identity(found: os.stat_result) -> list[int]:
-    """Where a file lies, its size and its times in nanoseconds, the last of which nobody can set."""
+    """Return where a file lies, its size and its times in nanoseconds, the last of which nobody can set."""
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _place(file: str) -> str:
-    """One path for each file, by whatever links its folder is reached."""
+    """Return one path for each file, by whatever links its folder is reached."""
     folder, name = os.path.split(file)
     return os.path.join(_real(folder), name)  # noqa: PTH118 (for thousands of modules Path takes ten times as long)
 
 
 _real = cache(os.path.realpath)  # each folder of packages holds many modules
-
-
-def _file(module: Any) -> str | None:
-    return getattr(module, "__file__", None)

@@ -13,15 +13,13 @@ import pytest
 from dvc.utils.serialize import dumps_yaml
 from dvc_data.hashfile.hash import file_md5
 
-from dvcproof.__main__ import main
-from dvcproof.audit import main as audit_main
 from dvcproof.cache import names
 from dvcproof.runtime.bounds import require_small_yaml
 from dvcproof.rwlock import is_whole
-from dvcproof.share import main_fetch, main_push
 from tests.support.arrays import flip
 from tests.support.project import commit, run_ok
-from tests.support.verifying import Result, doctor_says, run_main
+from tests.support.verifying import doctor_says
+from tests.support.verifying import dvcproof as command
 
 GRAPH = """
 stages:
@@ -274,11 +272,11 @@ def test_stages_and_records_without_outputs_or_dependencies(tmp_path: Path) -> N
         shutil.copytree(place.parent, tmp_path / "store" / "runs" / folder[:2] / folder)
     commit(toy, "run")
     assert doctor_says(toy) == doctor_says(toy, "--after") == ""
-    for program, *options in ((main_push,), (main_fetch,), (audit_main, "--sample", "5")):
-        result = run_main(program, toy, "--remote", "team", *options)
+    for verb, *options in (("push",), ("fetch",), ("audit", "--sample", "5")):
+        result = command(toy, verb, "--remote", "team", *options)
         assert "Traceback" not in result.errors
-        assert result.status == (1 if program is audit_main else 0), result
-    assert "expected a record of this commit. Got none." in result.errors
+        assert result.status == (3 if verb == "audit" else 0), result
+    assert "store team has no record of this commit" in result.output
 
 
 # A cache that a group shares
@@ -294,7 +292,7 @@ def test_a_cache_that_a_group_shares_gets_the_modes_of_dvc(toy: Path, tmp_path: 
     run_ok("dvc", "remote", "add", "--default", "team", str(tmp_path / "store"), cwd=toy)
     place = toy / ".dvc" / "cache"
     commit(toy, "shared")
-    assert run_main(main_push, toy, "--remote", "team").status == 0
+    assert command(toy, "push", "--remote", "team").status == 0
 
     shutil.rmtree(place)
     place.mkdir()
@@ -306,7 +304,7 @@ def test_a_cache_that_a_group_shares_gets_the_modes_of_dvc(toy: Path, tmp_path: 
     place.mkdir()
     damage(toy / "sorted.txt")
     (toy / "dvc.lock").unlink()
-    assert "fetched" in run_main(main_fetch, toy, "--remote", "team").output
+    assert "fetched" in command(toy, "fetch", "--remote", "team").output
     assert modes(place / "files", folders=True) == modes(place / "runs", folders=True) == {0o2775}
     assert (modes(place / "files", folders=False), modes(place / "runs", folders=False)) == ({0o444}, {0o664})
     damage(next(path for path in (place / "runs").rglob("*") if path.is_file()))
@@ -326,11 +324,6 @@ def test_the_modes_are_those_that_dvc_gives(tmp_path: Path) -> None:
 
 
 # The command
-
-
-def command(toy: Path, *options: str) -> Result:
-    """Run `python -m dvcproof` in a project."""
-    return run_main(main, toy, *options)
 
 
 def test_without_fix_nothing_is_changed(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
@@ -367,16 +360,16 @@ def test_a_record_that_cannot_run_here_is_not_accused(
     run_ok("dvc", "remote", "add", "--default", "team", str(store), cwd=toy)
     run_ok("dvc", "repro", "--quiet", "sort", cwd=toy)
     commit(toy, "run")
-    assert run_main(main_push, toy, "--remote", "team").status == 0
+    assert command(toy, "push", "--remote", "team").status == 0
     run_ok("dvc", "push", "--quiet", cwd=toy)
     records = [path for path in (store / "runs").rglob("*") if path.is_file()]
     (record,) = (path for path in records if str(program) in path.read_text(encoding="utf-8"))
     options = ("--remote", "team", "--record", record.name, "--remove")
-    assert run_main(audit_main, toy, *options).status == 0  # the control
+    assert command(toy, "audit", *options).status == 0  # the control
     program.unlink()
-    result = run_main(audit_main, toy, *options)
+    result = command(toy, "audit", *options)
     assert result.status == 3
-    assert result.errors.startswith(f"WARNING: record {record.name}: it could not be run here: ")
+    assert result.output.startswith(f"cannot tell: record {record.name}: it could not be run here: ")
     assert [path for path in (store / "runs").rglob("*") if path.is_file()] == records
 
 

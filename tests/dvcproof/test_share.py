@@ -20,7 +20,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from dvcproof.cache import names, read_entry
-from dvcproof.share import main_fetch, main_push
+from dvcproof.findings import CANNOT_TELL, USAGE
 from dvcproof.store import DEADLINE, Store, StoreError
 from tests.support.arrays import flip
 from tests.support.project import ROOT, run_ok
@@ -40,7 +40,7 @@ from tests.support.team import (
     write_record,
     write_team,
 )
-from tests.support.verifying import run_main
+from tests.support.verifying import dvcproof, notes
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,10 @@ def second(committed: Path, tmp_path: Path) -> Path:
 
 
 def test_the_same_commit_executes_nothing(first: Path, second: Path, s3: S3) -> None:
-    assert push(first, s3) == "store: 4 objects and 4 records of runs added\n"
-    assert push(first, s3) == "store: 0 objects and 0 records of runs added\n"
+    assert push(first, s3) == "4 objects and 4 records of runs added\n"
+    assert push(first, s3) == "0 objects and 0 records of runs added\n"
     said = fetch(second, s3)
-    assert said == "store: stage 'load': 2 objects fetched\nstore: stage 'train': 1 objects fetched\n"
+    assert said == "stage 'load': 2 objects fetched\nstage 'train': 1 objects fetched\n"
     assert executed(second) == []
     assert results(second) == results(first)
     assert run_ok("git", "status", "--porcelain", cwd=second) == ""
@@ -82,9 +82,9 @@ def test_what_was_fetched_is_not_sent_again(first: Path, second: Path, s3: S3) -
     assert "stage 'train': 1 objects fetched" in fetch(second, s3)
     gone = record_of(s3, "cmd: python train.py", "shift: 1.5")
     gone.unlink()
-    assert push(second, s3) == "store: 0 objects and 0 records of runs added\n"
+    assert push(second, s3) == "0 objects and 0 records of runs added\n"
     assert not gone.exists()
-    assert push(first, s3) == "store: 0 objects and 1 records of runs added\n"
+    assert push(first, s3) == "0 objects and 1 records of runs added\n"
 
 
 def test_dvc_reads_the_store_too(first: Path, second: Path, s3: S3) -> None:
@@ -110,7 +110,7 @@ def test_other_code_is_run(first: Path, second: Path, s3: S3) -> None:
     push(first, s3)
     with (second / "train.py").open("a") as file:
         file.write("# changed\n")
-    assert fetch(second, s3) == "store: stage 'load': 2 objects fetched\n"
+    assert fetch(second, s3) == "stage 'load': 2 objects fetched\n"
     assert executed(second) == ["train"]
 
 
@@ -236,14 +236,15 @@ def test_a_store_that_cannot_be_read_costs_one_line(
     if kind == "keys":
         env["AWS_ACCESS_KEY_ID"] = "another"
     shutil.rmtree(first / ".dvc" / "cache")
-    result = run_main(main_fetch, first, "--remote", remote, "--patience", "2", env=env)
-    assert (result.status, result.errors) == (0, ""), result
+    result = dvcproof(first, "fetch", "--remote", remote, "--patience", "2", env=env)
+    assert (result.status, result.errors) == (0 if kind == "bucket" else CANNOT_TELL, ""), result
     if kind != "bucket":  # where nothing is to be had
-        line = result.output.removesuffix("\n")
+        line, _, summary = result.output.removesuffix("\n").partition("\n")
         assert line.isprintable()
-        assert line.startswith(f"store: {remote} cannot be read, so that what the cache lacks is made here: ")
-    result = run_main(main_push, first, "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
-    assert result.status == 1 or not objects(s3)
+        assert line.startswith(f"cannot tell: {remote} cannot be read, so that what the cache lacks is made here: ")
+        assert summary == f"fetch: {remote}: cannot tell"
+    result = dvcproof(first, "push", "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
+    assert result.status == CANNOT_TELL or not objects(s3)
 
 
 @contextmanager
@@ -265,7 +266,7 @@ def signed_late(times: int) -> Iterator[None]:
 @pytest.mark.fast(1)
 def test_requests_that_slept_are_sent_again(first: Path, second: Path, s3: S3) -> None:
     with signed_late(1):
-        assert push(first, s3) == "store: 4 objects and 4 records of runs added\n"
+        assert push(first, s3) == "4 objects and 4 records of runs added\n"
         assert "2 objects fetched" in fetch(second, s3)
     assert executed(second) == []
     assert results(second) == results(first)
@@ -273,12 +274,10 @@ def test_requests_that_slept_are_sent_again(first: Path, second: Path, s3: S3) -
 
 def test_a_wrong_clock_is_one_line(first: Path, s3: S3) -> None:
     with signed_late(1000):
-        result = run_main(main_push, first, "--remote", "team", env=s3.env)
-    assert (result.status, result.output) == (1, "")
+        result = dvcproof(first, "push", "--remote", "team", env=s3.env)
+    assert (result.status, result.output) == (CANNOT_TELL, "")
     line = one_line(result.errors.removesuffix("\n"))
-    assert line.startswith(
-        "ERROR: store team: expected to write there. Got The difference between the request time and "
-    )
+    assert line.startswith("ERROR: store team: expected an answer. Got The difference between the request time and ")
     assert "this machine's clock" in line
     assert not objects(s3)
 
@@ -301,7 +300,7 @@ def test_the_answer_is_awaited_so_long_and_no_longer(first: Path, silent: str) -
 @pytest.mark.parametrize("key", ["access_key_id", "session_token"])
 def test_keys_that_git_would_hold_are_refused(first: Path, s3: S3, key: str) -> None:
     run_ok("dvc", "remote", "modify", "team", key, "abc", cwd=first)
-    result = run_main(main_fetch, first, "--remote", "team", env=s3.env)
+    result = dvcproof(first, "fetch", "--remote", "team", env=s3.env)
     line = one_line(result.errors.removesuffix("\n"))
     assert f"{key} of remote team: expected no key in .dvc/config. Got one. Run `" in line
     for command in line.split("`")[1::2]:
@@ -313,14 +312,14 @@ def test_keys_in_the_local_configuration(first: Path, s3: S3) -> None:
     for key, value in (("access_key_id", "team"), ("secret_access_key", "secret")):
         run_ok("dvc", "remote", "modify", "--local", "team", key, value, cwd=first)
     run_ok("git", "diff", "--exit-code", cwd=first)
-    result = run_main(main_push, first, "--remote", "team", env=s3.without_keys)
-    assert result.output == "store: 4 objects and 4 records of runs added\n"
+    result = dvcproof(first, "push", "--remote", "team", env=s3.without_keys)
+    assert notes(result) == "4 objects and 4 records of runs added\n"
 
 
 @pytest.mark.parametrize("remote", ["nobody", ""])
 def test_a_remote_that_is_not_there(first: Path, s3: S3, remote: str) -> None:
-    result = run_main(main_fetch, first, "--remote", remote, env=s3.env)
-    assert result.status == 1
+    result = dvcproof(first, "fetch", "--remote", remote, env=s3.env)
+    assert result.status == USAGE
     assert "--remote: expected a remote of DVC: team. Got n" in one_line(result.errors.removesuffix("\n"))
 
 
@@ -330,8 +329,8 @@ def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch:
     run_ok("dvc", "init", "--quiet", cwd=tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
     monkeypatch.setitem(sys.modules, "dvc_s3", None)
-    result = run_main(main_push, tmp_path, "--remote", "s3://team/digits")
-    assert result.status == 1
+    result = dvcproof(tmp_path, "push", "--remote", "s3://team/digits")
+    assert result.status == USAGE
     assert result.errors.endswith("Install the packages of `dvc[s3]`.\n")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)  # which knows a command of this project for it
-    assert run_main(main_push, tmp_path, "--remote", "s3://team/digits").errors.endswith("Run `make setup WITH=s3`.\n")
+    assert dvcproof(tmp_path, "push", "--remote", "s3://team/digits").errors.endswith("Run `make setup WITH=s3`.\n")

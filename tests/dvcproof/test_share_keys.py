@@ -4,17 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from dvcproof.share import main_fetch, main_push
+from dvcproof.findings import CANNOT_TELL
 from tests.support.moto import serve_moto
 from tests.support.project import run_ok
 from tests.support.refusal import one_line
 from tests.support.team import PATIENCE, clone, executed, results, set_shift, write_team
-from tests.support.verifying import Result, run_main
+from tests.support.verifying import Result, dvcproof, notes
 
 
 def share(project: Path, env: dict[str, str], direction: str, *words: str) -> Result:
-    main = main_push if direction == "push" else main_fetch
-    return run_main(main, project, *words, "--remote", "team", env=env)
+    return dvcproof(project, direction, *words, "--remote", "team", env=env)
 
 
 @pytest.mark.slow
@@ -23,8 +22,8 @@ def test_a_key_that_may_only_read_writes_nothing(tmp_path: Path) -> None:
     with serve_moto(tmp_path) as keys:
         main = write_team(tmp_path / "main", "s3://team/digits", keys.address)
         pull = clone(main, tmp_path / "pull")
-        added = "store: 4 objects and 4 records of runs added\n"
-        assert share(main, keys.writer, "push") == Result(0, added, "")
+        pushed = share(main, keys.writer, "push")
+        assert (pushed.status, notes(pushed)) == (0, "4 objects and 4 records of runs added\n"), pushed
         there = keys.names()
         fetched = share(pull, keys.reader, "fetch", *PATIENCE)
         assert (fetched.status, fetched.errors) == (0, "")
@@ -36,9 +35,9 @@ def test_a_key_that_may_only_read_writes_nothing(tmp_path: Path) -> None:
         assert executed(pull) == ["train", "evaluate"]
         ours = results(pull)
         refused = share(pull, keys.reader, "push")
-        assert (refused.status, refused.output) == (1, "")
+        assert (refused.status, refused.output) == (CANNOT_TELL, "")
         line = one_line(refused.errors.removesuffix("\n"))
-        assert line.startswith("ERROR: store team: expected to write there. Got ")
+        assert line.startswith("ERROR: store team: expected an answer. Got ")
         assert "AccessDenied" in line or "Access Denied" in line or "not authorized" in line
         assert keys.names() == there
         assert results(pull) == ours

@@ -11,12 +11,10 @@ from unittest import mock
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from dvcproof.audit import main as audit_main
 from dvcproof.cache import names
-from dvcproof.share import main_fetch, main_push
 from tests.support.project import environment, run_ok, stages_run
 from tests.support.s3 import S3
-from tests.support.verifying import Result, rebuild, run_main, write_toy
+from tests.support.verifying import Result, dvcproof, notes, rebuild, write_toy
 
 #: The outputs of the toy.
 RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
@@ -53,25 +51,25 @@ def set_shift(project: Path, value: float) -> None:
 
 
 def fetch(project: Path, s3: S3, *options: str, remote: str = "team") -> str:
-    """Run `fetch`, which must succeed. Returns its output."""
+    """Run `fetch`, which must succeed. Returns its notes."""
     s3.look_again()
-    result = run_main(main_fetch, project, "--remote", remote, *(options or PATIENCE), env=s3.env)
+    result = dvcproof(project, "fetch", "--remote", remote, *(options or PATIENCE), env=s3.env)
     assert (result.status, result.errors) == (0, ""), result
-    return result.output
+    return notes(result)
 
 
 def push(project: Path, s3: S3) -> str:
-    """Run `push`, which must succeed. Returns its output."""
+    """Run `push`, which must succeed. Returns its notes."""
     s3.look_again()
-    result = run_main(main_push, project, "--remote", "team", env=s3.env)
+    result = dvcproof(project, "push", "--remote", "team", env=s3.env)
     assert (result.status, result.errors) == (0, ""), result
-    return result.output
+    return notes(result)
 
 
 def audit(project: Path, s3: S3, *options: str) -> Result:
     """Run the audit."""
     s3.look_again()
-    return run_main(audit_main, project, "--remote", "team", *options, env=s3.env)
+    return dvcproof(project, "audit", "--remote", "team", *options, env=s3.env)
 
 
 def executed(project: Path) -> list[str]:

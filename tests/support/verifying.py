@@ -20,7 +20,7 @@ from unittest import mock
 import pytest
 
 from digits.apps.verify import main
-from dvcproof.doctor import main as doctor_main
+from dvcproof.__main__ import main as dvcproof_main
 from dvcproof.runtime import program
 from dvcproof.values import set_params
 from tests.support.project import Arrays, commit, environment, make_project, run_ok
@@ -144,20 +144,31 @@ class Result(NamedTuple):
 
 
 def verify(path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
-    """What `python -m dvcproof` does in the folder `path`."""
+    """What `python -m digits verify` does in the folder `path`."""
     return run_main(main, path, *options, env=env)
 
 
+def dvcproof(path: Path, *words: str, env: Mapping[str, str] | None = None) -> Result:
+    """What `python -m dvcproof` does in the folder `path`."""
+    return run_main(dvcproof_main, path, *words, env=env)
+
+
 def doctor(path: Path, *options: str) -> Result:
-    """What `python -m dvcproof.doctor` does in the folder `path`."""
-    return run_main(doctor_main, path, *options)
+    """What `python -m digits doctor` does in the folder `path`."""
+    return dvcproof(path, "doctor", "--fix", *options)
 
 
 def doctor_says(path: Path, *options: str) -> str:
     """Return what the doctor says, which mends; it must succeed."""
     result = doctor(path, *options)
     assert (result.status, result.errors) == (0, ""), result
-    return result.output
+    return notes(result)
+
+
+def notes(result: Result) -> str:
+    """Return the notes in an output, each as a line."""
+    lines = re.findall(r"^note: (.*)\. \[DP\d+\]$", result.output, re.MULTILINE)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def run_main(main: Callable[[], None], path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
