@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dvcproof.findings import HOLDS, USAGE, Finding, Report, show
+from dvcproof.project import Project
 from dvcproof.runtime.program import InputError, run
 from dvcproof.surroundings import require_surroundings
 from dvcproof.version import VERSION
@@ -95,8 +96,6 @@ def call(verb: str, folder: Path, options: dict[str, Any]) -> Report:
         from dvcproof.audit import audited
 
         return audited(folder, **options)
-    from dvcproof.project import Project
-
     function = getattr(importlib.import_module(f"dvcproof.{verb}"), verb)
     with Project.open(folder) as project:
         report: Report = function(project, **options)
@@ -107,7 +106,6 @@ def guard(folder: Path, *, no_doctor: bool, words: list[str]) -> Report:
     """Run the verb `run`."""
     from dvcproof import doctor
     from dvcproof.guard import guarded
-    from dvcproof.project import Project
 
     if not no_doctor:
         doctor.examine(folder)

@@ -96,20 +96,13 @@ def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterat
         yield from files_differ(project, stage, "dependency", record.get("deps") or [], now.get("deps") or [])
         yield from params_differ(stage, record.get("params") or {}, now.get("params") or {})
     yield from files_differ(project, stage, "output", record.get("outs") or [], now.get("outs") or [])
-    for item in (*stage.deps, *stage.outs):
-        if item.local and not item.exists and not obtainable(project, item, is_dep=item in stage.deps):
-            kind = "dependency" if item in stage.deps else "output"
-            rule = "DP104" if item in stage.deps else "DP106"
+    for item in (item for item in (*stage.deps, *stage.outs) if item.local and not item.exists):
+        is_dep, tracked = item in stage.deps, project.is_tracked(item.place)
+        made = project.maker(item.place) or project.makes_inside(item.place)
+        # Of an output that Git never held, the linter speaks.
+        if not (made or tracked) if is_dep else tracked and not item.cached:
+            rule, kind = ("DP104", "dependency") if is_dep else ("DP106", "output")
             yield stage.finding(rule, f"{kind} {item.path} is not here, and is in no cache", RUN, path=item.path)
-
-
-def obtainable(project: Project, item: Item, *, is_dep: bool) -> bool:
-    """Return whether what is absent can be had: it is made by a stage, or DVC or Git keeps it; of an output that Git
-    never held, the linter speaks.
-    """
-    if not is_dep:
-        return item.cached or not project.is_tracked(item.place)
-    return bool(project.maker(item.place)) or project.makes_inside(item.place) or project.is_tracked(item.place)
 
 
 def files_differ(

@@ -130,16 +130,12 @@ def circumstances(folder: Path, given: Mapping[str, str]) -> tuple[list[Circumst
     return found, absent
 
 
+@cache
 def plain_variables() -> dict[str, str]:
     """Return the variables that the plain run has, whatever the caller's are."""
-    language = _plain_language()
-    return {"TZ": "UTC", "LC_ALL": language, "LANG": language, "SHELL": "/bin/sh"}
-
-
-@cache
-def _plain_language() -> str:
     set_it = "import locale; locale.setlocale(locale.LC_ALL, 'C.UTF-8')"
-    return "C.UTF-8" if works(sys.executable, "-I", "-c", set_it) else "C"
+    language = "C.UTF-8" if works(sys.executable, "-I", "-c", set_it) else "C"
+    return {"TZ": "UTC", "LC_ALL": language, "LANG": language, "SHELL": "/bin/sh"}
 
 
 def shell_words(varied: Iterable[Circumstance] = ()) -> list[str]:

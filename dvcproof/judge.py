@@ -16,7 +16,7 @@ from typing import Literal
 from dvcproof.clone import Clone
 from dvcproof.findings import Finding, Level
 from dvcproof.git import git
-from dvcproof.project import Item, Project, Stage
+from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
 from dvcproof.strace import Failure, Seen
 
@@ -166,7 +166,12 @@ class Judge:
         """Take files of the folder that was cloned for those of the clone, and bytecode for its source."""
         reads: dict[str, int] = {}
         names: dict[str, set[str]] = {}
-        self._leave_cache()
+        cache = str(self.ground.clone.path / ".dvc" / "cache")
+        for seen in (self.seen.reads, self.seen.writes):  # where DVC puts links into its cache, the link is the file
+            for path in [path for path in seen if under(path, [cache])]:
+                for name in [name for name in self.seen.names.get(path, ()) if not under(name, [cache])]:
+                    seen[name] = min(seen[path], seen.get(name, seen[path]))
+                    self.seen.names.setdefault(name, set()).add(name)
         for path, number in self.seen.reads.items():
             place = self.ground.here(source(path))
             if place != source(path):
@@ -183,39 +188,20 @@ class Judge:
                 reads[path] = self.seen.writes[path] - 1
         self.seen.reads, self.seen.names = reads, names
 
-    def _leave_cache(self) -> None:
-        """Where DVC puts links into its cache, take the link for the file."""
-        cache = str(self.ground.clone.path / ".dvc" / "cache")
-        for seen in (self.seen.reads, self.seen.writes):
-            for path in [path for path in seen if under(path, [cache])]:
-                for name in [name for name in self.seen.names.get(path, ()) if not under(name, [cache])]:
-                    seen[name] = min(seen[path], seen.get(name, seen[path]))
-                    self.seen.names.setdefault(name, set()).add(name)
-
-    def _was_there(self, path: str) -> bool:
-        return self.project.is_tracked(path) or self.project.maker(path) is not None or path in self.ground.left
-
     def _covered(self, path: str) -> bool:
         """Return whether DVC hashes a file as a part of what the stage depends on."""
         places = [*self.deps, *self.stage.params]
         if under(path, places) or under(path, map(os.path.realpath, places)):
             return True
         # DVC follows a link to a file, and no link to a folder inside of a dependency.
-        return any(
-            under(name, [place]) and not _links_between(place, name)
-            for name in self.seen.names.get(path, ())
-            for place in places
-        )
-
-    def _is_own(self, path: str) -> bool:
-        """Return whether the stage itself wrote a file before it read it."""
-        wrote = self.seen.writes.get(path)
-        return wrote is not None and wrote <= self.seen.reads.get(path, wrote)
+        names = [(name, place) for name in self.seen.names.get(path, ()) for place in places if under(name, [place])]
+        return any(not any(os.path.islink(one) for one in _between(place, name)) for name, place in names)
 
     def _read_files(self) -> None:
         git_state: list[str] = []
         for path in sorted(self.seen.reads, key=self.seen.reads.__getitem__):
-            if os.path.isdir(path) or self._is_own(path) or path in self.seen.folders:
+            own = self.seen.writes.get(path, sys.maxsize) <= self.seen.reads[path]  # it wrote the file before
+            if os.path.isdir(path) or own or path in self.seen.folders:
                 continue
             kind = self.ground.kind(path, self.installations)
             if kind == "project":
@@ -223,7 +209,11 @@ class Judge:
             elif kind == "git":
                 git_state.append(path)
             elif kind in ("home", "outside", "temporary") and not self._covered(path):
-                self._read_outside(path, kind)
+                gone = "" if os.path.lexists(path) else ", which is gone now"
+                places = {"home": "the home folder", "temporary": "a temporary folder"}
+                text = f"it reads {path}{gone} ({places.get(kind, 'outside of the project')})"
+                fix = f"Bring it into the project, or declare it: add `{path}` to deps."
+                self._add("DP207", "warning" if kind == "home" or gone else "error", text, fix, path)
         if git_state:
             text = "it reads Git's own files, so that its result may change with each commit"
             fix = "Give it what it needs of them as a parameter."
@@ -265,14 +255,6 @@ class Judge:
         elif os.path.lexists(path) or maker or self.project.is_tracked(path):
             absent = "" if maker or self.project.is_tracked(path) else ", which is not in Git"
             self._add("DP201", "error", f"undeclared input {name}{through}{absent}", fix, path, change=change)
-
-    def _read_outside(self, path: str, kind: Kind) -> None:
-        gone = "" if os.path.lexists(path) else ", which is gone now"
-        places = {"home": "the home folder", "temporary": "a temporary folder"}
-        text = f"it reads {path}{gone} ({places.get(kind, 'outside of the project')})"
-        fix = f"Bring it into the project, or declare it: add `{path}` to deps."
-        level: Level = "warning" if kind == "home" or gone else "error"
-        self._add("DP207", level, text, fix, path)
 
     def _earlier_run(self, path: str) -> None:
         name = self.project.name(path)
@@ -354,9 +336,10 @@ class Judge:
             wrote = self.seen.writes.get(path)
             if os.path.lexists(path) or (wrote is not None and wrote <= number) or self._owns(path):
                 continue
-            if self.ground.kind(path, self.installations) != "project" or not self._was_there(path):
-                continue
             name, maker = self.project.name(path), self.project.maker(path)
+            was_there = self.project.is_tracked(path) or maker is not None or path in self.ground.left
+            if not was_there or self.ground.kind(path, self.installations) != "project":
+                continue
             if self._covered(path):
                 self._add("DP205", "error", f"it removes its own input {name}", "Leave it there.", path)
             elif maker:
@@ -365,19 +348,20 @@ class Judge:
                 self._add("DP202", "error", f"it removes {name}, which is in Git", "Leave it there.", path)
 
     def _never_read(self) -> None:
-        for item in self.stage.deps:
-            if item.local and not self._was_read(item) and not self._asks_service():
+        named = (name for names in self.seen.names.values() for name in names)
+        used = [*self.seen.reads, *named, *self.seen.listed]
+        asks_service = any(SERVICES.search(socket) for socket in self.seen.sockets)
+        for item in (item for item in self.stage.deps if item.local and not asks_service):
+            places = {item.place, os.path.realpath(item.place)}
+            if not any(under(path, places) for path in used):
                 text = f"it declares {self.project.name(item.place)}, and never reads it"
                 fix = f"Remove `{item.path}` from deps, or say under `meta: dvcproof: reads` why it is there."
                 self._add("DP203", "warning", text, fix, item.place, change=f"deps - {item.path}")
 
-    def _was_read(self, item: Item) -> bool:
-        places = {item.place, os.path.realpath(item.place)}
-        named = (name for names in self.seen.names.values() for name in names)
-        return any(under(path, places) for path in (*self.seen.reads, *named, *self.seen.listed))
-
     def _failed_commands(self) -> None:
-        for name in _not_found(self.output):
+        # Shells look for a program without a call that is watched.
+        said = r"^\S*sh: (?:line )?(?:\d+: )?([^:\s]+): (?:command )?not found$"
+        for name in re.findall(said, self.output, re.MULTILINE):
             if any(re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", words) for words in self.stage.commands):
                 self.seen.failures.append(Failure(f"{name}, which was not found", "127"))
         asks = re.compile(r"\|\||&&|\bif\b|\bwhile\b|\buntil\b|(^|\s)!\s")
@@ -387,9 +371,6 @@ class Judge:
             text = f"a command inside failed with {status}, and the stage went on: {shown}"
             fix = "Join commands with `&&` or list them; for a pipe, run `bash -c 'set -eo pipefail; …'`."
             self._add("DP209", level, text, fix)
-
-    def _asks_service(self) -> bool:
-        return any(SERVICES.search(socket) for socket in self.seen.sockets)
 
     def _services(self) -> None:
         for socket in sorted(filter(SERVICES.search, self.seen.sockets)):
@@ -428,19 +409,9 @@ class Judge:
         return ""
 
 
-def _not_found(output: str) -> list[str]:
-    """Return the programs that shells did not find: they look for a program without a call that is watched."""
-    return re.findall(r"^\S*sh: (?:line )?(?:\d+: )?([^:\s]+): (?:command )?not found$", output, re.MULTILINE)
-
-
-def _links_between(place: str, name: str) -> bool:
-    """Return whether a folder below `place`, on the way to a file, is a link."""
-    folder = os.path.dirname(name)
-    while folder != place and folder.startswith(place + "/"):
-        if os.path.islink(folder):
-            return True
-        folder = os.path.dirname(folder)
-    return False
+def _between(place: str, name: str) -> list[str]:
+    """Return the folders on the way from `place` to a file in it."""
+    return [str(one) for one in Path(name).parents if under(str(one), [place]) and str(one) != place]
 
 
 def _installations(programs: Iterable[str], ground: Ground) -> set[str]:

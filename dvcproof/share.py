@@ -43,7 +43,7 @@ class Plan:
         self._known: dict[str, HashInfo] = {}
         self._project = Project(repo)
         for stage in self._stages:
-            self._expect(stage, results or {})
+            self.expect(stage, results or {})
 
     def __iter__(self) -> Iterator[tuple[Any, Entry]]:
         """Return each stage whose inputs are known, the first ones first, and a run of it without results."""
@@ -51,11 +51,8 @@ class Plan:
             if stage.cmd and stage.deps and all(map(self._resolve, stage.deps)):
                 yield stage, to_single_stage_lockfile(stage)
 
-    def expect(self, stage: Any, entry: Entry) -> None:
-        """Take the results of a run for those that a stage will have."""
-        self._expect(stage, {out["path"]: out["md5"] for out in entry.get("outs", ()) if "md5" in out})
-
-    def _expect(self, stage: Any, found: Mapping[str, str]) -> None:
+    def expect(self, stage: Any, found: Mapping[str, str]) -> None:
+        """Take the hashes of files, by their paths, for those of the results that a stage will have."""
         outs = (out for out in stage.outs if out.def_path in found)
         self._known |= {out.fs_path: HashInfo("md5", found[out.def_path]) for out in outs}
 
@@ -94,7 +91,7 @@ def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
             if len(sound) != 1:
                 continue
             ((record, entry),) = sound.items()
-        plan.expect(stage, entry)
+        plan.expect(stage, {out["path"]: out["md5"] for out in entry.get("outs", ()) if "md5" in out})
         states = _fetch_outputs(cache, store, entry, record=record is not None)
         if states.count("good"):
             yield f"stage '{stage.name}': {states.count('good')} objects fetched"

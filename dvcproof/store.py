@@ -75,15 +75,21 @@ class Store:
         Raise InputError if there is no such remote, its settings hold keys that Git would hold, or a package is
         missing.
         """
-        _refuse_keys(repo)
+        for known, values in Config(repo.dvc_dir, validate=False).load_one("repo").get("remote", {}).items():
+            for key in set(KEYS) & set(values):
+                modify = "dvc remote modify"
+                hint = f"Run `{modify} --unset {known} {key}`, then `{modify} --local {known} {key} VALUE`."
+                raise InputError(
+                    f"{key} of remote {known}", expected="no key in .dvc/config", received="one", hint=hint
+                )
         remotes = repo.config["remote"]
         if "://" in name:
             remotes["store"] = {"url": name}
             name = "store"
         if name not in remotes:
-            known = ", ".join(sorted(remotes)) or "none, for there are none yet"
+            names = ", ".join(sorted(remotes)) or "none, for there are none yet"
             hint = "Run `dvc remote list`, or add one: `dvc remote add NAME ADDRESS`."
-            raise InputError("--remote", expected=f"a remote of DVC: {known}", received=name or "nothing", hint=hint)
+            raise InputError("--remote", expected=f"a remote of DVC: {names}", received=name or "nothing", hint=hint)
         if patience and remotes[name]["url"].startswith("s3://"):
             remotes[name] = {"connect_timeout": patience, "read_timeout": 3 * patience} | remotes[name]
             os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")
@@ -222,14 +228,6 @@ def _is_sound(digest: str, file: Path) -> bool:
     except (ValueError, TypeError, KeyError):
         return False
     return not any(path.is_absolute() or ".." in path.parts for path in paths)
-
-
-def _refuse_keys(repo: Repo) -> None:
-    """Raise InputError if the settings that Git holds have keys."""
-    for name, values in Config(repo.dvc_dir, validate=False).load_one("repo").get("remote", {}).items():
-        for key in set(KEYS) & set(values):
-            hint = f"Run `dvc remote modify --unset {name} {key}`, then `dvc remote modify --local {name} {key} VALUE`."
-            raise InputError(f"{key} of remote {name}", expected="no key in .dvc/config", received="one", hint=hint)
 
 
 def _sign_again() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
-import psutil
 import pytest
 import yaml
 
@@ -20,7 +19,6 @@ from dvcproof import cache
 from dvcproof import doctor as doctor_module
 from dvcproof.findings import AT_WORK, FOUND, USAGE
 from dvcproof.runtime.watch import RECORDS, fingerprint, sample
-from dvcproof.rwlock import is_whole
 from tests.support.arrays import flip
 from tests.support.project import ROOT, run, run_ok, stages_run
 from tests.support.refusal import one_line
@@ -237,16 +235,6 @@ def test_a_lock_that_was_cut_short(toy: Path, length: float) -> None:
     assert doctor_says(toy) == ""
 
 
-def test_each_cut_is_mended_or_one_that_dvc_reads(toy: Path) -> None:
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-
-    whole = (toy / "dvc.lock").read_bytes()
-    good = [whole[:length] for length in range(len(whole)) if is_whole(whole[:length])]
-    assert 10 < len(good) < 0.1 * len(whole)
-    for content in good:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(content))
-
-
 @pytest.mark.slow
 def test_an_uncommitted_record_is_not_lost(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
     """It is in the cache of runs: nothing runs again."""
@@ -349,16 +337,6 @@ def test_who_is_at_work_is_left_alone(toy: Path, at_work: int) -> None:
     said = refuses(toy, status=AT_WORK)
     assert f"nothing was looked at, for this is at work here: dvc repro (process {at_work})" in said
     assert (path.read_text(), results(toy)) == (before, damaged)
-
-
-@pytest.mark.slow
-def test_a_number_that_nobody_has_is_left_to_dvc(toy: Path) -> None:
-    free = next(number for number in range(2**22 - 1, 1, -1) if not psutil.pid_exists(number))
-    path = holding(toy, free)
-    before = path.read_text()
-    assert doctor_says(toy) == ""
-    assert path.read_text() == before
-    run_ok("dvc", "repro", "--force", cwd=toy)
 
 
 @pytest.mark.slow

@@ -24,18 +24,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_what_git_prints(repository: Path) -> None:
-    assert git(repository, "cat-file", "blob", "HEAD:a.txt") == b"a\n"
-    assert git_text(repository, "log", "--format=%s") == "Größe\n"
-
-
-def test_bytes_that_are_no_text_are_replaced(repository: Path) -> None:
-    (repository / "a.txt").write_bytes(b"\xff\n")
-    commit(repository, "bytes")
-    assert git(repository, "show", "HEAD:a.txt") == b"\xff\n"
-    assert git_text(repository, "show", "HEAD:a.txt") == "\N{REPLACEMENT CHARACTER}\n"
-
-
 def test_what_is_absent_is_gits_own_line(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(AbsentError, match=r"Got path 'b\.txt' does not exist in 'HEAD'\. ") as absent:
         git(repository, "cat-file", "blob", "HEAD:b.txt")
@@ -156,25 +144,11 @@ def test_changed_files(repository: Path) -> None:
     assert changed_files(repository, "a.txt") == ["a.txt"]
 
 
-def test_changed_files_outside_of_a_repository(tmp_path: Path) -> None:
-    with pytest.raises(GitError, match="not a git repository"):
-        changed_files(tmp_path)
-
-
 def test_settings_of_the_user_change_no_output(repository: Path) -> None:
     for name, value in (("core.quotepath", "on"), ("log.showSignature", "true")):
         run_ok("git", "config", name, value, cwd=repository)
-    (repository / "größe.txt").touch()
-    assert changed_files(repository) == ["größe.txt"]
-    assert git_text(repository, "log", "--format=%s") == "Größe\n"
-
-
-def test_a_name_with_a_space_or_a_quote(repository: Path) -> None:
-    for name in ("two words.txt", 'a "quote".txt'):
+    names = ['a "quote".txt', "größe.txt", "two words.txt"]
+    for name in names:
         (repository / name).touch()
-    assert sorted(changed_files(repository)) == ['a "quote".txt', "two words.txt"]
-
-
-def test_a_renamed_file_is_named_by_its_old_and_new_name(repository: Path) -> None:
-    run_ok("git", "mv", "a.txt", "b.txt", cwd=repository)
-    assert sorted(changed_files(repository)) == ["a.txt", "b.txt"]
+    assert sorted(changed_files(repository)) == names
+    assert git_text(repository, "log", "--format=%s") == "Größe\n"

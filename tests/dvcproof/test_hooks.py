@@ -114,14 +114,6 @@ def test_an_alias_in_a_subfolder(toy: Path, tmp_path: Path) -> None:
     assert (tmp_path / "said").read_text() == "changed in the clone: [] here: []\n"
 
 
-def test_the_branch_of_the_worktree_is_cloned(toy: Path, tmp_path: Path) -> None:
-    linked = tmp_path / "linked"
-    run_ok("git", "worktree", "add", "--quiet", "--detach", str(linked), cwd=toy)
-    (linked / "dvc.lock").unlink()
-    commit(linked, "no lock")
-    assert "no record in the committed dvc.lock" in fails(linked, "--only", "verify")
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_the_folder_of_another_user(toy: Path, tmp_path: Path) -> None:
     for path in (toy, toy / ".git"):

@@ -40,7 +40,7 @@ from tests.support.team import (
     write_record,
     write_team,
 )
-from tests.support.verifying import dvcproof, notes
+from tests.support.verifying import dvcproof
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +87,6 @@ def test_what_was_fetched_is_not_sent_again(first: Path, second: Path, s3: S3) -
     assert push(first, s3) == "0 objects and 1 records of runs added\n"
 
 
-def test_dvc_reads_the_store_too(first: Path, second: Path, s3: S3) -> None:
-    push(first, s3)
-    run_ok("dvc", "pull", cwd=second, env=s3.env)
-    assert results(second) == results(first)
-
-
 def test_what_was_run_and_not_committed_is_not_trained(first: Path, second: Path, s3: S3) -> None:
     """Two settings, of which dvc.lock holds the last: DVC would push the objects of that one alone."""
     for shift in (1.5, 2.5):
@@ -104,14 +98,6 @@ def test_what_was_run_and_not_committed_is_not_trained(first: Path, second: Path
         fetch(second, s3)
         assert executed(second) == []
     assert results(second) == results(first)
-
-
-def test_other_code_is_run(first: Path, second: Path, s3: S3) -> None:
-    push(first, s3)
-    with (second / "train.py").open("a") as file:
-        file.write("# changed\n")
-    assert fetch(second, s3) == "stage 'load': 2 objects fetched\n"
-    assert executed(second) == ["train"]
 
 
 def damage(path: Path, kind: str) -> None:
@@ -306,14 +292,6 @@ def test_keys_that_git_would_hold_are_refused(first: Path, s3: S3, key: str) -> 
     for command in line.split("`")[1::2]:
         run_ok(*command.split(), cwd=first)
     assert "abc" not in (first / ".dvc" / "config").read_text()
-
-
-def test_keys_in_the_local_configuration(first: Path, s3: S3) -> None:
-    for key, value in (("access_key_id", "team"), ("secret_access_key", "secret")):
-        run_ok("dvc", "remote", "modify", "--local", "team", key, value, cwd=first)
-    run_ok("git", "diff", "--exit-code", cwd=first)
-    result = dvcproof(first, "push", "--remote", "team", env=s3.without_keys)
-    assert notes(result) == "4 objects and 4 records of runs added\n"
 
 
 @pytest.mark.parametrize("remote", ["nobody", ""])

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.faults.files import Special, write
-from digits.apps import predict, report, runs, summary
-from digits.apps.options import Files
+from digits.apps import predict, report
 from digits.apps.repro import require_params
 from digits.data.dataset import read_dataset
 from digits.data.npy import NpyFile
@@ -55,11 +54,6 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, reader: str, kind: S
         READERS[reader](path)
 
 
-def test_what_the_hint_says_works(tmp_path: Path) -> None:
-    path = write(tmp_path / "case", {"file": Special.PIPE, "copy": b"a,b\n1,2\n"}) / "copy"
-    assert read_csv(path) == [{"a": "1", "b": "2"}]
-
-
 def test_a_pipe_that_takes_a_files_place_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "case", {"file": Special.PIPE}) / "file"
     monkeypatch.setattr(bounds, "require_regular", lambda _: None)
@@ -73,14 +67,6 @@ def test_a_pipe_anywhere_in_the_source_is_refused_before_dvc(tmp_path: Path) -> 
         require_params(params)
     (tmp_path / "data" / "deep" / "er" / "pipe").unlink()
     require_params(params)
-
-
-def test_a_file_of_metrics_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
-    folder = write(tmp_path / "metrics", {"scores.json": Special.PIPE, "per_class.csv": Special.PIPE})
-    with pytest.raises(InputError, match="Got a pipe"):
-        summary.summarize(folder)
-    with pytest.raises(InputError, match="Got a pipe"):
-        runs.read_run(Files(metrics=folder))
 
 
 def test_a_file_larger_than_its_bound_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What a program writes does not decide over its work: letters, readers who leave, closed streams, full disks."""
 
-import json
 import shlex
 import subprocess
 import sys
@@ -106,26 +105,6 @@ run(main)
     result = shell("PROGRAM <&- >&- 2>&-", tmp_path / "work", program=program)
     assert result.returncode == 0
     assert (tmp_path / "work").read_text() == "work"
-
-
-def write_metrics(folder: Path, names: list[str]) -> None:
-    """What the summary reads, with these names of classes."""
-    folder.mkdir()
-    score = {"accuracy": 0.98, "loss": 0.06}
-    (folder / "scores.json").write_text(json.dumps({"test": score, "train": score, "gap": score}))
-    (folder / "history.json").write_text(json.dumps({"epochs": [{"epoch": 1} | score], "last_epoch": score}))
-    rows = [f"{image},{name},{name},0.9" for image, name in enumerate(names)]
-    (folder / "first_ten.csv").write_text("\n".join(["image,label,predicted,probability", *rows]), encoding="utf-8")
-
-
-def test_the_summary_of_vietnamese_names_in_ascii(tmp_path: Path) -> None:
-    write_metrics(tmp_path / "metrics", ["số không", "số một"])
-    command = [sys.executable, "-m", "digits", "summary", "--metrics", str(tmp_path / "metrics")]
-    result = subprocess.run(
-        command, cwd=ROOT, env=environment(**ASCII[0]), capture_output=True, encoding="ascii", check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert "s\\u1ed1 kh\\xf4ng" in result.stdout
 
 
 #: Those of bench/ that only another program starts are not among them.

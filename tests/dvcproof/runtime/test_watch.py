@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -105,12 +104,6 @@ def test_what_does_not_matter_is_no_change(place: Path, change: str) -> None:
     assert snapshot(place / "out") == {"result": b"new"}
 
 
-def test_parameters_that_no_longer_can_be_read(place: Path) -> None:
-    with pytest.raises(InputError, match="it is not YAML"):
-        work(place, lambda place: (place / "params.yaml").write_text("load: ["))
-    assert snapshot(place / "out") == {"result": b"earlier"}
-
-
 def test_the_first_sight_counts(place: Path) -> None:
     """A file that is opened again after a change is no longer the one that was read first."""
 
@@ -171,32 +164,3 @@ def test_code_counts_by_whatever_link_it_is_imported(place: Path, monkeypatch: p
     with inputs.watch() as seen:
         inputs.see_code(place)
         assert seen.imported() == {str(module): inputs.identity(module.stat())}
-
-
-def test_each_folder_of_code_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are thousands of modules, and several looks."""
-    asked: list[str] = []
-
-    def look_up(folder: str) -> str:
-        asked.append(folder)
-        return folder
-
-    monkeypatch.setattr(inputs, "_real", cache(look_up))
-    files = {file for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))}
-    with inputs.watch() as seen:
-        seen.imported()
-        seen.imported()
-    assert sorted(asked) == sorted({os.path.dirname(file) for file in files})  # noqa: PTH120 (as it is looked up)
-    assert len(asked) < len(files) / 2
-
-
-def test_what_was_read_can_be_kept_as_json(place: Path) -> None:
-    with inputs.watch() as seen:
-        inputs.see_file(place / "small")
-        inputs.see_file(place / "large")
-        read_params(place / "params.yaml", "load", "class_names")
-    record = seen.record(place)
-    assert record["params"] == {
-        "params.yaml": {"load": {"source": "here", "test_size": 0, "transpose": "auto"}, "class_names": None}
-    }
-    assert record["files"] == {name: inputs.fingerprint(place / name) for name in ("small", "large")}
