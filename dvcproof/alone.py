@@ -66,8 +66,6 @@ class Alone:
     """A stage, to be run alone.
 
     Args:
-        project: the project.
-        stage: the stage.
         clone: a clone in which it has run.
         folder: a folder to work in; with the order of listings to vary, it is in memory.
         ignored: its outputs that are not compared.

@@ -33,10 +33,7 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
     """Check and verify the last commit, and write a statement of the result, whatever it is.
 
     Args:
-        project: the project.
-        out: the file to write.
         packages: a lock file of pip, which the installed packages are compared with, and which the statement lists.
-        timeout: seconds for all stages together.
 
     Raise InputError if there is no commit, a committed file was changed, or the project has no outputs.
     """

@@ -37,11 +37,7 @@ def audited(root: Path, *, remote: str, sample: int = 1, record: str | None = No
     """Run records of a store again, and report those that do not come out.
 
     Args:
-        root: the folder of the project.
-        remote: a remote of DVC, or an address.
-        sample: how many to run.
         record: the name of the only record to run; None: any.
-        remove: whether to remove what does not come out.
 
     Raise UnknownError if the store did not answer, or refused; InputError if DVC cannot read the project, or the commit
     has no dvc.lock.
@@ -126,7 +122,7 @@ def _rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
         return None
     if not all(_place(store, deps[path], clone.path / path) for path in deps if path in written):
         return None
-    result = clone.dvc("repro", "--single-item", "--force", "--no-run-cache", name)
+    result = clone.repro("--single-item", name)
     if result.status != 0:
         lines = result.last_lines.splitlines() or ["it said nothing"]
         raise InputError(f"stage '{name}'", f"it fails in a clean clone: {lines[-1]}", hint="Run it by hand.")

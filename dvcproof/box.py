@@ -43,7 +43,6 @@ class Outcome:
     Args:
         words: the last words of a stage that failed; empty: it did not fail.
         different: outputs that are not those of the clone.
-        outputs: digests by path.
         extra: files that it left and does not declare.
         altered: inputs that it changed.
     """
@@ -65,7 +64,6 @@ class Box:
 
     Args:
         ground: the clone, in which the stage has run.
-        stage: the stage.
         inputs: absolute paths in the clone of what it gets beside its parameters.
     """
 
@@ -140,10 +138,7 @@ def check_parameters(
     """Find out which parameters a stage uses, by running it without some. Return the findings with those about them.
 
     Args:
-        ground: what is the same for all stages.
-        stage: one that ran well.
         seen: what strace saw of it.
-        findings: those of strace.
         undeclared: parameter files that it reads and does not declare.
     """
     top = str(ground.clone.top)
@@ -161,9 +156,7 @@ class Parameters:
     """The parameters of one stage: which are declared, and which are used.
 
     Args:
-        box: where it runs.
         undeclared: parameter files that it reads and does not declare.
-        seconds: what one run takes.
     """
 
     def __init__(self, box: Box, undeclared: Sequence[str], seconds: float) -> None:
@@ -187,50 +180,25 @@ class Parameters:
             text = f"which parameters it uses cannot be told: {why} in another folder, or each time"
             return [*findings, self.stage.finding("DP211", text, level="note")]
         missing = self._missing(whole)
-        used = {path: self.declared[path] | missing.get(path, set()) for path in self.declared}
+        used = {path: self.declared[path] | missing[path] for path in self.declared}
         # What is said of a whole file, of which the names are known now.
         replaced = [item for item in findings if item.rule == "DP210" and item.change.endswith(":")]
         kept = [item for item in findings if item not in replaced]
         return [*kept, *self._told(missing), *self._unused(used)]
 
     def _missing(self, whole: dict[str, set[str]]) -> dict[str, set[str]]:
-        """Return the names that it uses and does not declare."""
-        added: dict[str, set[str]] = {path: set() for path in whole}
-        for _ in range(MOST):
-            outcome = self.box.run(self._sum(added))
-            if outcome.same or self.box.left() < 0:
-                break
-            rest = [
-                (path, name)
-                for path, names in whole.items()
-                for name in sorted(names - added[path])
-                if not any(cut.covers(key, name) for key in self.declared[path])
-            ]
-            named = [(path, name) for path, name in rest if _mentions(outcome.words, name.split(".")[-1])]
-            named = named or [(path, name) for path, name in rest if _mentions(outcome.words, name.split(".")[0])]
-            for path, name in named or self._needed(rest, whole):
-                added[path].add(name)
-            if not named:
-                break
-        return self._least(added)
-
-    def _needed(self, rest: list[tuple[str, str]], whole: dict[str, set[str]]) -> list[tuple[str, str]]:
-        """Return the names without which the whole does not give the same; all if there is no time to try."""
-        if self.seconds * len(rest) > self.box.left():
-            return rest
-        return [(path, name) for path, name in rest if not self.box.run(whole | {path: whole[path] - {name}}).same]
-
-    def _least(self, added: dict[str, set[str]]) -> dict[str, set[str]]:
-        """Leave out what was added in vain."""
-        pairs = [(path, name) for path, names in added.items() for name in sorted(names)]
-        for path, name in pairs if len(pairs) > 1 else ():
-            if self.box.left() > self.seconds:
-                fewer = added | {path: added[path] - {name}}
-                added = fewer if self.box.run(self._sum(fewer)).same else added
-        return {path: names for path, names in added.items() if names}
-
-    def _sum(self, added: dict[str, set[str]]) -> dict[str, set[str]]:
-        return {path: keys | added.get(path, set()) for path, keys in self.declared.items()}
+        """Return the undeclared names without which it does not give the same: sections first, then what is in them."""
+        missing: dict[str, set[str]] = {path: set() for path in whole}
+        for path, names in whole.items():
+            rest = [name for name in names if not any(cut.covers(key, name) for key in self.declared[path])]
+            for section in sorted({name.partition(".")[0] for name in rest}):
+                inside = {name for name in rest if name.partition(".")[0] == section}
+                if self.box.left() < self.seconds or self.box.run(whole | {path: names - inside}).same:
+                    continue
+                tried = sorted(inside) if len(inside) > 1 else []
+                needed = {name for name in tried if not self.box.run(whole | {path: names - {name}}).same}
+                missing[path] |= needed or inside
+        return missing
 
     def _told(self, missing: dict[str, set[str]]) -> Iterator[Finding]:
         for path, name in ((path, name) for path, names in missing.items() for name in sorted(names)):
@@ -265,8 +233,6 @@ def declared_only(ground: Ground, stage: Stage, seconds: float, report: Report) 
 
     Args:
         ground: the clone, in which the stage has run well.
-        stage: the stage.
-        seconds: what one run takes.
         report: takes up what cannot be told.
     """
     box = Box(ground, stage, [item.place for item in stage.deps if item.local])
@@ -346,12 +312,6 @@ def _lacking(ground: Ground, box: Box, words: str) -> str:
             if any(re.search(rf"(?<![\w.-]){re.escape(form)}(?![\w-])", line) for form in forms):
                 return path
     return ""
-
-
-def _mentions(words: str, name: str) -> bool:
-    """Return whether the last words of a stage name something."""
-    lines = words.splitlines()[-3:]
-    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", line) for line in lines)
 
 
 def _templates(stage: Stage) -> set[str]:

@@ -101,7 +101,6 @@ class Cache:
     """The cache of the project in the folder `root`; other projects may share it. Opening it does not load the graph.
 
     Args:
-        root: the folder.
         forget: whether to look at every file, those too that have not changed since the last time.
 
     Raise InputError if this is no project of DVC.

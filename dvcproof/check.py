@@ -33,7 +33,6 @@ def check(
     """Compare every dvc.lock of a project with what is here.
 
     Args:
-        project: the project.
         stages: look at these; none of them: at all, and at the files that belong to no stage.
         linting: whether to look also at what can be said from dvc.yaml alone.
         packages: a lock file of pip, which the installed packages are compared with.

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -32,7 +32,7 @@ ADVICE = {
     "environment": "Make it a parameter, or set it in the command",
     "shell": "Write the command in plain sh, or begin it with `bash -c`",
     "clock": "Leave the date out, or make it a parameter",
-    "network": "Make what is downloaded a dependency (`dvc import-url`), or set `meta: {dvcproof: {network: true}}`",
+    "network": "Make what is downloaded a dependency (`dvc import-url`), or say why under `meta: dvcproof: network`",
     "host": "Leave the name of the machine out of the output",
     "processor": "Fix the instructions that the libraries may use, or accept it as an exception",
     "folder": "Write paths relative to the project, and quote them in commands",
@@ -77,6 +77,12 @@ print(",".join(name for name in names if here.get(name)))
 """
 
 
+Variables = tuple[tuple[str, str], ...]
+
+#: A name, and why it cannot be varied.
+Absent = tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Circumstance:
     """Something that is varied or, to find a cause, held fast.
@@ -86,14 +92,13 @@ class Circumstance:
         text: what is varied, for people.
         words: a program that runs the shell under it.
         variables: set in the environment of a stage.
-        removed: variables that the stage does not see.
         shell: the shell that runs the command.
     """
 
     name: str
     text: str
     words: tuple[str, ...] = ()
-    variables: tuple[tuple[str, str], ...] = ()
+    variables: Variables = ()
     removed: tuple[str, ...] = ()
     shell: str = ""
 
@@ -105,29 +110,36 @@ def circumstances(folder: Path, given: Mapping[str, str]) -> tuple[list[Circumst
         folder: for the files that a variation needs.
         given: the environment of the plain run.
     """
-    makers: dict[str, Callable[[Path, Mapping[str, str]], Circumstance | str]] = {
-        "zone": _zone,
-        "language": _language,
-        "hash-seed": lambda *_: Circumstance("hash-seed", "hash seed", variables=(("PYTHONHASHSEED", "4242"),)),
-        "umask": lambda *_: Circumstance("umask", "umask (022, then 077)", _umask("077")),
-        "home": _home,
-        "temporary": _temporary,
-        "environment": _environment,
-        "processor": _processor,
-        "shell": _shell,
-        "network": _network,
-        "host": _host,
-        "cores": _cores,
-        "clock": _clock,  # last: its library must not reach the programs of the others
-    }
-    found, absent = [], {}
-    for name, make in makers.items():
-        made = make(folder, given)
-        if isinstance(made, Circumstance):
-            found.append(made)
-        else:
-            absent[name] = made
-    return found, absent
+    up = f"{shlex.join([sys.executable, '-I', '-c', LOOPBACK])} && "
+    renamed = _namespace("-u", lines="hostname other-host && ")
+    zone = "Pacific/Kiritimati" if Path("/usr/share/zoneinfo/Pacific/Kiritimati").exists() else "XYZ-14"
+    temporary = folder / "temporary"
+    temporary.mkdir(exist_ok=True)
+    made = [
+        Circumstance("zone", f"time zone (UTC, then {zone})", variables=(("TZ", zone),)),
+        _language(folder),
+        Circumstance("hash-seed", "hash seed", variables=(("PYTHONHASHSEED", "4242"),)),
+        Circumstance("umask", "umask (022, then 077)", _umask("077")),
+        _home(folder, given),
+        Circumstance("temporary", "temporary folder", variables=(("TMPDIR", str(temporary)),)),
+        _environment(given),
+        _processor(given),
+        _shell(),
+        _program("network", "network (none)", _namespace("-n", lines=up)),
+        _program("host", "name of the machine", renamed, (("HOSTNAME", "other-host"),)),
+        _cores(folder),
+        _program("clock", "clock (399 days later)", _faketime("+399d")),  # last: its library must not reach the others
+    ]
+    found = [one for one in made if isinstance(one, Circumstance)]
+    return found, dict(one for one in made if not isinstance(one, Circumstance))
+
+
+def _program(name: str, text: str, words: tuple[str, ...], variables: Variables = ()) -> "Circumstance | Absent":
+    """Return what a program varies, if it works here."""
+    if words and works(*words, "true"):
+        return Circumstance(name, text, words, variables)
+    program = "faketime" if name == "clock" else "unshare"
+    return name, f"{program} does not work here" if words else f"{program} is not installed"
 
 
 @cache
@@ -157,7 +169,7 @@ def _umask(mode: str) -> tuple[str, ...]:
 
 def fixes() -> list[Circumstance]:
     """Return what can be held fast here, one after the other, to find out where chance comes from."""
-    one_core = _cores(None, {})
+    one_core = _cores(None)
     cores_words = one_core.words if isinstance(one_core, Circumstance) else ()
     programs = {
         "process numbers": _namespace("-pf", "--mount-proc", "--kill-child"),
@@ -191,12 +203,7 @@ def asked(*words: str, variables: Mapping[str, str] | None = None) -> str | None
     return None if result.returncode else result.stdout.decode(errors="replace")
 
 
-def _zone(*_: object) -> Circumstance:
-    name = "Pacific/Kiritimati" if Path("/usr/share/zoneinfo/Pacific/Kiritimati").exists() else "XYZ-14"
-    return Circumstance("zone", f"time zone (UTC, then {name})", variables=(("TZ", name),))
-
-
-def _language(folder: Path, _: object) -> Circumstance | str:
+def _language(folder: Path) -> Circumstance | Absent:
     """Take an installed language with a decimal comma; where there is none but its source, make it."""
     installed = {name.lower().replace("-", ""): name for name in (asked("locale", "-a") or "").split()}
     for name in COMMAS:
@@ -209,7 +216,7 @@ def _language(folder: Path, _: object) -> Circumstance | str:
         source = next((name for name in COMMAS if (SOURCES / name).is_file()), "")
         if source and works("localedef", "-i", source, "-f", "UTF-8", str(place / f"{source}.UTF-8")):
             return _speaking(f"{source}.UTF-8", ("LOCPATH", str(place)))
-    return "no language with a decimal comma is installed"
+    return "language", "no language with a decimal comma is installed"
 
 
 def _speaking(name: str, *more: tuple[str, str]) -> Circumstance:
@@ -227,33 +234,27 @@ def _home(folder: Path, given: Mapping[str, str]) -> Circumstance:
     return Circumstance("home", "home and user", variables=(("HOME", str(home)), *names, *own))
 
 
-def _temporary(folder: Path, _: object) -> Circumstance:
-    place = folder / "temporary"
-    place.mkdir(exist_ok=True)
-    return Circumstance("temporary", "temporary folder", variables=(("TMPDIR", str(place)),))
-
-
-def _environment(_: object, given: Mapping[str, str]) -> Circumstance | str:
+def _environment(given: Mapping[str, str]) -> Circumstance | Absent:
     names = (name for name in sorted(given) if name.isidentifier() and name.isascii() and name not in KEPT)
     found = tuple(name for name in names if not name.startswith(KEPT_BEGINNINGS))
     if not found:
-        return "the caller's shell sets no other variables"
+        return "environment", "the caller's shell sets no other variables"
     return Circumstance("environment", f"{len(found)} variables of the caller's shell", removed=found)
 
 
-def _shell(*_: object) -> Circumstance | str:
+def _shell() -> Circumstance | Absent:
     plain = os.path.realpath("/bin/sh")
     for name in ("bash", "dash"):
         found = shutil.which(name, path="/bin:/usr/bin:/usr/local/bin")
         if found and os.path.realpath(found) != plain:
             return Circumstance("shell", f"shell (sh, then {name})", shell=found)
-    return "there is no other shell than sh"
+    return "shell", "there is no other shell than sh"
 
 
-def _processor(_: object, given: Mapping[str, str]) -> Circumstance | str:
+def _processor(given: Mapping[str, str]) -> Circumstance | Absent:
     """Take from the libraries the newer instructions of the processor."""
     if not is_x86_64():
-        return "only known for x86-64"
+        return "processor", "only known for x86-64"
     names = (asked("python", "-c", NUMPY, variables=given) or "").strip()
     variables = {
         "OPENBLAS_CORETYPE": "Nehalem",
@@ -277,27 +278,12 @@ def _namespace(*flags: str, lines: str = "") -> tuple[str, ...]:
     return ("unshare", "-r", *flags, "sh", "-c", f'{lines}{back}"$@"', "sh")
 
 
-def _network(*_: object) -> Circumstance | str:
-    up = f"{shlex.join([sys.executable, '-I', '-c', LOOPBACK])} && "
-    words = _namespace("-n", lines=up)
-    if words and works(*words, "true"):
-        return Circumstance("network", "network (none)", words)
-    return "`unshare --net` is not possible here"
-
-
-def _host(*_: object) -> Circumstance | str:
-    words = _namespace("-u", lines="hostname other-host && ")
-    if words and (asked(*words, "uname", "-n") or "").strip() == "other-host":
-        return Circumstance("host", "name of the machine", words, (("HOSTNAME", "other-host"),))
-    return "`unshare --uts` is not possible here"
-
-
-def _cores(folder: Path | None, _: object) -> Circumstance | str:
+def _cores(folder: Path | None) -> Circumstance | Absent:
     """Let a stage have one core; where it may be mounted, also let the C library count one."""
     if not hasattr(os, "sched_setaffinity"):
-        return "only Linux can"
+        return "cores", "only Linux can"
     if cores() == 1:
-        return "this machine has one core only"
+        return "cores", "this machine has one core only"
     words: tuple[str, ...] = (sys.executable, "-I", "-c", ONE_CORE)
     if folder is not None:
         file = folder / "one-core"
@@ -310,16 +296,6 @@ def _cores(folder: Path | None, _: object) -> Circumstance | str:
 
 def _faketime(when: str) -> tuple[str, ...]:
     return ("faketime", "-f", when) if shutil.which("faketime") else ()
-
-
-def _clock(*_: object) -> Circumstance | str:
-    words = _faketime("+399d")
-    if not words:
-        return "faketime is not installed"
-    with tidy_clock():
-        if not works(*words, "true"):
-            return "faketime does not work here"
-    return Circumstance("clock", "clock (399 days later)", words)
 
 
 @contextmanager

@@ -107,6 +107,10 @@ class Clone:
         variables = {"SHELL": "/bin/sh"} | variables
         return execute([*dvc_command(), *words], self.path, self.environment(**variables), timeout)
 
+    def repro(self, *words: str, timeout: float | None = None, **variables: str) -> Result:
+        """Run stages, whatever DVC knows of them, and go on where one fails."""
+        return self.dvc("repro", "--force", "--no-run-cache", "--keep-going", *words, timeout=timeout, **variables)
+
     def run_alone(self, stage: Stage, wdir: Path, root: Path, shell: Sequence[str], timeout: float) -> Result:
         """Run the commands of a stage, until one fails, in a copy of the project at `root`, without DVC."""
         variables = self.environment(

@@ -33,7 +33,6 @@ def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool 
     """Mend the project in the folder `root`, or check what the last `dvc repro` recorded. Return what was mended.
 
     Args:
-        root: the folder.
         after: whether to check, not to mend.
         forget: whether to read files too that have not changed since the last time.
         fix: whether to mend; else what there is to mend is only returned.

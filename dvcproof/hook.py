@@ -48,7 +48,6 @@ class Hook:
     """A program that DVC takes for the shell.
 
     Args:
-        folder: a new folder for the program and its notes.
         command: the words of sh that run a command; `$call` is the folder of its notes.
         shell: what stages find in SHELL.
         special: stages that another command runs, and that command.

@@ -128,9 +128,7 @@ class Judge:
     """Says what a stage did that it does not declare, and what it declares and does not do.
 
     Args:
-        ground: what is the same for all stages.
         stage: as the clone declares it.
-        seen: what it did.
         complete: whether it ended well, so that what it did not do can be told.
         output: what all stages printed.
     """

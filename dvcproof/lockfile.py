@@ -193,8 +193,6 @@ def require_recorded(path: Path, lock: Lock, name: str | None = None) -> None:
     """Raise InputError if a file is not the one that dvc.lock names; FileNotFoundError if there is none.
 
     Args:
-        path: the file.
-        lock: the contents of dvc.lock.
         name: its path in dvc.lock, if not `path`.
     """
     file = lock.files().get(name or path.as_posix())

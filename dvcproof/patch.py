@@ -51,107 +51,87 @@ class _Editor:
             text = stream.read()
         yaml = _writer(text.replace("\r\n", "\n"))
         document = yaml.load(text)
-        for base, group in self._groups().items():
-            self._edit(document["stages"][base], base, group)
+        groups: dict[str, list[Stage]] = {}
+        for stage in self.stages:
+            groups.setdefault(stage.name.partition("@")[0], []).append(stage)
+        for base, group in groups.items():
+            if any(stage.address in self.changes for stage in group):
+                self._edit(document["stages"][base], base, group)
         name = os.path.relpath(self.path, self.project.top or self.project.root)
         new = _dumped(yaml, document)
         if "\r\n" in text:
             new = new.replace("\n", "\r\n")
-        lines = difflib.unified_diff(_lines(text), _lines(new), f"a/{name}", f"b/{name}")
+        old = text.splitlines(keepends=True)
+        lines = difflib.unified_diff(old, new.splitlines(keepends=True), f"a/{name}", f"b/{name}")
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-    def _groups(self) -> dict[str, list[Stage]]:
-        """Return the stages of each definition that has something to edit."""
-        groups: dict[str, list[Stage]] = {}
-        for stage in self.stages:
-            groups.setdefault(stage.name.partition("@")[0], []).append(stage)
-        return {base: group for base, group in groups.items() if any(stage.address in self.changes for stage in group)}
 
     def _edit(self, node: Any, base: str, group: list[Stage]) -> None:
         """Edit one definition: what all of its stages need."""
         changes = [dict.fromkeys(self.changes.get(stage.address, ())) for stage in group]
         common = [change for change in changes[0] if all(change in each for each in changes)]
-        for stage, each in zip(group, changes, strict=True):
-            for change in each:
-                if change not in common:
-                    self._note(
-                        f"{stage.address}: {change}: not all stages of '{base}' need it; edit the template by hand"
-                    )
+        for stage, change in ((stage, one) for stage, each in zip(group, changes, strict=True) for one in each):
+            if change not in common:
+                why = f"not all stages of '{base}' need it; edit the template by hand"
+                self.notes.append(f"{self.file}: {stage.address}: {change}: {why}")
         node = node.get("do", node)
         below = _take_tail(node)
         for change in common:
             section, sign, value = change.split(" ", 2)
-            edit = _edit_params if section == "params" else _edit_items
             inner = _take_tail(node.get(section))
-            if not edit(node, section, sign == "+", value):
-                self._note(f"{group[0].address}: {change}: it is written in another way; edit it by hand")
+            if sign == "+" and section not in node:
+                node[section] = CommentedSeq()
+            edit = {"params+": _add_param, "params-": _remove_param}.get(section + sign, _edit_items)
+            if section not in node or not edit(node, section, value, sign == "+"):
+                why = "it is written in another way; edit it by hand"
+                self.notes.append(f"{self.file}: {group[0].address}: {change}: {why}")
             _give_tail(node.get(section, node), inner)
         _give_tail(node, below)
 
-    def _note(self, text: str) -> None:
-        self.notes.append(f"{self.file}: {text}")
 
-
-def _edit_items(node: Any, section: str, add: bool, value: str) -> bool:
+def _edit_items(node: Any, section: str, value: str, add: bool) -> bool:
     """Add a path to deps or outs, or remove it. Return whether that could be done."""
-    path = value.removesuffix(":tracked") if section == "outs" else value
-    in_git = path != value
-    found = node.get(section)
-    if found is None:
-        if not add:
-            return False
-        found = node[section] = CommentedSeq()
+    found, path = node[section], value.removesuffix(":tracked") if section == "outs" else value
     index = next((index for index, one in enumerate(found) if _name(one) == path), None)
     if add and index is None:
-        entry = CommentedMap({path: CommentedMap({"cache": False})}) if in_git else path
-        found.append(entry)
-    elif not add:
-        if index is None:
-            return False
-        _remove(node, section, found, index)
-    return True
+        found.append(CommentedMap({path: CommentedMap({"cache": False})}) if path != value else path)
+    elif not add and index is not None:
+        _remove(node, section, index)
+    return add or index is not None
 
 
-def _edit_params(node: Any, section: str, add: bool, value: str) -> bool:
-    """Add a parameter 'FILE:NAME', or remove it. Return whether that could be done."""
-    file, _, key = value.partition(":")
-    found = node.get(section)
-    if found is None:
-        if not add:
-            return False
-        found = node[section] = CommentedSeq()
+def _add_param(node: Any, section: str, value: str, _add: bool) -> bool:
+    """Add a parameter 'FILE:NAME', or a whole file. Return that it could be done."""
+    found, (file, _, key) = node[section], value.partition(":")
     mappings = [one for one in found if isinstance(one, dict) and file in one]
-    if not add:
-        return _remove_param(node, section, found, file, key)
     if not key:
         found.append(CommentedMap({file: None}))
-    elif mappings:
-        names = mappings[0][file]
-        if names is None or key in names:
-            return True  # the whole file is declared
-        names.append(key)
-    else:
+    elif not mappings:
         found.append(key if file == "params.yaml" else CommentedMap({file: CommentedSeq([key])}))
+    elif mappings[0][file] is not None and key not in mappings[0][file]:  # else the whole file is declared
+        mappings[0][file].append(key)
     return True
 
 
-def _remove_param(node: Any, section: str, found: Any, file: str, key: str) -> bool:
-    for index, one in enumerate(found):
+def _remove_param(node: Any, section: str, value: str, _add: bool) -> bool:
+    """Remove a parameter 'FILE:NAME'. Return whether that could be done."""
+    file, _, key = value.partition(":")
+    for index, one in enumerate(node[section]):
         if one == key and file == "params.yaml":
-            _remove(node, section, found, index)
+            _remove(node, section, index)
             return True
         if isinstance(one, dict) and isinstance(one.get(file), list) and key in one[file]:
             one[file].remove(key)
             if not one[file] and len(one) > 1:
                 del one[file]
             elif not one[file]:
-                _remove(node, section, found, index)
+                _remove(node, section, index)
             return True
     return False
 
 
-def _remove(node: Any, section: str, found: Any, index: int) -> None:
+def _remove(node: Any, section: str, index: int) -> None:
     """Remove an entry; comments and empty lines below it stay."""
+    found = node[section]
     below = _take(found, index)
     del found[index]
     if not found:
@@ -212,29 +192,23 @@ def _name(entry: Any) -> Any:
 
 def _writer(text: str) -> YAML:
     """Return the writer that changes the least of a text."""
-    best, least = None, None
+
+    def writer(mapping: int, sequence: int, offset: int) -> YAML:
+        yaml = preserving()
+        yaml.indent(mapping=mapping, sequence=sequence, offset=offset)
+        return yaml
+
+    changed: dict[tuple[int, int, int], int] = {}
     for indent in INDENTS:
-        yaml = _yaml(*indent)
-        dumped = _dumped(yaml, yaml.load(text))
-        changed = sum(line[0] in "+-" for line in difflib.ndiff(_lines(text), _lines(dumped)))
-        if least is None or changed < least:
-            best, least = indent, changed
-        if not changed:
+        yaml = writer(*indent)
+        dumped = _dumped(yaml, yaml.load(text)).splitlines(keepends=True)
+        changed[indent] = sum(line[0] in "+-" for line in difflib.ndiff(text.splitlines(keepends=True), dumped))
+        if not changed[indent]:
             break
-    return _yaml(*(best or INDENTS[0]))
-
-
-def _yaml(mapping: int, sequence: int, offset: int) -> YAML:
-    yaml = preserving()
-    yaml.indent(mapping=mapping, sequence=sequence, offset=offset)
-    return yaml
+    return writer(*min(changed, key=changed.__getitem__))
 
 
 def _dumped(yaml: YAML, document: Any) -> str:
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
-
-
-def _lines(text: str) -> list[str]:
-    return text.splitlines(keepends=True)

@@ -76,7 +76,6 @@ def mend_lock(path: Path, kept: Path, *, fix: bool) -> str | None:
     What a run had recorded since is not lost: `dvc repro` takes it from its cache.
 
     Args:
-        path: dvc.lock.
         kept: where to keep the damaged one.
         fix: whether to replace the file; if not, only say so.
 

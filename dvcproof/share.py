@@ -32,7 +32,6 @@ class Plan:
     """What `dvc repro` will look for: of each stage the hash of its inputs, as far as they are known before it runs.
 
     Args:
-        repo: the project.
         results: hashes of what stages will write, by paths, as far as they are known.
     """
 
@@ -201,9 +200,6 @@ def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE
     """Push to a store or fetch from it, and report what was done.
 
     Args:
-        direction: push or fetch.
-        root: the folder of the project.
-        remote: a remote of DVC, or an address.
         patience: seconds to wait for the store's first answer.
 
     Raise BusyError if DVC is at work in the project; UnknownError if nothing can be written to the store; InputError if

@@ -67,8 +67,6 @@ class Store:
         """Open a remote of the project by its name, or a store by its address, as s3://bucket/folder.
 
         Args:
-            repo: the project.
-            name: of the remote, or the address.
             patience: seconds for a connection to S3, unless the project says otherwise. None: as long as S3's library
                 waits, which tries again and again.
 

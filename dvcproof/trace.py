@@ -10,12 +10,10 @@ from dvcproof.clone import Clone, Result, working_folder
 from dvcproof.findings import Finding, Report
 from dvcproof.git import changed_files, top_folder
 from dvcproof.hook import Hook
-from dvcproof.judge import Ground, Judge, require_reasons
+from dvcproof.judge import Ground, Judge, require_reasons, under
 from dvcproof.patch import patched
 from dvcproof.project import Project, Stage
 from dvcproof.strace import Seen
-
-REPRO = ("repro", "--force", "--no-run-cache", "--keep-going")
 
 #: What neither way shows.
 BLIND = {
@@ -38,8 +36,6 @@ def trace(
     """Run stages in a clean clone, and compare what they do with what they declare.
 
     Args:
-        project: its last commit is cloned.
-        stages: addresses or names; none of them: all.
         how: with strace, or each stage in a folder that holds only what it declares; auto: strace where it can be used.
         patch: whether to print the dvc.yaml that would be right, as a difference.
         timeout: seconds for one run of the stages.
@@ -64,7 +60,8 @@ def trace(
             require_reasons(inside.stages)
             ground = Ground(inside, clone, str(top_folder(project.root)[0]), allow_network)
             report.unknown += [f"the data of {name} is not in the cache" for name in clone.missing]
-            _Run(project, ground, chosen, report, timeout).run(way)
+            trial = _Run(project, ground, chosen, report)
+            trial.run(way, timeout)
     changed = "; what is not committed was left out" if changed_files(project.root) else ""
     number = f"{len(chosen)} stage{'' if len(chosen) == 1 else 's'}"
     report.summary = f"{number} of commit {clone.commit}{changed}; {BLIND[way]}"
@@ -76,97 +73,77 @@ def trace(
 class _Run:
     """One run of the stages, and what is made of it."""
 
-    def __init__(self, project: Project, ground: Ground, chosen: list[Stage], report: Report, timeout: float) -> None:
-        self.project, self.ground, self.chosen, self.report, self.timeout = project, ground, chosen, report, timeout
+    def __init__(self, project: Project, ground: Ground, chosen: list[Stage], report: Report) -> None:
+        self.project, self.ground, self.chosen, self.report = project, ground, chosen, report
         self.clone, self.inside = ground.clone, ground.project
 
-    def run(self, way: Literal["strace", "box"]) -> None:
-        """Run the stages and fill the report."""
+    def run(self, way: Literal["strace", "box"], timeout: float) -> None:
+        """Run the stages under strace, or without it and each that ended well in boxes; fill the report."""
         self.report.table.append(("stage", "seconds", "read", "written", "result"))
+        make = strace.make_hook if way == "strace" else Hook
+        hook = make(self.clone.folder / way)
+        result = self._repro(hook, timeout)
+        seen, again = strace.read_all(hook), {}
         if way == "box":
-            self._boxes()
-            return
-        hook = strace.make_hook(self.clone.folder / "strace")
-        result = self._repro(hook)
-        seen = strace.read_all(hook)
-        again = self._again()
+            box.restore(self.ground)
+        elif keeping := self._keeping():
+            hook = make(self.clone.folder / "again")
+            self._dvc(["--single-item", *keeping], hook, timeout)
+            again = strace.read_all(hook)
         for stage in self.inside.stages:
             if stage.address in seen:
-                self._judge(stage, seen[stage.address], again.get(stage.address), result)
+                self._judge(way, stage, seen[stage.address], again.get(stage.address), result)
             elif stage in self.chosen:
                 self._did_not_run(stage, result)
-        self._time_out(result)
-
-    def _boxes(self) -> None:
-        """Run the stages without strace, and each that ended well in boxes."""
-        hook = Hook(self.clone.folder / "plain")
-        result = self._repro(hook)
-        ended = strace.read_all(hook)
-        box.restore(self.ground)
-        for stage in self.chosen:
-            seen = ended.get(stage.address)
-            findings: list[Finding] = []
-            if not seen:
-                self._did_not_run(stage, result)
-                continue
-            if any(seen.statuses):
-                self._failed(stage, result, findings)
-            elif len(seen.statuses) == len(stage.commands):
-                findings = box.declared_only(self.ground, stage, seen.seconds, self.report)
-            self._row(stage, seen, findings, len(seen.statuses) == len(stage.commands))
-        self._time_out(result)
-
-    def _time_out(self, result: Result) -> None:
         if result.status is None:
-            text = f"the stages took longer than {self.timeout:g} s (or left a program in the background)"
+            text = f"the stages took longer than {timeout:g} s (or left a program in the background)"
             self.report.unknown.append(f"{text}, and were ended")
 
-    def _repro(self, hook: Hook) -> Result:
+    def _repro(self, hook: Hook, timeout: float) -> Result:
         """Run the chosen stages; those above them only if their outputs cannot be had from the project's cache."""
-        words = [*REPRO]
+        words = ["--all-pipelines"]
         addresses = [stage.address for stage in self.chosen]
         if len(addresses) < len(self.inside.stages):
             others = [out for stage in self.project.stages if stage.address not in addresses for out in stage.outs]
             made = [item for stage in self.inside.stages if stage not in self.chosen for item in stage.outs]
             self.clone.supply(self.project, others)
             needed = {item.place for stage in self.chosen for item in stage.deps if item.local}
-            if all(item.exists for item in made if item.place in needed or _holds(item.place, needed)):
-                words.append("--single-item")
+            near = [(item, one) for item in made for one in needed]
+            used = [item for item, one in near if under(item.place, [one]) or under(one, [item.place])]
+            words = ["--single-item"] if all(item.exists for item in used) else []
             words += addresses
-        else:
-            words.append("--all-pipelines")
-        return self._dvc(words, hook)
+        return self._dvc(words, hook, timeout)
 
-    def _dvc(self, words: Sequence[str], hook: Hook) -> Result:
-        variables = {"PYTHONDONTWRITEBYTECODE": "1"} | hook.variables()
-        return self.clone.dvc(*words, timeout=self.timeout, **variables)
+    def _dvc(self, words: Sequence[str], hook: Hook, timeout: float) -> Result:
+        return self.clone.repro(*words, timeout=timeout, PYTHONDONTWRITEBYTECODE="1", **hook.variables())
 
-    def _again(self) -> dict[str, Seen]:
-        """Run stages that keep their outputs once more, for only a second run has something to keep."""
+    def _keeping(self) -> list[str]:
+        """Return stages that keep their outputs: only a second run has something to keep."""
         thawed = [stage for stage in self.chosen if not stage.frozen]
-        keeping = [stage.address for stage in thawed if any(out.persist and out.exists for out in stage.outs)]
-        if not keeping:
-            return {}
-        hook = strace.make_hook(self.clone.folder / "again")
-        self._dvc([*REPRO, "--single-item", *keeping], hook)
-        return strace.read_all(hook)
+        return [stage.address for stage in thawed if any(out.persist and out.exists for out in stage.outs)]
 
-    def _judge(self, stage: Stage, seen: Seen, again: Seen | None, result: Result) -> None:
+    def _judge(self, way: str, stage: Stage, seen: Seen, again: Seen | None, result: Result) -> None:
         complete = all(status == 0 for status in seen.statuses) and len(seen.statuses) == len(stage.commands)
-        if seen.strange:
-            self.report.unknown.append(f"{stage.address}: {seen.strange} lines of strace could not be read")
-        judge = Judge(self.ground, stage, seen, complete=complete, output=result.output)
-        findings = judge.judge()
+        findings: list[Finding] = []
+        params: list[str] = []
+        if way == "strace":
+            judge = Judge(self.ground, stage, seen, complete=complete, output=result.output)
+            findings, params = judge.judge(), judge.undeclared_params
         if again:
             later = Judge(self.ground, stage, again, complete=False).judge()
             findings += [item for item in later if item.rule == "DP212" and item not in findings]
         if stage not in self.chosen:
             return
-        failed = any(seen.statuses)
-        if failed:
-            self._failed(stage, result, findings)
+        if any(seen.statuses):
+            self.report.failed = True
+            fix = "Commit what it needs, or declare it, so that a clone has it."
+            findings.insert(0, stage.finding("DP703", "it fails in a clean clone", fix, evidence=result.last_lines))
+        elif complete and way == "box":
+            findings = box.declared_only(self.ground, stage, seen.seconds, self.report)
         elif complete:
-            findings = box.check_parameters(self.ground, stage, seen, findings, judge.undeclared_params)
+            findings = box.check_parameters(self.ground, stage, seen, findings, params)
+        if seen.strange:
+            self.report.unknown.append(f"{stage.address}: {seen.strange} lines of strace could not be read")
         if any(item.rule == "DP213" for item in findings):
             self.report.unknown.append(f"{stage.address}: it uses what cannot be watched")
         self._row(stage, seen, findings, complete)
@@ -179,18 +156,9 @@ class _Run:
         counts = (str(len(seen.reads)), str(len(seen.writes))) if seen.reads else ("", "")
         self.report.table.append((stage.address, f"{seen.seconds:.1f}", *counts, words))
 
-    def _failed(self, stage: Stage, result: Result, findings: list[Finding]) -> None:
-        self.report.failed = True
-        fix = "Commit what it needs, or declare it, so that a clone has it."
-        findings.insert(0, stage.finding("DP703", "it fails in a clean clone", fix, evidence=result.last_lines))
-
     def _did_not_run(self, stage: Stage, result: Result) -> None:
         words = "frozen" if stage.frozen else "did not run" if stage.commands else "has no command"
         self.report.table.append((stage.address, "", "", "", words))
         if words == "did not run" and result.status is not None:
             last = result.last_lines.strip().splitlines() or [""]
             self.report.unknown.append(f"{stage.address} did not run: {last[-1]}")
-
-
-def _holds(place: str, needed: set[str]) -> bool:
-    return any(one.startswith(place + "/") or place.startswith(one + "/") for one in needed)

@@ -41,7 +41,6 @@ def vary(
     """Say which circumstances change what the stages of the last commit write.
 
     Args:
-        project: the project; its last commit is run, in clones.
         stages: run these, and those that they depend on; none of them: all.
         only: vary only these circumstances, keys of ADVICE.
         without: vary these not.
@@ -109,8 +108,6 @@ class _Run:
     """A run of the pipeline in a clone.
 
     Args:
-        clone: the clone.
-        result: what DVC did.
         statuses: of each stage that began, its exit status; None: it did not end.
         hashes: of each stage, what dvc.lock records of its outputs.
     """
@@ -176,11 +173,10 @@ class _Trial:
         copy_tree(clone.top, place, backwards="order" in names)
         prefix = clone.path.relative_to(clone.top)
         clone.top, clone.path = place, place / prefix
-        online = [stage.address for stage in self.project.stages if stage.settings.get("network") is True]
+        online = [stage.address for stage in self.project.stages if stage.settings.get("network")]
         rest = shlex.join(shell_words(one for one in varied if one.name != "network"))
         hook = Hook(self.folder / f"{name}-hook", shlex.join(shell_words(varied)), special=(online, rest))
-        options = ("--force", "--no-run-cache", "--keep-going")
-        result = clone.dvc("repro", *options, *self.targets, timeout=self.timeout, **hook.variables())
+        result = clone.repro(*self.targets, timeout=self.timeout, **hook.variables())
         kept = self.room / f"{name}-run"
         place.rename(kept)
         clone.top, clone.path = kept, kept / prefix
@@ -241,7 +237,7 @@ class _Trial:
         """Run a stage alone to find why it differs. `fed`: its inputs differed already, so alone it may be equal."""
         place, ignored = self.room / "alone", frozenset(excuses)
         alone = Alone(self.project, stage, plain.clone, folder=place, ignored=ignored, timeout=self.timeout)
-        rest = [one for one in self.varied if one.name != "network" or stage.settings.get("network") is not True]
+        rest = [one for one in self.varied if one.name != "network" or not stage.settings.get("network")]
         try:
             inquiry = Inquiry(alone, rest, self.runs)
             if fed and inquiry.is_equal(rest):

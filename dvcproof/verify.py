@@ -31,12 +31,8 @@ class Run:
     """A run of the stages in a clean clone.
 
     Args:
-        project: the project that was cloned.
-        clone: the clone, in which the stages have run.
         recorded: by the address of a stage, its committed record.
-        timeout: seconds for all stages together.
         now: the records after the run.
-        seconds: how long each stage took.
         failed: the last lines of each stage that failed.
     """
 
@@ -73,12 +69,6 @@ def verify(
 ) -> Report:
     """Run stages in a clean clone of the last commit, and compare their outputs with the committed ones.
 
-    Args:
-        project: the project.
-        stages: the stages, which run with those that they depend on; none of them: all.
-        keep: a new folder in which the clone stays.
-        timeout: seconds for all stages together.
-
     Raise InputError if there is no commit, or DVC cannot read the project.
     """
     report = Report("verify")
@@ -107,8 +97,7 @@ def verify(
 
 def _execute(run: Run, targets: Sequence[str]) -> Result:
     hook = Hook(run.clone.folder / "hook")
-    options = ("--force", "--no-run-cache", "--keep-going")
-    result = run.clone.dvc("repro", *options, *targets, timeout=run.timeout, **hook.variables())
+    result = run.clone.repro(*targets, timeout=run.timeout, **hook.variables())
     run.now, _ = run.project.records(run.clone.path)
     for address, call in hook.calls().items():
         if call.status is not None:
@@ -157,8 +146,7 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) ->
     kept = run.clone.folder / "first"
     for path, place in first.items():
         copy(place, kept / path)
-    options = ("--force", "--single-item", "--no-run-cache")
-    result = run.clone.dvc("repro", *options, stage.address, timeout=run.timeout)
+    result = run.clone.repro("--single-item", stage.address, timeout=run.timeout)
     if result.status != 0:
         message = f"{what}, and it fails when it is run a second time in the same place"
         return stage.finding("DP702", message, path=changed[0], evidence=result.last_lines)

@@ -33,7 +33,6 @@ def replacing(*paths: Path, results: bool = True, folders: bool = False) -> Iter
     After an error none of the paths has changed and no file is left behind. What a killed process left is removed.
 
     Args:
-        paths: the files.
         results: whether they are what this run is for: then what it has read must still be what it was, and they are
             noted as its outputs.
         folders: whether the paths may be folders.

@@ -90,7 +90,6 @@ def find_faults(
     """Compare what Python would import with a lock. Return the faults; those that hide other packages come first.
 
     Args:
-        pins: the packages of the lock.
         path: the folders that Python imports from, in order.
         holds: whether a marker holds on this machine. A package that is wanted only on others may be absent; where it
             is present, it has the version of the lock all the same.

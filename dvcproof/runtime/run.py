@@ -23,7 +23,6 @@ def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) ->
     """Raise InputError if a package of a lock file is missing, of another version, from elsewhere, or hidden.
 
     Args:
-        lock: the file.
         holds: whether a marker of it holds on this machine.
     """
     pins = read_pins(lock)
