@@ -15,57 +15,22 @@ TEXT = """schema: '2.0'
 stages:
   load:
     cmd: python load.py
-    deps:
-    - path: code
-      hash: md5
-      md5: c0de.dir
-      size: 12
-      nfiles: 2
-    - path: https://localhost/digits.npz
-      hash: md5
-      checksum: '"e"'
-      size: 3
-    outs:
-    - path: raw/test_labels.npy
-      hash: md5
-      md5: '11'
-      size: 5
+    deps: [{path: code, md5: c0de.dir}, {path: 'https://localhost/digits.npz', checksum: '"e"'}]
+    outs: [{path: raw/test_labels.npy, md5: '11'}]
   train:
     cmd: python train.py
-    deps:
-    - path: raw/test_labels.npy
-      hash: md5
-      md5: '11'
-      size: 5
-    params:
-      params.yaml:
-        dense:
-          units: 16
-        train:
-          model: dense
-          seed: 0
-    outs:
-    - path: model.keras
-      hash: md5
-      md5: '22'
-      size: 7
+    deps: [{path: raw/test_labels.npy, md5: '11'}]
+    params: {params.yaml: {dense: {units: 16}, train: {model: dense, seed: 0}}}
+    outs: [{path: model.keras, md5: '22'}]
   evaluate:
     cmd: python evaluate.py
-    deps:
-    - path: model.keras
-      hash: md5
-      md5: '22'
-      size: 7
-    params:
-      params.yaml:
-        class_names:
-        - a
-        - b
-    outs:
-    - path: scores.json
-      hash: md5
-      md5: '33'
-      size: 9
+    deps: [{path: model.keras, md5: '22'}]
+    params: {params.yaml: {class_names: [a, b]}}
+    outs: [{path: scores.json, md5: '33'}]
+  twice:
+    cmd: python twice.py
+    deps: [{path: scores.json, md5: '33'}, {path: raw/test_labels.npy, md5: '11'}]
+    outs: [{path: twice.txt}]
 """
 
 
@@ -74,37 +39,28 @@ def lock() -> Lock:
     return parse_lock(TEXT)
 
 
-def test_the_projects_own_lock_is_read() -> None:
-    stages = read_lock(ROOT / "dvc.lock").stages
-    assert list(stages) == ["load", "preprocess", "train", "evaluate"]
-
-
-def test_every_parameter_by_its_whole_name(lock: Lock) -> None:
+def test_what_a_lock_says(lock: Lock) -> None:
     expected = {"dense.units": 16, "train.model": "dense", "train.seed": 0, "class_names": ["a", "b"]}
     assert lock.params() == expected
     assert lock.only(["load"]).params() == {}
-
-
-def test_inputs_are_what_no_stage_wrote(lock: Lock) -> None:
     assert lock.inputs() == {"code": "c0de.dir", "https://localhost/digits.npz": None}
-    assert lock.files().keys() - lock.inputs().keys() == {"raw/test_labels.npy", "model.keras", "scores.json"}
+    made = {"raw/test_labels.npy", "model.keras", "scores.json", "twice.txt"}
+    assert lock.files().keys() - lock.inputs().keys() == {out.path for out in lock.outputs()} == made
     assert lock.named("test_labels.npy", "x") == {"raw/test_labels.npy": "11"}
+    assert [*read_lock(ROOT / "dvc.lock").stages] == ["load", "preprocess", "train", "evaluate"]
 
 
-def test_the_stages_that_lead_to_a_file(lock: Lock) -> None:
-    assert lock.upstream("scores.json") == ["load", "train", "evaluate"]
-    assert lock.upstream("raw/test_labels.npy") == ["load"]
-    assert lock.upstream("code") == []
-
-
-def test_a_stage_stands_once_however_often_it_is_used() -> None:
-    """Two ways lead from the first stage to the last."""
-    outs, deps = {"a": ["a1", "a2"], "b": ["b"], "c": ["c"]}, {"a": [], "b": ["a1"], "c": ["b", "a2"]}
-    stages = {
-        name: {"cmd": "x", "deps": [{"path": dep} for dep in deps[name]], "outs": [{"path": out} for out in outs[name]]}
-        for name in outs
-    }
-    assert Lock.model_validate({"stages": stages}).upstream("c") == ["a", "b", "c"]
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [
+        ("twice.txt", ["load", "train", "evaluate", "twice"]),  # two ways lead there
+        ("scores.json", ["load", "train", "evaluate"]),
+        ("raw/test_labels.npy", ["load"]),
+        ("code", []),
+    ],
+)
+def test_the_stages_that_lead_to_a_file(lock: Lock, path: str, stages: list[str]) -> None:
+    assert lock.upstream(path) == stages
 
 
 @pytest.mark.parametrize(
