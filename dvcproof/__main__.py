@@ -64,7 +64,6 @@ def parser() -> argparse.ArgumentParser:
     option("vary", "--only", nargs="+", default=[], metavar="NAME", help="only these circumstances")
     option("vary", "--without", nargs="+", default=[], metavar="NAME", help="not these circumstances")
     option("vary", "--runs", type=int, default=5, help="how often chance is tried (default: %(default)s)")
-    option("run", "--no-doctor", action="store_true", help="leave the doctor out")
     option("doctor", "--fix", action="store_true", help="mend it; without, it is only shown")
     option("doctor", "--all", action="store_true", help="read files too that have not changed since the last time")
     option("doctor", "--after", action="store_true", help="check what the last `dvc repro` recorded")
@@ -87,7 +86,9 @@ def call(verb: str, folder: Path, options: dict[str, Any]) -> Report:
     if verb == "doctor":
         return examine(folder, **options)
     if verb == "run":
-        return guard(folder, **options)
+        from dvcproof.guard import guarded
+
+        return guarded(folder, **options)
     if verb in ("push", "fetch"):
         from dvcproof.share import exchange
 
@@ -99,20 +100,6 @@ def call(verb: str, folder: Path, options: dict[str, Any]) -> Report:
     function = getattr(importlib.import_module(f"dvcproof.{verb}"), verb)
     with Project.open(folder) as project:
         report: Report = function(project, **options)
-    return report
-
-
-def guard(folder: Path, *, no_doctor: bool, words: list[str]) -> Report:
-    """Run the verb `run`."""
-    from dvcproof import doctor
-    from dvcproof.guard import guarded
-
-    if not no_doctor:
-        doctor.examine(folder)
-    with Project.open(folder) as project:
-        report = guarded(project, words)
-    if not no_doctor:
-        doctor.examine(folder, after=not report.failed)
     return report
 
 

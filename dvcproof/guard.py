@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from dvcproof import doctor
 from dvcproof.clone import dvc_command, search_path
 from dvcproof.findings import Report
 from dvcproof.hook import Call, Hook
@@ -23,8 +24,16 @@ from dvcproof.watcher import CHANGED
 OPTIONS = {"bash": ["--noprofile", "--norc"], "zsh": ["--no-rcs"]}
 
 
-def guarded(project: Project, options: Sequence[str]) -> Report:
-    """Run `dvc repro` with its own options, stages among them, and report what each stage did."""
+def guarded(folder: Path, words: Sequence[str]) -> Report:
+    """Run `dvc repro` with these options between two looks of the doctor, and report what each stage did."""
+    doctor.examine(folder)
+    with Project.open(folder) as project:
+        report = _run(project, words)
+    doctor.examine(folder, after=not report.failed)
+    return report
+
+
+def _run(project: Project, options: Sequence[str]) -> Report:
     report = Report("run")
     before, _ = project.records()
     shell = os.environ.get("SHELL") or "/bin/sh"

@@ -233,7 +233,7 @@ class Judge:
             return
         links = sorted(self.project.name(one) for one in self.seen.names.get(path, ()) if one != path)
         through = f", through {links[0]}" if links and links[0] != name else ""
-        maker = self.project.makers.get(path) or self.project.maker(path)
+        maker = self.project.maker(path)
         local = os.path.relpath(path, self.stage.wdir)
         fix, change = f"Add `{local}` to deps.", f"deps + {local}"
         if os.path.basename(path) in OWN or path.endswith(".dvc"):

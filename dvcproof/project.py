@@ -159,14 +159,12 @@ class Project:
 
     def before(self, stage: Stage) -> frozenset[str]:
         """Return the addresses of all stages that one depends on, directly or not."""
-        graph, left = self.repo.index.graph, [stage.raw]
-        found: set[Any] = set()
+        graph, left, found = self.repo.index.graph, [stage.raw], set[Any]()
         while left:
             new = set(graph.successors(left.pop())) - found
             found |= new
             left += new
-        names = {id(one.raw): one.address for one in self.stages}
-        return frozenset(names[id(raw)] for raw in found if id(raw) in names)
+        return frozenset(one.address for one in self.stages if one.raw in found)
 
     def maker(self, place: str) -> str | None:
         """Return who makes a path, or a folder that it is in."""
