@@ -1,10 +1,10 @@
 """Run the pipeline and use what it made: python -m digits VERB."""
 
+import difflib
 import importlib
 import sys
 from pathlib import Path
 
-from dvcproof.messages import did_you_mean
 from dvcproof.runtime.program import InputError, run
 from dvcproof.surroundings import require_surroundings
 
@@ -40,7 +40,8 @@ def main() -> None:
         sys.stdout.write(f"usage: python -m digits VERB ...\n\n{verbs}\n\nOptions: python -m digits VERB --help\n")
         return
     if verb not in VERBS:
-        hint = did_you_mean(verb, VERBS, form="`python -m digits {}`", otherwise="Run `python -m digits --help`.")
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"Did you mean `python -m digits {near[0]}`?" if near else "Run `python -m digits --help`."
         raise InputError(verb, "there is no such verb", hint=hint)
     if verb in OF_DVC and not {"-h", "--help"} & {*sys.argv}:
         require_surroundings(Path.cwd())

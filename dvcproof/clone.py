@@ -168,10 +168,10 @@ def _objects(item: Item) -> list[str]:
 
 
 @contextmanager
-def working_folder(keep: Path | None, prefix: str) -> Iterator[Path]:
+def working_folder(keep: Path | None, prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """Give a temporary folder, or the new folder `keep`, which stays. Raise InputError if that exists."""
     if keep is None:
-        folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent)).resolve()
         try:
             yield folder
         finally:

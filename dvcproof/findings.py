@@ -35,65 +35,13 @@ class BusyError(InputError):
     status = AT_WORK
 
 
-#: What each rule says. Hundreds: 1 dvc.lock, 2 trace, 3 vary, 4 lint, 5 cache, 6 store, 7 verify, 8 gate.
-RULES = {
-    "DP101": "a stage has no record in dvc.lock",
-    "DP102": "dvc.lock records a stage that is not in dvc.yaml",
-    "DP103": "the command is not the recorded one",
-    "DP104": "a dependency is not the recorded one",
-    "DP105": "a parameter is not the recorded one",
-    "DP106": "an output is not the recorded one",
-    "DP107": "dvc.lock records two contents of one file",
-    "DP108": "dvc.yaml and dvc.lock name different dependencies, parameters or outputs",
-    "DP109": "a file cannot be read",
-    "DP110": "data is not what its .dvc file records",
-    "DP111": "the installed packages are not those of the lock file",
-    "DP201": "a stage reads a file that it does not declare",
-    "DP202": "a stage writes a file that it does not declare",
-    "DP203": "a stage declares what it does not read",
-    "DP204": "a stage reads or writes what another stage makes, without declaring it",
-    "DP205": "a stage changes its own input",
-    "DP206": "a stage uses the network",
-    "DP207": "a stage reads outside of the project",
-    "DP208": "a stage writes outside of the project",
-    "DP209": "a command inside a stage failed, and the stage went on",
-    "DP210": "a stage reads a parameter that it does not declare",
-    "DP211": "a stage declares a parameter that it does not read",
-    "DP212": "a stage depends on what an earlier run of it left",
-    "DP213": "a stage uses a service that cannot be watched",
-    "DP214": "a stage looks for a file that is not there",
-    "DP301": "an output depends on chance",
-    "DP302": "an output depends on a circumstance",
-    "DP303": "a stage fails under a circumstance",
-    "DP401": "a script that the command names is not a dependency",
-    "DP402": "a dependency is neither in Git nor made by a stage",
-    "DP403": "an output that is not cached is not in Git",
-    "DP404": "a failure inside a pipe or a list of commands is not noticed",
-    "DP405": "the command names a path of one user",
-    "DP406": "a stage has no dependencies, so that it runs each time",
-    "DP407": "a large file is in Git",
-    "DP408": "an output keeps what earlier runs left (persist)",
-    "DP409": "data can be fetched from nowhere",
-    "DP501": "something is left over or damaged",
-    "DP601": "something was sent to a store, or taken from it",
-    "DP602": "a record in a store does not come out",
-    "DP701": "an output of a re-run is not the committed one",
-    "DP702": "a stage gives different outputs each time",
-    "DP703": "a stage fails in a clean clone",
-    "DP704": "a stage did not run",
-    "DP706": "a stage runs again although nothing has changed",
-    "DP705": "a run changes a committed file, or leaves a file, that is no output",
-    "DP801": "a metric is worse than that of another commit",
-    "DP802": "a metric of another commit is gone",
-}
-
-
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong, or worth knowing.
 
     Args:
-        rule: a key of RULES.
+        rule: its number, for programs. DP1 is about dvc.lock, 2 what trace finds, 3 vary, 4 dvc.yaml alone, 5 the
+            cache, 6 a store, 7 a clean clone, 8 metrics.
         message: what is wrong, without a full stop.
         fix: what to do, a sentence; may be empty.
         path: the file that it is about.
@@ -185,7 +133,8 @@ def _github(report: Report) -> str:
     lines = []
     for finding in report.findings:
         kind = {"note": "notice"}.get(finding.level, finding.level)
-        where = f"file={_property(finding.file)},line={finding.line or 1}," if finding.file else ""
+        name = _data(finding.file).replace(":", "%3A").replace(",", "%2C")
+        where = f"file={name},line={finding.line or 1}," if finding.file else ""
         stage = f"{finding.stage}: " if finding.stage else ""
         lines.append(
             f"::{kind} {where}title={finding.rule}::{_data(f'{stage}{finding.message}. {finding.fix}'.strip())}"
@@ -198,10 +147,6 @@ def _github(report: Report) -> str:
 
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _markdown(report: Report) -> str:

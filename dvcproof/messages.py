@@ -1,8 +1,6 @@
 """Word the errors that a user sees. No stage depends on this room: a stage imports it only once it has failed."""
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,12 +25,6 @@ def problem(error: "InputError") -> str:
 def line(error: "InputError") -> str:
     """Return the one line that the user reads: what is wrong, and the next step."""
     return printable(re.sub(r"\s*\n\s*", " ", f"{problem(error)}. {error.hint}"))
-
-
-def did_you_mean(name: str, known: Iterable[str], *, form: str = "'{}'", otherwise: str) -> str:
-    """Return the next step for an unknown name: the nearest of the known ones in this form, or `otherwise`."""
-    near = difflib.get_close_matches(name, [*known], n=1)
-    return f"Did you mean {form.format(near[0])}?" if near else otherwise
 
 
 def system_error(error: OSError) -> "InputError":

@@ -16,17 +16,12 @@ def require_surroundings(root: Path) -> None:
     except RuntimeError:
         hint = 'Run `export HOME="$PWD/.venv"`, or use `make`, which does.'
         raise InputError("HOME", "it is not set, and the system knows no home of this user", hint=hint) from None
-    notes = Path(os.environ.get("DVC_SITE_CACHE_DIR") or NOTES)
+    named = os.environ.get("DVC_SITE_CACHE_DIR")
+    notes = Path(named or NOTES)
     above = next(path for path in (notes, *notes.absolute().parents) if path.exists())
-    if not os.access(above, os.W_OK) and not _named_elsewhere(root, home):
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config", "dvc", "config")
+    files = [] if named else [root / ".dvc" / "config", root / ".dvc" / "config.local", settings]
+    configured = any("site_cache_dir" in path.read_text(errors="replace") for path in files if path.is_file())
+    if not os.access(above, os.W_OK) and not configured:
         hint = 'Name another folder: `export DVC_SITE_CACHE_DIR="$PWD/.dvc/tmp/site"`.'
         raise InputError(str(above), "DVC keeps notes there, and may not write", hint=hint)
-
-
-def _named_elsewhere(root: Path, home: Path) -> bool:
-    """Return whether a configuration of DVC names the folder for notes, unless a variable does."""
-    if os.environ.get("DVC_SITE_CACHE_DIR"):
-        return False
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config", "dvc", "config")
-    files = (root / ".dvc" / "config", root / ".dvc" / "config.local", settings)
-    return any("site_cache_dir" in path.read_text(errors="replace") for path in files if path.is_file())

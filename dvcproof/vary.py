@@ -7,9 +7,8 @@ with one circumstance varied at a time.
 
 import shlex
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def vary(
         return report
     with working_folder(keep, "dvcproof-vary-") as folder, tidy_clock():
         memory, why = _find_room(project) if "order" in chosen else (None, "")
-        with _room(memory, folder) as room:
+        with working_folder(None, "dvcproof-vary-", memory) if memory else nullcontext(folder) as room:
             trial = _Trial(project, folder, room, chosen, report)
             trial.targets, trial.runs, trial.timeout = targets, runs, timeout
             if why:
@@ -91,16 +90,6 @@ def _find_room(project: Project) -> tuple[Path | None, str]:
     if size * COPIES * PART > min(shutil.disk_usage(memory).free, psutil.virtual_memory().available):
         return None, f"the project's {size:,} bytes are too many to be in memory {COPIES} times"
     return memory, ""
-
-
-@contextmanager
-def _room(memory: Path | None, folder: Path) -> Iterator[Path]:
-    """Give a folder in memory for the runs, or the one on the disk."""
-    if memory is None:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="dvcproof-vary-", dir=memory, ignore_cleanup_errors=True) as name:
-        yield Path(name)
 
 
 @dataclass
