@@ -91,21 +91,6 @@ def test_json_that_is_damaged_is_a_value_error(text: str, match: str) -> None:
     assert bounds.parse_json('{"a": [1, 2.5]}') == {"a": [1, 2.5]}
 
 
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("a,b\n1\n", "1 values in line 2, and 2 columns"),
-        ("a,b\n1,2,3\n", "3 values in line 2, and 2 columns"),
-        ("a,a\n1,2\n", "two columns of one name"),
-        ('a\n"1', "unexpected end of data"),
-    ],
-)
-def test_csv_that_is_damaged_is_a_value_error(text: str, match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        list(bounds.parse_csv(text))
-    assert list(bounds.parse_csv("a,b\n\n1,2\n")) == [{"a": "1", "b": "2"}]
-
-
 def test_a_csv_of_too_many_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n" + "1\n" * 20_001)
     with pytest.raises(InputError, match="more than 20000 rows"):

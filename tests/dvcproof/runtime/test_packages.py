@@ -82,14 +82,6 @@ def test_no_two_locks_contradict_each_other() -> None:
             assert found.setdefault(package, versions) == versions, (package, name)
 
 
-@pytest.mark.parametrize("name", LOCKS)
-def test_every_line_of_the_real_lock_is_read(name: str) -> None:
-    lines = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line[:1].strip()]
-    pins = read_pins(ROOT / name)
-    assert sum(map(len, pins.values())) == len(lines) > 10
-    assert all(f"=={pin.version} " in line for line, (pin,) in zip(lines, pins.values(), strict=True))
-
-
 @pytest.mark.parametrize(
     ("content", "received"),
     [

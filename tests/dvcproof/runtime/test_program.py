@@ -32,11 +32,6 @@ def fails(error: BaseException) -> Callable[[], None]:
 WRONG = InputError("a.npz", expected="a .npz archive", received="nothing", hint="Save it again.")
 
 
-def test_error_has_one_form() -> None:
-    assert str(WRONG) == "a.npz: expected a .npz archive. Got nothing. Save it again."
-    assert str(InputError("a.npz", "it is empty", hint="Save it again.")) == "a.npz: it is empty. Save it again."
-
-
 @pytest.mark.parametrize(
     ("received", "shown"),
     [
