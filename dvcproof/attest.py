@@ -16,6 +16,7 @@ from dvcproof.check import check
 from dvcproof.clone import files_in
 from dvcproof.findings import HOLDS, Report
 from dvcproof.git import git_text
+from dvcproof.lockfile import lock_files
 from dvcproof.project import Project
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.machine import cpu_name, kind
@@ -86,7 +87,7 @@ def _configuration(project: Project, commit: str) -> Iterator[dict[str, Any]]:
     """Return what was proved: the commit, and every dvc.yaml and dvc.lock of it."""
     yield {"name": "commit", "digest": {"gitCommit": commit}}
     graphs = {project.root / stage.file for stage in project.stages}
-    for path in sorted({*graphs, *project.lock_files()}):
+    for path in sorted({*graphs, *lock_files(project.root)}):
         yield {"name": project.name(str(path)), "digest": {"sha256": digests(path)["sha256"]}}
 
 

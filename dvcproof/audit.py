@@ -6,6 +6,7 @@ Whoever may write into a store can name any model there as the result of any run
 import random
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,10 @@ from dvc.repo import Repo
 from dvcproof.cache import names, read_entry
 from dvcproof.clone import Clone
 from dvcproof.findings import Finding, Report
-from dvcproof.lockfile import Entry, hashes, read_lock
-from dvcproof.project import Project
+from dvcproof.lockfile import Entry, Lock, hashes, read_records
+from dvcproof.project import Project, address_of
 from dvcproof.runtime.program import InputError
-from dvcproof.share import Plan, locked_runs, opened
+from dvcproof.share import Plan, opened
 from dvcproof.store import Store
 from dvcproof.values import flatten, set_params
 
@@ -91,7 +92,7 @@ def _choose(store: Store, clone: Clone, wanted: str | None) -> Iterator[tuple[Re
     """Return records that the last commit can run again, in an order that nobody can foresee. None: it is damaged."""
     folders = store.folders()
     random.SystemRandom().shuffle(folders)
-    inputs = read_lock(clone.path / "dvc.lock").inputs()
+    inputs = Lock.model_validate({"stages": read_records(clone.path)[0]}).inputs()
     for folder in folders:
         for name, text in store.records(folder).items():
             entry = read_entry(text, folder, name)
@@ -108,30 +109,46 @@ def _rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
 
     Raise InputError if the stage failed.
     """
-    try:
-        for path, values in entry.get("params", {}).items():
-            set_params(clone.path / path, flatten(values))
-    except (InputError, AttributeError, TypeError):
+    found = _find(clone, entry) or (_set_params(clone, entry) and _find(clone, entry))
+    if not found:
         return None
-    deps = {path: digest for path, digest in hashes(entry, "deps").items() if digest}
-    with Repo(str(clone.path)) as repo:
-        written = {out.def_path for stage in repo.index.stages for out in stage.outs}
-        plan = Plan(repo, deps)
-        name = next((stage.name for stage, inputs in plan if names(inputs)[0] == names(entry)[0]), None)
-    if name is None:
-        return None
-    if not all(_place(store, deps[path], clone.path / path) for path in deps if path in written):
+    name, folder, written = found
+    deps = {path: digest for path, digest in hashes(entry, "deps").items() if path in written}
+    if not all(_place(store, digest, folder / path) for path, digest in deps.items()):
         return None
     result = clone.repro("--single-item", name)
     if result.status != 0:
         lines = result.last_lines.splitlines() or ["it said nothing"]
         raise InputError(f"stage '{name}'", f"it fails in a clean clone: {lines[-1]}", hint="Run it by hand.")
-    return locked_runs(clone.path)[name]
+    return read_records(clone.path)[0][name]
+
+
+def _set_params(clone: Clone, entry: Entry) -> bool:
+    """Give the clone the parameters of a run. False: its files have other names, or another form than YAML."""
+    with Repo(str(clone.path)) as repo:
+        folders = {Path(stage.wdir) for stage in repo.index.stages if stage.cmd == entry["cmd"]}
+    try:
+        for folder, (path, values) in product(folders, entry.get("params", {}).items()):
+            set_params(folder / path, flatten(values))
+    except (InputError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def _find(clone: Clone, entry: Entry) -> tuple[str, Path, set[str]] | None:
+    """Return the stage of the clone that has the inputs of a run, its folder, and the paths of what is not there."""
+    with Repo(str(clone.path)) as repo:
+        outs = [(stage, out) for stage in repo.index.stages for out in stage.outs]
+        # Data that was added is there already, if the project's cache has it.
+        written = {out.def_path for stage, out in outs if not (stage.is_data_source and out.exists)}
+        plan = Plan(repo, {dep["path"]: dep["md5"] for dep in entry.get("deps", ()) if "md5" in dep})
+        same = (stage for stage, inputs in plan if names(inputs)[0] == names(entry)[0])
+        return next(((address_of(stage), Path(stage.wdir), written) for stage in same), None)
 
 
 def _place(store: Store, digest: str, target: Path) -> bool:
-    """Put an input into the clone: a file, or a folder of files."""
+    """Put an input into the clone: a file, or a folder of files. A record of another service has no digest."""
     if not digest.endswith(".dir"):
-        return store.fetch(digest, target) == "good"
+        return bool(digest) and store.fetch(digest, target) == "good"
     parts = store.parts(digest)
     return parts is not None and all(_place(store, part, target / path) for path, part in parts.items())

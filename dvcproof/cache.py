@@ -18,7 +18,7 @@ from dvc_data.hashfile.hash import file_md5
 from ruamel.yaml import YAML
 
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import Entry, File, Lock, read_lock, refuse_aliases
+from dvcproof.lockfile import Entry, File, Lock, lock_files, read_lock, refuse_aliases
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import identity
@@ -98,7 +98,7 @@ def _is_readable(path: Path) -> bool:
 
 
 class Cache:
-    """The cache of the project in the folder `root`; other projects may share it. Opening it does not load the graph.
+    """The cache of the project that a folder belongs to; other projects may share it. The graph is not loaded for it.
 
     Args:
         forget: whether to look at every file, those too that have not changed since the last time.
@@ -107,10 +107,12 @@ class Cache:
     """
 
     def __init__(self, root: Path, *, forget: bool = False) -> None:
-        if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
-            sentence = "this is not the top folder of a DVC project: dvc.yaml or .dvc is missing"
-            raise InputError(str(root), sentence, hint="Run it in the top folder of the project.")
-        self.root, self.tmp = root, root / ".dvc" / "tmp"
+        tops = [folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()]
+        if not tops:
+            hint = "Run it in the folder of a project, or name that with -C."
+            raise InputError(str(root), "this is no DVC project: it has no folder .dvc", hint=hint)
+        self.root = root = tops[0]
+        self.tmp = root / ".dvc" / "tmp"
         config = Config(str(root / ".dvc"))
         self.hardlink = bool(config["core"].get("hardlink_lock"))
         self.folder = Path(config["cache"].get("dir", root / ".dvc" / "cache"))
@@ -121,9 +123,20 @@ class Cache:
         self.away = self.folder / "damaged"
 
     def lock(self) -> Lock:
-        """Return what dvc.lock records; nothing if there is none."""
-        path = self.root / "dvc.lock"
-        return read_lock(path) if path.exists() else Lock()
+        """Return what all dvc.lock record, with every path as it is from the root."""
+        top = self.root / "dvc.lock"
+        locks = {path: read_lock(path) for path in lock_files(self.root)}
+        if set(locks) <= {top}:
+            return locks.get(top, Lock())
+        from dvcproof.project import Project  # here, with all of DVC: it knows the folders of stages
+
+        found = {}
+        with Project.open(self.root) as project:
+            for stage in project.stages:
+                record = locks.get(self.root / Path(stage.file).with_name("dvc.lock"), Lock()).stages.get(stage.name)
+                if record:
+                    found[stage.address] = record.below(os.path.relpath(stage.wdir, self.root))
+        return Lock(stages=found)
 
     def make_folder(self, place: Path) -> None:
         """Make the folder of a new file in the cache, with the mode that DVC would give it."""
@@ -240,7 +253,7 @@ class Cache:
         """
         if not lock.stages:
             return []
-        written = (self.root / "dvc.lock").stat().st_mtime_ns
+        written = min(path.stat().st_mtime_ns for path in lock_files(self.root))
         outputs = {out.path for out in lock.outputs()}
         found = []
         for file in lock.files().values():

@@ -15,7 +15,7 @@ from dvc.exceptions import DvcException
 from dvcproof.cache import Cache
 from dvcproof.findings import FoundError
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import File
+from dvcproof.lockfile import File, lock_files, refuse_conflicts
 from dvcproof.runtime.files import clear_rooms, replacing
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import RECORDS
@@ -40,6 +40,7 @@ def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool 
     Raise BusyError if DVC is at work there; FoundError if DVC recorded something else than a stage has read; InputError
     if this is no project of DVC.
     """
+    refuse_conflicts(root)
     try:
         cache = Cache(root, forget=forget)
         with alone(cache) as mended:
@@ -54,10 +55,14 @@ def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool 
 
 def mend(cache: Cache, *, fix: bool) -> Iterator[str]:
     """Find all that can be mended, and mend it if `fix` is set. Return a line for each."""
-    if said := mend_lock(cache.root / "dvc.lock", cache.tmp / "dvc.lock.damaged", fix=fix):
-        yield said
-        if not fix:  # what else there is shows only once dvc.lock is whole
-            return
+    damaged = False
+    for path in lock_files(cache.root):
+        name = str(path.relative_to(cache.root))
+        if said := mend_lock(path, name, cache.tmp / f"{name.replace('/', '-')}.damaged", fix=fix):
+            damaged = True
+            yield said
+    if damaged and not fix:  # what else there is shows only once each dvc.lock is whole
+        return
     yield from _mend_cache(cache, fix=fix)
     cache.memory.save()
     for record in (cache.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none

@@ -16,7 +16,7 @@ from dvcproof import doctor
 from dvcproof.clone import dvc_command, search_path
 from dvcproof.findings import Report
 from dvcproof.hook import Call, Hook
-from dvcproof.lockfile import Entry, hashes
+from dvcproof.lockfile import Entry, hashes, read_records
 from dvcproof.project import Project, Stage
 from dvcproof.watcher import CHANGED
 
@@ -35,7 +35,7 @@ def guarded(folder: Path, words: Sequence[str]) -> Report:
 
 def _run(project: Project, options: Sequence[str]) -> Report:
     report = Report("run")
-    before, _ = project.records()
+    before, _ = read_records(project.root)
     shell = os.environ.get("SHELL") or "/bin/sh"
     with tempfile.TemporaryDirectory(prefix="dvcproof-") as name:
         places = ((stage, [dep.place for dep in stage.deps if dep.local]) for stage in project.stages)
@@ -46,10 +46,12 @@ def _run(project: Project, options: Sequence[str]) -> Report:
         hook = Hook(Path(name, "hook"), shlex.join(words), shell=shell, live=True)
         variables = os.environ | hook.variables() | {"PATH": search_path(os.environ.get("PATH", os.defpath))}
         log = sys.stderr if sys.stdout is sys.stderr else None  # where standard output is for programs
-        command = [*dvc_command(), "repro", *options]
+        # Where the root has no dvc.yaml, `dvc repro` alone would complain.
+        every = [] if (project.root / "dvc.yaml").exists() else ["--all-pipelines"]
+        command = [*dvc_command(), "repro", *(options or every)]
         status = subprocess.run(command, cwd=project.root, env=variables, stdout=log, check=False).returncode
         calls = hook.calls()
-    after, _ = project.records()
+    after, _ = read_records(project.root)
     report.table.append(("stage", "what", "changed outputs", "seconds"))
     for stage in project.stages:
         _row(report, stage, before.get(stage.address), after.get(stage.address), calls.get(stage.address))

@@ -1,5 +1,6 @@
 """dvc.lock: what it records of each stage, and whether files and parameters agree with it."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, shown
 
 REDO = "Run `dvc repro`."
+
+#: Where nothing of the user's is looked for.
+SKIPPED = (".git", ".dvc", ".venv", "venv", "node_modules", "__pycache__")
 
 #: What dvc.lock, or a record of the run cache, holds of a stage: cmd, deps, params, outs.
 Entry = dict[str, Any]
@@ -42,6 +46,15 @@ class Stage(BaseModel):
     deps: list[File] = []
     params: dict[str, dict[str, Any]] = {}  # by file
     outs: list[File] = []
+
+    def below(self, folder: str) -> "Stage":
+        """Return the same with its paths as they are from the folder that `folder` is named from."""
+
+        def moved(files: list[File]) -> list[File]:
+            paths = ((file, os.path.normpath(f"{folder}/{file.path}")) for file in files)
+            return [file.model_copy(update={"path": path}) for file, path in paths]
+
+        return self.model_copy(update={"deps": moved(self.deps), "outs": moved(self.outs)})
 
 
 class Lock(BaseModel):
@@ -96,6 +109,38 @@ class Lock(BaseModel):
         return list(found)
 
 
+def lock_files(root: Path) -> list[Path]:
+    """Return every dvc.lock of a project: its root's, and those of other folders that DVC does not ignore."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        parts = (name for name in folders if name not in SKIPPED)
+        folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # a project of its own
+        found += [Path(folder, "dvc.lock")] if "dvc.lock" in files else []
+    if {path.parent for path in found} <= {root}:
+        return found
+    from dvc.fs import LocalFileSystem  # here: who only reads one dvc.lock needs no DVC
+    from dvc.ignore import DvcIgnoreFilter
+
+    ignored = DvcIgnoreFilter(LocalFileSystem(url=str(root)), str(root))
+    return sorted(path for path in found if not ignored.is_ignored_file(str(path)))
+
+
+def read_records(root: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Return what every dvc.lock of a project records, by the addresses of stages, and why some cannot be read."""
+    records: dict[str, Entry] = {}
+    problems: dict[str, str] = {}
+    for path in lock_files(root):
+        name = str(path.relative_to(root))
+        graph = name.removesuffix("dvc.lock") + "dvc.yaml"
+        try:
+            stages = parse_lock_document(path.read_bytes())
+        except (OSError, ValueError) as error:
+            problems[name] = str(error)
+            continue
+        records |= {stage if graph == "dvc.yaml" else f"{graph}:{stage}": stages[stage] for stage in stages}
+    return records, problems
+
+
 def parse_lock(text: str) -> Lock:
     """Read the text of a dvc.lock of DVC 3. Raise ValueError if it is none."""
     try:
@@ -114,6 +159,8 @@ def parse_lock_document(content: bytes) -> dict[str, Entry]:
     Raise ValueError if it cannot be read; the text says why.
     """
     text = content.decode("utf-8")
+    if not text.strip():
+        raise ValueError("it is empty")
     if has_conflict(text):
         raise ValueError("a merge left conflict markers in it")
     refuse_aliases(text)

@@ -17,15 +17,13 @@ from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
+from dvc_objects.fs.memory import MemoryFileSystem
 from ruamel.yaml import YAML
 
 from dvcproof.findings import Finding, Level
 from dvcproof.git import AbsentError, git, git_text
-from dvcproof.lockfile import Entry, parse_lock_document, refuse_conflicts
+from dvcproof.lockfile import refuse_conflicts
 from dvcproof.runtime.program import InputError
-
-#: Where nothing of the user's is looked for.
-SKIPPED = (".git", ".dvc", ".venv", "venv", "node_modules", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,8 @@ class Project:
         self.repo, self.root = repo, Path(repo.root_dir)
         self._lines: dict[str, dict[str, int]] = {}
         self._known: dict[str, tuple[Any, Any]] = {}
-        self._store = HashFileDB(repo.fs, repo.cache.local.path)  # only read: `dry_run` adds nothing to it
+        # Not the project's cache: in spite of `dry_run`, DVC adds the list of a folder that DVC 2 recorded.
+        self._store = HashFileDB(MemoryFileSystem(global_store=False), "/cache")  # type: ignore[no-untyped-call]
 
     @classmethod
     @contextmanager
@@ -219,34 +218,6 @@ class Project:
             if name not in known:
                 raise InputError(f"stage {name}", "there is none of this name", hint="Run `dvc stage list --all`.")
         return [stage for stage in self.stages if not names or stage.names & {*names}]
-
-    def records(self, root: Path | None = None) -> tuple[dict[str, Entry], dict[str, str]]:
-        """Return what every dvc.lock records, by the addresses of stages, and by its path why one cannot be read.
-
-        Args:
-            root: a clone of the project; None: the project itself.
-        """
-        records: dict[str, Entry] = {}
-        problems: dict[str, str] = {}
-        for path in self.lock_files(root):
-            name = os.path.relpath(path, root or self.root)
-            graph = name.removesuffix("dvc.lock") + "dvc.yaml"
-            try:
-                stages = parse_lock_document(path.read_bytes())
-            except (OSError, ValueError) as error:
-                problems[name] = str(error)
-                continue
-            records |= {stage if graph == "dvc.yaml" else f"{graph}:{stage}": stages[stage] for stage in stages}
-        return records, problems
-
-    def lock_files(self, root: Path | None = None) -> list[Path]:
-        """Return every dvc.lock below the root."""
-        found = []
-        for folder, folders, files in os.walk(root or self.root):
-            parts = (name for name in folders if name not in SKIPPED)
-            folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # a project of its own
-            found += [Path(folder, "dvc.lock")] if "dvc.lock" in files else []
-        return sorted(found)
 
     def _stage(self, raw: Any) -> Stage:
         params = {dep.fs_path: tuple(dep.params) for dep in raw.deps if isinstance(dep, ParamsDependency)}

@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from dvcproof.cache import Cache
 from dvcproof.findings import BusyError
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import has_conflict, parse_lock_document
+from dvcproof.lockfile import parse_lock_document
 from dvcproof.runtime.files import replacing
-from dvcproof.runtime.program import InputError
 
 #: Seconds by which the start of a process and the date of a file may disagree.
 SLACK = 2.0
@@ -70,23 +69,18 @@ def alone(cache: Cache) -> Iterator[list[str]]:
         raise BusyError(str(cache.tmp / "lock"), sentence, hint="Run it again when that is done.") from None
 
 
-def mend_lock(path: Path, kept: Path, *, fix: bool) -> str | None:
+def mend_lock(path: Path, name: str, kept: Path, *, fix: bool) -> str | None:
     """Put the last commit's dvc.lock in place of one that is empty or cut short. Return what was done, if anything.
 
     What a run had recorded since is not lost: `dvc repro` takes it from its cache.
 
     Args:
+        path: dvc.lock.
+        name: how it is called in what is said.
         kept: where to keep the damaged one.
         fix: whether to replace the file; if not, only say so.
-
-    Raise InputError if it has conflict markers.
     """
-    if not path.exists():
-        return None
     content = path.read_bytes()
-    if has_conflict(content.decode(errors="replace")):
-        hint = "Keep one side, and run `dvc repro`."
-        raise InputError(path.name, "a merge left conflict markers in it", hint=hint)
     if is_whole(content):
         return None
     try:
@@ -100,17 +94,17 @@ def mend_lock(path: Path, kept: Path, *, fix: bool) -> str | None:
     if committed is None or not is_whole(committed):
         if fix:
             path.unlink()
-        return f"{path.name} was damaged, and the last commit has none that is not: removed. A copy is {kept}"
+        return f"{name} was damaged, and the last commit has none that is not: removed. A copy is {kept}"
     if fix:
         with replacing(path) as (file,):
             file.write_bytes(committed)
-    return f"{path.name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
+    return f"{name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
 
 
 def is_whole(content: bytes) -> bool:
     """Return whether this is a dvc.lock to its last line."""
     try:
-        return content.endswith(b"\n") and bool(parse_lock_document(content))
+        return content.endswith(b"\n") and (b"stages: {}" in content or bool(parse_lock_document(content)))
     except ValueError:
         return False
 

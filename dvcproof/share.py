@@ -15,12 +15,11 @@ from dvc.repo.reproduce import plan_repro
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
-from ruamel.yaml import YAML
 
 from dvcproof.cache import Cache, digests, names, read_entry, recorded
 from dvcproof.findings import Finding, Report, UnknownError
-from dvcproof.lockfile import Entry
-from dvcproof.project import Project, refusals
+from dvcproof.lockfile import Entry, read_records
+from dvcproof.project import Project, address_of, refusals
 from dvcproof.rwlock import alone
 from dvcproof.store import DEADLINE, State, Store, StoreError, in_parallel
 
@@ -72,10 +71,11 @@ def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
 
     Raise StoreError if the store did not answer, or refused. What had come is kept.
     """
-    plan, lock = Plan(repo), locked_runs(cache.root)
+    plan, (lock, _) = Plan(repo), read_records(cache.root)
     for stage, inputs in plan:
         key, _ = names(inputs)
-        entry = lock.get(stage.name)
+        address, folder = address_of(stage), Path(stage.wdir)
+        entry = lock.get(address)
         if entry is None or names(entry)[0] != key:
             entry = _cached(cache, key)
         record = None
@@ -84,32 +84,32 @@ def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
             found = {name: read_entry(text, key, name) for name, text in texts.items()}
             sound = {name: entry for name, entry in found.items() if entry is not None}
             if len(sound) < len(found):
-                yield f"stage '{stage.name}': {len(found) - len(sound)} damaged records there are not used"
+                yield f"stage '{address}': {len(found) - len(sound)} damaged records there are not used"
             if len(sound) > 1:
-                yield f"stage '{stage.name}': {len(sound)} records there contradict each other, so that it runs here"
+                yield f"stage '{address}': {len(sound)} records there contradict each other, so that it runs here"
             if len(sound) != 1:
                 continue
             ((record, entry),) = sound.items()
         plan.expect(stage, {out["path"]: out["md5"] for out in entry.get("outs", ()) if "md5" in out})
-        states = _fetch_outputs(cache, store, entry, record=record is not None)
+        states = _fetch_outputs(cache, store, entry, folder, record=record is not None)
         if states.count("good"):
-            yield f"stage '{stage.name}': {states.count('good')} objects fetched"
+            yield f"stage '{address}': {states.count('good')} objects fetched"
         if missing := [state for state in states if state != "good"]:
-            yield f"stage '{stage.name}': {len(missing)} objects there are {missing[0]}, so that it runs here"
+            yield f"stage '{address}': {len(missing)} objects there are {missing[0]}, so that it runs here"
         elif record:
             cache.write_record(key, record, texts[record])
             with (cache.root / FETCHED).open("a", encoding="utf-8") as list_:
                 list_.write(f"{key}/{record}\n")
 
 
-def _fetch_outputs(cache: Cache, store: Store, entry: Entry, *, record: bool) -> list[State]:
-    """Fetch the outputs of a run that the cache lacks. Without `record`, those in the work tree are skipped."""
+def _fetch_outputs(cache: Cache, store: Store, entry: Entry, folder: Path, *, record: bool) -> list[State]:
+    """Fetch the outputs of a run that the cache lacks. Without `record`, those in the stage's folder are skipped."""
     lacking = {
         out["md5"]
         for out in entry.get("outs", ())
-        if "md5" in out
+        if out.get("hash") == "md5"  # not of DVC 2, whose objects have other names
         and not cache.object(out["md5"])
-        and (record or not cache.is_good(cache.root / out["path"], out["md5"]))
+        and (record or not cache.is_good(folder / out["path"], out["md5"]))
     }
 
     def fetch_object(digest: str) -> State:
@@ -120,13 +120,6 @@ def _fetch_outputs(cache: Cache, store: Store, entry: Entry, *, record: bool) ->
     states = in_parallel(fetch_object, sorted(lacking))
     parts = {part for digest in digests(entry) for part in cache.parts(digest) if not cache.object(part)}
     return states + in_parallel(fetch_object, sorted(parts))
-
-
-def locked_runs(root: Path) -> dict[str, Entry]:
-    """Return the runs in dvc.lock, by their stages."""
-    path = root / "dvc.lock"
-    document = YAML(typ="safe").load(path.read_text(encoding="utf-8")) if path.exists() else None
-    return dict((document or {}).get("stages") or {})
 
 
 def _cached(cache: Cache, key: str) -> Entry | None:
@@ -144,7 +137,7 @@ def push(cache: Cache, store: Store) -> Iterator[str]:
     Raise StoreError if the store did not answer, or refused.
     """
     runs = {path: _whole(cache, (recorded(path) or ["", []])[1]) for path in cache.records()}
-    kept = [_whole(cache, [one]) for entry in locked_runs(cache.root).values() for one in digests(entry)]
+    kept = [_whole(cache, [one]) for entry in read_records(cache.root)[0].values() for one in digests(entry)]
     sources = {digest: place for found in (*runs.values(), *kept) for digest, place in found.items()}
 
     def send(digest: str) -> State:
@@ -206,7 +199,7 @@ def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE
     DVC cannot read the project.
     """
     report, cache = Report(direction, remote), Cache(root)
-    with alone(cache), opened(root, remote, patience if direction == "fetch" else None) as (repo, store):
+    with alone(cache), opened(cache.root, remote, patience if direction == "fetch" else None) as (repo, store):
         try:
             store.ask(patience)
             for line in push(cache, store) if direction == "push" else fetch(cache, repo, store):

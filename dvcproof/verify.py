@@ -19,7 +19,7 @@ from dvcproof.config import ToleranceConfig, read_config
 from dvcproof.findings import Finding, Report
 from dvcproof.git import AbsentError, changed_files, git
 from dvcproof.hook import Hook
-from dvcproof.lockfile import Entry, hashes
+from dvcproof.lockfile import Entry, hashes, read_records
 from dvcproof.project import Item, Project, Stage
 from dvcproof.runtime.program import InputError
 from dvcproof.tolerance import Tolerance, check_metric, tolerance
@@ -76,7 +76,7 @@ def verify(
     with working_folder(keep, "dvcproof-") as folder:
         clone = Clone(project, folder)
         report.unknown += [f"{path} is in neither cache nor work tree: run `dvc fetch`" for path in clone.missing]
-        run = Run(project, clone, project.records(clone.path)[0], timeout)
+        run = Run(project, clone, read_records(clone.path)[0], timeout)
         result = _execute(run, targets)
         config = read_config(clone.path).tolerance
         allowed = tolerance(project, clone.path, config if (clone.path / "dvc.lock").is_file() else None)
@@ -98,7 +98,7 @@ def verify(
 def _execute(run: Run, targets: Sequence[str]) -> Result:
     hook = Hook(run.clone.folder / "hook")
     result = run.clone.repro(*targets, timeout=run.timeout, **hook.variables())
-    run.now, _ = run.project.records(run.clone.path)
+    run.now, _ = read_records(run.clone.path)
     for address, call in hook.calls().items():
         if call.status is not None:
             run.seconds[address] = call.seconds
@@ -206,8 +206,8 @@ def _committed(run: Run, stage: Stage, out: Item) -> dict[str, Path]:
 
 
 def _failures(run: Run, report: Report, result: Result) -> None:
-    """Report stages that failed, and a DVC that did not start."""
-    if not run.failed and result.status == 0:
+    """Report stages that failed, and a DVC that did not start; data that is not there is no failure."""
+    if not run.failed and (result.status == 0 or (run.clone.missing and result.status is not None)):
         return
     report.failed = True
     for stage in (stage for stage in run.project.stages if stage.address in run.failed):

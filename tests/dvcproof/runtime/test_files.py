@@ -200,6 +200,15 @@ def test_what_stands_in_the_way_is_named_before_the_work_begins(folder: Path, pa
     assert snapshot(folder) == before
 
 
+@pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can a disk be small")
+def test_a_disk_that_is_too_small_is_named_before_the_work_begins(tmp_path: Path) -> None:
+    program = "from pathlib import Path; from dvcproof.runtime.files import require_room; "
+    program += "require_room(2**15, Path('a')); print(*Path().iterdir()); require_room(2**17, Path('a'))"
+    command = f'mount -t tmpfs -o size=64k tmpfs {tmp_path} && cd {tmp_path} && exec {sys.executable} -c "{program}"'
+    result = in_namespace(command, cwd=tmp_path, env=AT_ROOT)
+    assert (result.stdout, result.stderr.splitlines()[-1]) == ("\n", "OSError: [Errno 28] No space left on device: '.'")
+
+
 def test_a_link_is_put_back_after_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "c.txt").symlink_to("missing")
     break_rename(monkeypatch, 3, OSError(5, "Input/output error"))
