@@ -109,7 +109,8 @@ def examine(folder: Path, *, fix: bool, all: bool, after: bool) -> Report:  # no
 
     found = doctor.examine(folder, after=after, fix=fix, forget=all)
     report = Report("doctor", "checked" if after else "mended" if fix else "nothing was changed; --fix mends")
-    report.findings = [Finding("DP501", "note" if fix or after else "error", line) for line in found]
+    left = [line for line in found if not (fix or after) or line.startswith(doctor.LEFT)]
+    report.findings = [Finding("DP501", "error" if line in left else "note", line) for line in found]
     return report
 
 

@@ -224,6 +224,16 @@ class Cache:
                 bad.append(digest)
         return bad
 
+    def damaged_inputs(self, lock: Lock) -> list[str]:
+        """Return the inputs that no stage makes, and whose objects are damaged. These stay: there may be no others."""
+        bad = []
+        for path, digest in lock.inputs().items():
+            places = [next(self.places(one)) for one in (digest, *self.parts(digest))] if digest else []
+            there = [place for place in places if place.is_file() and _is_readable(place)]
+            if not all(self.is_good(place, place.parent.name + place.name) for place in there):
+                bad.append(path)
+        return bad
+
     def _made(self, lock: Lock) -> list[str]:
         """Return the hashes of this project's outputs: those in dvc.lock, and of the same commands in the run cache."""
         named = [out.md5 for out in lock.outputs() if out.md5 and out.is_current]

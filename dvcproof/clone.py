@@ -55,6 +55,8 @@ class Clone:
             raise InputError(f"commit {self.commit}", f"it has no {prefix}.dvc", hint=hint)
         # Not the cache that the project or its user may share with others; and no links, so that it can be copied.
         self.set_cache("cache")
+        #: Objects of data in the project's cache that are damaged; what they belong to is missing.
+        self.damaged: list[str] = []
         frozen = [out for stage in project.stages if stage.frozen for out in stage.outs]
         #: Data that no stage makes, and that the project's cache does not have.
         self.missing = self.supply(project, [*project.data, *frozen])
@@ -92,6 +94,10 @@ class Clone:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+        if store.hash_name == "md5" and file_hash(target, "md5") != digest.removesuffix(".dir"):
+            target.unlink()  # what comes of it would be blamed on a stage
+            self.damaged.append(str(source))
+            return False
         return True
 
     def environment(self, **variables: str) -> dict[str, str]:

@@ -28,6 +28,9 @@ UNFINISHED = re.compile(r".*\.[\w-]{22}\.tmp")
 #: Seconds after which a file in a cache that others share is taken for a left-over: nothing takes so long to write.
 LONG = 3600
 
+#: How a line begins about what only a person can mend.
+LEFT = "left as it is: "
+
 
 def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool = True) -> list[str]:
     """Mend the project in the folder `root`, or check what the last `dvc repro` recorded. Return what was mended.
@@ -64,6 +67,8 @@ def mend(cache: Cache, *, fix: bool) -> Iterator[str]:
     if damaged and not fix:  # what else there is shows only once each dvc.lock is whole
         return
     yield from _mend_cache(cache, fix=fix)
+    if bad := cache.damaged_inputs(cache.lock()):
+        yield f"{LEFT}damaged in {cache.folder}, and made by no stage: {_few(bad)}. Move it away, and run `dvc fetch`"
     cache.memory.save()
     for record in (cache.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none
         record.unlink()

@@ -105,7 +105,8 @@ def _text(report: Report) -> str:
     levels = [finding.level for finding in report.findings]
     numbers = {level: levels.count(level) for level in ("error", "warning", "note")}
     counts = [f"{number} {level}{'s' if number > 1 else ''}" for level, number in numbers.items() if number]
-    counts = counts or ["cannot tell" if report.unknown else "ok"]
+    if not counts:
+        counts = ["a stage failed" if report.failed else "cannot tell" if report.unknown else "ok"]
     return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts)}"]) + "\n"
 
 

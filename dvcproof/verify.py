@@ -76,6 +76,7 @@ def verify(
     with working_folder(keep, "dvcproof-") as folder:
         clone = Clone(project, folder)
         report.unknown += [f"{path} is in neither cache nor work tree: run `dvc fetch`" for path in clone.missing]
+        report.unknown += [f"{path} is damaged: move it away, and run `dvc fetch`" for path in clone.damaged]
         run = Run(project, clone, read_records(clone.path)[0], timeout)
         result = _execute(run, targets)
         config = read_config(clone.path).tolerance
@@ -228,7 +229,8 @@ def _left(run: Run) -> Iterator[Finding]:
     outs = [os.path.relpath(out.place, run.project.root) for stage in run.project.stages for out in stage.outs]
     for name in changed_files(run.clone.path):
         path = Path(name)
-        known = path.name in ("dvc.lock", ".gitignore") or "__pycache__" in path.parts  # DVC's own, and Python's
+        # DVC's own, also where Git does not ignore it, and Python's.
+        known = path.name in ("dvc.lock", ".gitignore") or {".dvc", "__pycache__"} & {*path.parts}
         if known or any(path.is_relative_to(out) for out in outs):
             continue
         if file := run.committed(name):
