@@ -55,8 +55,8 @@ class Clone:
             raise InputError(f"commit {self.commit}", f"it has no {prefix}.dvc", hint=hint)
         # Not the cache that the project or its user may share with others; and no links, so that it can be copied.
         self.set_cache("cache")
-        #: Objects of data in the project's cache that are damaged; what they belong to is missing.
-        self.damaged: list[str] = []
+        #: Why data is missing, if it is not only absent.
+        self.obstacles: list[str] = []
         frozen = [out for stage in project.stages if stage.frozen for out in stage.outs]
         #: Data that no stage makes, and that the project's cache does not have.
         self.missing = self.supply(project, [*project.data, *frozen])
@@ -77,8 +77,10 @@ class Clone:
                 ready.append(place)
             elif not os.path.lexists(self.path / place):
                 missing.append(item.path)
-        if ready:
-            self.dvc("checkout", "--quiet", *ready)
+        if ready and (result := self.dvc("checkout", *ready)).status != 0:
+            words = next((line for line in result.output.splitlines() if line.startswith("ERROR")), result.last_lines)
+            self.obstacles.append(f"`dvc checkout` fails: {words}")
+            missing += [place for place in ready if not os.path.lexists(self.path / place)]
         return missing
 
     def _copy(self, project: Project, item: Item, digest: str) -> bool:
@@ -96,7 +98,7 @@ class Clone:
         shutil.copyfile(source, target)
         if store.hash_name == "md5" and file_hash(target, "md5") != digest.removesuffix(".dir"):
             target.unlink()  # what comes of it would be blamed on a stage
-            self.damaged.append(str(source))
+            self.obstacles.append(f"{source} is damaged: move it away, and run `dvc fetch`")
             return False
         return True
 

@@ -59,7 +59,7 @@ def trace(
             chosen = inside.choose(stages)
             require_reasons(inside.stages)
             ground = Ground(inside, clone, str(top_folder(project.root)[0]), allow_network)
-            report.unknown += [f"the data of {name} is not in the cache" for name in clone.missing]
+            report.unknown += [f"the data of {name} is not in the cache" for name in clone.missing] + clone.obstacles
             trial = _Run(project, ground, chosen, report)
             trial.run(way, timeout)
     changed = "; what is not committed was left out" if changed_files(project.root) else ""

@@ -76,7 +76,7 @@ def verify(
     with working_folder(keep, "dvcproof-") as folder:
         clone = Clone(project, folder)
         report.unknown += [f"{path} is in neither cache nor work tree: run `dvc fetch`" for path in clone.missing]
-        report.unknown += [f"{path} is damaged: move it away, and run `dvc fetch`" for path in clone.damaged]
+        report.unknown += clone.obstacles
         run = Run(project, clone, read_records(clone.path)[0], timeout)
         result = _execute(run, targets)
         config = read_config(clone.path).tolerance
