@@ -5,6 +5,7 @@ that contradicts itself, is up to date; and they exit with 0. Here DVC resolves 
 computes the hashes of what is here; the result is compared with the record.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten
 
 RUN = "Run `dvc repro`, then commit its results."
+
+LINE_ENDS = "Keep Git from changing line ends: add `* -text` to .gitattributes."
 
 #: What dvc.lock records of the content of a file.
 HASHES = ("md5", "etag", "checksum", "version_id", "files")
@@ -167,7 +170,19 @@ def files_differ(
         elif path in items and incomplete(project, items[path]):
             continue  # its parts are in the cache, or still to be made: its hash cannot be known
         elif difference := entry_differs(old[path], new[path]):
-            yield stage.finding(rule, f"{kind} {path} is not the recorded one", RUN, path=path, evidence=difference)
+            message, fix = f"{kind} {path} is not the recorded one", RUN
+            if path in items and differs_by_line_ends(items[path], digest_of(old[path])):
+                message, fix = f"{message}: its line ends are others", f"{LINE_ENDS} {RUN}"
+            yield stage.finding(rule, message, fix, path=path, evidence=difference)
+
+
+def differs_by_line_ends(item: Item, recorded: str) -> bool:
+    """Return whether a file has the recorded hash once its line ends are those of Windows, or those of Unix."""
+    if not item.local or not Path(item.place).is_file():
+        return False
+    unix = Path(item.place).read_bytes().replace(b"\r\n", b"\n")
+    texts = (unix, unix.replace(b"\n", b"\r\n"))
+    return recorded in (hashlib.md5(text, usedforsecurity=False).hexdigest() for text in texts)
 
 
 def incomplete(project: Project, item: Item) -> bool:
@@ -179,8 +194,12 @@ def incomplete(project: Project, item: Item) -> bool:
 
 
 def entry_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in what two records of a file differ; those that DVC 2 wrote have fewer keys."""
-    for key in (*HASHES, "size", "nfiles", "isexec"):
+    """Say in what two records of a file differ; those that DVC 2 wrote have fewer keys.
+
+    DVC 2 took the hash of a text with Unix line ends, and its size with those that it had.
+    """
+    size = () if "md5" in old and "hash" not in old else ("size",)
+    for key in (*HASHES, *size, "nfiles", "isexec"):
         if key in old and key in new and old[key] != new[key]:
             return both(f"{key} {old[key]}", f"{key} {new[key]}")
     if bool(old.get("isexec")) != bool(new.get("isexec")):
@@ -251,6 +270,8 @@ def data(project: Project) -> Iterator[Finding]:
             name = os.path.relpath(item.raw.stage.path, project.root)
             fix = f"Run `dvc checkout {name}` for the recorded data, or `dvc commit {name}` for this."
             message = f"{project.name(item.place)} is not the data that {name} records"
+            if differs_by_line_ends(item, item.digest):
+                message, fix = f"{message}: its line ends are others", f"{LINE_ENDS} {fix}"
             yield Finding(
                 "DP110", "error", message, fix, path=item.path, file=name, evidence=both(item.digest, now.value)
             )
