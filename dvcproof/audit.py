@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +21,9 @@ from dvc.repo import Repo
 from dvcproof.cache import names, read_entry
 from dvcproof.clone import Clone
 from dvcproof.findings import CANNOT_TELL, Finding, Report, UnknownError
-from dvcproof.lockfile import read_lock
+from dvcproof.lockfile import Lock
 from dvcproof.messages import printable
-from dvcproof.project import Project
+from dvcproof.project import Project, address_of
 from dvcproof.runtime.program import InputError
 from dvcproof.share import Entry, Plan, locked_runs
 from dvcproof.store import Store, StoreError
@@ -48,7 +49,7 @@ def choose(store: Store, clone: Clone, wanted: str | None) -> Iterator[tuple[Rec
     """
     folders = store.folders()
     random.SystemRandom().shuffle(folders)
-    inputs = read_lock(clone.path / "dvc.lock").inputs()
+    inputs = Lock.model_validate({"stages": locked_runs(clone.path)}).inputs()
     for folder in folders:
         for name, text in store.records(folder).items():
             entry = read_entry(text, folder, name)
@@ -70,16 +71,12 @@ def rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
         InputError: the stage failed.
         StoreError: the store did not answer, or refused.
     """
-    try:
-        for path, values in entry.get("params", {}).items():
-            set_params(clone.path / path, flatten(values))
-    except (InputError, AttributeError, TypeError):
+    found = _stage(clone, entry) or (_set_params(clone, entry) and _stage(clone, entry))
+    if not found:
         return None
-    stage, written = _stage(clone, entry)
-    if stage is None:
-        return None
+    stage, folder, written = found
     for dep in entry.get("deps", ()):
-        if dep["path"] in written and not _place(store, dep.get("md5", ""), clone.path / dep["path"]):
+        if dep["path"] in written and not _place(store, dep.get("md5", ""), folder / dep["path"]):
             return None
     result = clone.dvc("repro", "--single-item", "--force", "--no-run-cache", stage)
     if result.status != 0:
@@ -88,13 +85,27 @@ def rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
     return locked_runs(clone.path)[stage]
 
 
-def _stage(clone: Clone, entry: Entry) -> tuple[str | None, set[str]]:
-    """The stage of the clone that has the inputs of a run, and the paths of what stages write."""
+def _set_params(clone: Clone, entry: Entry) -> bool:
+    """Give the clone the parameters of a run. False: its files have other names, or another form than YAML."""
     with Repo(str(clone.path)) as repo:
-        written = {out.def_path for stage in repo.index.stages for out in stage.outs}
+        folders = {Path(stage.wdir) for stage in repo.index.stages if stage.cmd == entry["cmd"]}
+    try:
+        for folder, (path, values) in product(folders, entry.get("params", {}).items()):
+            set_params(folder / path, flatten(values))
+    except (InputError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def _stage(clone: Clone, entry: Entry) -> tuple[str, Path, set[str]] | None:
+    """The stage of the clone that has the inputs of a run, its folder, and the paths of what is not there."""
+    with Repo(str(clone.path)) as repo:
+        outs = [(stage, out) for stage in repo.index.stages for out in stage.outs]
+        # Data that was added is there already, if the project's cache has it.
+        written = {out.def_path for stage, out in outs if not (stage.is_data_source and out.exists)}
         plan = Plan(repo, {dep["path"]: dep["md5"] for dep in entry.get("deps", ()) if "md5" in dep})
-        same = (stage.name for stage, inputs in plan if names(inputs)[0] == names(entry)[0])
-        return next(same, None), written
+        same = (stage for stage, inputs in plan if names(inputs)[0] == names(entry)[0])
+        return next(((address_of(stage), Path(stage.wdir), written) for stage in same), None)
 
 
 def _place(store: Store, digest: str, target: Path) -> bool:

@@ -17,7 +17,7 @@ from dvc_data.hashfile.hash import file_md5
 from ruamel.yaml import YAML
 
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import File, Lock, refuse_aliases
+from dvcproof.lockfile import File, Lock, lock_files, refuse_aliases
 from dvcproof.lockfile import md5 as md5  # noqa: PLC0414 # a name of this module too
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.watch import identity
@@ -255,7 +255,7 @@ class Cache:
         """
         if not lock.stages:
             return []
-        written = (self.root / "dvc.lock").stat().st_mtime_ns
+        written = min(path.stat().st_mtime_ns for path in lock_files(self.root))
         outputs = {out.path for stage in lock.stages.values() for out in stage.outs}
         found = []
         for file in lock.files().values():

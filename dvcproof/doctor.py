@@ -5,6 +5,7 @@ outputs, left-overs. With --after: whether DVC recorded what the stages have rea
 """
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -20,7 +21,7 @@ from dvc.lock import LockBase, LockError, make_lock
 from dvcproof.cache import Cache, Memory
 from dvcproof.findings import BusyError
 from dvcproof.ignored import restore_lists
-from dvcproof.lockfile import File, Lock, read_lock, refuse_conflicts
+from dvcproof.lockfile import File, Lock, lock_files, read_lock, refuse_conflicts
 from dvcproof.messages import printable
 from dvcproof.runtime.files import clear_rooms
 from dvcproof.runtime.program import InputError
@@ -52,12 +53,12 @@ class Project:
         Raises:
             InputError: this is no project of DVC.
         """
-        self.root, self.tmp = root, root / ".dvc" / "tmp"
-        if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
-            hint = "Run it in the top folder of the project."
-            raise InputError(
-                str(root), "this is not the top folder of a DVC project: dvc.yaml or .dvc is missing", hint=hint
-            )
+        tops = [folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()]
+        if not tops:
+            hint = "Run it in the folder of a project, or name that with -C."
+            raise InputError(str(root), "this is no DVC project: it has no folder .dvc", hint=hint)
+        self.root = root = tops[0]
+        self.tmp = root / ".dvc" / "tmp"
         config = Config(str(root / ".dvc"))
         self.hardlink = bool(config["core"].get("hardlink_lock"))
         folder = Path(config["cache"].get("dir", root / ".dvc" / "cache"))
@@ -90,17 +91,32 @@ class Project:
         return at_work
 
     def lock(self) -> Lock:
-        """What dvc.lock records; nothing if there is none."""
-        path = self.root / "dvc.lock"
-        return read_lock(path) if path.exists() else Lock()
+        """What all dvc.lock record, with every path as it is from the root."""
+        top = self.root / "dvc.lock"
+        locks = {path: read_lock(path) for path in lock_files(self.root)}
+        if set(locks) <= {top}:
+            return locks.get(top, Lock())
+        from dvcproof.project import Project as Described  # here, with all of DVC: it knows the folders of stages
+
+        found = {}
+        with Described.open(self.root) as project:
+            for stage in project.stages:
+                record = locks.get(self.root / Path(stage.file).with_name("dvc.lock"), Lock()).stages.get(stage.name)
+                if record:
+                    found[stage.address] = record.below(os.path.relpath(stage.wdir, self.root))
+        return Lock(stages=found)
 
 
 def mend(project: Project, *, fix: bool = True) -> Iterator[str]:
     """Find all that can be mended, and mend it if `fix` is set. Gives a line for each."""
-    if said := mend_lock(project.root / "dvc.lock", project.tmp / "dvc.lock.damaged", fix=fix):
-        yield said
-        if not fix:  # what else there is shows only once dvc.lock is whole
-            return
+    damaged = False
+    for path in lock_files(project.root):
+        name = os.path.relpath(path, project.root)
+        if said := mend_lock(path, project.tmp / f"{name.replace('/', '-')}.damaged", name, fix=fix):
+            damaged = True
+            yield said
+    if damaged and not fix:  # what else there is shows only once each dvc.lock is whole
+        return
     yield from _mend_cache(project, fix=fix)
     project.memory.save()
     for record in (project.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none

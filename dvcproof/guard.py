@@ -44,7 +44,7 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
         shell.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
         shell.chmod(0o755)
         variables = os.environ | {"SHELL": str(shell), "PATH": search_path(os.environ.get("PATH", os.defpath))}
-        command = [*dvc_command(), "repro", *options]
+        command = [*dvc_command(), "repro", *(options or _all(project))]
         status = subprocess.run(command, cwd=project.root, env=variables, stdout=_log(), check=False)
         calls = _calls(folder)
     after = read_entries(project, project.root)
@@ -54,6 +54,11 @@ def guarded(project: Project, options: Sequence[str]) -> Report:
     report.failed = status.returncode != 0
     report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
     return report
+
+
+def _all(project: Project) -> list[str]:
+    """Return the option for all stages if the root has no dvc.yaml, where `dvc repro` alone would complain."""
+    return [] if (project.root / "dvc.yaml").exists() else ["--all-pipelines"]
 
 
 def _shell() -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, shown
 
 REDO = "Run `dvc repro`."
+
+#: Where nothing of the user's is looked for.
+SKIPPED = (".git", ".dvc", ".venv", "venv", "node_modules", "__pycache__")
 
 #: Bytes that are read at a time.
 BLOCK = 2**20
@@ -47,6 +51,17 @@ class Stage(BaseModel):
     deps: list[File] = []
     params: dict[str, dict[str, Any]] = {}  # by file
     outs: list[File] = []
+
+    def below(self, folder: str) -> "Stage":
+        """Return the same with its paths as they are from the folder that `folder` is named from."""
+
+        def moved(files: list[File]) -> list[File]:
+            return [
+                file.model_copy(update={"path": os.path.normpath(os.path.join(folder, file.path))})  # noqa: PTH118
+                for file in files
+            ]
+
+        return self.model_copy(update={"deps": moved(self.deps), "outs": moved(self.outs)})
 
 
 class Lock(BaseModel):
@@ -95,6 +110,22 @@ class Lock(BaseModel):
 
         follow(path)
         return list(found)
+
+
+def lock_files(root: Path) -> list[Path]:
+    """Return every dvc.lock of a project: its root's, and those of other folders that DVC does not ignore."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        parts = (name for name in folders if name not in SKIPPED)
+        folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # a project of its own
+        found += [Path(folder, "dvc.lock")] if "dvc.lock" in files else []
+    if {path.parent for path in found} <= {root}:
+        return found
+    from dvc.fs import LocalFileSystem  # here: who only reads one dvc.lock needs no DVC
+    from dvc.ignore import DvcIgnoreFilter
+
+    ignored = DvcIgnoreFilter(LocalFileSystem(url=str(root)), str(root))
+    return sorted(path for path in found if not ignored.is_ignored_file(str(path)))
 
 
 def parse_lock(text: str) -> Lock:

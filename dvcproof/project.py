@@ -21,11 +21,8 @@ from ruamel.yaml import YAML
 
 from dvcproof.findings import Finding, Level
 from dvcproof.git import AbsentError, git, git_text
-from dvcproof.lockfile import refuse_conflicts
+from dvcproof.lockfile import lock_files, refuse_conflicts
 from dvcproof.runtime.program import InputError
-
-#: Where nothing of the user's is looked for.
-SKIPPED = (".git", ".dvc", ".venv", "venv", "node_modules", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -218,13 +215,8 @@ class Project:
         return self._known[key]
 
     def lock_files(self) -> list[Path]:
-        """Return every dvc.lock below the root."""
-        found = []
-        for folder, folders, files in os.walk(self.root):
-            parts = (name for name in folders if name not in SKIPPED)
-            folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # a project of its own
-            found += [Path(folder, "dvc.lock")] if "dvc.lock" in files else []
-        return sorted(found)
+        """Return every dvc.lock of the project."""
+        return lock_files(self.root)
 
     def _stage(self, raw: Any) -> Stage:
         params = {dep.fs_path: tuple(dep.params) for dep in raw.deps if isinstance(dep, ParamsDependency)}

@@ -42,7 +42,7 @@ class Holders(BaseModel):
         return Holders(write=write, read={path: holders for path, holders in read.items() if holders})
 
 
-def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
+def mend_lock(path: Path, kept: Path, name: str = "dvc.lock", *, fix: bool = True) -> str | None:
     """Put the last commit's dvc.lock in place of one that is empty or cut short.
 
     What a run had recorded since is not lost: `dvc repro` takes it from its cache.
@@ -50,6 +50,7 @@ def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
     Args:
         path: dvc.lock.
         kept: where to keep the damaged one.
+        name: how it is called in what is said.
         fix: whether to replace the file; if not, only say so.
 
     Returns:
@@ -71,17 +72,17 @@ def mend_lock(path: Path, kept: Path, *, fix: bool = True) -> str | None:
     if committed is None or not is_whole(committed):
         if fix:
             path.unlink()
-        return f"{path.name} was damaged, and the last commit has none that is not: removed. A copy is {kept}"
+        return f"{name} was damaged, and the last commit has none that is not: removed. A copy is {kept}"
     if fix:
         with replacing(path) as (file,):
             file.write_bytes(committed)
-    return f"{path.name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
+    return f"{name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
 
 
 def is_whole(content: bytes) -> bool:
     """Whether this is a dvc.lock to its last line."""
     try:
-        return content.endswith(b"\n") and bool(parse_lock_document(content))
+        return content.endswith(b"\n") and (b"stages: {}" in content or bool(parse_lock_document(content)))
     except ValueError:
         return False
 

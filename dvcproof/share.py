@@ -24,8 +24,10 @@ from ruamel.yaml import YAML
 from dvcproof.cache import Cache, digests, names, read_entry, recorded
 from dvcproof.doctor import Project
 from dvcproof.findings import BusyError, UnknownError
+from dvcproof.lockfile import lock_files
 from dvcproof.messages import printable
 from dvcproof.project import Project as Described
+from dvcproof.project import address_of
 from dvcproof.runtime.program import InputError
 from dvcproof.store import DEADLINE, State, Store, StoreError, in_parallel
 
@@ -91,7 +93,8 @@ def fetch(project: Project, repo: Repo, store: Store) -> Iterator[str]:
     plan, lock = Plan(repo), locked_runs(project.root)
     for stage, inputs in plan:
         key, _ = names(inputs)
-        entry = lock.get(stage.name)
+        address, folder = address_of(stage), Path(stage.wdir)
+        entry = lock.get(address)
         if entry is None or names(entry)[0] != key:
             entry = _cached(project.cache, key)
         record = None
@@ -100,33 +103,32 @@ def fetch(project: Project, repo: Repo, store: Store) -> Iterator[str]:
             found = {name: read_entry(text, key, name) for name, text in texts.items()}
             sound = {name: entry for name, entry in found.items() if entry is not None}
             if len(sound) < len(found):
-                yield f"stage '{stage.name}': {len(found) - len(sound)} damaged records there are not used"
+                yield f"stage '{address}': {len(found) - len(sound)} damaged records there are not used"
             if len(sound) > 1:
-                yield f"stage '{stage.name}': {len(sound)} records there contradict each other, so that it runs here"
+                yield f"stage '{address}': {len(sound)} records there contradict each other, so that it runs here"
             if len(sound) != 1:
                 continue
             ((record, entry),) = sound.items()
         plan.expect(stage, entry)
-        states = _fetch_outputs(project, store, entry, record=record is not None)
+        states = _fetch_outputs(project.cache, store, entry, folder, record=record is not None)
         if states.count("good"):
-            yield f"stage '{stage.name}': {states.count('good')} objects fetched"
+            yield f"stage '{address}': {states.count('good')} objects fetched"
         if missing := [state for state in states if state != "good"]:
-            yield f"stage '{stage.name}': {len(missing)} objects there are {missing[0]}, so that it runs here"
+            yield f"stage '{address}': {len(missing)} objects there are {missing[0]}, so that it runs here"
         elif record:
             project.cache.write_record(key, record, texts[record])
             with (project.root / FETCHED).open("a", encoding="utf-8") as list_:
                 list_.write(f"{key}/{record}\n")
 
 
-def _fetch_outputs(project: Project, store: Store, entry: Entry, *, record: bool) -> list[State]:
-    """Fetch the outputs of a run that the cache lacks. Without `record`, those in the work tree are skipped."""
-    cache = project.cache
+def _fetch_outputs(cache: Cache, store: Store, entry: Entry, folder: Path, *, record: bool) -> list[State]:
+    """Fetch the outputs of a run that the cache lacks. Without `record`, those in the stage's folder are skipped."""
     lacking = {
         out["md5"]
         for out in entry.get("outs", ())
         if "md5" in out
         and not cache.object(out["md5"])
-        and (record or not cache.is_good(project.root / out["path"], out["md5"]))
+        and (record or not cache.is_good(folder / out["path"], out["md5"]))
     }
 
     def fetch_object(digest: str) -> State:
@@ -140,10 +142,13 @@ def _fetch_outputs(project: Project, store: Store, entry: Entry, *, record: bool
 
 
 def locked_runs(root: Path) -> dict[str, Entry]:
-    """The runs in dvc.lock, by their stages."""
-    path = root / "dvc.lock"
-    document = YAML(typ="safe").load(path.read_text(encoding="utf-8")) if path.exists() else None
-    return dict((document or {}).get("stages") or {})
+    """The runs in each dvc.lock, by the addresses of their stages."""
+    found: dict[str, Entry] = {}
+    for path in lock_files(root):
+        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        graph = "" if path.parent == root else f"{path.parent.relative_to(root).as_posix()}/dvc.yaml:"
+        found |= {f"{graph}{name}": entry for name, entry in ((document or {}).get("stages") or {}).items()}
+    return found
 
 
 def _cached(cache: Cache, key: str) -> Entry | None:
@@ -257,7 +262,7 @@ def exchange(
     """
     try:
         project = Project(root)
-        with project.alone() as at_work, Repo(str(root)) as repo:
+        with project.alone() as at_work, Repo(str(project.root)) as repo:
             if at_work:
                 hint = "Wait for it, and run this again."
                 raise BusyError("the project", expected="nothing at work", received=at_work, hint=hint)

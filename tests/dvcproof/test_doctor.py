@@ -567,7 +567,7 @@ def test_records_of_an_earlier_run_are_forgotten(toy: Path) -> None:
 
 
 def test_a_folder_without_a_project(tmp_path: Path) -> None:
-    assert "Run it in the top folder of the project." in refuses(tmp_path)
+    assert "Run it in the folder of a project" in refuses(tmp_path)
 
 
 def test_repro_calls_it_before_and_after(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,17 @@
 """Faults that public projects and made-up ones brought to light, each with its control."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
 
+from dvcproof.__main__ import main
 from dvcproof.check import check
 from dvcproof.findings import Finding
 from dvcproof.project import Project
 from tests.support.project import commit, run_ok
+from tests.support.verifying import Result, run_main
 
 # DVC's own: its library of prefix trees changes.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
@@ -51,3 +54,65 @@ def test_line_ends_of_windows(tmp_path: Path) -> None:
     assert all("line ends" in finding.message and "-text" in finding.fix for finding in checked(path))
     (path / "i.txt").write_bytes(b"a\nc\n")
     assert ["line ends" in finding.message for finding in checked(path)] == [False, True]
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose only dvc.yaml is in a folder, with parameters in TOML, added data, and a store."""
+    path = tmp_path_factory.mktemp("nested") / "project"
+    path.mkdir()
+    run_ok("git", "init", "--quiet", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    run_ok("dvc", "remote", "add", "team", str(path.with_name("store")), cwd=path)
+    (path / "models").mkdir()
+    (path / "models" / "p.toml").write_text("k = 1\n", encoding="utf-8")
+    (path / "models" / "i.txt").write_bytes(b"a\nb\n")
+    run_ok("dvc", "add", "--quiet", "models/i.txt", cwd=path)
+    graph = GRAPH.replace("    outs:", "    params: [{p.toml: [k]}]\n    outs:")
+    (path / "models" / "dvc.yaml").write_text(graph, encoding="utf-8")
+    run_ok("dvc", "repro", "--quiet", "--all-pipelines", cwd=path)
+    commit(path, "run")
+    return path
+
+
+def command(path: Path, *options: str) -> Result:
+    """Run `python -m dvcproof` in a project."""
+    return run_main(main, path, *options)
+
+
+def test_only_a_folder_has_a_dvc_yaml(nested: Path, tmp_path: Path) -> None:
+    """Every verb finds it, from the root and from below; the doctor mends what is in the folder."""
+    path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
+    for verb in ("doctor", "push", "fetch", "audit", "run"):
+        options = ("--remote", "team") if verb in ("push", "fetch", "audit") else ()
+        for folder in (path, path / "models"):
+            result = command(folder, verb, *options)
+            assert result.status == 0, (verb, result)
+    assert "1 of 1" in command(path, "run", "--all-pipelines", "--force").output
+    shutil.rmtree(path / ".dvc" / "cache" / "runs")
+    shutil.rmtree(path / ".dvc" / "cache" / "files" / "md5" / digest(b"a\nb\n")[:2])
+    (path / "models" / "o.txt").unlink()
+    assert "stage 'models/dvc.yaml:go': 1 objects fetched" in command(path, "fetch", "--remote", "team").output
+    lock = path / "models" / "dvc.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[:50])
+    assert "models/dvc.lock was damaged" in command(path, "doctor").output
+    assert command(path, "doctor", "--fix").status == 0
+    assert lock.read_bytes() == whole
+
+
+@pytest.mark.parametrize("text", ["schema: '2.0'\nstages: {}\n", "schema: '2.0'\n"])
+def test_an_empty_lock(tmp_path: Path, text: str) -> None:
+    """One that says that it has no stages is whole; one that was cut short before them is not."""
+    path = start(tmp_path / "project", run=False)
+    (path / "dvc.lock").write_text(text, encoding="utf-8")
+    assert ("damaged" in command(path, "doctor").output) == ("stages" not in text)
+
+
+def test_a_lock_in_a_folder_that_dvc_ignores(tmp_path: Path) -> None:
+    path = start(tmp_path / "project")
+    (path / "sample").mkdir()
+    (path / "sample" / "dvc.lock").write_text("schema: '2.0'\nstages:\n  other:\n    cmd: x\n", encoding="utf-8")
+    assert [finding.rule for finding in checked(path)] == ["DP102"]  # the control
+    (path / ".dvcignore").write_text("sample\n", encoding="utf-8")
+    assert checked(path) == []
