@@ -17,6 +17,7 @@ from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
+from dvc_objects.fs.memory import MemoryFileSystem
 from ruamel.yaml import YAML
 
 from dvcproof.findings import Finding, Level
@@ -108,7 +109,8 @@ class Project:
         self.repo, self.root = repo, Path(repo.root_dir)
         self._lines: dict[str, dict[str, int]] = {}
         self._known: dict[str, tuple[Any, Any]] = {}
-        self._store = HashFileDB(repo.fs, repo.cache.local.path)  # only read: `dry_run` adds nothing to it
+        # Not the project's cache: in spite of `dry_run`, DVC adds the list of a folder that DVC 2 recorded.
+        self._store = HashFileDB(MemoryFileSystem(global_store=False), "/cache")  # type: ignore[no-untyped-call]
 
     @classmethod
     @contextmanager

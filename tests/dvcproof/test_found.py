@@ -116,3 +116,25 @@ def test_a_lock_in_a_folder_that_dvc_ignores(tmp_path: Path) -> None:
     assert [finding.rule for finding in checked(path)] == ["DP102"]  # the control
     (path / ".dvcignore").write_text("sample\n", encoding="utf-8")
     assert checked(path) == []
+
+
+def test_records_of_dvc_2(tmp_path: Path) -> None:
+    """Nothing is written to the cache by `check`, and nothing is said of objects that a store cannot have."""
+    path = start(tmp_path / "project", GRAPH.replace("[i.txt]", "[i.txt, d]"), run=False)
+    (path / "d").mkdir()
+    (path / "d" / "x.txt").write_bytes(b"1\r\n")
+    run_ok("dvc", "remote", "add", "team", str(tmp_path / "store"), cwd=path)
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    lock = path / "dvc.lock"
+    listed = b'[{"md5": "%s", "relpath": "x.txt"}]' % digest(b"1\n").encode()
+    new = digest(b'[{"md5": "%s", "relpath": "x.txt"}]' % digest(b"1\r\n").encode())
+    text = lock.read_text(encoding="utf-8").replace("      hash: md5\n", "")
+    assert text.count(new) == 1
+    lock.write_text(text.replace(new, digest(listed)), encoding="utf-8")
+    shutil.rmtree(path / ".dvc" / "cache" / "files")
+    commit(path, "as DVC 2 left it")
+    assert checked(path) == []
+    assert not (path / ".dvc" / "cache" / "files").exists()
+    assert "missing" not in command(path, "fetch", "--remote", "team").output
+    (path / "d" / "x.txt").write_bytes(b"2\r\n")  # the control
+    assert [finding.rule for finding in checked(path)] == ["DP104"]
