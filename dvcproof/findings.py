@@ -64,7 +64,7 @@ RULES = {
     "DP403": "an output that is not cached is not in Git",
     "DP404": "a failure inside a pipe or a list of commands is not noticed",
     "DP405": "the command names a path of one user",
-    "DP406": "a stage has no dependencies, so that it runs each time",
+    "DP406": "a stage has no dependencies, so that it runs each time, or, with outputs, once only",
     "DP407": "a large file is in Git",
     "DP408": "an output keeps what earlier runs left (persist)",
     "DP409": "data can be fetched from nowhere",

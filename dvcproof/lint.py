@@ -41,8 +41,9 @@ def _of_stage(project: Project, stage: Stage) -> Iterator[Finding]:
             yield stage.finding("DP404", message, "Use `bash -o pipefail -c`, or write a file between.", level="note")
         if match := _HOME.search(command):
             yield stage.finding("DP405", f"the command names a path of one user, {match[1]}...", level="warning")
-    if not stage.deps and not stage.params and not stage.frozen:
-        yield stage.finding("DP406", "it has no dependencies, so that it runs each time", level="note")
+    if not stage.deps and not stage.params and not stage.frozen and not stage.always_changed:
+        runs = "it runs once only" if stage.outs else "it runs each time"
+        yield stage.finding("DP406", f"it has no dependencies, so that {runs}", level="note")
     for out in stage.outs:
         if out.persist:
             message = f"output {out.path} keeps what earlier runs left (persist), so that a clean run may differ"

@@ -151,6 +151,8 @@ def parse_lock_document(content: bytes) -> dict[str, dict[str, Any]]:
         ValueError: it cannot be read; the text says why.
     """
     text = content.decode("utf-8")
+    if not text.strip():
+        raise ValueError("it is empty")
     if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
         raise ValueError("a merge left conflict markers in it")
     refuse_aliases(text)

@@ -101,12 +101,15 @@ def test_only_a_folder_has_a_dvc_yaml(nested: Path, tmp_path: Path) -> None:
     assert lock.read_bytes() == whole
 
 
-@pytest.mark.parametrize("text", ["schema: '2.0'\nstages: {}\n", "schema: '2.0'\n"])
+@pytest.mark.parametrize("text", ["schema: '2.0'\nstages: {}\n", "schema: '2.0'\n", ""])
 def test_an_empty_lock(tmp_path: Path, text: str) -> None:
     """One that says that it has no stages is whole; one that was cut short before them is not."""
     path = start(tmp_path / "project", run=False)
     (path / "dvc.lock").write_text(text, encoding="utf-8")
     assert ("damaged" in command(path, "doctor").output) == ("stages" not in text)
+    result = command(path, "check")
+    assert ("dvc.lock: it is empty" in result.output) == (not text)
+    assert result.status == 1
 
 
 def test_a_lock_in_a_folder_that_dvc_ignores(tmp_path: Path) -> None:
@@ -138,3 +141,16 @@ def test_records_of_dvc_2(tmp_path: Path) -> None:
     assert "missing" not in command(path, "fetch", "--remote", "team").output
     (path / "d" / "x.txt").write_bytes(b"2\r\n")  # the control
     assert [finding.rule for finding in checked(path)] == ["DP104"]
+
+
+def test_when_a_stage_without_dependencies_runs(tmp_path: Path) -> None:
+    """DVC runs it each time only if it has no outputs either, or says so itself."""
+    graph = "stages:\n  one:\n    cmd: echo > o.txt\n    outs: [o.txt]\n  two:\n    cmd: echo\n"
+    graph += "  three:\n    cmd: echo\n    always_changed: true\n"
+    path = start(tmp_path / "project", graph, run=False)
+    assert [line.split(" so that ")[1] for line in command(path, "check").output.splitlines() if "DP406" in line] == [
+        "it runs once only. [DP406]",
+        "it runs each time. [DP406]",
+    ]
+    for expected in (3, 2):
+        assert f"{expected} of 3 stages ran" in command(path, "run").output
