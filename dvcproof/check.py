@@ -180,9 +180,10 @@ def differs_by_line_ends(item: Item, recorded: str) -> bool:
     """Return whether a file has the recorded hash once its line ends are those of Windows, or those of Unix."""
     if not item.local or not Path(item.place).is_file():
         return False
-    unix = Path(item.place).read_bytes().replace(b"\r\n", b"\n")
-    texts = (unix, unix.replace(b"\n", b"\r\n"))
-    return recorded in (hashlib.md5(text, usedforsecurity=False).hexdigest() for text in texts)
+    content = Path(item.place).read_bytes()
+    unix = content.replace(b"\r\n", b"\n")
+    texts = {unix, unix.replace(b"\n", b"\r\n")} - {content}
+    return recorded in [hashlib.md5(text, usedforsecurity=False).hexdigest() for text in texts]
 
 
 def incomplete(project: Project, item: Item) -> bool:
@@ -300,7 +301,8 @@ def uncommitted(project: Project) -> Iterator[Finding]:
 
 def both(before: Any, now: Any) -> str:
     """Return two lines: what is recorded, and what is here."""
-    return f"recorded: {' '.join(str(before).split())}\nhere:     {' '.join(str(now).split())}"
+    old, new = (" ".join(str(value).split()) for value in (before, now))
+    return f"recorded: {old}\nhere:     {new}" if old != new else f"recorded: {before!r}\nhere:     {now!r}"
 
 
 def as_text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,18 @@ def test_line_ends_of_windows(tmp_path: Path) -> None:
     assert checked(path) == []
     lock.write_text(text, encoding="utf-8")  # the control: in DVC 3 the size is that of the hashed bytes
     assert [finding.rule for finding in checked(path)] == ["DP104", "DP106"]
+    assert not any("line ends" in finding.message for finding in checked(path))
     lock.write_text(text.replace(digest(b"a\nb\n"), digest(b"a\r\nb\r\n")), encoding="utf-8")
     assert all("line ends" in finding.message and "-text" in finding.fix for finding in checked(path))
     (path / "i.txt").write_bytes(b"a\nc\n")
     assert ["line ends" in finding.message for finding in checked(path)] == [False, True]
+
+
+def test_a_command_that_differs_by_spaces(tmp_path: Path, edit: Callable[[Path, str, str], None]) -> None:
+    path = start(tmp_path / "project")
+    edit(path / "dvc.yaml", "cp i.txt", "cp  i.txt")
+    (finding,) = checked(path)
+    assert finding.evidence == "recorded: 'cp i.txt o.txt'\nhere:     'cp  i.txt o.txt'"
 
 
 @pytest.fixture(scope="module")
