@@ -1,6 +1,5 @@
 """dvc.lock: what it records of each stage, and whether files, parameters or another lock agree with it."""
 
-import hashlib
 import json
 import os
 import re
@@ -11,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
-from dvcproof.runtime.bounds import open_file, read_text, require_small_yaml
+from dvcproof.runtime.bounds import read_text, require_small_yaml
 from dvcproof.runtime.document import read_mapping
+from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, shown
 
@@ -21,17 +21,10 @@ REDO = "Run `dvc repro`."
 #: Where nothing of the user's is looked for.
 SKIPPED = (".git", ".dvc", ".venv", "venv", "node_modules", "__pycache__")
 
-#: Bytes that are read at a time.
-BLOCK = 2**20
-
 
 def md5(path: Path) -> str:
     """Return the hash by which DVC names a file."""
-    found = hashlib.md5(usedforsecurity=False)
-    with open_file(path) as file:
-        while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()
+    return file_hash(path, "md5")
 
 
 class File(BaseModel):

@@ -250,8 +250,8 @@ def _committed(run: Run, stage: Stage, out: Item) -> dict[str, Path]:
 
 
 def _failures(run: Run, report: Report, result: Result) -> None:
-    """Report stages that failed, and a DVC that did not start."""
-    if not run.failed and result.status == 0:
+    """Report stages that failed, and a DVC that did not start; data that is not there is no failure."""
+    if not run.failed and (result.status == 0 or (run.clone.missing and result.status is not None)):
         return
     report.failed = True
     by_address = {stage.address: stage for stage in run.project.stages}

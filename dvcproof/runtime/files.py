@@ -159,7 +159,10 @@ def _keep(path: Path, earlier: Path) -> None:
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """The hash of a file's content, in hexadecimal. DVC names files by their 'md5'."""
     with open_file(path) as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        found = hashlib.new(algorithm, usedforsecurity=False)
+        while block := file.read(2**20):
+            found.update(block)
+        return found.hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
