@@ -148,7 +148,8 @@ def examine(args: argparse.Namespace) -> Report:
     found = doctor.examine(args.folder.resolve(), fix=args.fix, forget=args.all)
     _require_rest(found)
     report = Report("doctor", "mended" if args.fix else "nothing was changed; --fix mends")
-    report.findings = [Finding("DP501", "note" if args.fix else "error", line) for line in found]
+    left = [line for line in found if not args.fix or line.startswith(doctor.LEFT)]
+    report.findings = [Finding("DP501", "error" if line in left else "note", line) for line in found]
     return report
 
 

@@ -217,6 +217,18 @@ class Cache:
                 bad.append(digest)
         return bad
 
+    def damaged_inputs(self, lock: Lock) -> list[str]:
+        """Return the inputs that no stage makes, and whose objects are damaged. These stay: there may be no others."""
+        bad = []
+        for path, digest in lock.inputs().items():
+            places = [next(self.places(one)) for one in (digest, *self.parts(digest))] if digest else []
+            if any(
+                place.is_file() and self._readable(place) and not self.is_good(place, place.parent.name + place.name)
+                for place in places
+            ):
+                bad.append(path)
+        return bad
+
     def _readable(self, path: Path) -> bool:
         """Return whether a file can be read: one that cannot is not damaged."""
         return os.access(path, os.R_OK)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from dvcproof.git import FULL_DISK, MORE_SPACE, environment, git, git_text, top_folder
 from dvcproof.project import Item, Project
+from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 
 #: Variables of the shell that calls, which a clean clone must not see.
@@ -69,6 +70,8 @@ class Clone:
         self.set_cache("cache")
         #: Data that no stage makes, and that the project's cache does not have.
         self.missing: list[str] = []
+        #: Its objects in the project's cache that are damaged; what they belong to is missing.
+        self.damaged: list[str] = []
         self._supply(project)
 
     def set_cache(self, place: str) -> None:
@@ -109,6 +112,10 @@ class Clone:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+        if store.hash_name == "md5" and file_hash(target, "md5") != digest.removesuffix(".dir"):
+            target.unlink()  # what comes of it would be blamed on a stage
+            self.damaged.append(str(source))
+            return False
         return True
 
     def environment(self, **variables: str) -> dict[str, str]:

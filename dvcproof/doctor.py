@@ -37,6 +37,9 @@ LONG = 3600
 
 AGAIN = "Run it again."
 
+#: How a line begins about what only a person can mend.
+LEFT = "left as it is: "
+
 #: How a line begins where another process is at work.
 BUSY = "nothing was looked at, for this is at work here: "
 
@@ -118,6 +121,9 @@ def mend(project: Project, *, fix: bool = True) -> Iterator[str]:
     if damaged and not fix:  # what else there is shows only once each dvc.lock is whole
         return
     yield from _mend_cache(project, fix=fix)
+    if bad := project.cache.damaged_inputs(project.lock()):
+        where = project.cache.folder
+        yield f"{LEFT}damaged in {where}, and made by no stage: {_few(bad)}. Move it away, and run `dvc fetch`"
     project.memory.save()
     for record in (project.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none
         record.unlink()

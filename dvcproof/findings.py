@@ -156,7 +156,8 @@ def _text(report: Report) -> str:
         lines += [str(finding), *(f"    {printable(line)}" for line in finding.evidence.splitlines())]
     lines += [f"cannot tell: {printable(reason)}" for reason in report.unknown]
     counts = [f"{number} {level}{'s' if number > 1 else ''}" for level, number in _counts(report) if number]
-    counts = counts or ["cannot tell" if report.unknown else "ok"]
+    if not counts:
+        counts = ["a stage failed" if report.failed else "cannot tell" if report.unknown else "ok"]
     return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts)}"]) + "\n"
 
 

@@ -162,4 +162,31 @@ def test_when_a_stage_without_dependencies_runs(tmp_path: Path) -> None:
         "it runs each time. [DP406]",
     ]
     for expected in (3, 2):
-        assert f"{expected} of 3 stages ran" in command(path, "run").output
+        assert f"{expected} of 3 stages ran: ok" in command(path, "run").output
+    (path / "dvc.yaml").write_text("stages:\n  one:\n    cmd: exit 3\n", encoding="utf-8")
+    result = command(path, "run")
+    assert (result.status, "1 of 1 stages ran: a stage failed" in result.output) == (4, True)
+
+
+def test_data_that_is_damaged_in_the_cache(nested: Path, tmp_path: Path) -> None:
+    """No stage is blamed for what comes of it, and the doctor says it, though it cannot mend it."""
+    path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
+    assert command(path, "doctor").status == command(path, "verify").status == 0  # the control
+    (path / "models" / "i.txt").unlink()
+    (path / "models" / "o.txt").unlink()
+    name = digest(b"a\nb\n")
+    place = path / ".dvc" / "cache" / "files" / "md5" / name[:2] / name[2:]
+    place.chmod(0o644)
+    place.write_bytes(b"a\nc\n")
+    place.chmod(0o444)
+    result = command(path, "verify")
+    assert (result.status, f"{place} is damaged" in result.output, "DP70" in result.output) == (3, True, False)
+    for options in ([], ["--fix"]):
+        result = command(path, "doctor", *options)
+        assert result.status == 1
+        assert "made by no stage: models/i.txt" in result.output
+        assert place.read_bytes() == b"a\nc\n"
+    place.unlink()
+    result = command(path, "verify")
+    assert result.status == 3
+    assert "cannot tell: i.txt is in neither cache nor work tree" in result.output
