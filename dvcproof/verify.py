@@ -277,7 +277,10 @@ def _left(run: Run) -> Iterator[Finding]:
     outs = [os.path.relpath(out.place, run.project.root) for stage in run.project.stages for out in stage.outs]
     for name in changed_files(run.clone.path):
         path = Path(name)
-        if path.name in ("dvc.lock", ".gitignore") or any(path.is_relative_to(out) for out in outs):
+        known = (
+            path.name in ("dvc.lock", ".gitignore") or ".dvc" in path.parts
+        )  # DVC's, also where Git does not ignore it
+        if known or any(path.is_relative_to(out) for out in outs):
             continue
         try:
             committed = git(run.clone.path, "cat-file", "blob", f"HEAD:./{name}")

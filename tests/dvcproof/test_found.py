@@ -190,3 +190,16 @@ def test_data_that_is_damaged_in_the_cache(nested: Path, tmp_path: Path) -> None
     result = command(path, "verify")
     assert result.status == 3
     assert "cannot tell: i.txt is in neither cache nor work tree" in result.output
+
+
+def test_dvc_s_own_files_in_git(tmp_path: Path, edit: Callable[[Path, str, str], None]) -> None:
+    """Without .dvc/.gitignore, what DVC keeps for itself is committed: no stage is blamed for it."""
+    path = start(tmp_path / "project")
+    (path / ".dvc" / ".gitignore").unlink()
+    commit(path, "all")
+    assert command(path, "verify").status == 0
+    edit(path / "dvc.yaml", "cp i.txt o.txt", "cp i.txt o.txt && echo >> left.txt")
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    (path / "left.txt").unlink()
+    commit(path, "the control")
+    assert "the run leaves left.txt" in command(path, "verify").output
