@@ -277,9 +277,8 @@ def _left(run: Run) -> Iterator[Finding]:
     outs = [os.path.relpath(out.place, run.project.root) for stage in run.project.stages for out in stage.outs]
     for name in changed_files(run.clone.path):
         path = Path(name)
-        known = (
-            path.name in ("dvc.lock", ".gitignore") or ".dvc" in path.parts
-        )  # DVC's, also where Git does not ignore it
+        # Files of DVC and of Python, also where Git does not ignore them.
+        known = path.name in ("dvc.lock", ".gitignore") or {".dvc", "__pycache__"} & {*path.parts}
         if known or any(path.is_relative_to(out) for out in outs):
             continue
         try:

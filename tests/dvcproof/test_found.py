@@ -192,13 +192,19 @@ def test_data_that_is_damaged_in_the_cache(nested: Path, tmp_path: Path) -> None
     assert "cannot tell: i.txt is in neither cache nor work tree" in result.output
 
 
-def test_dvc_s_own_files_in_git(tmp_path: Path, edit: Callable[[Path, str, str], None]) -> None:
-    """Without .dvc/.gitignore, what DVC keeps for itself is committed: no stage is blamed for it."""
+def test_what_dvc_and_python_keep_for_themselves(tmp_path: Path, edit: Callable[[Path, str, str], None]) -> None:
+    """No stage is blamed for files that .gitignore ought to name, and that Git has or sees."""
     path = start(tmp_path / "project")
     (path / ".dvc" / ".gitignore").unlink()
     commit(path, "all")
     assert command(path, "verify").status == 0
-    edit(path / "dvc.yaml", "cp i.txt o.txt", "cp i.txt o.txt && echo >> left.txt")
+    (path / "helper.py").touch()
+    edit(path / "dvc.yaml", "cp i.txt o.txt", "cp i.txt o.txt && python -c 'import helper'")
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    shutil.rmtree(path / "__pycache__", ignore_errors=True)
+    commit(path, "Python")
+    assert command(path, "verify").status == 0
+    edit(path / "dvc.yaml", "python -c 'import helper'", "echo >> left.txt")
     run_ok("dvc", "repro", "--quiet", cwd=path)
     (path / "left.txt").unlink()
     commit(path, "the control")
