@@ -70,8 +70,8 @@ class Clone:
         self.set_cache("cache")
         #: Data that no stage makes, and that the project's cache does not have.
         self.missing: list[str] = []
-        #: Its objects in the project's cache that are damaged; what they belong to is missing.
-        self.damaged: list[str] = []
+        #: Why, if it is not only absent.
+        self.obstacles: list[str] = []
         self._supply(project)
 
     def set_cache(self, place: str) -> None:
@@ -95,8 +95,10 @@ class Clone:
                 ready.append(place)
             elif not os.path.lexists(self.path / place):
                 missing.append(item.path)
-        if ready:
-            self.dvc("checkout", "--quiet", *ready)
+        if ready and (result := self.dvc("checkout", *ready)).status != 0:
+            words = next((line for line in result.output.splitlines() if line.startswith("ERROR")), result.last_lines)
+            self.obstacles.append(f"`dvc checkout` fails: {words}")
+            missing += [place for place in ready if not os.path.lexists(self.path / place)]
         return missing
 
     def _copy(self, project: Project, item: Item, digest: str) -> bool:
@@ -114,7 +116,7 @@ class Clone:
         shutil.copyfile(source, target)
         if store.hash_name == "md5" and file_hash(target, "md5") != digest.removesuffix(".dir"):
             target.unlink()  # what comes of it would be blamed on a stage
-            self.damaged.append(str(source))
+            self.obstacles.append(f"{source} is damaged: move it away, and run `dvc fetch`")
             return False
         return True
 

@@ -63,7 +63,7 @@ def trace(
             chosen = _chosen(inside, stages)
             require_reasons(inside.stages)
             ground = Ground(inside, clone, str(top_folder(project.root)[0]), allow_network)
-            report.unknown += [f"the data of {name} is not in the cache" for name in clone.missing]
+            report.unknown += [f"the data of {name} is not in the cache" for name in clone.missing] + clone.obstacles
             _Run(project, ground, chosen, report, timeout).run(way)
     changed = "; what is not committed was left out" if changed_files(project.root) else ""
     number = f"{len(chosen)} stage{'' if len(chosen) == 1 else 's'}"

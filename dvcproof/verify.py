@@ -79,7 +79,7 @@ def verify(
     with working_folder(keep, "dvcproof-") as folder:
         clone = Clone(project, folder)
         report.unknown += [f"{path} is in neither cache nor work tree: run `dvc fetch`" for path in clone.missing]
-        report.unknown += [f"{path} is damaged: move it away, and run `dvc fetch`" for path in clone.damaged]
+        report.unknown += clone.obstacles
         run = Run(project, clone, read_entries(project, clone.path))
         result = _execute(run, stages, timeout)
         config = read_config(clone.path).tolerance

@@ -1,6 +1,7 @@
 """Faults that public projects and made-up ones brought to light, each with its control."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -209,3 +210,13 @@ def test_what_dvc_and_python_keep_for_themselves(tmp_path: Path, edit: Callable[
     (path / "left.txt").unlink()
     commit(path, "the control")
     assert "the run leaves left.txt" in command(path, "verify").output
+
+
+def test_data_that_dvc_cannot_check_out(nested: Path, tmp_path: Path) -> None:
+    """As where the program for its remote is not installed: no stage has failed, and DVC's own words are shown."""
+    path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
+    run_ok("dvc", "remote", "add", "--default", "far", "gdrive://nothing", cwd=path)
+    commit(path, "a remote of a kind that is not installed")
+    result = command(path, "verify")
+    assert (result.status, "DP70" in result.output) == (3, False)
+    assert re.search(r"cannot tell: `dvc checkout` fails: ERROR: .*gdrive", result.output)
