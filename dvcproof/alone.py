@@ -104,7 +104,8 @@ class Alone:
                 if item.persist:
                     with suppress(InputError):
                         git(root, "checkout", "HEAD", "--", place)
-                _prune(root / place, self._prepared)
+                if not project.is_tracked(item.place):  # what Git holds keeps its folder there, as in a clone
+                    _prune(root / place, self._prepared)
 
     def run(self, varied: Sequence[Circumstance] = ()) -> Outcome:
         """Run it once, in a fresh copy of its inputs, always in the same folder unless that is varied."""

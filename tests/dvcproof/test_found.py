@@ -220,3 +220,14 @@ def test_data_that_dvc_cannot_check_out(nested: Path, tmp_path: Path) -> None:
     result = command(path, "verify")
     assert (result.status, "DP70" in result.output) == (3, False)
     assert re.search(r"cannot tell: `dvc checkout` fails: ERROR: .*gdrive", result.output)
+
+
+def test_a_folder_that_an_output_in_git_keeps(tmp_path: Path) -> None:
+    """The stage does not make the folder: `vary` leaves it there, as a clone has it."""
+    graph = GRAPH.replace("cp i.txt o.txt", "date +%N > d/o.txt").replace("[o.txt]", "[{d/o.txt: {cache: false}}]")
+    path = start(tmp_path / "project", graph, run=False)
+    (path / "d").mkdir()
+    run_ok("dvc", "repro", "--quiet", cwd=path)
+    commit(path, "run")
+    result = command(path, "vary", "--only", "umask")
+    assert (result.status, "DP301" in result.output, "DP303" in result.output) == (1, True, False)
