@@ -22,7 +22,7 @@ import yaml
 
 from bench.measure import NOBODY, environment, this_machine
 from bench.study import parser_of, save
-from dvcproof.__main__ import VERBS, parser
+from dvcproof.__main__ import call, parser
 from dvcproof.findings import Finding, Report
 from dvcproof.runtime.program import InputError, run
 
@@ -176,10 +176,11 @@ def _sh(script: str, folder: Path) -> None:
 def judge(verb: str, root: Path) -> Report:
     """Run a verb as the command line does. If it refuses, that is a finding of the rule 'refused'."""
     args = parser().parse_args([verb, "-C", str(root)])
+    options = {name: value for name, value in vars(args).items() if name not in ("verb", "folder", "format")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
         try:
-            return VERBS[verb](args)
+            return call(verb, args.folder.resolve(), options)
         except InputError as error:
             return Report(verb, findings=[Finding("refused", "error", str(error))])
 

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from dvcproof.findings import Finding, Level
 from dvcproof.git import AbsentError, git, git_text
-from dvcproof.lockfile import lock_files, refuse_conflicts
+from dvcproof.lockfile import refuse_conflicts
 from dvcproof.runtime.program import InputError
 
 

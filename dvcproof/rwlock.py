@@ -78,7 +78,6 @@ def mend_lock(path: Path, name: str, kept: Path, *, fix: bool) -> str | None:
         path: dvc.lock.
         name: how it is called in what is said.
         kept: where to keep the damaged one.
-        name: how it is called in what is said.
         fix: whether to replace the file; if not, only say so.
     """
     content = path.read_bytes()
