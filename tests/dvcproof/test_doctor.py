@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -83,8 +84,9 @@ def test_a_good_project_is_left_as_it_is(toy: Path, monkeypatch: pytest.MonkeyPa
     assert doctor_says(toy) == ""
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
-    monkeypatch.setattr(cache, "md5", lambda path: pytest.fail(f"{path} was read again"))
-    monkeypatch.setattr(cache, "recorded", lambda path: pytest.fail(f"{path} was read again"))
+    for name in ("md5", "recorded"):
+        read = mock.Mock(side_effect=AssertionError, __name__=name)
+        monkeypatch.setattr(cache, name, read)
     assert doctor_says(toy) == ""
 
 
@@ -108,6 +110,16 @@ def test_a_damaged_memory_is_none(toy: Path, content: bytes) -> None:
     assert doctor_says(toy) == ""
     (toy / ".dvc" / "tmp" / "doctor.json").write_bytes(content)
     assert doctor_says(toy) == ""
+
+
+@pytest.mark.parametrize("change", [lambda entry: [entry[0], entry[2]], lambda entry: [entry[0], "other", []]])
+def test_the_memory_of_another_version_is_none(toy: Path, change: Callable[[list[Any]], list[Any]]) -> None:
+    assert doctor_says(toy) == ""
+    memory = toy / ".dvc" / "tmp" / "doctor.json"
+    before = json.loads(memory.read_text())
+    memory.write_text(json.dumps({path: change(entry) for path, entry in before.items()}))
+    assert doctor_says(toy) == ""
+    assert json.loads(memory.read_text()) == before
 
 
 # Objects and outputs
