@@ -79,9 +79,11 @@ def train_together(command: Sequence[str], count: int) -> int:
     try:
         for index in range(count):
             workers.append(start(command, addresses, index))  # noqa: PERF401 (if one cannot start, the others are ended)
-        while any(worker.poll() is None for worker in workers) and not any(worker.returncode for worker in workers):
+        statuses = [worker.poll() for worker in workers]
+        while None in statuses and not any(statuses):
             time.sleep(INTERVAL)
-        failed = {index: worker.returncode for index, worker in enumerate(workers) if worker.returncode}
+            statuses = [worker.poll() for worker in workers]
+        failed = {index: status for index, status in enumerate(statuses) if status}
     finally:
         end(workers)
     for index, status in failed.items():
