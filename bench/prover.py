@@ -106,7 +106,7 @@ def surroundings(folder: Path) -> Iterator[dict[str, str]]:
     (folder / "home").mkdir()
     (folder / "home" / "settings").write_text("x", encoding="utf-8")
     (folder / "away.csv").write_text("1\n", encoding="utf-8")
-    variables = environment() | NOBODY | {"HOME": str(folder / "home"), "SHADE": "blue"}
+    variables = environment() | NOBODY | {"HOME": str(folder / "home"), "SHADE": "blue", "SHELL": "/bin/bash"}
     with ThreadingHTTPServer(("127.0.0.1", 0), _Answer) as server, mock.patch.dict(os.environ, variables, clear=True):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
