@@ -43,13 +43,14 @@ def gate(
         worse_by: by how much a metric may be worse.
         lower: whether all are better when they are lower; else those with 'loss' or 'error' in their name.
 
-    Raise UnknownError if the history is cut off, so that the commits of the change are not known; InputError if there
-    is no such commit or metric, or `worse_by` is negative.
+    Raise UnknownError if files of the other commit are not here, or if a metric is worse and the history is cut off, so
+    that the commits of the change are not known; InputError if there is no such commit or metric, or `worse_by` is
+    negative.
     """
     if not worse_by >= 0:
         raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a difference.")
     commit = find_commit(project, against)
-    base = merge_base(project.root, against)
+    require_files(project.root, commit)
     then, now = read_metrics(project, commit), read_metrics(project, None)
     chosen = _chosen(metrics, then, now)
     report = Report("gate")
@@ -64,7 +65,7 @@ def gate(
     compared = len(report.table) - 1
     if not compared and not report.unknown:
         report.unknown.append(f"{against} has no metric to compare with")
-    if report.findings and (why := accepted(project.root, base)):
+    if report.findings and (why := accepted(project.root, against)):
         report.findings = [
             replace(one, level="note", message=f"{one.message}; {why}", fix="") for one in report.findings
         ]
@@ -81,16 +82,39 @@ def find_commit(project: Project, against: str) -> str:
         raise InputError(f"--against {against}", "there is no such commit here", hint=hint) from None
 
 
-def merge_base(root: Path, against: str) -> str:
-    """Return the commit in which the change began. Raise UnknownError if there is none, as in a shallow clone."""
-    ours, theirs = (set(git_text(root, "rev-list", rev, "--").split()) for rev in ("HEAD", against))
-    if ours.isdisjoint(theirs):
-        sentence = f"HEAD and {against} have no common commit"
-        if is_shallow(root):
-            hint = "Run `git fetch --unshallow origin`; in a workflow give actions/checkout `fetch-depth: 0`."
-            raise UnknownError("the history", f"this clone is shallow, and {sentence}", hint=hint)
-        raise UnknownError("the history", sentence, hint="Name a commit that this branch was made from.")
-    return git_text(root, "merge-base", "HEAD", against).strip()
+def require_history(root: Path, against: str) -> None:
+    """Raise UnknownError if Git does not know which commits are of the change, as in a shallow clone."""
+
+    def commits(*options: str) -> set[str]:
+        return set(git_text(root, "rev-list", *options, "--").split())
+
+    def ends(revisions: str) -> set[str]:
+        return commits("--max-parents=0", revisions)
+
+    problem = ""
+    if commits("HEAD").isdisjoint(commits(against)):
+        problem = f"HEAD and {against} have no common commit"
+        if not is_shallow(root):
+            raise UnknownError("the history", problem, hint="Name a commit that this branch was made from.")
+    elif is_shallow(root):
+        # A commit may be of the other branch by a way that is cut off. It is not if no way is cut off since the two
+        # parted, and each commit from which the change was made comes after all places where the clone ends.
+        parted = [name[1:] for name in commits("--boundary", f"{against}..HEAD") if name.startswith("-")]
+        if ends(f"{against}...HEAD") or any(ends(name) != ends("HEAD") for name in parted):
+            problem = f"it ends too early to tell which commits {against} lacks"
+    if problem:
+        hint = "Run `git fetch --unshallow origin`; in a workflow give actions/checkout `fetch-depth: 0`."
+        raise UnknownError("the history", f"this clone is shallow, and {problem}", hint=hint)
+
+
+def require_files(root: Path, commit: str) -> None:
+    """Raise UnknownError if a commit's files are not all here, as in a blobless clone: DVC would wait for ever."""
+    objects = git_text(root, "rev-list", "--objects", "--no-walk", "--missing=print", commit, "--")
+    if any(line.startswith("?") for line in objects.splitlines()):
+        hint = "Run `git config --unset remote.origin.partialclonefilter && git fetch --refetch origin`."
+        raise UnknownError(
+            f"commit {commit[:7]}", "this partial clone lacks files of it, and DVC fetches none", hint=hint
+        )
 
 
 def read_metrics(project: Project, commit: str | None) -> Metrics:
@@ -149,10 +173,14 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
         report.findings.append(Finding("DP801", "error", message, fix, path=key[0]))
 
 
-def accepted(root: Path, base: str) -> str:
-    """Return which commit since `base` accepts a worse metric, and why; '' if none does."""
+def accepted(root: Path, against: str) -> str:
+    """Return which commit that `against` lacks accepts a worse metric, and why; '' if none does.
+
+    Raise UnknownError if Git does not know these commits.
+    """
+    require_history(root, against)
     form = f"%h %(trailers:key={TRAILER},valueonly,unfold,separator=%x20)"
-    log = git_text(root, "log", f"--format={form}", f"{base}..HEAD", "--")
+    log = git_text(root, "log", f"--format={form}", f"{against}..HEAD", "--")
     for line in log.splitlines():
         commit, _, reason = line.partition(" ")
         if reason.strip():

@@ -15,7 +15,7 @@ from digits.apps.options import Files, command, given_files
 from digits.apps.results import committed_text, study_params
 from digits.apps.runs import Earlier, earlier_run, read_run
 from dvcproof.config import ToleranceConfig
-from dvcproof.gate import TRAILER, accepted, merge_base
+from dvcproof.gate import TRAILER, accepted
 from dvcproof.git import GitError
 from dvcproof.lockfile import require_recorded, require_same_params
 from dvcproof.messages import printable
@@ -55,7 +55,7 @@ def gate(files: Files, against: str) -> tuple[list[str], list[InputError]]:
         if accuracy < lowest:
             expected = f"{lowest:.4f} or more, of {band}"
             problems.append(InputError("test accuracy", expected=expected, received=f"{accuracy:.4f}", hint=hint))
-    if problems and (why := accepted(root, merge_base(root, against))):
+    if problems and (why := accepted(root, against)):
         return [*notes, *(problem.problem for problem in problems), why], []
     return notes, problems
 

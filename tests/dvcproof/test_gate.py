@@ -1,6 +1,7 @@
 """gate: a metric that is worse than that of another commit is found, unless a commit accepts it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -118,6 +119,47 @@ def test_a_shallow_clone_says_how_to_deepen(project: Path, tmp_path: Path) -> No
     run_ok("git", "fetch", "--quiet", "--unshallow", "origin", cwd=tmp_path / "shallow")
     report = judged(tmp_path / "shallow", "origin/main", metrics=["scores.json:test.accuracy"])
     assert found(report) == ["scores.json:test.accuracy"]
+
+
+def test_a_way_that_is_cut_off_accepts_nothing(project: Path, tmp_path: Path) -> None:
+    """A clone has an old common commit and lacks the newer one, whose trailer is of main."""
+    run_ok("git", "stash", "--quiet", cwd=project)
+    run_ok("git", "checkout", "--quiet", "-b", "side", cwd=project)
+    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "beside", cwd=project)
+    run_ok("git", "checkout", "--quiet", "change", cwd=project)
+    message = ("-m", "long ago", "-m", "Accept-worse-model: long ago")
+    run_ok("git", "commit", "--quiet", "--allow-empty", *message, cwd=project)
+    run_ok("git", "branch", "--force", "main", cwd=project)
+    run_ok("git", "stash", "pop", "--quiet", cwd=project)
+    commit(project, "worse")
+    run_ok("git", "checkout", "--quiet", "main", cwd=project)
+    for number in range(4):
+        run_ok("git", "commit", "--quiet", "--allow-empty", "-m", f"{number}", cwd=project)
+    run_ok("git", "merge", "--quiet", "--no-ff", "-m", "meet", "side", cwd=project)
+    url, path = project.as_uri(), tmp_path / "cut"
+    run_ok("git", "clone", "--quiet", "--depth", "3", "--branch", "main", url, str(path), cwd=tmp_path)
+    run_ok("git", "fetch", "--quiet", "--depth", "9", "origin", "change:change", cwd=path)
+    run_ok("git", "checkout", "--quiet", "change", cwd=path)
+    assert run_ok("git", "merge-base", "HEAD", "origin/main", cwd=path)
+    with pytest.raises(UnknownError, match="this clone is shallow, and it ends too early to tell"):
+        judged(path, "origin/main", metrics=["scores.json:test.accuracy"])
+    run_ok("git", "fetch", "--quiet", "--unshallow", "origin", cwd=path)
+    assert judged(path, "origin/main", metrics=["scores.json:test.accuracy"]).status() == FOUND
+
+
+@pytest.mark.parametrize("missing", ["blob:none", "tree:0"])
+def test_a_clone_without_the_files_of_the_other_commit_is_refused(project: Path, tmp_path: Path, missing: str) -> None:
+    """DVC would wait for a blob for ever, and end with a traceback without a tree."""
+    commit(project, "worse")
+    run_ok("git", "config", "uploadpack.allowFilter", "true", cwd=project)
+    run_ok("git", "clone", "--quiet", f"--filter={missing}", project.as_uri(), "partial", cwd=tmp_path)
+    path = tmp_path / "partial"
+    with pytest.raises(UnknownError, match="this partial clone lacks files of it") as error:
+        judged(path, "origin/main")
+    (remedy,) = re.findall(r"Run `(.+)`\.", str(error.value))
+    run_ok("sh", "-c", remedy, cwd=path)
+    metric = "scores.json:test.accuracy"
+    assert found(judged(path, "origin/main", metrics=[metric])) == [metric]
 
 
 def test_what_cannot_be_compared_is_not_passed(project: Path) -> None:
