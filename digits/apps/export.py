@@ -6,6 +6,7 @@ Each format is read back from disk and must give the Keras model's probabilities
 is written.
 """
 
+import errno
 import math
 import shutil
 import sys
@@ -73,7 +74,13 @@ def make_movable(folder: Path) -> None:
     if folder.is_dir() and not folder.is_symlink():
         moved = folder.with_name(f".{folder.name}-moved")
         shutil.rmtree(moved, ignore_errors=True)  # what a killed run left
-        shutil.move(folder, moved)
+        try:
+            folder.rename(moved)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                hint = f"Name a folder in it: `--out {folder / 'model'}`."
+                raise InputError(str(folder), "this is a mount, which cannot be replaced", hint=hint) from None
+            shutil.move(folder, moved)
         moved.rename(folder)
 
 

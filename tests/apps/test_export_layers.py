@@ -8,6 +8,7 @@ import pytest
 
 from digits.apps.export import make_movable
 from dvcproof.runtime.files import replacing
+from dvcproof.runtime.program import InputError
 from tests.support.namespace import has_namespaces, in_namespace
 from tests.support.project import ROOT
 
@@ -46,6 +47,18 @@ def test_an_earlier_export_is_replaced(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "link").symlink_to(out)
     make_movable(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
+
+
+def test_a_mount_is_refused_and_keeps_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = write_export(tmp_path)
+
+    def refuse(source: str | Path, target: str | Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(source))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(InputError, match=r"this is a mount, which cannot be replaced\. Name a folder in it: `--out "):
+        make_movable(out)
+    assert (out / "saved_model" / "old").exists()
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can there be layers")
