@@ -32,7 +32,7 @@ class Ended(NamedTuple):
     """The names of the experiments that ended badly."""
 
     failed: list[str]
-    lost: list[str]  # DVC calls them a success, and there is none of that name
+    lost: list[str]  # there is none of that name: removed from the queue, or a success of which DVC has lost the result
 
 
 def require_place(root: Path) -> None:
@@ -77,10 +77,10 @@ def run_queue(root: Path, jobs: int) -> Ended:
                 starts, seen = starts + 1, time.monotonic()
             time.sleep(PAUSE)
         kept = {entry.stash_rev for entry, result in queue.iter_success() if repo.scm.get_ref(str(result.ref_info))}
-        failed, ended = experiments("Failed"), experiments("Success")
+        failed = experiments("Failed")
         return Ended(
             [name for rev, name in failed.items() if rev in ours],
-            [name for rev, name in ended.items() if rev in ours and rev not in kept],
+            [name for rev, name in ours.items() if rev not in failed and rev not in kept],
         )
 
 
@@ -111,7 +111,7 @@ def main() -> None:
         raise InputError(_named(failed), f"failed: {problem.rstrip('.')}", hint=hint)
     if lost:
         hint = f"Run it by `dvc exp run`, without the queue; `dvc queue logs {lost[0]}` shows what was run."
-        raise InputError(_named(lost), "DVC reports a success, but has lost the experiment", hint=hint)
+        raise InputError(_named(lost), "removed from the queue, or a success that DVC has lost", hint=hint)
     sys.stdout.write("queue: all experiments succeeded; `dvc exp show` compares them\n")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dvcproof.findings import Finding, Report, UnknownError
-from dvcproof.git import AbsentError, git_text, is_shallow
+from dvcproof.git import ALL_FILES, AbsentError, git_text, is_shallow
 from dvcproof.project import Project, refusals
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten
@@ -111,9 +111,8 @@ def require_files(root: Path, commit: str) -> None:
     """Raise UnknownError if a commit's files are not all here, as in a blobless clone: DVC would wait for ever."""
     objects = git_text(root, "rev-list", "--objects", "--no-walk", "--missing=print", commit, "--")
     if any(line.startswith("?") for line in objects.splitlines()):
-        hint = "Run `git config --unset remote.origin.partialclonefilter && git fetch --refetch origin`."
         raise UnknownError(
-            f"commit {commit[:7]}", "this partial clone lacks files of it, and DVC fetches none", hint=hint
+            f"commit {commit[:7]}", "this partial clone lacks files of it, and DVC fetches none", hint=ALL_FILES
         )
 
 

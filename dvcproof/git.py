@@ -27,11 +27,15 @@ MORE_SPACE = (
     "Name a folder on a larger disk with `TMPDIR=/var/tmp`, or with `--keep DIR`, which leaves the clone there."
 )
 
+#: The next step in a clone of `git clone --filter`, from which nothing can be cloned.
+ALL_FILES = "Run `git config --unset remote.origin.partialclonefilter && git fetch --refetch origin`."
+
 #: The next step, by what stands in Git's words (in English, since LC_ALL is C).
 HINTS = {
     NOT_INSTALLED: "Install git.",
     "not a git repository (or any": "Get the project with `git clone`: a ZIP has no commits.",
     "not a git repository: ": "Run `git worktree repair` in the repository that this folder was made from.",
+    "pack-objects died": f"It may be a partial clone, or the disk is full: `df -h .` shows it. {ALL_FILES}",
     "Needed a single revision": "Commit the project: `git add --all && git commit`.",
 } | dict.fromkeys(FULL_DISK, MORE_SPACE)
 

@@ -52,7 +52,7 @@ def test_an_earlier_export_is_replaced(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_mount_is_refused_and_keeps_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = write_export(tmp_path)
 
-    def refuse(source: str | Path, target: str | Path) -> None:
+    def refuse(source: str | Path, _: str | Path) -> None:
         raise OSError(errno.EBUSY, "Device or resource busy", str(source))
 
     monkeypatch.setattr(os, "rename", refuse)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -49,6 +50,20 @@ def test_other_names_are_not(project: Path, name: str) -> None:
     queued.require_place(project.rename(project.parent / name))
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_experiment_that_was_removed_meanwhile_is_no_success(monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    def tasks(status: str, *revs: str) -> list[dict[str, str]]:
+        return [{"rev": rev, "name": rev, "status": status} for rev in revs]
+
+    repo = mock.MagicMock()
+    queue = repo.__enter__.return_value.experiments.celery_queue
+    ended = tasks("Success", "one", *["two"] * kept)
+    queue.status.side_effect = [tasks("Queued", "one", "two"), *[ended] * 9]
+    queue.iter_success.return_value = [(mock.Mock(stash_rev=task["rev"]), mock.Mock()) for task in ended]
+    monkeypatch.setattr(queued, "Repo", lambda _: repo)
+    assert queued.run_queue(Path(), 1) == ([], [] if kept else ["two"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["whole", "shallow", "a%2Fb"])
 def test_an_experiment_that_is_not_there_is_no_success(
@@ -73,5 +88,7 @@ def test_an_experiment_that_is_not_there_is_no_success(
     if place != "whole":
         monkeypatch.setattr(queued, "require_place", lambda _: None)
         monkeypatch.setattr(queued, "run_queue", lambda *_: queued.Ended([], ["two"]))
-        assert "experiment two: DVC reports a success, but has lost the experiment. Run it by" in refusal(queued.main)
+        assert "experiment two: removed from the queue, or a success that DVC has lost. Run it by" in refusal(
+            queued.main
+        )
     run_ok("dvc", "queue", "stop", "--kill", cwd=path)

@@ -9,6 +9,7 @@ import pytest
 
 from dvcproof.findings import CANNOT_TELL, FOUND, HOLDS, Report, UnknownError
 from dvcproof.gate import gate
+from dvcproof.git import GitError, git
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError
 from tests.support.project import commit, run_ok
@@ -156,6 +157,8 @@ def test_a_clone_without_the_files_of_the_other_commit_is_refused(project: Path,
     path = tmp_path / "partial"
     with pytest.raises(UnknownError, match="this partial clone lacks files of it") as error:
         judged(path, "origin/main")
+    with pytest.raises(GitError, match="It may be a partial clone"):
+        git(tmp_path, "clone", "--quiet", "--no-local", str(path), "again")  # as verify makes its clone
     (remedy,) = re.findall(r"Run `(.+)`\.", str(error.value))
     run_ok("sh", "-c", remedy, cwd=path)
     metric = "scores.json:test.accuracy"
