@@ -92,6 +92,16 @@ def recorded(path: Path) -> list[Any] | None:
     return None if entry is None else [str(entry.get("cmd")), digests(entry)]
 
 
+def command_of(path: Path) -> str:
+    """Return the command in a record of the run cache; '' if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        refuse_aliases(text)
+        return str(YAML(typ="safe").load(text)["cmd"])
+    except Exception:  # the reader raises many kinds
+        return ""
+
+
 def _is_readable(path: Path) -> bool:
     """Return whether a file can be read: one that cannot is not damaged."""
     return os.access(path, os.R_OK)
@@ -116,6 +126,8 @@ class Cache:
         config = Config(str(root / ".dvc"))
         self.hardlink = bool(config["core"].get("hardlink_lock"))
         self.folder = Path(config["cache"].get("dir", root / ".dvc" / "cache"))
+        #: Whether it lies outside the project, so that others may use it too.
+        self.is_outside = not self.folder.resolve().is_relative_to(root.resolve())
         #: Whether others of the group write there too.
         self.group = config["cache"].get("shared") == "group"
         self.memory = Memory(self.tmp / "doctor.json", forget=forget)
@@ -189,12 +201,16 @@ class Cache:
         """Return the records of runs, good or not."""
         return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
 
-    def drop_records(self, *, fix: bool) -> int:
+    def drop_records(self, lock: Lock, *, fix: bool) -> int:
         """Move away the records of runs that are not what their names say. Return their number.
 
+        In a cache outside the project, those of other commands stay: another version of DVC may have named them.
         DVC stops at a folder for records that holds none, so that these are removed.
         """
         bad = [path for path in self.records() if _is_readable(path) and self.memory.of(path, recorded) is None]
+        if self.is_outside:
+            commands = ["", *(str(stage.cmd) for stage in lock.stages.values())]
+            bad = [path for path in bad if command_of(path) in commands]
         for path in bad if fix else ():
             self.move_away(path, path.name)
         empty = [folder for folder in self.folder.glob("runs/*/*") if folder.is_dir() and not any(folder.iterdir())]

@@ -83,7 +83,7 @@ def _mend_cache(cache: Cache, *, fix: bool) -> Iterator[str]:
     outputs = lock.outputs()
     if cleared := _left_over(cache, outputs, fix=fix):
         yield f"left-overs of killed processes removed: {cleared}"
-    if dropped := cache.drop_records(fix=fix):
+    if dropped := cache.drop_records(lock, fix=fix):
         yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs again what it needs"
     if bad := cache.drop_objects(lock, fix=fix):
         yield f"{len(bad)} damaged objects moved to {cache.away}: DVC makes again what it needs of them ({_few(bad)})"
@@ -101,8 +101,7 @@ def _left_over(cache: Cache, outputs: Iterable[File], *, fix: bool) -> int:
     """Remove the files that killed processes left, and return how many there were."""
     places = {cache.root, *((cache.root / out.path).parent for out in outputs)}
     stored = {folder for form in ("files/md5", "files/md5/*", "runs/*/*") for folder in cache.folder.glob(form)}
-    shared = not cache.folder.is_relative_to(cache.root)  # then others may be writing now
-    age = LONG if shared else 0
+    age = LONG if cache.is_outside else 0  # others may be writing now
     copies = [*(cache.tmp / "exps" / "standalone").glob("tmp*")]  # in which `dvc exp run --temp` was killed
     if copies and dvc_at_work(cache.root):
         copies = []

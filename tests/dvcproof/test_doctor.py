@@ -411,6 +411,25 @@ def record(toy: Path, stage: str, seen: dict[str, object]) -> None:
     path.write_text(json.dumps({"params": {}, "files": {}} | seen))
 
 
+@pytest.mark.parametrize("place", ["{}/shared", "{}/toy/../shared", "link"])
+def test_in_a_shared_cache_other_commands_and_what_is_being_written_stay(toy: Path, tmp_path: Path, place: str) -> None:
+    """A record that another version of DVC has named, and a file that another project writes now."""
+    shared = tmp_path / "shared"
+    shutil.move(toy / ".dvc" / "cache", shared)
+    if place == "link":
+        (toy / ".dvc" / "cache").symlink_to(shared)
+    else:
+        (toy / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {place.format(tmp_path)}\n")
+    (shared / "runs" / "ab" / "abc").mkdir(parents=True)
+    record, ours = shared / "runs" / "ab" / "abc" / "def", shared / "runs" / "ab" / "abc" / "ours"
+    record.write_text("cmd: another command\nouts: []\n", encoding="utf-8")
+    ours.write_text("cmd: python load.py\nouts: []\n", encoding="utf-8")
+    writing = shared / "files" / "md5" / f".{'z' * 22}.tmp"
+    writing.touch()
+    assert "1 damaged or missing records" in doctor_says(toy)
+    assert (record.exists(), ours.exists(), writing.exists()) == (True, False, True)
+
+
 def test_a_stage_that_read_what_is_recorded(toy: Path) -> None:
     record(toy, "train", {"files": {"train.py": fingerprint(toy / "train.py")}})
     record(toy, "unknown", {})
