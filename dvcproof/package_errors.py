@@ -1,4 +1,4 @@
-"""Explain which packages differ from those of the lock file, and how to mend it. No stage depends on this module."""
+"""Explain which packages differ from the lock file, and how to repair that. No stage depends on this module."""
 
 import os
 import shlex
@@ -10,12 +10,16 @@ from pathlib import Path
 from dvcproof.runtime.packages import Fault
 from dvcproof.runtime.program import InputError
 
-#: The whole virtual environment again.
+#: The next step if the whole virtual environment must be made again.
 RENEW = "Run `make clean repro`: it sets up .venv from nothing."
 
 
 def other_packages(lock: Path, faults: Sequence[Fault], pins: int) -> InputError:
-    """Return the refusal of a Python whose packages are not those of a lock file, which names so many `pins`."""
+    """Return the InputError for a Python whose packages differ from a lock file.
+
+    Args:
+        pins: the number of packages in the lock file.
+    """
     first = next((fault for fault in faults if fault.place), faults[0])
     place = f" in {first.place}" if first.place else ""
     more = f", and of {len(faults) - 1} more" if len(faults) > 1 else ""
