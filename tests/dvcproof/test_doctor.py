@@ -347,7 +347,7 @@ def test_who_is_at_work_is_left_alone(toy: Path, at_work: int) -> None:
     damage(toy / "model.npy", "flip")
     damaged = results(toy)
     said = refuses(toy, status=AT_WORK)
-    assert f"nothing was looked at, for this is at work here: dvc repro (process {at_work})" in said
+    assert f"nothing was checked, because DVC is running here: dvc repro (process {at_work})" in said
     assert (path.read_text(), results(toy)) == (before, damaged)
 
 

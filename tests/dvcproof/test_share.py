@@ -227,7 +227,8 @@ def test_a_store_that_cannot_be_read_costs_one_line(
     if kind != "bucket":  # where nothing is to be had
         line, _, summary = result.output.removesuffix("\n").partition("\n")
         assert line.isprintable()
-        assert line.startswith(f"cannot tell: {remote} cannot be read, so that what the cache lacks is made here: ")
+        expected = f"cannot tell: {remote} cannot be read, so that `dvc repro` runs the missing stages here: "
+        assert line.startswith(expected)
         assert summary == f"fetch: {remote}: cannot tell"
     result = dvcproof(first, "push", "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
     assert result.status == CANNOT_TELL or not objects(s3)

@@ -279,7 +279,7 @@ def test_only_named_stages_run_if_the_cache_has_what_they_need(tmp_path: Path) -
     commit(folder, "run")
     with Project.open(folder) as project:
         second = trace(project, stages=["two"], keep=tmp_path / "kept")
-        with pytest.raises(InputError, match="stage three: there is none of this name"):
+        with pytest.raises(InputError, match="stage three: there is no stage of this name"):
             trace(project, stages=["three"])
     assert lines(second) == lines(first)
     logs = [path.read_text(encoding="utf-8") for path in (tmp_path / "kept").glob("strace/*/stage")]

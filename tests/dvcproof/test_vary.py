@@ -366,7 +366,7 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
     path = make(tmp_path / "project", {"go": "cat i.txt"})
     with pytest.raises(InputError, match="some of zone, language"):
         varied(path, only=["weather"])
-    with pytest.raises(InputError, match="there is none of this name"):
+    with pytest.raises(InputError, match="there is no stage of this name"):
         varied(path, stages=["come"])
     with pytest.raises(InputError, match="2 or more"):
         varied(path, runs=1)
