@@ -235,7 +235,7 @@ def test_a_box_finds_what_is_undeclared_without_strace(tmp_path: Path) -> None:
         "DP211 par: it declares the parameter idle of params.yaml, and gives the same without it",
     ]
     assert not report.unknown
-    assert "not seen: what is read only if it is there" in report.summary
+    assert "not seen: files that are read only if they exist" in report.summary
 
 
 def test_without_strace_boxes_are_used_and_the_report_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
