@@ -10,9 +10,9 @@ from dvcproof.findings import Finding
 #: Advice for each source of chance. Keys are beginnings of the names in `circumstances.fixes`.
 CHANCE_ADVICE = {
     "the order": "Sort before you write the elements of a set",
-    "process": "Leave the number of the process out of the output",
+    "process": "Leave the process id out of the output",
     "the clock": "Leave the time, and the dates of files, out of the output, or make it a parameter",
-    "the timing": "Fix the number of threads, and the order in which their results are put together",
+    "the timing": "Fix the number of threads, and the order in which their results are combined",
     "addresses": "Leave `id()` and the addresses of objects out of the output",
 }
 

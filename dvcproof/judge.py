@@ -264,7 +264,7 @@ class Judge:
     def _earlier_run(self, path: str) -> None:
         name = self.project.name(path)
         text = f"it reads its own output {name}, as an earlier run left it"
-        fix = "Leave out `persist`, so that each run begins anew, or make what it begins with an input."
+        fix = "Remove `persist`, so that each run starts from nothing, or add the file that it starts from to deps."
         self._add("DP212", "error", text, fix, path)
 
     def _looked_for(self) -> None:
@@ -275,7 +275,7 @@ class Judge:
             if under(path, self.persist):
                 self._earlier_run(path)
             elif wrote is not None and os.path.isfile(path) and not under(path, self.outs):
-                text = f"it looks for {name} before it writes it, so that a second run begins with what the first left"
+                text = f"it looks for {name} before it writes it, so that a second run finds the file of the first run"
                 self._add("DP212", "warning", text, "Remove it at the end, or do not read it.", path)
             elif wrote is None and not under(path, [*self.outs, *self.deps]) and os.path.isdir(os.path.dirname(path)):
                 text = f"it would read {name}, if that were there"
@@ -332,7 +332,7 @@ class Judge:
             self._add("DP202", "error", text, fix, path, change=f"outs + {local}:tracked")
         else:
             self.ground.left.setdefault(path, self.stage.address)
-            ignored = ", which Git ignores, so that nobody gets it" if self.ground.is_ignored(path) else ""
+            ignored = ", which Git ignores, so that no clone has it" if self.ground.is_ignored(path) else ""
             fix = f"Add `{local}` to outs, or remove it at the end."
             self._add("DP202", "error", f"undeclared output {name}{ignored}", fix, path, change=f"outs + {local}")
 

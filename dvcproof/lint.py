@@ -38,7 +38,7 @@ def _of_stage(project: Project, stage: Stage) -> Iterator[Finding]:
             yield stage.finding("DP401", f"the command names {path}, which is no dependency", fix, path=path)
         if _PIPE.search(_without_quotes(command)) and "pipefail" not in command:
             message = "the command has a pipe, and a failure before its last part is not noticed"
-            yield stage.finding("DP404", message, "Use `bash -o pipefail -c`, or write a file between.", level="note")
+            yield stage.finding("DP404", message, "Use `bash -o pipefail -c`, or an intermediate file.", level="note")
         if match := _HOME.search(command):
             yield stage.finding("DP405", f"the command names a path of one user, {match[1]}...", level="warning")
     if not stage.deps and not stage.params and not stage.frozen and not stage.always_changed:

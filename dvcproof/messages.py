@@ -33,7 +33,7 @@ def system_error(error: OSError) -> "InputError":
 
     return InputError(
         str(error.filename or "the system"),
-        expected="to read or write it",
+        expected="a path to read or write",
         received=error.strerror or str(error),
         hint="Check the path, its permissions and the free space.",
     )
@@ -43,7 +43,7 @@ def warning_error(warning: Warning) -> "InputError":
     """Return an InputError for a warning that Python raised as an error (`-W error`)."""
     from dvcproof.runtime.program import InputError
 
-    received = f"the order to stop at one: {warning}"
+    received = f"the option to raise them: {warning}"
     return InputError("Python", expected="warnings to be shown", received=received, hint=WARNINGS)
 
 

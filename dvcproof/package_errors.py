@@ -38,7 +38,7 @@ def _cure(lock: Path, faults: Sequence[Fault], first: Fault, *, foreign: bool) -
     if first.cure == "move":
         return f"Rename the module in {first.place}."
     if foreign or sys.prefix == sys.base_prefix:
-        return "Run `make repro`, which uses the Python in .venv; if this is it, `make clean repro`."
+        return "Run `make repro`, which uses the Python in .venv. If this is that Python, run `make clean repro`."
     if any(fault.cure == "renew" for fault in faults) or find_spec("pip") is None:
         return RENEW
     return f"Run `{shlex.quote(sys.executable)} -m pip install --require-hashes -r {shlex.quote(str(lock))}`."

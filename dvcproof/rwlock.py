@@ -66,7 +66,7 @@ def alone(cache: Cache) -> Iterator[list[str]]:
             yield mended
     except LockError:
         sentence = "another command of DVC is at work"
-        raise BusyError(str(cache.tmp / "lock"), sentence, hint="Run it again when that is done.") from None
+        raise BusyError(str(cache.tmp / "lock"), sentence, hint="Run this again when DVC has ended.") from None
 
 
 def mend_lock(path: Path, name: str, kept: Path, *, fix: bool) -> str | None:
@@ -138,7 +138,7 @@ def _mend_rwlock(path: Path, root: Path) -> Iterator[str]:
 
 
 def _is_same(holder: Holder, written: float) -> bool:
-    """Return whether the process with this id is still the one in the list that was `written` then (s since 1970)."""
+    """Return whether the process with this id is the one in the list. `written` is the list's date in s since 1970."""
     try:
         process = psutil.Process(holder.pid)
         words = process.cmdline()

@@ -84,9 +84,9 @@ def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
             found = {name: read_entry(text, key, name) for name, text in texts.items()}
             sound = {name: entry for name, entry in found.items() if entry is not None}
             if len(sound) < len(found):
-                yield f"stage '{address}': {len(found) - len(sound)} damaged records there are not used"
+                yield f"stage '{address}': {len(found) - len(sound)} damaged records in the store are not used"
             if len(sound) > 1:
-                yield f"stage '{address}': {len(sound)} records there contradict each other, so that it runs here"
+                yield f"stage '{address}': {len(sound)} records in the store contradict each other, so it runs here"
             if len(sound) != 1:
                 continue
             ((record, entry),) = sound.items()
@@ -95,7 +95,7 @@ def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
         if states.count("good"):
             yield f"stage '{address}': {states.count('good')} objects fetched"
         if missing := [state for state in states if state != "good"]:
-            yield f"stage '{address}': {len(missing)} objects there are {missing[0]}, so that it runs here"
+            yield f"stage '{address}': {len(missing)} objects are {missing[0]} in the store, so it runs here"
         elif record:
             cache.write_record(key, record, texts[record])
             with (cache.root / FETCHED).open("a", encoding="utf-8") as list_:

@@ -88,7 +88,7 @@ def _find_room(project: Project) -> tuple[Path | None, str]:
     files = (Path(name) for name in project.tracked)
     size = sum(item.size for item in items) + sum(path.stat().st_size for path in files if path.is_file())
     if size * COPIES * PART > min(shutil.disk_usage(memory).free, psutil.virtual_memory().available):
-        return None, f"the project's {size:,} bytes are too many to be in memory {COPIES} times"
+        return None, f"{COPIES} copies of the project's {size:,} bytes are too large for the memory"
     return memory, ""
 
 
@@ -277,6 +277,6 @@ def _once(project: Project, stage: Stage, plain: _Run, varied: _Run, inquiry: In
             files = plain.clone.path / place, varied.clone.path / place
             difference = Difference(out.path, show_difference(*files) if all(map(Path.is_file, files)) else "")
             break
-    text = f"{difference.path} differed once, but not again, in {number} runs: it seldom differs by chance"
+    text = f"{difference.path} differed once, but not again in {number} runs: a rare difference by chance"
     fix = f"Look for threads and unseeded random numbers. {excuse_hint(difference.path)}"
     return stage.finding("DP301", text, fix, path=difference.path, evidence=difference.how)

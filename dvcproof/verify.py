@@ -160,9 +160,9 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) ->
     for path, place in first.items():
         if other := differs(path, kept / path, place):
             message = f"{what}, and two runs from equal inputs differ: chance"
-            fix = "Set a seed, or one thread; `dvcproof vary` says which."
+            fix = "Set a seed, or use one thread. `dvcproof vary` finds the cause."
             return stage.finding("DP702", message, fix, path=path, evidence=f"first and second run: {other}")
-    message = f"{what}, though two runs give equal bytes: dvc.lock is of other inputs or circumstances"
+    message = f"{what}, though two runs give equal bytes: dvc.lock records other inputs or circumstances"
     fix = f"{RUN} If nothing was edited, `dvcproof vary` says which circumstance it depends on."
     return stage.finding("DP701", message, fix, path=changed[0], evidence=difference)
 
@@ -172,7 +172,7 @@ def differs(name: str, one: Path, other: Path) -> str:
     if not one.exists() or not other.exists():
         return f"{name} is gone" if one.exists() != other.exists() else ""
     if one.is_dir() != other.is_dir():
-        return f"{name} is a folder in one of them"
+        return f"{name} is a folder on one side only"
     if one.is_file():
         return "" if filecmp.cmp(one, other, shallow=False) else first_difference(name, one, other)
     names = {path.relative_to(place) for place in (one, other) for path in place.rglob("*") if path.is_file()}
@@ -187,7 +187,7 @@ def _difference(run: Run, stage: Stage, path: str) -> str:
     for name, committed in (_committed(run, stage, out) if out else {}).items():
         if text := differs(name or path, committed, new / name if name else new):
             return f"{name}: {text}" if name else text
-    return "differs; the committed version is not at hand"
+    return "differs; the committed version is not available"
 
 
 def _committed(run: Run, stage: Stage, out: Item) -> dict[str, Path]:
@@ -226,7 +226,7 @@ def _failures(run: Run, report: Report, result: Result) -> None:
         fix = fix or "Is all that it needs committed or declared? The end of its output is below."
         report.findings.append(stage.finding("DP703", "it fails in a clean clone", fix, evidence=words))
     if not run.failed:
-        message = "the time is up" if result.status is None else "`dvc repro` fails in a clean clone"
+        message = "the time limit was reached" if result.status is None else "`dvc repro` fails in a clean clone"
         lines = [line for line in result.output.splitlines() if line.startswith("ERROR")]
         evidence = "\n".join(lines) or result.last_lines
         fix = full_disk(result.output, run.clone.folder)

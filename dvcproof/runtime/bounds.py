@@ -87,7 +87,7 @@ def parse_json(text: str) -> Any:
 def finite(text: str) -> float:
     """Parse a finite number. Raise ValueError for any other text."""
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 
@@ -101,7 +101,7 @@ def parse_csv(text: str) -> Iterator[dict[str, str]]:
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = next(rows, [])
         if len(set(header)) < len(header):
-            raise ValueError("two columns of one name")
+            raise ValueError("two columns have the same name")
         for row in rows:
             if row:
                 if len(row) != len(header):

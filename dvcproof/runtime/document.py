@@ -28,7 +28,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise InputError(str(path), "there is no such file", hint="Restore it from Git.") from None
     except (OSError, InputError):
         raise
-    except Exception as error:  # the reader raises many kinds: KeyError for `!!bool 5`
+    except Exception as error:  # the parser raises many types, as KeyError for `!!bool 5`
         if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
             hint = "Keep one side, and remove the markers."
             raise InputError(str(path), "a merge left conflict markers", hint=hint) from None

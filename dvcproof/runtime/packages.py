@@ -109,7 +109,7 @@ def find_faults(
             faults.append(Fault(name, expected, received, package.place, "renew" if broken else "install"))
         elif any((info / "direct_url.json").exists() for info in package.versions.values()):
             # The packages of a lock file come from an index. This one comes from elsewhere, so its content may differ.
-            faults.append(Fault(name, expected, "one from a folder or address", package.place, "renew"))
+            faults.append(Fault(name, expected, "a copy from a folder or URL", package.place, "renew"))
     return faults
 
 

@@ -62,7 +62,7 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
         except OSError as error:
             if not output_is_log:
                 raise
-            sys.stderr.write(f"WARNING: {error.filename} is not whole: {error.strerror}\n")
+            sys.stderr.write(f"WARNING: {error.filename} is incomplete: {error.strerror}\n")
     except InputError as error:
         sys.exit(f"ERROR: {error}")
     except OSError as error:

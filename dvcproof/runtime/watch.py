@@ -122,7 +122,7 @@ def require_unchanged() -> None:
     inputs = _current.get()
     name = next(inputs.changed(), None) if inputs else None
     if name:
-        received = "one, so nothing was written"
+        received = "a change, so nothing was written"
         raise InputError(name, expected="no change while it is used", received=received, hint="Run it again.")
 
 
@@ -156,7 +156,7 @@ def sample(path: Path) -> str:
 
 
 def identity(found: os.stat_result) -> list[int]:
-    """Return device, inode, size, and times of modification and of change (ns). Programs cannot set the latter."""
+    """Return device, inode, size, and times of modification and of change (ns). Programs cannot set the last one."""
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 

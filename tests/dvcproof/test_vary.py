@@ -318,7 +318,7 @@ def test_a_difference_that_is_seen_only_once_is_no_circumstance(tmp_path: Path) 
     report = varied(make(tmp_path / "project", {"go": command}), only=["umask", "zone"], runs=3)
     (found,) = report.findings
     assert found.rule == "DP301"
-    assert "go.txt differed once, but not again, in 6 runs" in found.message
+    assert "go.txt differed once, but not again in 6 runs" in found.message
     assert found.evidence == "line 1, plain:  one\nline 1, varied: odd"
 
 

@@ -80,8 +80,8 @@ def test_a_file_larger_than_its_bound_is_refused(tmp_path: Path) -> None:
     ("text", "match"),
     [
         ("[" * 10**5, "nested too deeply"),
-        ("NaN", "NaN is no finite number"),
-        ("[1e999]", "1e999 is no finite number"),
+        ("NaN", "NaN is not a finite number"),
+        ("[1e999]", "1e999 is not a finite number"),
         ("{", "Expecting property name"),
     ],
 )
