@@ -127,7 +127,7 @@ class Seen:
 
 @dataclass
 class _Process:
-    """A process. Threads that share a working directory share the list `cwd`, which has one element."""
+    """A process. Processes that share a working directory share the list `cwd`, which has one element."""
 
     cwd: list[str]
     words: list[str]
