@@ -49,7 +49,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 def test_what_is_no_regular_file_is_refused(tmp_path: Path, reader: str, kind: Special) -> None:
     path = write(tmp_path / "case", {"file": kind}) / "file"
     with pytest.raises(
-        InputError, match=rf"file: expected a regular file\. Got a {kind.value}\. Copy what it gives into"
+        InputError, match=rf"file: expected a regular file\. Got a {kind.value}\. Copy its content into"
     ):
         READERS[reader](path)
 
