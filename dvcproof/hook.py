@@ -1,4 +1,4 @@
-"""See each command of each stage: DVC runs it as `$SHELL -c COMMAND`, and SHELL may be a program of ours."""
+"""Observe each command of each stage. DVC runs a command as `$SHELL -c COMMAND`, so SHELL can name a hook program."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from dvcproof.clone import Result
 
 _SCRIPT = """#!/bin/sh
-# Runs a command of a stage, and leaves a folder that says when it ran, how it ended and what it printed.
+# Runs a command of a stage, and writes its times, exit status and output into a new folder.
 call=$(mktemp -d {folder}/XXXXXXXXXX) && pwd -P >"$call/cwd" && date +%s.%N >"$call/begin" || exit 125
 printf %s "$DVC_STAGE" >"$call/stage" || exit 125
 SHELL={shell}
@@ -25,7 +25,7 @@ exit $status
 
 @dataclass
 class Call:
-    """What a stage did, in the order of its commands. A status is None where a command did not end."""
+    """The commands of one stage, in order. The status of a command that did not end is None."""
 
     begin: float
     seconds: float = 0.0
@@ -35,23 +35,24 @@ class Call:
 
     @property
     def status(self) -> int | None:
-        """The first exit status that is not 0."""
+        """The first exit status other than 0; 0 if all commands succeeded."""
         return next((status for status in self.statuses if status != 0), 0)
 
     @property
     def last_lines(self) -> str:
-        """The end of the output."""
+        """The last lines of the output."""
         return Result(self.status, self.output).last_lines
 
 
 class Hook:
-    """A program that DVC takes for the shell.
+    """A program that DVC runs instead of the shell.
 
     Args:
-        command: the words of sh that run a command; `$call` is the folder of its notes.
-        shell: what stages find in SHELL.
-        special: stages that another command runs, and that command.
-        live: whether a stage writes to the terminal; else its output is kept and shown once it has ended.
+        folder: a new folder for the program and its notes.
+        command: the shell code that runs a stage's command; `$call` is the folder of the notes on that command.
+        shell: the value of SHELL inside the stages.
+        special: names of stages, and the shell code that runs their commands instead of `command`.
+        live: whether a stage writes to the terminal directly. If not, its output is kept, and shown after the stage.
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class Hook:
         self.program.chmod(0o755)
 
     def variables(self) -> dict[str, str]:
-        """Return the variables for DVC."""
+        """Return the environment variables that make DVC use this hook."""
         return {"SHELL": str(self.program)}
 
     def calls(self) -> dict[str, Call]:
-        """Return what each stage did, in the order in which they ran."""
+        """Return the calls of each stage by address, in the order in which the stages ran."""
         found: dict[str, Call] = {}
         folders = [path.parent for path in self.folder.glob("*/stage")]
         begins = {folder: float(_read(folder / "begin") or 0) for folder in folders}

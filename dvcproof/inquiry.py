@@ -1,4 +1,4 @@
-"""Why a stage differs: by chance, or under which circumstance."""
+"""Find out why a stage's outputs differ: by chance, or because of a circumstance such as the time zone."""
 
 from collections.abc import Sequence
 
@@ -7,23 +7,23 @@ from dvcproof.circumstances import ADVICE, Circumstance, fixes
 from dvcproof.clone import Result
 from dvcproof.findings import Finding
 
-#: What to do about each source of chance, by the beginning of its name in circumstances.fixes.
+#: Advice for each source of chance. Keys are beginnings of the names in `circumstances.fixes`.
 CHANCE_ADVICE = {
     "the order": "Sort before you write the elements of a set",
-    "process": "Leave the number of the process out of the output",
+    "process": "Leave the process id out of the output",
     "the clock": "Leave the time, and the dates of files, out of the output, or make it a parameter",
-    "the timing": "Fix the number of threads, and the order in which their results are put together",
+    "the timing": "Fix the number of threads, and the order in which their results are combined",
     "addresses": "Leave `id()` and the addresses of objects out of the output",
 }
 
 
 class Inquiry:
-    """Find the cause for which a stage differs, by running it alone.
+    """Find the cause of a difference by running one stage alone.
 
     Args:
-        alone: the stage.
+        alone: the stage to run.
         varied: the circumstances that can be varied.
-        runs: how often it must be equal to be called so.
+        runs: the number of equal runs after which a stage counts as equal.
     """
 
     def __init__(self, alone: Alone, varied: Sequence[Circumstance], runs: int) -> None:
@@ -32,14 +32,14 @@ class Inquiry:
         self.reference = alone.run()
 
     def is_equal(self, varied: Sequence[Circumstance]) -> bool:
-        """Return whether a run under circumstances is equal to the first plain one."""
+        """Return whether a run with these circumstances varied is equal to the first plain run."""
         return self.alone.run(varied).equals(self.reference)
 
     def findings(self) -> list[Finding]:
-        """Return what is found; nothing if it is equal all the time."""
+        """Return the findings; none if all runs are equal."""
         if self.reference.status != 0:
-            text = "it differs, but alone, from the same inputs, it fails, so that the cause cannot be found"
-            fix = "Declare all that it needs as dependencies."
+            text = "it differs, but it fails when it runs alone from the same inputs, so the cause is unknown"
+            fix = "Declare every file that it needs as a dependency."
             return [self.stage.finding("DP303", text, fix, evidence=_last_lines(self.reference))]
         for number in range(1, self.runs):
             again = self.alone.run()
@@ -51,7 +51,10 @@ class Inquiry:
         return [self._accuse(least, outcome)] if outcome else found
 
     def _differs(self, varied: Sequence[Circumstance]) -> Outcome | None:
-        """Return a run that differs under circumstances, if it does so again, and the plain one is still equal."""
+        """Return a run that differs with these circumstances varied; None unless the difference can be confirmed.
+
+        To confirm it, a second varied run must differ, and another plain run must be equal to the first.
+        """
         outcome = self.alone.run(varied)
         if outcome.equals(self.reference):
             self.alone.forget(outcome)
@@ -59,7 +62,7 @@ class Inquiry:
         return outcome if not self.is_equal(varied) and self.is_equal(()) else None
 
     def _least(self) -> list[Circumstance]:
-        """Return circumstances that change it only together, none of them needlessly; empty if all of them do not."""
+        """Return a minimal set of circumstances that change the outputs only together; empty if there is none."""
         least = list(self.varied)
         if self.is_equal(least):
             return []
@@ -70,7 +73,7 @@ class Inquiry:
         return least
 
     def _accuse(self, varied: Sequence[Circumstance], outcome: Outcome) -> Finding:
-        """Name circumstances; of the variables of the caller's shell, the one that matters."""
+        """Return the finding for circumstances that change an output or make the stage fail."""
         ones = [self._narrowed(one) if one.name == "environment" else one for one in varied]
         what = ", together with ".join(one.text for one in ones)
         advice = f"{ADVICE[ones[0].name]}."
@@ -84,7 +87,7 @@ class Inquiry:
         return self.stage.finding("DP302", text, fix, path=difference.path, evidence=difference.how)
 
     def _narrowed(self, one: Circumstance) -> Circumstance:
-        """Halve the variables that are taken away, as long as it still differs."""
+        """Narrow down the environment variables that change the outputs, by bisection."""
 
         def without(names: Sequence[str]) -> Circumstance:
             text = f"variable {', '.join(names)} of the caller's shell"
@@ -100,7 +103,7 @@ class Inquiry:
         return without(names) if len(names) < len(one.removed) else one
 
     def _chance(self, again: Outcome, *, seldom: bool) -> Finding:
-        """Say that it differs by itself, and what makes it equal when it is held fast."""
+        """Return the finding for a stage that differs from run to run, with the sources of chance that explain it."""
         if again.status != 0:
             text = "it fails now and then, though nothing is varied"
             fix = "Run it several times to see why."
@@ -116,17 +119,18 @@ class Inquiry:
         else:
             text += ": unseeded random numbers, or threads"
             fix = "Seed every source of random numbers; fix the number of threads"
-            names = ", ".join(one.name for one in tried) or "nothing, it is not possible here"
-            evidence += f"\nheld fast in vain: {names}"
+            names = ", ".join(one.name for one in tried) or "nothing, which is not possible here"
+            evidence += f"\nheld fast without effect: {names}"
         fix += f". {excuse_hint(self.alone.declared(difference.path))}"
         return self.stage.finding("DP301", text, fix, path=difference.path, evidence=evidence)
 
     def _causes(self, tried: Sequence[Circumstance], *, seldom: bool) -> list[Circumstance]:
-        """Return the fewest sources of chance that, held fast, make it equal."""
+        """Return a minimal set of sources of chance that, held fixed, make all runs equal."""
         for one in tried:
             if self._settles([one], seldom=seldom):
                 return [one]
-        # The clock first: its library names its memory by a process number, which must not be one of a namespace.
+        # The clock must come first: its library names its shared memory after a process id, which must not be an id
+        # inside a namespace.
         causes = list(reversed(tried)) if self._settles(tried[::-1], seldom=seldom) else []
         for one in tried if causes else ():
             rest = [other for other in causes if other is not one]
@@ -135,7 +139,7 @@ class Inquiry:
         return causes[::-1]
 
     def _settles(self, held: Sequence[Circumstance], *, seldom: bool) -> bool:
-        """Return whether a stage is equal each time with something held fast. What seldom differs runs more often."""
+        """Return whether all runs are equal with `held` held fixed. Run a stage that `seldom` differs more often."""
         first = self.alone.run(held)
         number = self.runs * (3 if seldom else 1) - 1
         return first.status == 0 and all(self.alone.run(held).equals(first) for _ in range(number))
@@ -146,7 +150,7 @@ def _chance_advice(cause: Circumstance) -> str:
 
 
 def excuse_hint(path: str) -> str:
-    """Say how to declare that an output may vary."""
+    """Return the advice on how to declare that an output may vary."""
     return f"If it must vary, write why in dvc.yaml: `meta: {{dvcproof: {{varies: {{{path}: reason}}}}}}`."
 
 

@@ -1,6 +1,6 @@
 """Compare what a stage did with what it declares."""
 
-# Paths are texts here: there are thousands of them.
+# Paths are plain strings here, for speed: there are thousands of them.
 # ruff: noqa: PTH111, PTH112, PTH113, PTH114, PTH118, PTH119, PTH120
 
 import fnmatch
@@ -22,25 +22,25 @@ from dvcproof.strace import Failure, Seen
 
 Kind = Literal["project", "git", "dvc", "package", "system", "home", "temporary", "outside", "ours"]
 
-#: Of the machine: what a lock file of packages or an image names, not dvc.yaml.
+#: Folders of the operating system. A package lock file or a container image pins their content, not dvc.yaml.
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/opt")
 VARIABLE = ("/boot", "/nix", "/gnu", "/snap", "/var/lib", "/var/run")
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (they are only named)
 PACKAGES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", "renv", "packrat"}
 
-#: DVC's and Git's own files: programs that walk through folders read them.
+#: DVC's and Git's own files. Programs that walk through folders read them without need.
 OWN = ("dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", ".gitattributes", ".gitmodules")
 
-#: Kinds of places of which a stage should write to none.
+#: Kinds of places that a stage should not write to.
 AWAY = ("home", "outside", "temporary", "system")
 
-#: Sockets of services that start programs which are not watched.
+#: Sockets of container services, which start programs that strace does not watch.
 SERVICES = re.compile(r"docker|podman|containerd|buildkit|singularity|crio")
 
-#: From so many files of one folder on, they are told as one finding.
+#: This many findings of one kind in one folder, or more, are merged into one.
 MANY = 4
 
-#: The rules that an exception can be made for, by its name in `meta: dvcproof:`.
+#: For each kind of exception in `meta: dvcproof:`, the rules that it can switch off.
 EXCEPTIONS = {
     "reads": {"DP201", "DP203", "DP204", "DP207", "DP212", "DP214"},
     "writes": {"DP202", "DP204", "DP205", "DP208", "DP212"},
@@ -50,17 +50,17 @@ _PROBES = re.compile(r"__pycache__|\.pyc$|\.so(\.\d+)*$|pyvenv\.cfg$|\._pth$|pyb
 
 
 def under(path: str, places: Iterable[str]) -> bool:
-    """Return whether a path is one of some places, or inside of one."""
+    """Return whether a path is one of `places`, or inside one of them."""
     return any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)
 
 
 def source(path: str) -> str:
-    """Return the source of a file of Python's bytecode; another path as it is."""
+    """Return the name of the source file for a bytecode file of Python. Return any other path unchanged."""
     return _BYTECODE.sub(r"\1.py", path)
 
 
 def require_reasons(stages: Iterable[Stage]) -> None:
-    """Raise InputError for an exception that has no reason, or names no path."""
+    """Raise InputError if an exception in `meta: dvcproof:` has no reason or no path."""
     for stage in stages:
         where = f"{stage.file}:{stage.line}, {stage.name}, meta.dvcproof"
         for kind in EXCEPTIONS:
@@ -81,9 +81,15 @@ def _is_text(value: object) -> bool:
 
 @dataclass
 class Ground:
-    """What is the same for all stages of a run: the project of the clone, and the folder that was cloned, `original`.
+    """The state that all stages of a run share.
 
-    `left` is what earlier stages wrote without declaring it: by path, which stage.
+    Args:
+        project: the project in the clone.
+        clone: the clone.
+        original: the folder that was cloned.
+        allow_network: whether the network may be used.
+        left: undeclared files that earlier stages wrote: path -> address of the stage.
+        home: the user's home folder.
     """
 
     project: Project
@@ -94,7 +100,7 @@ class Ground:
     home: str = field(default_factory=lambda: os.path.realpath(os.path.expanduser("~")))
 
     def kind(self, path: str, installations: Iterable[str]) -> Kind:
-        """Return what kind of place a path is in."""
+        """Return the kind of place that a path is in."""
         top = str(self.clone.top)
         if under(path, [top]):
             parts = set(Path(os.path.relpath(path, top)).parts)
@@ -111,7 +117,7 @@ class Ground:
         return "system" if under(path, [*SYSTEM, *VARIABLE]) else "outside"
 
     def here(self, path: str) -> str:
-        """Return the path in the clone of a file that was reached in the folder which was cloned."""
+        """Translate a path in the original folder into the path in the clone. Return any other path unchanged."""
         inside = under(path, [self.original]) and not PACKAGES & set(Path(path).parts)
         return str(self.clone.top) + path[len(self.original) :] if inside else path
 
@@ -125,12 +131,13 @@ class Ground:
 
 
 class Judge:
-    """Says what a stage did that it does not declare, and what it declares and does not do.
+    """Find differences between the files that a stage uses and those that it declares.
 
     Args:
-        stage: as the clone declares it.
-        complete: whether it ended well, so that what it did not do can be told.
-        output: what all stages printed.
+        stage: the stage, as the clone's dvc.yaml declares it.
+        seen: the files and programs that the stage used.
+        complete: whether the stage succeeded. If not, unused declarations are not reported.
+        output: the printed output of all stages.
     """
 
     def __init__(self, ground: Ground, stage: Stage, seen: Seen, *, complete: bool, output: str = "") -> None:
@@ -141,14 +148,14 @@ class Judge:
         self.outs = [item.place for item in stage.outs if item.local]
         self.persist = [item.place for item in stage.outs if item.local and item.persist]
         self.findings: list[Finding] = []
-        #: Parameter files that are read and not declared.
+        #: Parameter files that the stage reads but does not declare.
         self.undeclared_params: list[str] = []
         self.installations = _installations(seen.programs, ground)
         self.away: list[str] = []
         self._translate()
 
     def judge(self) -> list[Finding]:
-        """Return the findings, in the order of the rules."""
+        """Return the findings, sorted by rule and path."""
         self._read_files()
         self._looked_for()
         self._listed_folders()
@@ -161,11 +168,11 @@ class Judge:
         return sorted(_gathered(self.findings, self.project, self.stage), key=lambda found: (found.rule, found.path))
 
     def _translate(self) -> None:
-        """Take files of the folder that was cloned for those of the clone, and bytecode for its source."""
+        """Replace paths in the original folder by paths in the clone, and bytecode files by their sources."""
         reads: dict[str, int] = {}
         names: dict[str, set[str]] = {}
         cache = str(self.ground.clone.path / ".dvc" / "cache")
-        for seen in (self.seen.reads, self.seen.writes):  # where DVC puts links into its cache, the link is the file
+        for seen in (self.seen.reads, self.seen.writes):  # where DVC links to its cache, use the path of the link
             for path in [path for path in seen if under(path, [cache])]:
                 for name in [name for name in self.seen.names.get(path, ()) if not under(name, [cache])]:
                     seen[name] = min(seen[path], seen.get(name, seen[path]))
@@ -180,25 +187,25 @@ class Judge:
             )
         for path in self.seen.writes:
             names.setdefault(path, set()).update(self.seen.names.get(path, ()))
-        # An output that stays was read if it was opened to be changed, unless the stage itself made it.
+        # Opening a persistent output to change it counts as reading it, unless the stage itself made it.
         for path in self.seen.updates | self.seen.appends:
             if under(path, self.persist) and path not in reads:
                 reads[path] = self.seen.writes[path] - 1
         self.seen.reads, self.seen.names = reads, names
 
     def _covered(self, path: str) -> bool:
-        """Return whether DVC hashes a file as a part of what the stage depends on."""
+        """Return whether DVC hashes a file as one of the stage's dependencies, or as a part of one."""
         places = [*self.deps, *self.stage.params]
         if under(path, places) or under(path, map(os.path.realpath, places)):
             return True
-        # DVC follows a link to a file, and no link to a folder inside of a dependency.
+        # Inside a dependency, DVC follows symlinks to files, but not symlinks to folders.
         names = [(name, place) for name in self.seen.names.get(path, ()) for place in places if under(name, [place])]
         return any(not any(os.path.islink(one) for one in _between(place, name)) for name, place in names)
 
     def _read_files(self) -> None:
         git_state: list[str] = []
         for path in sorted(self.seen.reads, key=self.seen.reads.__getitem__):
-            own = self.seen.writes.get(path, sys.maxsize) <= self.seen.reads[path]  # it wrote the file before
+            own = self.seen.writes.get(path, sys.maxsize) <= self.seen.reads[path]  # the stage wrote the file earlier
             if os.path.isdir(path) or own or path in self.seen.folders:
                 continue
             kind = self.ground.kind(path, self.installations)
@@ -214,13 +221,13 @@ class Judge:
                 self._add("DP207", "warning" if kind == "home" or gone else "error", text, fix, path)
         if git_state:
             text = "it reads Git's own files, so that its result may change with each commit"
-            fix = "Give it what it needs of them as a parameter."
+            fix = "Pass the information that it needs as a parameter."
             self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
         if self.away:
             number = f"{len(self.away)} file{'s' if len(self.away) > 1 else ''}"
-            text = f"it reads {number} of the project's folder, not of the clone, as {self.away[0]}"
-            fix = "Use a path from the stage's folder; of a package in the project that is installed from there "
-            fix += "(`pip install -e`) the clone's code is not the one that runs."
+            text = f"it reads {number} from the project's folder instead of the clone, as {self.away[0]}"
+            fix = "Use a path relative to the stage's folder. If a package is installed from the project's folder "
+            fix += "(`pip install -e`), its code runs from there, not from the clone."
             self._add("DP207", "warning", text, fix, self.away[0])
 
     def _read_in_project(self, path: str) -> None:
@@ -257,7 +264,7 @@ class Judge:
     def _earlier_run(self, path: str) -> None:
         name = self.project.name(path)
         text = f"it reads its own output {name}, as an earlier run left it"
-        fix = "Leave out `persist`, so that each run begins anew, or make what it begins with an input."
+        fix = "Remove `persist`, so that each run starts from nothing, or add the file that it starts from to deps."
         self._add("DP212", "error", text, fix, path)
 
     def _looked_for(self) -> None:
@@ -268,7 +275,7 @@ class Judge:
             if under(path, self.persist):
                 self._earlier_run(path)
             elif wrote is not None and os.path.isfile(path) and not under(path, self.outs):
-                text = f"it looks for {name} before it writes it, so that a second run begins with what the first left"
+                text = f"it looks for {name} before it writes it, so that a second run finds the file of the first run"
                 self._add("DP212", "warning", text, "Remove it at the end, or do not read it.", path)
             elif wrote is None and not under(path, [*self.outs, *self.deps]) and os.path.isdir(os.path.dirname(path)):
                 text = f"it would read {name}, if that were there"
@@ -325,7 +332,7 @@ class Judge:
             self._add("DP202", "error", text, fix, path, change=f"outs + {local}:tracked")
         else:
             self.ground.left.setdefault(path, self.stage.address)
-            ignored = ", which Git ignores, so that nobody gets it" if self.ground.is_ignored(path) else ""
+            ignored = ", which Git ignores, so that no clone has it" if self.ground.is_ignored(path) else ""
             fix = f"Add `{local}` to outs, or remove it at the end."
             self._add("DP202", "error", f"undeclared output {name}{ignored}", fix, path, change=f"outs + {local}")
 
@@ -357,7 +364,7 @@ class Judge:
                 self._add("DP203", "warning", text, fix, item.place, change=f"deps - {item.path}")
 
     def _failed_commands(self) -> None:
-        # Shells look for a program without a call that is watched.
+        # strace does not show a shell's failed search for a program, so read the shell's message.
         said = r"^\S*sh: (?:line )?(?:\d+: )?([^:\s]+): (?:command )?not found$"
         for name in re.findall(said, self.output, re.MULTILINE):
             if any(re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", words) for words in self.stage.commands):
@@ -372,17 +379,17 @@ class Judge:
 
     def _services(self) -> None:
         for socket in sorted(filter(SERVICES.search, self.seen.sockets)):
-            text = f"it asks a service for containers ({socket}): what that reads and writes cannot be watched"
-            self._add("DP213", "warning", text, "Declare what the container uses, and check that by hand.", socket)
+            text = f"it asks a service for containers ({socket}): the container's files cannot be watched"
+            self._add("DP213", "warning", text, "Declare the container's files, and check them by hand.", socket)
         if self.seen.ring:
-            text = "it uses io_uring: what it reads and writes in that way cannot be watched"
+            text = "it uses io_uring: reads and writes through io_uring cannot be watched"
             self._add("DP213", "warning", text, "Switch it off for a trace (Node.js: UV_USE_IO_URING=0).")
         for address, port in sorted(self.seen.network):
             loopback = address.startswith("127.") or address == "::1"
             if loopback and port in self.seen.ports:
-                continue  # its own processes talk with each other
+                continue  # the stage's own processes talk to each other
             place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-            fix = "Fetch it with `dvc import-url`, so that what came is recorded."
+            fix = "Download the data with `dvc import-url`, so that DVC records its hash."
             self._add("DP206", "error", f"it uses the network: {place}", fix, place)
 
     def _add(self, rule: str, level: Level, text: str, fix: str, path: str = "", *, change: str = "") -> None:
@@ -408,12 +415,12 @@ class Judge:
 
 
 def _between(place: str, name: str) -> list[str]:
-    """Return the folders on the way from `place` to a file in it."""
+    """Return the parent directories of `name` that are inside `place`."""
     return [str(one) for one in Path(name).parents if under(str(one), [place]) and str(one) != place]
 
 
 def _installations(programs: Iterable[str], ground: Ground) -> set[str]:
-    """Return the folders of installed programs: /opt/conda of /opt/conda/bin/python."""
+    """Return the folders that the programs are installed in: /opt/conda for /opt/conda/bin/python."""
     found = {sys.prefix, sys.base_prefix}
     for program in programs:
         folder, name = os.path.split(os.path.dirname(program))
@@ -424,7 +431,7 @@ def _installations(programs: Iterable[str], ground: Ground) -> set[str]:
 
 
 def _gathered(findings: list[Finding], project: Project, stage: Stage) -> list[Finding]:
-    """Return the findings; many of one kind in one folder, and those in folders below it, become one."""
+    """Return the findings, with MANY or more of one kind in or below one folder merged into one."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for item in findings:
         groups.setdefault((item.rule, item.level, item.change[:6]), []).append(item)
@@ -442,7 +449,7 @@ def _gathered(findings: list[Finding], project: Project, stage: Stage) -> list[F
 
 
 def _one(folder: str, group: list[Finding], project: Project, stage: Stage) -> Finding:
-    """Return one finding for many; the whole folder is to be declared if nearly all of it is read."""
+    """Merge findings into one. Propose to declare the whole folder if most of its files are read."""
     first, place = group[0], os.path.normpath(project.root / folder)
     local = os.path.relpath(place, stage.wdir)
     there = [path for path in project.tracked if under(path, [place]) and os.path.isfile(path)]

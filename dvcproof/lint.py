@@ -1,4 +1,4 @@
-"""What dvc.yaml alone says: files that a command names and no dependency covers, files that nobody else can have."""
+"""Find problems without running anything, as undeclared files that a command names, and files missing from a clone."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from dvcproof.findings import Finding
 from dvcproof.project import Project, Stage
 
-#: Bytes of a file that is large for Git.
+#: A file with more bytes than this is large for Git.
 LARGE = 5_000_000
 
 _MODULE = re.compile(r"\bpython[\d.]*\s+(?:-\w+\s+)*-m\s+([\w.]+)")
@@ -18,9 +18,9 @@ _PIPE = re.compile(r"[^|>]\|[^|]")
 
 
 def lint(project: Project, stages: Sequence[Stage]) -> list[Finding]:
-    """Return what can be said without running and without data."""
+    """Return the findings that need neither a run nor the data."""
     findings: list[Finding] = []
-    seen: set[tuple[str, str, str]] = set()  # the stages of one foreach say the same
+    seen: set[tuple[str, str, str]] = set()  # stages of one foreach have the same findings
     for stage in stages:
         for finding in _of_stage(project, stage):
             key = (finding.rule, stage.file, f"{stage.name.partition('@')[0]} {finding.path}")
@@ -38,7 +38,7 @@ def _of_stage(project: Project, stage: Stage) -> Iterator[Finding]:
             yield stage.finding("DP401", f"the command names {path}, which is no dependency", fix, path=path)
         if _PIPE.search(_without_quotes(command)) and "pipefail" not in command:
             message = "the command has a pipe, and a failure before its last part is not noticed"
-            yield stage.finding("DP404", message, "Use `bash -o pipefail -c`, or write a file between.", level="note")
+            yield stage.finding("DP404", message, "Use `bash -o pipefail -c`, or an intermediate file.", level="note")
         if match := _HOME.search(command):
             yield stage.finding("DP405", f"the command names a path of one user, {match[1]}...", level="warning")
     if not stage.deps and not stage.params and not stage.frozen and not stage.always_changed:
@@ -71,7 +71,7 @@ def _unobtainable(project: Project, stage: Stage) -> Iterator[Finding]:
 
 
 def _named_files(project: Project, stage: Stage, command: str) -> Iterator[str]:
-    """Return the tracked files that the words of a command name, and that the stage does not declare."""
+    """Return the files in Git that a command names but the stage does not declare."""
     for word in _words(command):
         for candidate in {word, word.rpartition("=")[2]}:
             place = os.path.normpath(stage.wdir / candidate) if candidate else ""
@@ -80,7 +80,7 @@ def _named_files(project: Project, stage: Stage, command: str) -> Iterator[str]:
 
 
 def _modules(project: Project, stage: Stage, command: str) -> Iterator[str]:
-    """Return the tracked modules that `python -m` runs, and that the stage does not declare."""
+    """Return the modules in Git that a command runs with `python -m` but the stage does not declare."""
     bases = [stage.wdir, project.root, *([project.top] if project.top else [])]
     for module in _MODULE.findall(command):
         for base in bases:

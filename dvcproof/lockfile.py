@@ -1,4 +1,4 @@
-"""dvc.lock: what it records of each stage, and whether files and parameters agree with it."""
+"""Read dvc.lock, and check whether files and parameters are those that it records."""
 
 import os
 import re
@@ -17,38 +17,38 @@ from dvcproof.values import flatten, shown
 
 REDO = "Run `dvc repro`."
 
-#: Where nothing of the user's is looked for.
+#: Folders that are not searched for the user's files.
 SKIPPED = (".git", ".dvc", ".venv", "venv", "node_modules", "__pycache__")
 
-#: What dvc.lock, or a record of the run cache, holds of a stage: cmd, deps, params, outs.
+#: The record of a stage in dvc.lock or in the run cache, with the keys cmd, deps, params, outs.
 Entry = dict[str, Any]
 
 
 class File(BaseModel):
-    """A dependency or an output, with all that DVC records of it."""
+    """A dependency or an output, with every field that DVC records."""
 
     model_config = ConfigDict(extra="allow")
 
     path: str
-    md5: str | None = None  # None: a download, which has other marks
+    md5: str | None = None  # None for a download, which has an etag or a checksum instead
     size: int | None = None
 
     @property
     def is_current(self) -> bool:
-        """Whether the hash is that of all bytes. DVC 2 did not say so: it hashed texts with other line ends."""
+        """Whether the hash covers the exact bytes. DVC 2, which has no field `hash`, converted line ends in texts."""
         return (self.model_extra or {}).get("hash") == "md5"
 
 
 class Stage(BaseModel):
-    """A stage."""
+    """The record of a stage in dvc.lock."""
 
     cmd: str | list[str]
     deps: list[File] = []
-    params: dict[str, dict[str, Any]] = {}  # by file
+    params: dict[str, dict[str, Any]] = {}  # file -> name -> value
     outs: list[File] = []
 
     def below(self, folder: str) -> "Stage":
-        """Return the same with its paths as they are from the folder that `folder` is named from."""
+        """Return a copy of the stage whose paths have `folder` in front."""
 
         def moved(files: list[File]) -> list[File]:
             paths = ((file, os.path.normpath(f"{folder}/{file.path}")) for file in files)
@@ -63,7 +63,7 @@ class Lock(BaseModel):
     stages: dict[str, Stage] = {}
 
     def params(self) -> dict[str, Any]:
-        """Return every parameter that a stage ran with, by its whole name: 'train.seed'."""
+        """Return every recorded parameter by its full name, as 'train.seed'."""
         values: dict[str, Any] = {}
         for stage in self.stages.values():
             for sections in stage.params.values():
@@ -71,7 +71,7 @@ class Lock(BaseModel):
         return flatten(values) if values else {}
 
     def files(self) -> dict[str, File]:
-        """Return every input and output, by its path."""
+        """Return every dependency and output by path."""
         return {file.path: file for stage in self.stages.values() for file in (*stage.deps, *stage.outs)}
 
     def outputs(self) -> list[File]:
@@ -79,22 +79,22 @@ class Lock(BaseModel):
         return [out for stage in self.stages.values() for out in stage.outs]
 
     def inputs(self) -> dict[str, str | None]:
-        """Return the hashes of the files that no stage wrote: code, data and the list of packages."""
+        """Return the hashes of the dependencies that no stage wrote, as code and raw data, by path."""
         written = {out.path for out in self.outputs()}
         return {path: file.md5 for path, file in self.files().items() if path not in written}
 
     def named(self, *names: str) -> dict[str, str | None]:
-        """Return the hashes of the files with these names, in whatever folder."""
+        """Return the hashes of the files with these names in any folder, by path."""
         return {path: file.md5 for path, file in self.files().items() if Path(path).name in names}
 
     def only(self, names: list[str]) -> "Lock":
-        """Return the same with some of the stages."""
+        """Return a copy of the lock with only the named stages."""
         return Lock(stages={name: self.stages[name] for name in names})
 
     def upstream(self, path: str) -> list[str]:
-        """Return the names of the stages that lead to a file, the first ones first; none if no stage writes it."""
+        """Return the names of the stages that a file depends on, in the order of a run; none if no stage writes it."""
         writer = {file.path: name for name, stage in self.stages.items() for file in stage.outs}
-        found: dict[str, None] = {}  # in the order in which they were completed
+        found: dict[str, None] = {}  # an ordered set
         opened: set[str] = set()
 
         def follow(path: str) -> None:
@@ -110,15 +110,15 @@ class Lock(BaseModel):
 
 
 def lock_files(root: Path) -> list[Path]:
-    """Return every dvc.lock of a project: its root's, and those of other folders that DVC does not ignore."""
+    """Return every dvc.lock of a project, in its root and in all folders that DVC does not ignore."""
     found = []
     for folder, folders, files in os.walk(root):
         parts = (name for name in folders if name not in SKIPPED)
-        folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # a project of its own
+        folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # skip nested DVC projects
         found += [Path(folder, "dvc.lock")] if "dvc.lock" in files else []
     if {path.parent for path in found} <= {root}:
         return found
-    from dvc.fs import LocalFileSystem  # here: who only reads one dvc.lock needs no DVC
+    from dvc.fs import LocalFileSystem  # imported late: reading one dvc.lock needs no DVC
     from dvc.ignore import DvcIgnoreFilter
 
     ignored = DvcIgnoreFilter(LocalFileSystem(url=str(root)), str(root))
@@ -126,7 +126,7 @@ def lock_files(root: Path) -> list[Path]:
 
 
 def read_records(root: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Return what every dvc.lock of a project records, by the addresses of stages, and why some cannot be read."""
+    """Return the records in every dvc.lock of a project by stage address, and errors by name of unreadable file."""
     records: dict[str, Entry] = {}
     problems: dict[str, str] = {}
     for path in lock_files(root):
@@ -142,21 +142,21 @@ def read_records(root: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 
 
 def parse_lock(text: str) -> Lock:
-    """Read the text of a dvc.lock of DVC 3. Raise ValueError if it is none."""
+    """Parse the text of a dvc.lock of DVC 3. Raise ValueError if the text is not a valid dvc.lock."""
     try:
         refuse_aliases(text)
-        return Lock.model_validate(YAML(typ="safe").load(text))  # DVC's own reader
+        return Lock.model_validate(YAML(typ="safe").load(text))  # the parser that DVC uses
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
-    except Exception as error:  # the reader raises many kinds
+    except Exception as error:  # the parser raises many types
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def parse_lock_document(content: bytes) -> dict[str, Entry]:
-    """Read a dvc.lock of any version of DVC, as large as it may be: its stages with all that they hold.
+    """Parse a dvc.lock of any DVC version and any size. Return the complete records of its stages by name.
 
-    Raise ValueError if it cannot be read; the text says why.
+    Raise ValueError, with the reason, if the content cannot be parsed.
     """
     text = content.decode("utf-8")
     if not text.strip():
@@ -166,24 +166,24 @@ def parse_lock_document(content: bytes) -> dict[str, Entry]:
     refuse_aliases(text)
     try:
         document = YAML(typ="safe").load(text) or {}
-    except Exception as error:  # the reader raises many kinds
+    except Exception as error:  # the parser raises many types
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
     stages = document.get("stages", {} if "schema" in document else document) if isinstance(document, dict) else None
     if not isinstance(stages, dict):
-        raise ValueError("it is no dvc.lock: it has no stages")
+        raise ValueError("it is not a dvc.lock: it has no stages")
     for name, stage in stages.items():
         if not isinstance(stage, dict) or not all(_is_list_of_files(stage.get(kind, [])) for kind in ("deps", "outs")):
-            raise ValueError(f"it is no dvc.lock: stage '{name}' has another form")
+            raise ValueError(f"it is not a dvc.lock: stage '{name}' has an unknown form")
     return {str(name): stage for name, stage in stages.items()}
 
 
 def has_conflict(text: str) -> bool:
-    """Return whether a merge left both sides in a text."""
+    """Return whether a text has conflict markers of a merge."""
     return any(line.startswith("<<<<<<< ") for line in text.splitlines())
 
 
 def refuse_conflicts(root: Path) -> None:
-    """Raise InputError if a merge left both sides in a file in `root` that DVC reads: its own errors do not say so."""
+    """Raise InputError if a file in `root` that DVC reads has conflict markers. DVC's own errors do not say so."""
     for name in ("dvc.yaml", "dvc.lock", ".dvc/config"):
         path = root / name
         if path.is_file() and has_conflict(path.read_bytes().decode(errors="replace")):
@@ -192,7 +192,7 @@ def refuse_conflicts(root: Path) -> None:
 
 
 def refuse_aliases(text: str) -> None:
-    """Raise ValueError for YAML that is small, and endless with its aliases written out. DVC never writes such."""
+    """Raise ValueError for YAML that becomes huge when its aliases are expanded. DVC never writes aliases."""
     if re.search(r"^\s*(?:- |[^#\n]*: )*[&*]\w", text, re.MULTILINE):
         require_small_yaml(text)
 
@@ -202,7 +202,7 @@ def _is_list_of_files(files: Any) -> bool:
 
 
 def hashes(entry: Mapping[str, Any] | None, kind: str) -> dict[str, str]:
-    """Return the hashes of the `deps` or `outs` in a record by their paths, in whatever form; '' without one."""
+    """Return the hashes of the `deps` or `outs` in a record by path: md5, etag or checksum; '' without a hash."""
     items = (entry or {}).get(kind) or []
     forms = ("md5", "etag", "checksum")
     return {str(item["path"]): next((str(item[form]) for form in forms if form in item), "") for item in items}
@@ -220,10 +220,10 @@ def read_lock(path: Path) -> Lock:
 
 
 def require_same_params(lock: Lock, params: Path) -> None:
-    """Raise InputError if a value in params.yaml is not the one that the run was made with."""
+    """Raise InputError if a parameter in params.yaml differs from the value in dvc.lock."""
     recorded = lock.params()
     document = flatten(read_mapping(params))
-    # A section that no stage of this run depends on, as that of another network, is not compared.
+    # Compare only sections that a stage of this run depends on. The section of another network may differ.
     sections = {name.partition(".")[0] for name in recorded}
     now = {name: value for name, value in document.items() if name.partition(".")[0] in sections}
     for name in {**recorded, **now}:
@@ -237,14 +237,16 @@ def require_same_params(lock: Lock, params: Path) -> None:
 
 
 def require_recorded(path: Path, lock: Lock, name: str | None = None) -> None:
-    """Raise InputError if a file is not the one that dvc.lock names; FileNotFoundError if there is none.
+    """Raise InputError if a file's MD5 differs from dvc.lock, or dvc.lock lacks the file.
 
     Args:
-        name: its path in dvc.lock, if not `path`.
+        name: the file's path in dvc.lock, if it differs from `path`.
+
+    Raise FileNotFoundError if the file does not exist.
     """
     file = lock.files().get(name or path.as_posix())
     if file is None:
-        raise InputError(str(path), expected="a file that dvc.lock names", received="one that it does not", hint=REDO)
+        raise InputError(str(path), expected="a file in dvc.lock", received="a file that is not there", hint=REDO)
     found = file_hash(path, "md5")
     if found != file.md5:
         expected = f"the file that dvc.lock names, MD5 {file.md5}"

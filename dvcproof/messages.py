@@ -1,4 +1,4 @@
-"""Word the errors that a user sees. No stage depends on this room: a stage imports it only once it has failed."""
+"""Write the error messages that a user sees. A stage imports this module only after it has failed."""
 
 import re
 from typing import TYPE_CHECKING
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dvcproof.runtime.program import InputError
 
-#: Characters of the longest part of a message: libraries can be talkative, and files hold long names.
+#: Most characters of one part of a message. Errors of libraries and names in files can be long.
 LONGEST = 800
 
-#: The next step where a warning has become an error.
+#: The next step if Python raised a warning as an error.
 WARNINGS = "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
 
 
 def problem(error: "InputError") -> str:
-    """Return what is wrong, without the next step."""
+    """Return the message of an error without the next step."""
     parts = (error.what, error.sentence.removesuffix("."), error.expected, error.received.removesuffix("."))
     what, sentence, expected, received = map(shortened, parts)
     if sentence:
@@ -23,27 +23,27 @@ def problem(error: "InputError") -> str:
 
 
 def line(error: "InputError") -> str:
-    """Return the one line that the user reads: what is wrong, and the next step."""
+    """Return the message of an error with the next step, as one line."""
     return printable(re.sub(r"\s*\n\s*", " ", f"{problem(error)}. {error.hint}"))
 
 
 def system_error(error: OSError) -> "InputError":
-    """Return an error of the operating system as an error of input."""
+    """Return an InputError for an error of the operating system."""
     from dvcproof.runtime.program import InputError
 
     return InputError(
         str(error.filename or "the system"),
-        expected="to read or write it",
+        expected="a path to read or write",
         received=error.strerror or str(error),
         hint="Check the path, its permissions and the free space.",
     )
 
 
 def warning_error(warning: Warning) -> "InputError":
-    """Return a warning that Python was asked to raise as an error of input."""
+    """Return an InputError for a warning that Python raised as an error (`-W error`)."""
     from dvcproof.runtime.program import InputError
 
-    received = f"the order to stop at one: {warning}"
+    received = f"the option to raise them: {warning}"
     return InputError("Python", expected="warnings to be shown", received=received, hint=WARNINGS)
 
 
@@ -53,5 +53,5 @@ def shortened(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what could control the terminal: names and messages of a foreign file may hold escape sequences."""
+    """Escape characters that could control the terminal. Names in foreign files may contain such characters."""
     return "".join(char if char.isprintable() or char == "\xa0" else ascii(char)[1:-1] for char in text)

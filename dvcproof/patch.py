@@ -1,4 +1,4 @@
-"""Write the edits that findings ask for as a difference of each dvc.yaml; what cannot be edited truthfully is said."""
+"""Write the edits that findings propose as a unified diff of each dvc.yaml, with notes on edits to make by hand."""
 
 import difflib
 import io
@@ -14,14 +14,14 @@ from dvcproof.findings import Report
 from dvcproof.project import Project, Stage
 from dvcproof.values import preserving
 
-#: The ways in which people indent lists: (mapping, sequence, offset).
+#: Usual indentations of YAML, for ruamel: (mapping, sequence, offset).
 INDENTS = ((2, 2, 0), (2, 4, 2), (4, 4, 0), (4, 4, 2), (4, 6, 4))
 
 
 def patched(project: Project, report: Report) -> str:
-    """Return the difference that makes of each dvc.yaml what the findings ask for, for `git apply`.
+    """Return a unified diff for `git apply` that makes the edits which the findings propose in each dvc.yaml.
 
-    Lines before it that begin with '#' say what has to be edited by hand. It is empty if there is nothing to edit.
+    Lines before the diff that begin with '#' name edits to make by hand. The text is empty if there is nothing to edit.
     """
     notes, parts = [], []
     for file in dict.fromkeys(stage.file for stage in project.stages):
@@ -32,7 +32,7 @@ def patched(project: Project, report: Report) -> str:
 
 
 class _Editor:
-    """Edits one dvc.yaml, named by its path below the project's root."""
+    """Edit one dvc.yaml. `file` is its path relative to the project's root."""
 
     def __init__(self, project: Project, report: Report, file: str) -> None:
         self.project, self.file, self.path = project, file, project.root / file
@@ -44,7 +44,7 @@ class _Editor:
         self.notes: list[str] = []
 
     def difference(self) -> str:
-        """Return the edits as a unified difference."""
+        """Return the edits as a unified diff."""
         if not self.changes:
             return ""
         with self.path.open(encoding="utf-8", newline="") as stream:
@@ -66,7 +66,7 @@ class _Editor:
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
     def _edit(self, node: Any, base: str, group: list[Stage]) -> None:
-        """Edit one definition: what all of its stages need."""
+        """Make the edits that all stages of one definition need. Add a note for each other edit."""
         changes = [dict.fromkeys(self.changes.get(stage.address, ())) for stage in group]
         common = [change for change in changes[0] if all(change in each for each in changes)]
         for stage, change in ((stage, one) for stage, each in zip(group, changes, strict=True) for one in each):
@@ -89,7 +89,7 @@ class _Editor:
 
 
 def _edit_items(node: Any, section: str, value: str, add: bool) -> bool:
-    """Add a path to deps or outs, or remove it. Return whether that could be done."""
+    """Add a path to deps or outs, or remove the path. Return whether that was possible."""
     found, path = node[section], value.removesuffix(":tracked") if section == "outs" else value
     index = next((index for index, one in enumerate(found) if _name(one) == path), None)
     if add and index is None:
@@ -100,7 +100,7 @@ def _edit_items(node: Any, section: str, value: str, add: bool) -> bool:
 
 
 def _add_param(node: Any, section: str, value: str, _add: bool) -> bool:
-    """Add a parameter 'FILE:NAME', or a whole file. Return that it could be done."""
+    """Add a parameter 'FILE:NAME', or a whole file. Return True."""
     found, (file, _, key) = node[section], value.partition(":")
     mappings = [one for one in found if isinstance(one, dict) and file in one]
     if not key:
@@ -113,7 +113,7 @@ def _add_param(node: Any, section: str, value: str, _add: bool) -> bool:
 
 
 def _remove_param(node: Any, section: str, value: str, _add: bool) -> bool:
-    """Remove a parameter 'FILE:NAME'. Return whether that could be done."""
+    """Remove a parameter 'FILE:NAME'. Return whether that was possible."""
     file, _, key = value.partition(":")
     for index, one in enumerate(node[section]):
         if one == key and file == "params.yaml":
@@ -130,7 +130,7 @@ def _remove_param(node: Any, section: str, value: str, _add: bool) -> bool:
 
 
 def _remove(node: Any, section: str, index: int) -> None:
-    """Remove an entry; comments and empty lines below it stay."""
+    """Remove an entry. Keep the comments and empty lines below it."""
     found = node[section]
     below = _take(found, index)
     del found[index]
@@ -141,20 +141,20 @@ def _remove(node: Any, section: str, index: int) -> None:
 
 
 def _take_tail(node: Any) -> str:
-    """Take away the comments and empty lines below a mapping or list, and return them; it is where its last part is."""
+    """Cut the comments and empty lines below a mapping or list, and return them. They hang on its last entry."""
     place = _last(node)
     return _take(*place) if place else ""
 
 
 def _give_tail(node: Any, below: str) -> None:
-    """Put comments and empty lines below a mapping or list."""
+    """Put the comments and empty lines `below` after a mapping or list."""
     place = _last(node)
     if below and place:
         _give(*place, below)
 
 
 def _last(node: Any) -> tuple[Any, Any] | None:
-    """Return the innermost mapping or list that ends where a node ends, and its last key."""
+    """Return the innermost mapping or list at the end of a node, and its last key; None for flow style or a scalar."""
     if not isinstance(node, CommentedMap | CommentedSeq) or not node or node.fa.flow_style():
         return None
     key = next(reversed(node)) if isinstance(node, CommentedMap) else len(node) - 1
@@ -162,7 +162,7 @@ def _last(node: Any) -> tuple[Any, Any] | None:
 
 
 def _take(found: Any, key: Any) -> str:
-    """Take away the lines below an entry, and return them; a comment beside it stays."""
+    """Cut the lines below an entry, and return them. Keep a comment on the entry's own line."""
     slot = 2 if isinstance(found, CommentedMap) else 0
     tokens = found.ca.items.get(key)
     token = tokens[slot] if tokens else None
@@ -186,12 +186,12 @@ def _give(found: Any, key: Any, below: str) -> None:
 
 
 def _name(entry: Any) -> Any:
-    """Return the path of an entry, which may be a mapping from the path to options."""
+    """Return the path of an entry of deps or outs: a path, or a mapping from a path to options."""
     return next(iter(entry), None) if isinstance(entry, dict) else entry
 
 
 def _writer(text: str) -> YAML:
-    """Return the writer that changes the least of a text."""
+    """Return the YAML writer whose indentation changes the fewest lines of a text."""
 
     def writer(mapping: int, sequence: int, offset: int) -> YAML:
         yaml = preserving()

@@ -1,4 +1,4 @@
-"""A DVC project as dvc.yaml, .dvc files and dvc.lock describe it. All that knows DVC's own classes is here."""
+"""A DVC project, read from dvc.yaml, .dvc files and dvc.lock."""
 
 import logging
 import os
@@ -28,10 +28,15 @@ from dvcproof.runtime.program import InputError
 
 @dataclass(frozen=True)
 class Item:
-    """A dependency or an output: `path` as it is declared, `place` absolute, or the address of what is not `local`.
+    """A dependency or an output.
 
-    Of an output, `cached` says whether DVC keeps it, and `persist` whether DVC leaves it there before a run. `raw` is
-    DVC's own object.
+    Args:
+        path: the path as declared.
+        place: the absolute path; the URL if the item is not local.
+        local: whether the item is a file or folder on this machine.
+        cached: for an output, whether DVC keeps it in the cache.
+        persist: for an output, whether DVC leaves it in place before a run.
+        raw: DVC's own object.
     """
 
     path: str
@@ -53,19 +58,23 @@ class Item:
 
     @property
     def size(self) -> int:
-        """The bytes that dvc.lock or the .dvc file records; 0 without a record."""
+        """The size in bytes that dvc.lock or the .dvc file records; 0 without a record."""
         return (self.raw.meta.size if self.raw.meta else 0) or 0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a pipeline, with all that it declares. Each of its commands runs in a shell of its own.
+    """A stage of a pipeline as dvc.yaml declares it.
 
     Args:
-        address: as DVC names it: 'train', 'models/dvc.yaml:fit@k'.
-        file: the dvc.yaml, by its path below the project's root, where its name stands in `line`.
-        params: by the absolute path of a file: the names, none of them for the whole file.
-        settings: `meta: dvcproof:` in dvc.yaml.
+        address: DVC's name for the stage: 'train', 'models/dvc.yaml:fit@k'.
+        name: the part of the address after the file.
+        file: the path of the dvc.yaml, relative to the project's root.
+        line: the number of the line in `file` with the stage's name.
+        commands: the commands. Each runs in its own shell.
+        params: absolute path of a parameter file -> names of parameters; no names stand for the whole file.
+        settings: the value of `meta: dvcproof:` in dvc.yaml.
+        raw: DVC's own object.
     """
 
     address: str
@@ -84,7 +93,7 @@ class Stage:
 
     @property
     def names(self) -> set[str]:
-        """What a person may call it."""
+        """The names that a user may give for the stage."""
         return {self.address, self.address.partition("@")[0], self.name}
 
     def finding(
@@ -109,13 +118,14 @@ class Project:
         self.repo, self.root = repo, Path(repo.root_dir)
         self._lines: dict[str, dict[str, int]] = {}
         self._known: dict[str, tuple[Any, Any]] = {}
-        # Not the project's cache: in spite of `dry_run`, DVC adds the list of a folder that DVC 2 recorded.
+        # A store in memory instead of the project's cache, because DVC writes the listing of a folder that DVC 2
+        # recorded even with `dry_run`.
         self._store = HashFileDB(MemoryFileSystem(global_store=False), "/cache")  # type: ignore[no-untyped-call]
 
     @classmethod
     @contextmanager
     def open(cls, folder: Path) -> Iterator["Project"]:
-        """Open the project that a folder belongs to. Raise InputError if there is none, or DVC cannot read it."""
+        """Open the project that contains a folder. Raise InputError if there is no project, or DVC cannot read it."""
         logging.getLogger("dvc").setLevel(logging.CRITICAL)
         with refusals(folder), Repo(str(Repo.find_root(str(folder)))) as repo:
             yield cls(repo)
@@ -130,7 +140,7 @@ class Project:
 
     @cached_property
     def tracked(self) -> frozenset[str]:
-        """The absolute paths of the files that Git holds, in the index, and of all folders above them."""
+        """The absolute paths of all files in Git's index, and of their parent directories."""
         if self.top is None:
             return frozenset()
         names = git(self.top, "ls-files", "-z", "--recurse-submodules").decode(errors="surrogateescape").split("\0")
@@ -139,7 +149,7 @@ class Project:
 
     @cached_property
     def stages(self) -> list[Stage]:
-        """The stages of every dvc.yaml, each after those that it depends on."""
+        """The stages of every dvc.yaml, in the order of a run."""
         with refusals(self.root):
             self.repo.index.check_graph()
             return [self._stage(raw) for raw in plan_repro(self.repo.index.graph) if isinstance(raw, PipelineStage)]
@@ -152,12 +162,12 @@ class Project:
 
     @cached_property
     def makers(self) -> dict[str, str]:
-        """Who makes a path: the address of a stage, or the .dvc file."""
+        """For each output's absolute path, its maker: the address of a stage, or the name of a .dvc file."""
         found = {item.place: address_of(item.raw.stage) for item in self.data if item.local}
         return found | {out.place: stage.address for stage in self.stages for out in stage.outs if out.local}
 
     def before(self, stage: Stage) -> frozenset[str]:
-        """Return the addresses of all stages that one depends on, directly or not."""
+        """Return the addresses of all stages that a stage depends on, directly or indirectly."""
         graph, left, found = self.repo.index.graph, [stage.raw], set[Any]()
         while left:
             new = set(graph.successors(left.pop())) - found
@@ -166,7 +176,7 @@ class Project:
         return frozenset(one.address for one in self.stages if one.raw in found)
 
     def maker(self, place: str) -> str | None:
-        """Return who makes a path, or a folder that it is in."""
+        """Return the maker of a path or of one of its parent directories; None if there is none."""
         return next((self.makers[one] for one in _upwards(place) if one in self.makers), None)
 
     @cached_property
@@ -174,22 +184,22 @@ class Project:
         return frozenset(parent for place in self.makers for parent in _upwards(place))
 
     def makes_inside(self, place: str) -> bool:
-        """Return whether something inside of a folder is made by a stage or a .dvc file."""
+        """Return whether a stage or a .dvc file makes something inside a folder."""
         return place.rstrip("/") in self._above
 
     def is_tracked(self, place: str) -> bool:
-        """Return whether Git holds a file, or something in a folder."""
+        """Return whether a file, or something in a folder, is in Git's index."""
         return place.rstrip("/") in self.tracked
 
     def name(self, place: str) -> str:
-        """Return a path as a person writes it: from the project's root if it is in the repository."""
+        """Return a path for a message: relative to the project's root if it is in the repository, else absolute."""
         inside = Path(place).is_relative_to(self.top or self.root)
         return os.path.relpath(place, self.root) if inside else place
 
     def entry(self, stage: Stage) -> dict[str, Any]:
-        """Return what dvc.lock ought to record of a stage now. What is absent or remote keeps its record.
+        """Return the record that dvc.lock should have for a stage now. Absent and remote items keep their old hashes.
 
-        Raise InputError if a parameter is not there, or its file cannot be read.
+        Raise InputError if a parameter is missing, or its file cannot be read.
         """
         with refusals(self.root):
             for item in (*stage.raw.deps, *stage.raw.outs):
@@ -200,7 +210,7 @@ class Project:
             return dict(to_single_stage_lockfile(stage.raw))
 
     def hash(self, raw: Any) -> tuple[Any, Any]:
-        """Return size and hash of a file or folder that is here, from its content, never from DVC's database."""
+        """Return size and hash of a local file or folder, computed from its content. DVC's database is not used."""
         key = f"{raw.hash_name} {raw.fs_path}"
         if key not in self._known:
             _, meta, content = build(
@@ -210,13 +220,14 @@ class Project:
         return self._known[key]
 
     def choose(self, names: Sequence[str]) -> list[Stage]:
-        """Return the stages with these addresses, all if there are none; a name of a foreach or matrix stands for its
-        stages. Raise InputError if there is no such stage.
+        """Return the stages with these names; all stages if `names` is empty.
+
+        The name of a foreach or matrix selects all its stages. Raise InputError if a name is unknown.
         """
         known = {name for stage in self.stages for name in stage.names}
         for name in names:
             if name not in known:
-                raise InputError(f"stage {name}", "there is none of this name", hint="Run `dvc stage list --all`.")
+                raise InputError(f"stage {name}", "there is no stage of this name", hint="Run `dvc stage list --all`.")
         return [stage for stage in self.stages if not names or stage.names & {*names}]
 
     def _stage(self, raw: Any) -> Stage:
@@ -243,7 +254,7 @@ class Project:
             try:
                 stages = YAML().load(Path(raw.path).read_text(encoding="utf-8"))["stages"]
                 self._lines[raw.path] = {str(name): stages.lc.key(name)[0] + 1 for name in stages}
-            except Exception:  # only the place would be missing
+            except Exception:  # then findings have no line number
                 self._lines[raw.path] = {}
         return self._lines[raw.path].get(raw.name.partition("@")[0], 0)
 
@@ -254,7 +265,7 @@ class Project:
 
 
 def address_of(raw: Any) -> str:
-    """Return the name of a stage or .dvc file as DVC gives it in the project's root."""
+    """Return the name that DVC gives a stage or .dvc file in the project's root."""
     if not isinstance(raw, PipelineStage):
         return str(raw.path_in_repo)
     return str(raw.name) if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}"
@@ -262,7 +273,7 @@ def address_of(raw: Any) -> str:
 
 @contextmanager
 def refusals(folder: Path) -> Iterator[None]:
-    """Raise InputError, of one line, if DVC cannot read the project in the folder."""
+    """Turn an error of DVC inside the block into an InputError of one line."""
     try:
         yield
     except DvcException as error:
@@ -273,6 +284,6 @@ def refusals(folder: Path) -> Iterator[None]:
 
 
 def _upwards(place: str) -> Iterator[str]:
-    """Return a path and the folders above it."""
+    """Return a path and its parent directories."""
     yield place.rstrip("/")
     yield from map(str, Path(place).parents)

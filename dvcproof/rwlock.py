@@ -1,4 +1,4 @@
-"""The files that DVC writes in place, and leaves empty or cut short if it is killed: dvc.lock and .dvc/tmp/rwlock."""
+"""Repair dvc.lock and .dvc/tmp/rwlock. DVC writes both in place, so a killed DVC leaves them empty or truncated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ from dvcproof.git import AbsentError, git
 from dvcproof.lockfile import parse_lock_document
 from dvcproof.runtime.files import replacing
 
-#: Seconds by which the start of a process and the date of a file may disagree.
+#: Seconds by which the start time of a process may be later than the date of the file that names it.
 SLACK = 2.0
 
 
 class Holder(BaseModel):
-    """A process of DVC that reads or writes a file."""
+    """A DVC process that reads or writes a file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -28,7 +28,7 @@ class Holder(BaseModel):
 
 
 class Holders(BaseModel):
-    """DVC's list of them, by the path of the file."""
+    """DVC's list of the processes that write or read files, by path of the file."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -36,7 +36,7 @@ class Holders(BaseModel):
     read: dict[str, list[Holder]] = {}
 
     def all(self) -> set[Holder]:
-        """Return every process in it."""
+        """Return every process in the list."""
         return {*self.write.values(), *(holder for holders in self.read.values() for holder in holders)}
 
     def without(self, gone: set[Holder]) -> "Holders":
@@ -48,9 +48,9 @@ class Holders(BaseModel):
 
 @contextmanager
 def alone(cache: Cache) -> Iterator[list[str]]:
-    """Keep DVC out of a project, as its own commands keep each other out. Give what was mended of its lists.
+    """Hold DVC's locks of a project during the block. Yield a line for each repair of DVC's lists of processes.
 
-    Raise BusyError if DVC runs a stage there, or another command holds the lock for longer than DVC waits.
+    Raise BusyError if DVC runs a stage there, or another command holds a lock for longer than DVC waits.
     """
 
     def locked(path: Path) -> LockBase:
@@ -66,19 +66,19 @@ def alone(cache: Cache) -> Iterator[list[str]]:
             yield mended
     except LockError:
         sentence = "another command of DVC is at work"
-        raise BusyError(str(cache.tmp / "lock"), sentence, hint="Run it again when that is done.") from None
+        raise BusyError(str(cache.tmp / "lock"), sentence, hint="Run this again when DVC has ended.") from None
 
 
 def mend_lock(path: Path, name: str, kept: Path, *, fix: bool) -> str | None:
-    """Put the last commit's dvc.lock in place of one that is empty or cut short. Return what was done, if anything.
+    """Replace an empty or truncated dvc.lock by the last commit's. Return a line on the repair, None if none is needed.
 
-    What a run had recorded since is not lost: `dvc repro` takes it from its cache.
+    Runs since that commit are not lost: `dvc repro` restores them from the run cache.
 
     Args:
-        path: dvc.lock.
-        name: how it is called in what is said.
-        kept: where to keep the damaged one.
-        fix: whether to replace the file; if not, only say so.
+        path: the dvc.lock.
+        name: the name of the file in the returned line.
+        kept: the path for a copy of the damaged file.
+        fix: whether to replace the file. If not, only return the line.
     """
     content = path.read_bytes()
     if is_whole(content):
@@ -88,13 +88,13 @@ def mend_lock(path: Path, name: str, kept: Path, *, fix: bool) -> str | None:
     except AbsentError:
         committed = None
     if committed == content and is_whole(content + b"\n"):
-        return None  # an editor may end it without a line end
+        return None  # only the last line end is missing, which an editor may have removed
     if fix:
         kept.write_bytes(content)
     if committed is None or not is_whole(committed):
         if fix:
             path.unlink()
-        return f"{name} was damaged, and the last commit has none that is not: removed. A copy is {kept}"
+        return f"{name} was damaged, and the last commit has no good one: removed. A copy is {kept}"
     if fix:
         with replacing(path) as (file,):
             file.write_bytes(committed)
@@ -102,7 +102,7 @@ def mend_lock(path: Path, name: str, kept: Path, *, fix: bool) -> str | None:
 
 
 def is_whole(content: bytes) -> bool:
-    """Return whether this is a dvc.lock to its last line."""
+    """Return whether the content is a complete dvc.lock."""
     try:
         return content.endswith(b"\n") and (b"stages: {}" in content or bool(parse_lock_document(content)))
     except ValueError:
@@ -110,9 +110,9 @@ def is_whole(content: bytes) -> bool:
 
 
 def _mend_rwlock(path: Path, root: Path) -> Iterator[str]:
-    """Mend DVC's list of who reads and writes what, whose lock is held. Return what was done, if anything.
+    """Repair DVC's list of reading and writing processes. The caller holds its lock. Yield a line for each repair.
 
-    Raise BusyError if a process that is in the list, or may be in a damaged one, is at work.
+    Raise BusyError if a process in the list is running, or the list is damaged and DVC is running.
     """
     try:
         holders = Holders.model_validate_json(path.read_bytes())
@@ -121,7 +121,7 @@ def _mend_rwlock(path: Path, root: Path) -> Iterator[str]:
     except ValueError:
         if found := dvc_at_work(root):
             hint = f"Wait until process {found} is done, and run it again."
-            raise BusyError(str(path), "DVC's list of who is at work is damaged", hint=hint) from None
+            raise BusyError(str(path), "DVC's list of running processes is damaged", hint=hint) from None
         path.unlink()
         yield f"{path} was damaged: removed"
         return
@@ -133,12 +133,12 @@ def _mend_rwlock(path: Path, root: Path) -> Iterator[str]:
             file.write_text(holders.without(strangers).model_dump_json(), encoding="utf-8")
         yield f"{path} named processes that are not DVC: {', '.join(str(holder.pid) for holder in strangers)}"
     if at_work := ", ".join(f"{holder.cmd} (process {holder.pid})" for holder in present - strangers):
-        sentence = f"nothing was looked at, for this is at work here: {at_work}"
+        sentence = f"nothing was checked, because DVC is running here: {at_work}"
         raise BusyError("the project", sentence, hint="Wait for it, and run this again.")
 
 
 def _is_same(holder: Holder, written: float) -> bool:
-    """Return whether the process that has this number now is the one that a list of this date means."""
+    """Return whether the process with this id is the one in the list. `written` is the list's date in s since 1970."""
     try:
         process = psutil.Process(holder.pid)
         words = process.cmdline()
@@ -155,7 +155,7 @@ def _is_dvc(words: list[str]) -> bool:
 
 
 def dvc_at_work(root: Path) -> int | None:
-    """Return the number of a process of DVC in this project."""
+    """Return the id of a DVC process whose working directory is in this project; None if there is none."""
     for process in psutil.process_iter(["cwd", "cmdline"]):
         folder, words = process.info["cwd"], process.info["cmdline"]
         if folder and Path(folder).is_relative_to(root) and _is_dvc(words or []):

@@ -1,7 +1,7 @@
-"""Share runs through a store: a remote of DVC, by its name or its address, that several machines reach.
+"""Share runs between machines through a store: a DVC remote, given by name or URL.
 
-fetch, before `dvc repro`: the cache gets what the store has for this code, these parameters and this data.
-push, after it: the store gets the runs that the cache has whole, and what is damaged there is replaced.
+fetch, before `dvc repro`: copy the runs for the current code, parameters and data from the store to the cache.
+push, after `dvc repro`: copy the complete runs in the cache to the store, and replace damaged files in the store.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,20 +23,20 @@ from dvcproof.project import Project, address_of, refusals
 from dvcproof.rwlock import alone
 from dvcproof.store import DEADLINE, State, Store, StoreError, in_parallel
 
-#: The list of records that were fetched, in a project.
+#: The list of the records that were fetched, relative to the project's root.
 FETCHED = Path(".dvc", "tmp", "fetched-records")
 
 
 class Plan:
-    """What `dvc repro` will look for: of each stage the hash of its inputs, as far as they are known before it runs.
+    """The runs that `dvc repro` will look for in the run cache, as far as the hashes of their inputs are known.
 
     Args:
-        results: hashes of what stages will write, by paths, as far as they are known.
+        results: the known hashes of outputs that stages will write, by path.
     """
 
     def __init__(self, repo: Repo, results: Mapping[str, str] | None = None) -> None:
         self._stages = plan_repro(repo.index.graph)
-        # Data that was added is not written by a stage: it is what is here.
+        # No stage writes data that was added with `dvc add`: use the data on this machine.
         self._written = {out.fs_path for stage in self._stages if not stage.is_data_source for out in stage.outs}
         self._known: dict[str, HashInfo] = {}
         self._project = Project(repo)
@@ -44,13 +44,13 @@ class Plan:
             self.expect(stage, results or {})
 
     def __iter__(self) -> Iterator[tuple[Any, Entry]]:
-        """Return each stage whose inputs are known, the first ones first, and a run of it without results."""
+        """Return each stage whose inputs are known, in the order of a run, with its record without results."""
         for stage in self._stages:
             if stage.cmd and stage.deps and all(map(self._resolve, stage.deps)):
                 yield stage, to_single_stage_lockfile(stage)
 
     def expect(self, stage: Any, found: Mapping[str, str]) -> None:
-        """Take the hashes of files, by their paths, for those of the results that a stage will have."""
+        """Set the expected hashes of a stage's outputs. `found` maps paths to hashes."""
         outs = (out for out in stage.outs if out.def_path in found)
         self._known |= {out.fs_path: HashInfo("md5", found[out.def_path]) for out in outs}
 
@@ -67,9 +67,9 @@ class Plan:
 
 
 def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
-    """Put into the cache what it lacks of the runs that `dvc repro` will look for. Return lines about it.
+    """Copy the runs that `dvc repro` will look for from the store to the cache. Yield lines about the result.
 
-    Raise StoreError if the store did not answer, or refused. What had come is kept.
+    Raise StoreError if the store does not answer or refuses. Files fetched until then stay in the cache.
     """
     plan, (lock, _) = Plan(repo), read_records(cache.root)
     for stage, inputs in plan:
@@ -84,9 +84,9 @@ def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
             found = {name: read_entry(text, key, name) for name, text in texts.items()}
             sound = {name: entry for name, entry in found.items() if entry is not None}
             if len(sound) < len(found):
-                yield f"stage '{address}': {len(found) - len(sound)} damaged records there are not used"
+                yield f"stage '{address}': {len(found) - len(sound)} damaged records in the store are not used"
             if len(sound) > 1:
-                yield f"stage '{address}': {len(sound)} records there contradict each other, so that it runs here"
+                yield f"stage '{address}': {len(sound)} records in the store contradict each other, so it runs here"
             if len(sound) != 1:
                 continue
             ((record, entry),) = sound.items()
@@ -95,7 +95,7 @@ def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
         if states.count("good"):
             yield f"stage '{address}': {states.count('good')} objects fetched"
         if missing := [state for state in states if state != "good"]:
-            yield f"stage '{address}': {len(missing)} objects there are {missing[0]}, so that it runs here"
+            yield f"stage '{address}': {len(missing)} objects are {missing[0]} in the store, so it runs here"
         elif record:
             cache.write_record(key, record, texts[record])
             with (cache.root / FETCHED).open("a", encoding="utf-8") as list_:
@@ -103,11 +103,16 @@ def fetch(cache: Cache, repo: Repo, store: Store) -> Iterator[str]:
 
 
 def _fetch_outputs(cache: Cache, store: Store, entry: Entry, folder: Path, *, record: bool) -> list[State]:
-    """Fetch the outputs of a run that the cache lacks. Without `record`, those in the stage's folder are skipped."""
+    """Fetch the outputs of a run that the cache lacks. Return the state of each object in the store.
+
+    Args:
+        folder: the stage's working directory.
+        record: whether the run's record comes from the store. If not, good outputs in `folder` are skipped.
+    """
     lacking = {
         out["md5"]
         for out in entry.get("outs", ())
-        if out.get("hash") == "md5"  # not of DVC 2, whose objects have other names
+        if out.get("hash") == "md5"  # skip runs of DVC 2, whose objects have other names
         and not cache.object(out["md5"])
         and (record or not cache.is_good(folder / out["path"], out["md5"]))
     }
@@ -123,18 +128,18 @@ def _fetch_outputs(cache: Cache, store: Store, entry: Entry, folder: Path, *, re
 
 
 def _cached(cache: Cache, key: str) -> Entry | None:
-    """Return the run in the cache that DVC would take: the newest."""
+    """Return the newest run for a key in the cache, which is the one that DVC uses; None if there is none."""
     paths = [path for path in cache.records() if path.parent.name == key]
     newest = max(paths, key=lambda path: path.stat().st_mtime, default=None)
     return read_entry(newest.read_text(encoding="utf-8"), key, newest.name) if newest else None
 
 
 def push(cache: Cache, store: Store) -> Iterator[str]:
-    """Send the runs that the cache has whole, objects before records. Return lines about it.
+    """Send the complete runs in the cache to the store, objects before records. Yield lines about the result.
 
-    Records that were fetched are not sent: one that an audit has removed would come back.
+    Do not send fetched records: a record that an audit has removed from the store would come back.
 
-    Raise StoreError if the store did not answer, or refused.
+    Raise StoreError if the store does not answer or refuses.
     """
     runs = {path: _whole(cache, (recorded(path) or ["", []])[1]) for path in cache.records()}
     kept = [_whole(cache, [one]) for entry in read_records(cache.root)[0].values() for one in digests(entry)]
@@ -158,7 +163,10 @@ def push(cache: Cache, store: Store) -> Iterator[str]:
 
 
 def _whole(cache: Cache, outputs: list[str]) -> dict[str, Path]:
-    """Return the good objects of outputs, with those that folders consist of; none if one is not there."""
+    """Return the paths of the objects of outputs and of the files in output folders, by hash.
+
+    Return nothing if an object is missing or damaged.
+    """
     found = {digest: cache.object(digest) for one in outputs for digest in (one, *cache.parts(one))}
     good = {digest: place for digest, place in found.items() if place}
     return good if len(good) == len(found) else {}
@@ -179,7 +187,7 @@ def _send_record(store: Store, path: Path) -> State:
 def opened(root: Path, remote: str, patience: float | None = None) -> Iterator[tuple[Repo, Store]]:
     """Open a project and a store.
 
-    Raise UnknownError if the store did not answer, or refused; InputError if DVC cannot read the project.
+    Raise UnknownError if the store does not answer or refuses; InputError if DVC cannot read the project.
     """
     try:
         with refusals(root), Repo(str(root)) as repo:
@@ -190,13 +198,15 @@ def opened(root: Path, remote: str, patience: float | None = None) -> Iterator[t
 
 
 def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE) -> Report:
-    """Push to a store or fetch from it, and report what was done.
+    """Push to a store or fetch from it, and report the result.
 
     Args:
+        direction: 'push' or 'fetch'.
+        remote: the name of a DVC remote, or a URL.
         patience: seconds to wait for the store's first answer.
 
-    Raise BusyError if DVC is at work in the project; UnknownError if nothing can be written to the store; InputError if
-    DVC cannot read the project.
+    Raise BusyError if DVC is running in the project; UnknownError if the store cannot be written; InputError if DVC
+    cannot read the project.
     """
     report, cache = Report(direction, remote), Cache(root)
     with alone(cache), opened(cache.root, remote, patience if direction == "fetch" else None) as (repo, store):
@@ -207,5 +217,5 @@ def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE
         except StoreError as error:
             if direction == "push":
                 raise
-            report.unknown.append(f"{remote} cannot be read, so that what the cache lacks is made here: {error}")
+            report.unknown.append(f"{remote} cannot be read, so that `dvc repro` runs the missing stages here: {error}")
     return report

@@ -1,7 +1,7 @@
-"""A store that several machines share: a remote of DVC, with objects by their MD5 and records of runs by their key.
+"""A store that several machines share: a DVC remote with objects named by MD5, and records of runs named by key.
 
-DVC takes what has the right name there for good: always before it sends, and before it receives unless it is told
-otherwise. Here nothing is taken that is not what its name says, and what is damaged is replaced.
+DVC trusts the names of objects in a remote: always before it sends, and by default when it fetches. This module checks
+each object against its name, and replaces damaged objects.
 """
 
 import hashlib
@@ -29,34 +29,34 @@ from dvcproof.runtime.program import InputError
 
 State = Literal["good", "damaged", "missing"]
 
-#: What must never be in Git.
+#: Settings with credentials, which must never be in Git.
 KEYS = ("access_key_id", "secret_access_key", "session_token", "password", "account_key", "sas_token")
 
-#: Seconds within which a store should answer at all.
+#: Seconds to wait for a store's first answer.
 DEADLINE = 4.0
 
-#: Transfers at a time.
+#: Number of transfers at the same time.
 JOBS = 8
 
-#: What S3 answers to a request that is not of its time, as one during which the machine slept. HEAD gets only a number.
+#: Errors of S3 for a request whose signature is too old, because the machine slept meanwhile. HEAD gets only a number.
 NOT_OF_ITS_TIME = re.compile(r"RequestTimeTooSkewed|request time|An error occurred \((400|403)\)")
 
-#: Bytes of the longest record. This project's have two thousand.
+#: Most bytes that are read of a record. Typical records have about 2,000.
 LONGEST = 2**20
 
 
 class StoreError(Exception):
-    """The store did not answer, or refused. Its text is one line."""
+    """The store did not answer or refused. The message is one line."""
 
 
 class _DamagedError(Exception):
-    """An object is not what its name says."""
+    """The content of an object does not have the hash in its name."""
 
 
 class Store:
-    """The store at `path` of a file system of DVC.
+    """The store at `path` of a DVC file system.
 
-    Every method raises StoreError if the store does not answer, or refuses.
+    Every method raises StoreError if the store does not answer or refuses.
     """
 
     def __init__(self, files: FileSystem, path: str) -> None:
@@ -64,13 +64,14 @@ class Store:
 
     @classmethod
     def open(cls, repo: Repo, name: str, patience: float | None = None) -> "Store":
-        """Open a remote of the project by its name, or a store by its address, as s3://bucket/folder.
+        """Open a store.
 
         Args:
-            patience: seconds for a connection to S3, unless the project says otherwise. None: as long as S3's library
-                waits, which tries again and again.
+            name: the name of a remote of the project, or a URL such as s3://bucket/folder.
+            patience: seconds for a connection to S3, unless the project sets another limit. None: the default of the
+                S3 library, which retries many times.
 
-        Raise InputError if there is no such remote, its settings hold keys that Git would hold, or a package is
+        Raise InputError if the remote does not exist, its settings in .dvc/config have credentials, or a package is
         missing.
         """
         for known, values in Config(repo.dvc_dir, validate=False).load_one("repo").get("remote", {}).items():
@@ -85,7 +86,7 @@ class Store:
             remotes["store"] = {"url": name}
             name = "store"
         if name not in remotes:
-            names = ", ".join(sorted(remotes)) or "none, for there are none yet"
+            names = ", ".join(sorted(remotes)) or "none exists yet"
             hint = "Run `dvc remote list`, or add one: `dvc remote add NAME ADDRESS`."
             raise InputError("--remote", expected=f"a remote of DVC: {names}", received=name or "nothing", hint=hint)
         if patience and remotes[name]["url"].startswith("s3://"):
@@ -93,7 +94,7 @@ class Store:
             os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")
         try:
             remote = repo.cloud.get_remote(name)
-        except (RemoteMissingDepsError, ImportError) as error:  # DVC raises either
+        except (RemoteMissingDepsError, ImportError) as error:  # DVC raises both
             hint = read_config(Path(repo.root_dir)).install.format(remotes[name]["url"].partition(":")[0])
             raise InputError(f"remote {name}", expected="its packages", received=str(error), hint=hint) from None
         except DvcException as error:
@@ -107,7 +108,7 @@ class Store:
         return cls(remote.fs, remote.path)
 
     def ask(self, deadline: float) -> None:
-        """Raise StoreError if the store does not answer within `deadline` seconds, or refuses."""
+        """Check that the store answers within `deadline` seconds. Raise StoreError if it does not, or refuses."""
         problems: list[str] = [f"no answer in {deadline:g} s"]
 
         def look() -> None:
@@ -119,15 +120,19 @@ class Store:
 
         if self._files.protocol == "s3":
             with _answers():
-                self._files.fs.connect()  # which loads a description of S3: not what is timed here
-        thread = threading.Thread(target=look, daemon=True)  # which may hang for longer
+                self._files.fs.connect()  # loads a description of S3, which does not count as the store's time
+        thread = threading.Thread(target=look, daemon=True)  # a daemon, because it may hang
         thread.start()
         thread.join(deadline)
         if problems:
             raise StoreError(problems[0])
 
     def fetch(self, digest: str, target: Path) -> State:
-        """Write an object into a file, if the store has it, and it is what its name says."""
+        """Fetch an object into the file `target`. Return its state in the store; write only a good object.
+
+        Args:
+            digest: the MD5 in the object's name; it ends in '.dir' for the listing of a folder.
+        """
         try:
             with replacing(target) as (file,):
                 with _answers(reads=True):
@@ -142,7 +147,7 @@ class Store:
         return "good"
 
     def parts(self, digest: str) -> dict[str, str] | None:
-        """Return the objects of the files in a folder, by their paths in it. None: the store has no good list."""
+        """Return the hashes of the files in a folder by relative path. None: the folder's listing is not good."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "parts")
             if self.fetch(digest, file) != "good":
@@ -150,9 +155,9 @@ class Store:
             return {part["relpath"]: part["md5"] for part in json.loads(file.read_bytes())}
 
     def state(self, digest: str, size: int) -> State:
-        """Return whether the store has an object of so many bytes, and good.
+        """Return the state of an object of `size` bytes in the store.
 
-        S3 computes an MD5 of what it was sent in one piece: that is believed. All else is read.
+        For an object that was sent to S3 in one piece, trust the MD5 that S3 computed. Read all other objects.
         """
         path = self._object(digest)
         try:
@@ -171,18 +176,18 @@ class Store:
         return "good" if content.hexdigest() == digest.removesuffix(".dir") else "damaged"
 
     def put(self, digest: str, source: Path) -> None:
-        """Send an object, in the place of what may be there."""
+        """Send an object. Overwrite an existing one."""
         with _answers():
             path = self._object(digest)
             self._files.makedirs(self._files.parent(path))
             self._files.put_file(str(source), path)
 
     def folders(self) -> list[str]:
-        """Return the names of the folders of all records: each is the hash of what went into a run."""
+        """Return the names of all folders of records. Each name is the hash of the inputs of a run."""
         return sorted({Path(path).parent.name for path in self._list("runs")})
 
     def records(self, folder: str) -> dict[str, str]:
-        """Return the records in a folder by their names, as they are: the text may be damaged."""
+        """Return the texts of the records in a folder by name. A text may be damaged."""
         found = {}
         for path in self._list("runs", folder[:2], folder):
             with _answers(), self._files.open(path, "rb") as file:
@@ -218,7 +223,7 @@ class Store:
 
 
 def _is_sound(digest: str, file: Path) -> bool:
-    """Return whether an object, if it is the list of a folder's files, names files in that folder and no others."""
+    """Return whether all paths in the listing of a folder are inside the folder. True for other objects."""
     if not digest.endswith(".dir"):
         return True
     try:
@@ -229,7 +234,7 @@ def _is_sound(digest: str, file: Path) -> bool:
 
 
 def _sign_again() -> None:
-    """Have S3's library send what was refused for its time again a few times, with the time of then."""
+    """Make the S3 library retry requests that were refused as too old, with a new signature."""
     import s3fs
 
     s3fs.set_custom_error_handler(lambda error: NOT_OF_ITS_TIME.search(str(error)) is not None)
@@ -237,10 +242,10 @@ def _sign_again() -> None:
 
 @contextmanager
 def _answers(*, reads: bool = False) -> Iterator[None]:
-    """Raise StoreError for any error of a file system; with `reads`, let FileNotFoundError pass."""
+    """Turn any error of a file system inside the block into a StoreError; with `reads`, except FileNotFoundError."""
     try:
         yield
-    except Exception as error:  # each library has kinds of its own
+    except Exception as error:  # each library has its own types
         if reads and isinstance(error, FileNotFoundError):
             raise
         raise StoreError(" ".join(str(error).split()) or type(error).__name__) from None
@@ -250,6 +255,6 @@ Given = TypeVar("Given")
 
 
 def in_parallel(function: Callable[[Given], State], items: Sequence[Given]) -> list[State]:
-    """Call a function for each item, several at a time; results in the order of the items."""
+    """Call a function for each item in several threads. Return the results in the order of the items."""
     with ThreadPoolExecutor(JOBS) as pool:
         return list(pool.map(function, items))

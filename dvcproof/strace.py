@@ -1,6 +1,6 @@
-"""Start strace as the shell of DVC's stages, and read what it wrote: the files, addresses and failures of a stage."""
+"""Run DVC's stages under strace, and read its log: files and addresses that a stage used, and commands that failed."""
 
-# Paths are texts here: there are thousands of them.
+# Paths are plain strings here, for speed: there are thousands of them.
 # ruff: noqa: PTH118, PTH119, PTH123
 
 import os
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dvcproof.hook import Hook
 
-#: What is watched, and the method of `Reader` for it.
+#: The system calls that strace watches, and the method of `Reader` for each.
 READERS = {
     "open openat openat2 creat": "_open",
     "execve execveat": "_execute",
@@ -33,17 +33,17 @@ READERS = {
 }
 FORKS = ("fork", "vfork", "clone", "clone3")
 
-#: A question mark: this processor, or this strace, may not have the call.
+#: With a question mark, strace accepts a call that this processor or this version of strace lacks.
 CALLS = ",".join(f"?{name}" for name in (*" ".join(READERS).split(), *FORKS))
 OPTIONS = ("-f", "-y", "-q", "-s", "200", "-e", "signal=none", "-e", f"trace={CALLS}")
 
-#: Without this, every call of the system would stop for strace, and not only those that are watched.
+#: With this option, only the watched system calls stop a process, not all of them.
 FILTER = "--seccomp-bpf"
 
-#: Shells: what fails below one is a command of the stage, not a question that a program asks.
+#: Shells. A process that a shell started is a command of the stage, so its failure counts.
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish", "busybox"}
 
-#: Programs that fail as an answer.
+#: Programs whose failure may be a normal answer.
 ANSWERS = {"grep", "egrep", "fgrep", "test", "[", "diff", "cmp", "which", "expr", "pgrep", "false"}
 
 _LINE = re.compile(r"(\d+) +(.*)")
@@ -71,21 +71,25 @@ class Failure(NamedTuple):
 
 @dataclass
 class Seen:
-    """What the processes of a stage did. Numbers say in which order. Paths are absolute, and real where not said."""
+    """The files, programs and addresses that the processes of a stage used.
+
+    The values of `reads`, `writes`, `removed` and `absent` are serial numbers that give the order. Paths are absolute
+    and have no symlinks, except in the values of `names` and in `absent`.
+    """
 
     reads: dict[str, int] = field(default_factory=dict)
-    #: By the real path: the paths under which it was opened.
+    #: Real path -> the paths under which the file was opened.
     names: dict[str, set[str]] = field(default_factory=dict)
     writes: dict[str, int] = field(default_factory=dict)
-    #: Opened to read and write, so that it may not have been written.
+    #: Files that were opened to read and write. They may not have been written.
     updates: set[str] = field(default_factory=set)
-    #: Opened first to add to its end.
+    #: Files that were first opened to append.
     appends: set[str] = field(default_factory=set)
     removed: dict[str, int] = field(default_factory=dict)
     #: Folders that were removed.
     folders: set[str] = field(default_factory=set)
     listed: set[str] = field(default_factory=set)
-    #: Looked for where nothing was.
+    #: Paths that a process tried to open but that did not exist.
     absent: dict[str, int] = field(default_factory=dict)
     programs: set[str] = field(default_factory=set)
     network: set[tuple[str, int]] = field(default_factory=set)
@@ -94,7 +98,7 @@ class Seen:
     failures: list[Failure] = field(default_factory=list)
     #: Whether files were read through io_uring, which strace does not see.
     ring: bool = False
-    #: Exit status of each command of the stage; None: it had not ended.
+    #: Exit status of each command of the stage; None: the command did not end.
     statuses: list[int | None] = field(default_factory=list)
     #: Lines of strace that could not be read.
     strange: int = 0
@@ -111,7 +115,7 @@ class Seen:
         self.writes.setdefault(real, number)
 
     def move(self, old: str, new: str, number: int) -> None:
-        """Note that a file or a folder got another name. It was read unless it is the stage's own."""
+        """Note that a file or a folder was renamed. This counts as reading it, unless the stage itself wrote it."""
         if old not in self.writes and not any(path.startswith(old + "/") for path in self.writes):
             self.read(old, old, number)
         for path in [path for path in self.writes if path.startswith(old + "/")]:
@@ -123,7 +127,7 @@ class Seen:
 
 @dataclass
 class _Process:
-    """A process; those that share a working folder share `cwd`."""
+    """A process. Processes that share a working directory share the list `cwd`, which has one element."""
 
     cwd: list[str]
     words: list[str]
@@ -133,11 +137,11 @@ class _Process:
     ran: bool = False
     missing: str = ""
     children: int = 0
-    #: Whether a descendant's failure is already reported; it may have caused this one's.
+    #: Whether a descendant's failure is already reported. That failure may have caused this process to fail.
     told: bool = False
 
     def below_shells(self) -> bool:
-        """Return whether nothing but shells leads to it."""
+        """Return whether all ancestors of this process are shells. False for the first process."""
         above = self.parent
         while above:
             if not above.shell:
@@ -147,7 +151,7 @@ class _Process:
 
 
 def obstacle() -> str:
-    """Return why strace cannot be used here; an empty text if it can."""
+    """Return the reason why strace cannot be used here; an empty text if strace works."""
     if not shutil.which("strace"):
         return "strace is not installed"
     words = ["strace", *OPTIONS, "-o", os.devnull, "true"]
@@ -160,7 +164,7 @@ def obstacle() -> str:
 
 
 def make_hook(folder: Path) -> Hook:
-    """Make the program that DVC starts instead of a shell."""
+    """Make the hook that runs each command of a stage under strace."""
     words = ["strace", FILTER, *OPTIONS]
     probe = subprocess.run([*words, "-o", os.devnull, "true"], capture_output=True, check=False, timeout=20)
     if probe.returncode:
@@ -169,7 +173,7 @@ def make_hook(folder: Path) -> Hook:
 
 
 def read_all(hook: Hook) -> dict[str, Seen]:
-    """Read what the commands of each stage did; of a hook without strace, how they ended."""
+    """Read the logs of all commands. Return the results by stage address; without strace, only times and statuses."""
     found: dict[str, Seen] = {}
     for address, call in hook.calls().items():
         started = (call.folders[0] / "stage").stat().st_mtime_ns
@@ -181,7 +185,7 @@ def read_all(hook: Hook) -> dict[str, Seen]:
 
 
 def unescaped(text: str) -> str:
-    """Return a text of strace without its escapes: octal numbers and those of C."""
+    """Decode the escapes in a text of strace: octal numbers, hexadecimal numbers and the escapes of C."""
     if "\\" not in text:
         return text
 
@@ -195,7 +199,12 @@ def unescaped(text: str) -> str:
 
 
 class Reader:
-    """Reads the calls of one command, which began in the folder `cwd`, into what is `seen` of its stage."""
+    """Read the log of one command into the results of its stage.
+
+    Args:
+        seen: the results, which are updated.
+        cwd: the working directory in which the command began.
+    """
 
     def __init__(self, seen: Seen, cwd: str) -> None:
         self.seen, self.cwd = seen, cwd
@@ -218,7 +227,7 @@ class Reader:
                 self._call(pid, text)
 
     def _whole(self, path: Path) -> Iterator[tuple[str, str]]:
-        """Return process and text of each line; the halves of an interrupted one are put together."""
+        """Return the process id and text of each line. Join the two halves of an interrupted call."""
         with path.open(encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
                 match = _LINE.match(line.rstrip("\n"))
@@ -229,14 +238,14 @@ class Reader:
                 if text.endswith("<unfinished ...>"):
                     self._halves[pid] = text.removesuffix("<unfinished ...>")
                     if _FORK.match(text):
-                        self._process(pid)  # so that a child which is seen before this ends finds its parent
+                        self._process(pid)  # a child may appear in the log before this call ends
                     continue
                 resumed = _RESUMED.match(text)
                 yield pid, self._halves.pop(pid, "") + resumed[1] if resumed else text
 
     def _process(self, pid: str) -> _Process:
         if pid not in self.processes:
-            # A child may act before its parent's call has ended: then the parent is one that is about to make a child.
+            # A child may act before its parent's fork has ended. Then its parent is a process with an unfinished fork.
             forking = (p for p, half in self._halves.items() if _FORK.match(half) and p != pid)
             parent = next(forking, None)
             known = self.processes.get(parent) if parent else None
@@ -262,7 +271,7 @@ class Reader:
     def _fork(self, parent: _Process, pid: str, words: str) -> None:
         known = self.processes.get(pid)
         if known and not known.parent and pid != self.root:
-            known.parent = parent  # it was seen first, and another was taken for its parent, or none
+            known.parent = parent  # the child appeared in the log before its parent's fork ended
         if not known:
             self.processes[pid] = _child(parent, words)
         parent.children += "CLONE_THREAD" not in words
@@ -280,7 +289,7 @@ class Reader:
 
     @staticmethod
     def _failed_words(process: _Process, status: str) -> str:
-        """Return the command of a process that failed; an empty text if its failure may be an answer."""
+        """Return the command of a failed process; an empty text if its failure may be a normal answer."""
         if process.ran:
             return "" if os.path.basename(process.words[0]) in ANSWERS else " ".join(process.words)
         if process.missing and not process.children:
@@ -372,7 +381,7 @@ class Reader:
         self.seen.ring = True
 
     def _path(self, process: _Process, words: str, index: int) -> str:
-        """Return the path of a call, as it is named."""
+        """Return the absolute path of a call's path argument number `index`, with its symlinks."""
         paths = _PATH.findall(words)
         if index >= len(paths):
             return process.cwd[0]
@@ -381,7 +390,7 @@ class Reader:
         return os.path.normpath(os.path.join(base, unescaped(name)))
 
     def _entry(self, process: _Process, words: str, index: int) -> str:
-        """Return the path of a name in a folder: the folder is real, the name may be that of a link."""
+        """Return the path of a call's path argument number `index`, with symlinks resolved except in the last part."""
         folder, name = os.path.split(self._path(process, words, index))
         return os.path.join(_real(folder), name)
 
@@ -395,7 +404,7 @@ def _child(parent: _Process | None, words: str) -> _Process:
 
 
 def _is_shell(path: str) -> bool:
-    """Return whether a program is a shell, or a script for one."""
+    """Return whether a program is a shell or a shell script."""
     if os.path.basename(path) in SHELLS:
         return True
     try:

@@ -1,16 +1,16 @@
-"""What DVC takes for granted of a machine, asked before it: a home folder, and a folder for its notes."""
+"""Check that the machine has what DVC assumes: a home folder, and a writable folder for DVC's site cache."""
 
 import os
 from pathlib import Path
 
 from dvcproof.runtime.program import InputError
 
-#: Where DVC keeps notes on files it has read, if nothing names another folder.
-NOTES = Path("/var/tmp/dvc")  # noqa: S108 # DVC's own place
+#: The default folder of DVC's site cache: notes on files that DVC has read.
+NOTES = Path("/var/tmp/dvc")  # noqa: S108 # DVC's default
 
 
 def require_surroundings(root: Path) -> None:
-    """Raise InputError if there is no home folder, or DVC may not write where it keeps its notes."""
+    """Raise InputError if there is no home folder, or DVC's site cache is not writable."""
     try:
         home = Path.home()
     except RuntimeError:
@@ -24,4 +24,4 @@ def require_surroundings(root: Path) -> None:
     configured = any("site_cache_dir" in path.read_text(errors="replace") for path in files if path.is_file())
     if not os.access(above, os.W_OK) and not configured:
         hint = 'Name another folder: `export DVC_SITE_CACHE_DIR="$PWD/.dvc/tmp/site"`.'
-        raise InputError(str(above), "DVC keeps notes there, and may not write", hint=hint)
+        raise InputError(str(above), "DVC keeps notes there, but may not write", hint=hint)

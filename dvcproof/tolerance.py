@@ -1,8 +1,8 @@
-"""What may differ on a machine that cannot give the committed bytes, and by how much.
+"""The tolerance for machines that cannot give the committed bytes.
 
-There is no tolerance on a machine with no known deviation: there the bytes must be equal. Elsewhere (no
-AVX2, another architecture, a GPU) the model, and what is made from it, may differ in bits; its metric may not
-differ by more than training from other seeds makes it differ. `[tool.dvcproof.tolerance]` names the files.
+On a machine with no known deviation there is no tolerance: the bytes must be equal. On other machines (no AVX2, another
+architecture, a GPU) the model, and all outputs that depend on the model, may differ in bits. The metric may then differ
+by no more than between trainings with different seeds. `[tool.dvcproof.tolerance]` names the files.
 """
 
 import json
@@ -16,16 +16,16 @@ from dvcproof.runtime.program import InputError
 if TYPE_CHECKING:
     from dvcproof.project import Project
 
-#: Half the width of the band, in standard deviations over seeds. Two trainings from different seeds differ by sqrt(2)
-#: standard deviations, so 4 of them are 2.8 of those: exceeded in 1 of 200 pairs. Runs of one seed that differ in
-#: rounding only are closer to each other than that.
+#: Half the width of the band, in standard deviations over seeds. The difference of two trainings with different seeds
+#: has a standard deviation that is sqrt(2) times as large. The band is 2.8 of those, which 1 of 200 pairs exceeds. Runs
+#: with one seed that differ only in rounding are closer to each other.
 DEVIATIONS = 4
-#: A standard deviation of fewer runs than this says little.
+#: The fewest runs from which a standard deviation is computed.
 FEWEST_RUNS = 5
 
 
 class Tolerance(NamedTuple):
-    """Why bytes may differ here, and in which stages."""
+    """The reasons why bytes may differ on this machine, and the addresses of the stages whose outputs may differ."""
 
     reasons: list[str]
     stages: frozenset[str]
@@ -35,11 +35,12 @@ class Tolerance(NamedTuple):
 
 
 def tolerance(project: "Project", clone: Path, config: ToleranceConfig | None) -> Tolerance:
-    """Read why the machine may give other bits from the record that a stage wrote while it ran in `clone`.
+    """Return the tolerance from the record that a stage wrote while it ran in `clone`.
 
-    It is the stage whose command names the record. The stage and all that depend on it may differ.
+    The record's stage is the one whose command names `config.record`. Its outputs, and those of all stages that depend
+    on it, may differ. No such stage: no tolerance.
 
-    Raise InputError if a stage should have written the record but there is none, or it cannot be read.
+    Raise InputError if the record is missing or cannot be read.
     """
     for stage in project.stages:
         if config and any(config.record in command.split() for command in stage.commands):
@@ -63,9 +64,9 @@ def _reasons(path: Path, stage: str) -> list[str]:
 
 
 def check_metric(committed: float, rerun: float, config: ToleranceConfig, clone: Path) -> str:
-    """Compare the metric of a re-run with the committed one. Return a line that says how far apart they are.
+    """Compare the metric of a re-run with the committed metric. Return a line with both values and the band.
 
-    Raise InputError if they are further apart than the band allows, or the study over seeds in `clone` gives no band.
+    Raise InputError if the metrics differ by more than the band, or the study over seeds in `clone` gives no band.
     """
     runs = clone / config.runs
     mean, band, source = read_spread(runs.read_text(encoding="utf-8") if runs.is_file() else None, config)
@@ -87,17 +88,17 @@ def check_metric(committed: float, rerun: float, config: ToleranceConfig, clone:
 
 
 class Spread(NamedTuple):
-    """A metric over seeds."""
+    """The mean of a metric over seeds, and the band of its expected values."""
 
     mean: float
-    band: float  # half the width of what is to be expected
-    source: str  # what the band is
+    band: float  # half the width of the band
+    source: str  # the definition of the band, for a message
 
 
 def read_spread(text: str | None, config: ToleranceConfig) -> Spread:
-    """Read a study over seeds from the text of the file `config.runs`, None if there is none.
+    """Compute the spread of the metric from the text of the file `config.runs`. Text None: there is no such file.
 
-    Raise InputError if it is no such study, or one of too few seeds.
+    Raise InputError if the text is not a study over seeds, or has fewer than FEWEST_RUNS seeds.
     """
     hint, expected = f"Run `{config.measure}`.", f"{config.key} of {FEWEST_RUNS} seeds or more"
     try:

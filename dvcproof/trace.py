@@ -1,4 +1,4 @@
-"""Run each stage in a clean clone and tell what it really reads and writes, against what it declares."""
+"""Run each stage in a clean clone, and compare the files that it reads and writes with those that it declares."""
 
 import sys
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from dvcproof.patch import patched
 from dvcproof.project import Project, Stage
 from dvcproof.strace import Seen
 
-#: What neither way shows.
+#: The limits of each method.
 BLIND = {
     "strace": "not seen: environment variables, files that are only asked about (stat), containers and daemons",
-    "box": "not seen: what is read only if it is there, what lies outside of the project, the network, "
+    "box": "not seen: files that are read only if they exist, files outside of the project, the network, "
     "environment variables, containers and daemons",
 }
 
@@ -33,16 +33,17 @@ def trace(
     keep: Path | None = None,
     allow_network: bool = False,
 ) -> Report:
-    """Run stages in a clean clone, and compare what they do with what they declare.
+    """Run stages in a clean clone, and compare the files that they use with those that they declare.
 
     Args:
-        how: with strace, or each stage in a folder that holds only what it declares; auto: strace where it can be used.
-        patch: whether to print the dvc.yaml that would be right, as a difference.
+        stages: names of stages; empty for all.
+        how: 'strace', 'box' (run each stage in a folder with only its declared files), or 'auto' (strace if it works).
+        patch: whether to print the corrections to dvc.yaml as a unified diff.
         timeout: seconds for one run of the stages.
-        keep: a new folder that stays, with the clone.
-        allow_network: whether the network may be used.
+        keep: a new folder for the clone, which is not deleted at the end.
+        allow_network: whether the stages may use the network.
 
-    Raise InputError if there is no such stage, an exception has no reason, or there is nothing to clone.
+    Raise InputError if a stage is unknown, an exception has no reason, or there is nothing to clone.
     """
     report = Report("trace")
     reason = "" if how == "box" else strace.obstacle()
@@ -71,14 +72,17 @@ def trace(
 
 
 class _Run:
-    """One run of the stages, and what is made of it."""
+    """One run of the stages, and its report."""
 
     def __init__(self, project: Project, ground: Ground, chosen: list[Stage], report: Report) -> None:
         self.project, self.ground, self.chosen, self.report = project, ground, chosen, report
         self.clone, self.inside = ground.clone, ground.project
 
     def run(self, way: Literal["strace", "box"], timeout: float) -> None:
-        """Run the stages under strace, or without it and each that ended well in boxes; fill the report."""
+        """Run the stages, and fill the report.
+
+        With 'box', run the stages normally, and then each stage that succeeded in boxes.
+        """
         self.report.table.append(("stage", "seconds", "read", "written", "result"))
         make = strace.make_hook if way == "strace" else Hook
         hook = make(self.clone.folder / way)
@@ -100,7 +104,7 @@ class _Run:
             self.report.unknown.append(f"{text}, and were ended")
 
     def _repro(self, hook: Hook, timeout: float) -> Result:
-        """Run the chosen stages; those above them only if their outputs cannot be had from the project's cache."""
+        """Run the chosen stages. Run stages that they depend on only if the project's cache lacks those outputs."""
         words = ["--all-pipelines"]
         addresses = [stage.address for stage in self.chosen]
         if len(addresses) < len(self.inside.stages):
@@ -118,7 +122,7 @@ class _Run:
         return self.clone.repro(*words, timeout=timeout, PYTHONDONTWRITEBYTECODE="1", **hook.variables())
 
     def _keeping(self) -> list[str]:
-        """Return stages that keep their outputs: only a second run has something to keep."""
+        """Return the stages with persistent outputs. They need a second run, which finds the outputs of the first."""
         thawed = [stage for stage in self.chosen if not stage.frozen]
         return [stage.address for stage in thawed if any(out.persist and out.exists for out in stage.outs)]
 

@@ -1,4 +1,4 @@
-"""Parameters as values: flattened, shown in a message, read from a text, and changed in their file."""
+"""Flatten parameters, format a parameter for a message, parse one from text, and change parameters in their file."""
 
 import sys
 from collections.abc import Mapping
@@ -12,9 +12,12 @@ from dvcproof.runtime.program import InputError
 
 
 def flatten(values: Any, prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
-    """Return nested mappings as one, with names joined by dots: 'train.seed'. Anything else is one value, `prefix`.
+    """Flatten nested mappings into one, with keys joined by dots: 'train.seed'.
 
-    A list is one value; with `lists`, it is taken apart too, by position.
+    Args:
+        values: a mapping. Any other value is returned as {prefix: value}.
+        prefix: the beginning of all keys.
+        lists: whether to flatten lists too, with positions as keys.
     """
     inner = dict(enumerate(values)) if lists and isinstance(values, list) else values
     result: dict[str, Any] = {}
@@ -24,9 +27,12 @@ def flatten(values: Any, prefix: str = "", *, lists: bool = False) -> dict[str, 
 
 
 def set_params(path: Path, values: Mapping[str, Any]) -> None:
-    """Change parameters in the file by their whole names, as {'train.seed': 8}, and keep its comments.
+    """Change parameters in a YAML file, and keep its comments.
 
-    Raise InputError if the file cannot be read, or there is no such parameter.
+    Args:
+        values: full names and new values, as {'train.seed': 8}.
+
+    Raise InputError if the file cannot be read, or lacks a parameter.
     """
     read_mapping(path)
     yaml = preserving()
@@ -44,7 +50,7 @@ def set_params(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def preserving() -> YAML:
-    """Return a reader and writer of YAML that keeps comments, quotes and long lines."""
+    """Return a YAML reader and writer that keeps comments, quotes and long lines."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = sys.maxsize
@@ -52,17 +58,17 @@ def preserving() -> YAML:
 
 
 def parse_value(text: str) -> Any:
-    """Return a value as it would be written in params.yaml: '1e-3' is a number, as DVC reads it."""
+    """Parse a value as DVC would in params.yaml: '1e-3' is a number."""
     return YAML(typ="safe").load(text)
 
 
 def shown(value: Any) -> str:
-    """Return a value of params.yaml for a message: its text if it is short, else its kind."""
+    """Format a value of params.yaml for a message: as text, cut after 100 characters, or the kind of a container."""
     for kind, name in ((dict, "a mapping"), (list, "a list"), (set, "a set")):
         if isinstance(value, kind):
             return name
     try:
         text = "nothing" if value is None else repr(value)
-    except ValueError:  # Python writes no number of more than some thousand digits
+    except ValueError:  # Python refuses to print numbers of more than some thousand digits
         text = "a number of too many digits"
     return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,8 +1,8 @@
-"""Find out whether circumstances change what the stages write: the time zone, the language, the folder, chance.
+"""Find out whether circumstances (the time zone, the language, the folder, chance) change the outputs of the stages.
 
-Two runs if none does: a plain one, and one with everything varied at once. Else each stage that differs, though its
-inputs are equal, is run alone from the inputs of the plain run: as before, to see whether chance is at work, and then
-with one circumstance varied at a time.
+The pipeline runs twice: a plain run, and a run with every circumstance varied. If a stage's outputs differ although its
+inputs are equal, the stage runs alone from the inputs of the plain run. It first runs unchanged, to see whether it
+differs by chance, and then with one circumstance varied at a time.
 """
 
 import shlex
@@ -23,7 +23,7 @@ from dvcproof.inquiry import Inquiry, excuse_hint
 from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
 
-#: Copies of the project and its outputs that are in memory at one time, and the part of it that may be used.
+#: Number of copies of the project and its outputs that are in memory at the same time. They may fill 1/PART of it.
 COPIES, PART = 6, 2
 
 
@@ -37,17 +37,17 @@ def vary(
     timeout: float = 600,
     keep: Path | None = None,
 ) -> Report:
-    """Say which circumstances change what the stages of the last commit write.
+    """Report which circumstances change the outputs of the stages in the last commit.
 
     Args:
-        stages: run these, and those that they depend on; none of them: all.
-        only: vary only these circumstances, keys of ADVICE.
-        without: vary these not.
-        runs: how often a stage runs to be called equal to itself.
-        timeout: seconds for one run of the pipeline, and for one of a stage alone.
-        keep: a new folder, where the clones of the plain and of the varied run stay.
+        stages: the stages to run, with those that they depend on; empty for all.
+        only: the circumstances to vary, keys of ADVICE; empty for all.
+        without: the circumstances to leave unvaried.
+        runs: the number of equal runs after which a stage counts as equal.
+        timeout: seconds for one run of the pipeline, and for one run of a stage alone.
+        keep: a new folder for the clones of the plain and the varied run, which is not deleted at the end.
 
-    Raise InputError if there is no commit, or no stage or circumstance of such a name.
+    Raise InputError if there is no commit, or a stage or circumstance is unknown.
     """
     for name in (*only, *without):
         if name not in ADVICE:
@@ -80,7 +80,7 @@ def vary(
 
 
 def _find_room(project: Project) -> tuple[Path | None, str]:
-    """Return a folder in memory, where the order of listings can be varied, or why there is none."""
+    """Return a folder in memory, which is needed to vary the order of listings, or None and the reason."""
     memory = find_memory()
     if memory is None:
         return None, "there is no folder in memory from which programs may run"
@@ -88,7 +88,7 @@ def _find_room(project: Project) -> tuple[Path | None, str]:
     files = (Path(name) for name in project.tracked)
     size = sum(item.size for item in items) + sum(path.stat().st_size for path in files if path.is_file())
     if size * COPIES * PART > min(shutil.disk_usage(memory).free, psutil.virtual_memory().available):
-        return None, f"the project's {size:,} bytes are too many to be in memory {COPIES} times"
+        return None, f"{COPIES} copies of the project's {size:,} bytes are too large for the memory"
     return memory, ""
 
 
@@ -97,8 +97,8 @@ class _Run:
     """A run of the pipeline in a clone.
 
     Args:
-        statuses: of each stage that began, its exit status; None: it did not end.
-        hashes: of each stage, what dvc.lock records of its outputs.
+        statuses: the exit status of each stage that began; None: the stage did not end.
+        hashes: for each stage, the hashes of its outputs in dvc.lock, by path.
     """
 
     clone: Clone
@@ -108,7 +108,12 @@ class _Run:
 
 
 class _Trial:
-    """All runs of one call of `vary`, in the folder `room`, which is in memory if the order of listings is varied."""
+    """All runs of one call of `vary`.
+
+    Args:
+        folder: the folder of the clones and hooks.
+        room: the folder of the runs. It is in memory if the order of listings is varied.
+    """
 
     targets: Sequence[str]
     runs: int
@@ -123,13 +128,13 @@ class _Trial:
             found.append(Circumstance("order", "order of listings of folders"))
         self.varied = [one for one in found if one.name in chosen]
         self.absent = {name: why for name, why in absent.items() if name in chosen}
-        #: By the address of a stage: what became of it. `bad`: it differs; `excused`: it may.
+        #: The result of each stage by address. `bad`: stages that differ; `excused`: stages that may differ.
         self.results: dict[str, str] = {}
         self.bad: set[str] = set()
         self.excused: set[str] = set()
 
     def examine(self) -> None:
-        """Run twice, compare, and look into what differs."""
+        """Run the pipeline twice, compare the runs, and find the causes of the differences."""
         report = self.report
         plain = self._run(self.plain_clone, (), "plain")
         if not self._is_good(plain):
@@ -150,13 +155,13 @@ class _Trial:
             report.unknown.append("nothing could be varied")
 
     def _clone(self, name: str) -> Clone:
-        """Make a clone, from which a run gets a copy. Its cache stays where it is."""
+        """Make a clone. Runs use copies of the clone, but its cache stays in place."""
         clone = Clone(self.project, self.folder / f"{name}-clone")
         clone.set_cache(str(clone.path / ".dvc" / "cache"))
         return clone
 
     def _run(self, clone: Clone, varied: Sequence[Circumstance], name: str) -> _Run:
-        """Run the pipeline in a copy of a clone; where the folder is not varied, in the same place each time."""
+        """Run the pipeline in a copy of a clone. The copy has the same path each time, unless the folder is varied."""
         names = [one.name for one in varied]
         place = self.room / (OTHER_FOLDER if "folder" in names else "work") / "project"
         copy_tree(clone.top, place, backwards="order" in names)
@@ -174,7 +179,7 @@ class _Trial:
         return _Run(clone, result, {stage: call.status for stage, call in hook.calls().items()}, hashes)
 
     def _is_good(self, plain: _Run) -> bool:
-        """Return whether the plain run ended well; else say why not."""
+        """Return whether the plain run succeeded. If not, report the reason."""
         if plain.result.status == 0:
             return True
         report, stages = self.report, {one.address: one for one in self.project.stages}
@@ -197,7 +202,7 @@ class _Trial:
         return False
 
     def _examine(self, stage: Stage, plain: _Run, varied: _Run) -> str:
-        """Say what became of a stage in the varied run; look into a difference that is its own."""
+        """Return the result of a stage in the varied run. Find the cause if only its outputs differ, not its inputs."""
         name, earlier = stage.address, self.project.before(stage)
         if earlier & self.bad:
             causes = ", ".join(one.address for one in self.project.stages if one.address in earlier & self.bad)
@@ -223,7 +228,11 @@ class _Trial:
         return self._look_into(stage, plain, varied, excuses, bool(earlier & self.excused))
 
     def _look_into(self, stage: Stage, plain: _Run, varied: _Run, excuses: dict[str, str], fed: bool) -> str:
-        """Run a stage alone to find why it differs. `fed`: its inputs differed already, so alone it may be equal."""
+        """Run a stage alone to find why its outputs differ. Return the result for the table.
+
+        Args:
+            fed: whether inputs of the stage differed, as dvc.yaml allows. If so, the stage may be equal when run alone.
+        """
         place, ignored = self.room / "alone", frozenset(excuses)
         alone = Alone(self.project, stage, plain.clone, folder=place, ignored=ignored, timeout=self.timeout)
         rest = [one for one in self.varied if one.name != "network" or not stage.settings.get("network")]
@@ -241,7 +250,7 @@ class _Trial:
 
 
 def _excuses(stage: Stage) -> dict[str, str]:
-    """Return the outputs that may vary, and why. Raise InputError if there is no reason, or no such output."""
+    """Return the outputs that may vary, with reasons. Raise InputError if a reason is missing or an output unknown."""
     where, given = f"{stage.file}, {stage.name}, meta.dvcproof.varies", stage.settings.get("varies") or {}
     paths = [out.path for out in stage.outs]
     if not isinstance(given, dict):
@@ -257,7 +266,7 @@ def _excuses(stage: Stage) -> dict[str, str]:
 
 
 def _once(project: Project, stage: Stage, plain: _Run, varied: _Run, inquiry: Inquiry) -> Finding:
-    """Tell of a difference that was seen, and that no run of the stage alone shows again."""
+    """Return the finding for a difference that no run of the stage alone has repeated."""
     number, name = inquiry.alone.runs, stage.address
     if varied.statuses.get(name) != 0:
         text = f"it fails with everything varied at once, but not alone, in {number} runs"
@@ -268,6 +277,6 @@ def _once(project: Project, stage: Stage, plain: _Run, varied: _Run, inquiry: In
             files = plain.clone.path / place, varied.clone.path / place
             difference = Difference(out.path, show_difference(*files) if all(map(Path.is_file, files)) else "")
             break
-    text = f"{difference.path} differed once, but not again, in {number} runs: it seldom differs by chance"
+    text = f"{difference.path} differed once, but not again in {number} runs: a rare difference by chance"
     fix = f"Look for threads and unseeded random numbers. {excuse_hint(difference.path)}"
     return stage.finding("DP301", text, fix, path=difference.path, evidence=difference.how)

@@ -1,7 +1,7 @@
-"""Verify that the last commit gives its own results: run every stage in a clean clone, and compare what comes out.
+"""Verify that the last commit gives its own results: run every stage in a clean clone, and compare the outputs.
 
-A stage that differs although its inputs are equal is run a second time from the same inputs. Equal to the first run but
-not to dvc.lock: the record is not of these inputs. Unequal: chance.
+If a stage's outputs differ although its inputs are equal, the stage runs a second time from the same inputs. If both
+runs are equal, dvc.lock records a run with other inputs. If they differ, the stage differs by chance.
 """
 
 import filecmp
@@ -31,9 +31,11 @@ class Run:
     """A run of the stages in a clean clone.
 
     Args:
-        recorded: by the address of a stage, its committed record.
-        now: the records after the run.
-        failed: the last lines of each stage that failed.
+        recorded: the committed records, by stage address.
+        timeout: seconds for the run.
+        now: the records after the run, by stage address.
+        seconds: the time of each stage that ended, by stage address.
+        failed: the last lines of the output of each stage that failed, by stage address.
     """
 
     project: Project
@@ -45,16 +47,20 @@ class Run:
     failed: dict[str, str] = field(default_factory=dict)
 
     def changed(self, stage: Stage, kind: str) -> list[str]:
-        """Return the paths of dependencies or outputs whose hash is not the recorded one."""
+        """Return the paths of `deps` or `outs` whose hash differs from the recorded hash."""
         before, after = (hashes(entries.get(stage.address), kind) for entries in (self.recorded, self.now))
         return [path for path in before if path in after and before[path] != after[path]]
 
     def place(self, stage: Stage, path: str) -> Path:
-        """Return where an output lies in the clone."""
+        """Return the path of an output in the clone."""
         return self.clone.path / os.path.relpath(stage.wdir / path, self.project.root)
 
     def committed(self, name: str) -> Path | None:
-        """Return a file as it is committed, by its path in the project; None if it is not."""
+        """Return a copy of the committed version of a file; None if the file is not committed.
+
+        Args:
+            name: the file's path relative to the project's root.
+        """
         file = self.clone.folder / "committed" / name
         with suppress(AbsentError, InputError):
             content = git(self.clone.path, "cat-file", "blob", f"HEAD:./{name}")
@@ -109,7 +115,7 @@ def _execute(run: Run, targets: Sequence[str]) -> Result:
 
 
 def _judge(run: Run, stage: Stage, report: Report, allowed: Tolerance) -> None:
-    """Add a row to the table, and the finding that explains it."""
+    """Add a stage's row to the table, and a finding if the stage differs or has no record."""
     if stage.frozen:
         words = ("frozen", "not run")
     elif stage.address in run.failed:
@@ -131,7 +137,7 @@ def _judge(run: Run, stage: Stage, report: Report, allowed: Tolerance) -> None:
 
 
 def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) -> Finding:
-    """Say why an output is not the committed one."""
+    """Return the finding that explains why outputs differ from the committed ones. Run the stage again if needed."""
     what = f"output {changed[0]} is not the committed one"
     if inputs := run.changed(stage, "deps"):
         made = [path for path in inputs if run.project.maker(os.path.normpath(stage.wdir / path))]
@@ -154,19 +160,19 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) ->
     for path, place in first.items():
         if other := differs(path, kept / path, place):
             message = f"{what}, and two runs from equal inputs differ: chance"
-            fix = "Set a seed, or one thread; `dvcproof vary` says which."
+            fix = "Set a seed, or use one thread. `dvcproof vary` finds the cause."
             return stage.finding("DP702", message, fix, path=path, evidence=f"first and second run: {other}")
-    message = f"{what}, though two runs give equal bytes: dvc.lock is of other inputs or circumstances"
+    message = f"{what}, though two runs give equal bytes: dvc.lock records other inputs or circumstances"
     fix = f"{RUN} If nothing was edited, `dvcproof vary` says which circumstance it depends on."
     return stage.finding("DP701", message, fix, path=changed[0], evidence=difference)
 
 
 def differs(name: str, one: Path, other: Path) -> str:
-    """Say where two files or folders differ, or return nothing."""
+    """Return a text on the first difference of two files or folders; an empty text if they are equal."""
     if not one.exists() or not other.exists():
         return f"{name} is gone" if one.exists() != other.exists() else ""
     if one.is_dir() != other.is_dir():
-        return f"{name} is a folder in one of them"
+        return f"{name} is a folder on one side only"
     if one.is_file():
         return "" if filecmp.cmp(one, other, shallow=False) else first_difference(name, one, other)
     names = {path.relative_to(place) for place in (one, other) for path in place.rglob("*") if path.is_file()}
@@ -175,23 +181,26 @@ def differs(name: str, one: Path, other: Path) -> str:
 
 
 def _difference(run: Run, stage: Stage, path: str) -> str:
-    """Say where an output differs from its committed version, if that is at hand."""
+    """Return a text on how an output differs from its committed version, if that version is available."""
     out = next((item for item in stage.outs if item.path == path), None)
     new = run.place(stage, path)
     for name, committed in (_committed(run, stage, out) if out else {}).items():
         if text := differs(name or path, committed, new / name if name else new):
             return f"{name}: {text}" if name else text
-    return "differs; the committed version is not at hand"
+    return "differs; the committed version is not available"
 
 
 def _committed(run: Run, stage: Stage, out: Item) -> dict[str, Path]:
-    """Return the files of the committed version of an output: from Git, from the cache, or from the work tree."""
+    """Return the files of an output's committed version by relative path; '' stands for the output itself.
+
+    The files come from Git, from the cache, or from the working tree.
+    """
     if file := run.committed(os.path.relpath(out.place, run.project.root)):
         return {"": file}
     digest = hashes(run.recorded[stage.address], "outs").get(out.path, "")
     store = out.raw.cache
     if digest.endswith(".dir"):
-        with suppress(Exception):  # DVC raises many kinds where an object is not there
+        with suppress(Exception):  # DVC raises many types if an object is missing
             from dvc_data.hashfile.hash_info import HashInfo
             from dvc_data.hashfile.tree import Tree
 
@@ -207,7 +216,7 @@ def _committed(run: Run, stage: Stage, out: Item) -> dict[str, Path]:
 
 
 def _failures(run: Run, report: Report, result: Result) -> None:
-    """Report stages that failed, and a DVC that did not start; data that is not there is no failure."""
+    """Report failed stages, and a failed `dvc repro` without a failed stage. Missing data is not a failure."""
     if not run.failed and (result.status == 0 or (run.clone.missing and result.status is not None)):
         return
     report.failed = True
@@ -217,7 +226,7 @@ def _failures(run: Run, report: Report, result: Result) -> None:
         fix = fix or "Is all that it needs committed or declared? The end of its output is below."
         report.findings.append(stage.finding("DP703", "it fails in a clean clone", fix, evidence=words))
     if not run.failed:
-        message = "the time is up" if result.status is None else "`dvc repro` fails in a clean clone"
+        message = "the time limit was reached" if result.status is None else "`dvc repro` fails in a clean clone"
         lines = [line for line in result.output.splitlines() if line.startswith("ERROR")]
         evidence = "\n".join(lines) or result.last_lines
         fix = full_disk(result.output, run.clone.folder)
@@ -229,7 +238,7 @@ def _left(run: Run) -> Iterator[Finding]:
     outs = [os.path.relpath(out.place, run.project.root) for stage in run.project.stages for out in stage.outs]
     for name in changed_files(run.clone.path):
         path = Path(name)
-        # DVC's own, also where Git does not ignore it, and Python's.
+        # Files of DVC and Python, even where Git does not ignore them.
         known = path.name in ("dvc.lock", ".gitignore") or {".dvc", "__pycache__"} & {*path.parts}
         if known or any(path.is_relative_to(out) for out in outs):
             continue
@@ -243,18 +252,18 @@ def _left(run: Run) -> Iterator[Finding]:
 
 
 def _again(run: Run, targets: Sequence[str]) -> Iterator[Finding]:
-    """Find stages that a second `dvc repro` runs although nothing has changed, and none that they depend on did."""
+    """Find stages that a second `dvc repro` runs although no input has changed and no stage before them ran."""
     hook = Hook(run.clone.folder / "again")
     run.clone.dvc("repro", *targets, timeout=run.timeout, **hook.variables())
     calls = hook.calls()
     for stage in (stage for stage in run.project.stages if stage.deps and not stage.always_changed):
         if stage.address in calls and not any(run.project.maker(dep.place) in calls for dep in stage.deps):
             message = "a second `dvc repro` runs it again although nothing has changed"
-            yield stage.finding("DP706", message, "Does it change its own inputs? `dvcproof trace` says it.")
+            yield stage.finding("DP706", message, "Run `dvcproof trace` to see whether it changes its own inputs.")
 
 
 def _compare_metrics(run: Run, allowed: Tolerance, config: ToleranceConfig) -> Iterator[Finding]:
-    """Compare the metric where bytes may differ, in every JSON that Git holds and such a stage writes."""
+    """Compare the metric in every committed JSON output of the stages whose bytes may differ."""
     yield Finding("DP701", "warning", f"{allowed}. {config.metric} is compared instead of bytes")
     found = False
     for stage in (stage for stage in run.project.stages if stage.address in allowed.stages):

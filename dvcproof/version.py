@@ -1,3 +1,3 @@
-"""The version of this distribution, as its pyproject.toml has it."""
+"""The version of this distribution, equal to the one in its pyproject.toml."""
 
 VERSION = "0.1.0"

@@ -2,8 +2,8 @@
 
 watcher.py FOLDER SHELL [OPTION ...] -c COMMAND
 
-DVC hashes the dependencies only after a stage has ended: what changed while it ran is recorded as if it had been read
-(treeverse/dvc#11058). It records nothing of a stage that fails.
+DVC hashes the dependencies only after a stage has ended, so it records a file that changed during the run as if the
+stage had read the new content (treeverse/dvc#11058). DVC records nothing for a stage that fails.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ CHANGED = 97
 
 
 def state(path: str) -> Any:
-    """Return what changes when a file or a folder does."""
+    """Return a value that changes when a file, or any file in a folder, changes."""
     from dvcproof.runtime.watch import fingerprint
 
     if not os.path.isdir(path):  # noqa: PTH112
@@ -32,7 +32,7 @@ def main() -> int:
     folder, stage = Path(sys.argv[1]), os.environ.get("DVC_STAGE", "")
     inputs = json.loads((folder / "plan.json").read_text(encoding="utf-8")).get(stage, [])
     first = folder / f"{hashlib.sha256(stage.encode()).hexdigest()[:16]}.before"
-    if not first.exists():  # a stage may have several commands
+    if not first.exists():  # only before the stage's first command
         first.write_text(json.dumps({path: state(path) for path in inputs}), encoding="utf-8")
     before = json.loads(first.read_text(encoding="utf-8"))
     status = subprocess.call(sys.argv[2:])

@@ -1,7 +1,8 @@
-"""Did DVC record what each stage has read and written? It hashes all of it after the stage has ended.
+"""Check whether DVC recorded the files that each stage has read and written.
 
-`dvcproof.runtime.run` refuses what changes while a stage runs. What changes between its last look and DVC's is seen
-here: by another hand, or by another command of DVC, which may put earlier results in the place of new ones.
+DVC hashes inputs and outputs only after a stage has ended. `dvcproof.runtime.run` refuses changes while the stage runs.
+This module finds changes between the end of the stage and DVC's hashing: edits, and earlier results that another DVC
+command put in place of the new ones.
 """
 
 import json
@@ -19,9 +20,9 @@ from dvcproof.runtime.watch import RECORDS, matches, sample
 
 
 def contradictions(cache: Cache) -> Iterator[tuple[str, str]]:
-    """Find stages that ran, and an input or output for which dvc.lock names what the stage has not read or written.
+    """Find stages whose record in dvc.lock differs from what they read and wrote. Yield stage and first difference.
 
-    To be asked at once after `dvc repro`: it takes dvc.lock for what DVC wrote then.
+    Call this immediately after `dvc repro`, since it assumes that this run wrote dvc.lock.
     """
     for name, stage, seen in _witnessed(cache):
         differences = (*_differences(cache.root, name, stage, seen), *_others(cache, stage, seen))
@@ -30,9 +31,9 @@ def contradictions(cache: Cache) -> Iterator[tuple[str, str]]:
 
 
 def others_results(cache: Cache) -> Iterator[tuple[str, str]]:
-    """Find stages that ran some time ago, and an output that dvc.lock names, but that the stage did not write.
+    """Find stages with an output in dvc.lock that the stage's last run did not write. Yield stage and output.
 
-    Only where dvc.lock still names the inputs that the stage has read: it may be another since.
+    Skip stages whose inputs in dvc.lock are no longer those of the last run: dvc.lock may then record another run.
     """
     for name, stage, seen in _witnessed(cache):
         other = next(_others(cache, stage, seen), None)
@@ -44,18 +45,18 @@ def others_results(cache: Cache) -> Iterator[tuple[str, str]]:
 def _witnessed(cache: Cache) -> Iterator[tuple[str, Stage, dict[str, Any]]]:
     stages = cache.lock().stages
     for path in sorted((cache.root / RECORDS).glob("*.json")):
-        with suppress(ValueError):  # a damaged one
+        with suppress(ValueError):  # skip damaged notes
             if path.stem in stages:
                 yield path.stem, stages[path.stem], json.loads(path.read_bytes())
 
 
 def _others(cache: Cache, stage: Stage, seen: dict[str, Any]) -> Iterator[str]:
-    """Find outputs that are not those that the stage wrote."""
+    """Find outputs whose content in dvc.lock is not what the stage wrote."""
     for out in stage.outs:
         if out.md5 and (written := seen.get("outputs", {}).get(out.path)):
             places = [place for place in (*cache.places(out.md5), cache.root / out.path) if place.is_file()]
             same = any(sample(place) == written for place in places)
-            if not same and any(cache.is_good(place, out.md5) for place in places):  # not only damaged ones
+            if not same and any(cache.is_good(place, out.md5) for place in places):  # a good copy exists
                 yield out.path
 
 
@@ -65,7 +66,7 @@ def _differences(root: Path, name: str, stage: Stage, seen: dict[str, Any]) -> I
         yield from (f"'{key}' in {path}" for key in values if key in recorded and recorded[key] != values[key])
     changed = [path for path, before in seen["files"].items() if not matches(root / path, before)]
     if changed:
-        # DVC may have looked before they changed. If it did not, it has recorded what is here now.
+        # DVC may have hashed the files before they changed. Report only files whose present content DVC recorded.
         current = {file.path: file.md5 for file in _current(root, name).deps}
         for file in stage.deps:
             inside = [path for path in changed if Path(path).is_relative_to(file.path)]
@@ -74,7 +75,7 @@ def _differences(root: Path, name: str, stage: Stage, seen: dict[str, Any]) -> I
 
 
 def _current(root: Path, name: str) -> Stage:
-    from dvcproof.project import Project  # here, with all of DVC: it is seldom needed
+    from dvcproof.project import Project  # imported late: it loads all of DVC, and is seldom needed
 
     with Project.open(root) as project:
         stage = next(stage for stage in project.stages if stage.address == name)
@@ -82,9 +83,9 @@ def _current(root: Path, name: str) -> Stage:
 
 
 def drop(cache: Cache, stage: str) -> None:
-    """Take what a stage did out of dvc.lock and out of the cache of runs, so that DVC runs it again.
+    """Remove a stage's results from dvc.lock and from the run cache, so that DVC runs the stage again.
 
-    Its place in dvc.lock stays: what DVC writes there then is where Git has it.
+    An empty entry stays in dvc.lock, so that the new entry has the same place as in Git.
     """
     path = cache.root / "dvc.lock"
     document = parse_yaml_for_update(path.read_text(encoding="utf-8"), str(path))

@@ -84,7 +84,7 @@ def test_what_changes_while_a_stage_runs_is_refused(project: Path, digits: Array
     status, output = change_in(project, stage, MIDST[stage], lambda: CHANGES[stage, name](project, digits))
     assert status != 0
     (line,) = (line for line in output.splitlines() if "expected no change" in line)
-    assert f"{name}: expected no change while it is used. Got one, so nothing was written." in one_line(line)
+    assert f"{name}: expected no change while it is used. Got a change, so nothing was written." in one_line(line)
     assert (project / "dvc.lock").read_bytes() == lock
     assert not (project / "data" / {"load": "raw/train_images.npy", "train": "model.keras"}[stage]).exists()
 

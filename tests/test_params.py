@@ -132,7 +132,7 @@ def test_an_unknown_or_missing_name_is_refused(change: Change, old: str, new: st
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"", r": it must be a mapping of sections, and is NoneType\. Restore it from Git\."),
+        (b"", r": it must be a mapping of sections, but it is NoneType\. Restore it from Git\."),
         (b"a: b: c", r": it is not YAML: mapping values are not allowed here in line 1\. Correct the syn"),
         (b"train: {}\n---\ntrain: {}", r"it is not YAML: .*another document in line 2\."),
         (b"train: !!python/object/apply:os.abort []", r"could not determine a constructor for the tag .* in line 1\."),

@@ -1,7 +1,7 @@
-"""Bounds on files from outside: whatever they hold, they are read or refused in little time and memory.
+"""Limits for files from outside: any file, whatever its content, is read or refused in little time and memory.
 
-Regular files only, since others may never end, or never begin. What a file declares is compared with its size before
-anything that large is read.
+Only regular files are read: a pipe, a socket or a device may never end, or never begin. Sizes are checked before
+anything large is read.
 """
 
 import csv
@@ -19,35 +19,38 @@ from typing import IO, Any
 
 from dvcproof.runtime.program import InputError
 
-#: Bytes of the largest text that is read whole: parsed, it takes some thirty times as much.
+#: Bytes of the largest text that is read whole. A parsed text takes about thirty times as much memory.
 TEXT_BYTES = 4 * 2**20
 
-#: Bytes of the largest params.yaml: the reader that explains errors manages 100 kB a second.
+#: Bytes of the largest params.yaml. The YAML parser in pure Python, which explains errors best, reads 100 kB a second.
 YAML_BYTES = 2**17
 
-#: Nodes of a YAML document with every alias written out, and how deep they may be nested.
+#: Most nodes of a YAML document after every alias is expanded, and most levels of nesting.
 YAML_NODES = 10_000
 YAML_DEPTH = 20
 
 #: Bytes of the longest directory of an archive.
 DIRECTORY_BYTES = 2**20
 
-#: Files in the largest tar archive: each takes a kilobyte when the archive is read.
+#: Most files in a tar archive. Each takes a kilobyte of memory when the archive is read.
 TAR_MEMBERS = 2**17
 
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 def require_regular(path: Path) -> None:
-    """Raise InputError for a pipe, a socket or a device; OSError if there is no such file."""
+    """Raise InputError if the path is a pipe, a socket or a device; OSError if the file does not exist."""
     kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode))
     if kind:
-        hint = "Copy what it gives into a file, and name that."
+        hint = "Copy its content into a file, and name that file."
         raise InputError(str(path), expected="a regular file", received=kind, hint=hint)
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading, or raise as `require_regular` does. It never waits, whatever takes its place."""
+    """Open a regular file for reading. Never block, even if a pipe has replaced the file since the check.
+
+    Raise InputError if the path is a pipe, a socket or a device; OSError if the file does not exist.
+    """
     require_regular(path)
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
@@ -57,18 +60,24 @@ def read_bytes(path: Path, limit: int = TEXT_BYTES) -> bytes:
     with open_file(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        hint = "Check that it is the file that is meant."
+        hint = "Check that this is the file you mean."
         raise InputError(str(path), expected=f"at most {limit} bytes", received="a larger file", hint=hint)
     return content
 
 
 def read_text(path: Path, limit: int = TEXT_BYTES) -> str:
-    """Return the same as text. Raise ValueError if it is not in UTF-8."""
+    """Return the text of a regular file of at most `limit` bytes.
+
+    Raise InputError if the file is larger; ValueError if the text is not UTF-8.
+    """
     return read_bytes(path, limit).decode("utf-8")
 
 
 def parse_json(text: str) -> Any:
-    """Read JSON. Every number is finite. Raise ValueError if it is damaged, too deep, or has a number that is none."""
+    """Parse JSON in which every number is finite.
+
+    Raise ValueError if the text is damaged, nested too deeply, or has NaN or infinity.
+    """
     try:
         return json.loads(text, parse_constant=finite, parse_float=finite)
     except RecursionError:
@@ -76,23 +85,23 @@ def parse_json(text: str) -> Any:
 
 
 def finite(text: str) -> float:
-    """Return a number from its text. Raise ValueError if it is no number, or not a finite one."""
+    """Parse a finite number. Raise ValueError for any other text."""
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 
 def parse_csv(text: str) -> Iterator[dict[str, str]]:
-    """Read a CSV with a header line: a mapping for each row, which has as many values as the header.
+    """Parse a CSV with a header line. Return a mapping from column to value for each row.
 
-    Raise ValueError if it is no such CSV. Of rows that are too short, `csv.DictReader` would fill up any number of
-    values.
+    Raise ValueError if the CSV is damaged, or a row has more or fewer values than the header. (`csv.DictReader` would
+    silently fill up short rows.)
     """
     try:
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = next(rows, [])
         if len(set(header)) < len(header):
-            raise ValueError("two columns of one name")
+            raise ValueError("two columns have the same name")
         for row in rows:
             if row:
                 if len(row) != len(header):
@@ -103,16 +112,17 @@ def parse_csv(text: str) -> Iterator[dict[str, str]]:
 
 
 def require_small_yaml(text: str) -> None:
-    """Raise ValueError for YAML of more than YAML_NODES with its aliases written out, or deeper than YAML_DEPTH.
+    """Raise ValueError for YAML with more than YAML_NODES nodes after aliases are expanded, or nested too deeply.
 
-    Its readers would fail on it, or DVC's. Where it is damaged this ends, for the reader to say how.
+    Such YAML exhausts the memory or the stack of a YAML parser. At most YAML_DEPTH levels are allowed. A syntax error
+    raises ruamel's YAMLError.
     """
-    # Not above: `run` imports this module before it is known whether there are any packages.
+    # Imported here because `run` imports this module before it has checked which packages are installed.
     from ruamel.yaml import YAML
     from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
 
-    sizes: dict[str, int] = {}  # of complete nodes with an anchor
-    opened: list[tuple[str | None, int]] = [(None, 0)]  # the anchor of each open node, and its nodes so far
+    sizes: dict[str, int] = {}  # anchor -> number of nodes, for complete nodes
+    opened: list[tuple[str | None, int]] = [(None, 0)]  # for each open node: its anchor, and its number of nodes so far
     for event in YAML(typ="safe").parse(text):
         anchor, size = getattr(event, "anchor", None), 1
         if isinstance(event, CollectionStartEvent):
@@ -137,7 +147,10 @@ def require_small_yaml(text: str) -> None:
 
 
 class _InParts(io.BufferedReader):
-    """An archive's file, of which only small parts can be read until `open` is set, when its directory is known."""
+    """The file of an archive. Until `open` is set, each read is limited to `most` bytes.
+
+    `open` is set once the directory of the archive has been read.
+    """
 
     open = False
     most = DIRECTORY_BYTES
@@ -145,28 +158,34 @@ class _InParts(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         if self.open:
             return super().read(size)
-        everything = size is None or size < 0  # zipfile asks for it near the end
+        everything = size is None or size < 0  # zipfile reads the end of the file in this way
         part = super().read(self.most + 1 if everything else min(size or 0, self.most + 1))
         if len(part) > self.most:
             raise ValueError("a directory that is too long")
         return part
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        if whence == os.SEEK_SET and offset < 0:  # of which the system says no more than: invalid argument
+        if whence == os.SEEK_SET and offset < 0:  # the system's own error is only "Invalid argument"
             raise ValueError("cut short, or its directory is wrong")
         return super().seek(offset, whence)
 
 
 def open_archive(path: Path, files: ExitStack) -> zipfile.ZipFile:
-    """Open a zip archive whose directory is of a sensible size; `files` closes it.
+    """Open a zip archive whose directory has at most DIRECTORY_BYTES. The stack `files` closes the archive.
 
-    Raise InputError if it is no regular file; ValueError or zipfile.BadZipFile if it is damaged.
+    Raise InputError if the path is not a regular file; ValueError or zipfile.BadZipFile if the archive is damaged.
     """
     return open_zip(files.enter_context(open_file(path)), files)
 
 
 def open_zip(file: IO[bytes], files: ExitStack, directory: int = DIRECTORY_BYTES) -> zipfile.ZipFile:
-    """Open a zip archive in an open file, with a directory of at most so many bytes, as `open_archive` does."""
+    """Open a zip archive in an open file. The stack `files` closes the archive.
+
+    Args:
+        directory: the most bytes that the archive's directory may have.
+
+    Raise ValueError or zipfile.BadZipFile if the archive is damaged, or its directory is larger.
+    """
     parts = _in_parts(file, files, directory)
     archive = files.enter_context(zipfile.ZipFile(parts))
     parts.open = True
@@ -174,9 +193,9 @@ def open_zip(file: IO[bytes], files: ExitStack, directory: int = DIRECTORY_BYTES
 
 
 def open_tar(file: IO[bytes], files: ExitStack) -> tuple[tarfile.TarFile, list[tarfile.TarInfo]]:
-    """Open a tar archive that is not packed, with at most TAR_MEMBERS in it; `files` closes it. Return its files too.
+    """Open an uncompressed tar archive. Return the archive and its regular files. The stack `files` closes the archive.
 
-    Raise ValueError or tarfile.TarError if it is damaged, or has too many members.
+    Raise ValueError or tarfile.TarError if the archive is damaged, or has more than TAR_MEMBERS members.
     """
     parts = _in_parts(file, files, DIRECTORY_BYTES)
     archive = files.enter_context(tarfile.TarFile(fileobj=parts))

@@ -1,4 +1,4 @@
-"""Read a YAML file of parameters as DVC reads it."""
+"""Read a YAML file of parameters in the same way as DVC."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -12,26 +12,29 @@ from dvcproof.runtime.program import InputError
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping. Raise InputError if it is missing, not YAML, or holds something else."""
+    """Return the mapping in a YAML file.
+
+    Raise InputError if the file is missing, is not YAML, or holds something other than a mapping.
+    """
     text = ""
     try:
         text = read_text(path, YAML_BYTES)
         with suppress(YAMLError):
             require_small_yaml(text)
-        # DVC's own reader: with another, 010 or `yes` would mean one value in dvc.lock and a second one here. DVC takes
-        # its parser in C, to the same values where both read it; the one in Python says better what is wrong.
+        # The library that DVC uses: another one might read `010` or `yes` as a different value than dvc.lock has. DVC
+        # uses the library's C parser. The Python parser (pure=True) gives the same values and better error messages.
         document = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise InputError(str(path), "there is no such file", hint="Restore it from Git.") from None
     except (OSError, InputError):
         raise
-    except Exception as error:  # the reader raises many kinds: KeyError for `!!bool 5`
+    except Exception as error:  # the parser raises many types, as KeyError for `!!bool 5`
         if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
-            hint = "Keep one side, and remove them."
+            hint = "Keep one side, and remove the markers."
             raise InputError(str(path), "a merge left conflict markers", hint=hint) from None
         raise InputError(str(path), f"it is not YAML: {_problem(error)}", hint="Correct the syntax.") from None
     if not isinstance(document, dict):
-        sentence = f"it must be a mapping of sections, and is {type(document).__name__}"
+        sentence = f"it must be a mapping of sections, but it is {type(document).__name__}"
         raise InputError(str(path), sentence, hint="Restore it from Git.")
     return document
 

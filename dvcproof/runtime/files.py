@@ -1,5 +1,6 @@
-"""Files: complete when they appear; small results as JSON and CSV in one fixed form, so that equal results are equal
-bytes; and the hash of a file.
+"""Write files so that they appear only when complete, write JSON and CSV in one fixed form, and hash files.
+
+With a fixed form, equal results have equal bytes.
 """
 
 import csv
@@ -19,25 +20,27 @@ from dvcproof.runtime.bounds import open_file, parse_csv, read_text
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import require_unchanged, see_file, see_output
 
-#: How the hidden folders begin in which files are written, beside the place that they are for. Git ignores them.
+#: The beginning of the names of temporary folders. A file is first written into one beside its final path. Git ignores
+#: these folders.
 ROOM = ".writing-"
 
-#: Rows of the longest small result: a training has at most 10,000 epochs.
+#: Most rows that `read_csv` accepts. A training has at most 10,000 epochs.
 MOST_ROWS = 20_000
 
 
 @contextmanager
 def replacing(*paths: Path, results: bool = True, folders: bool = False) -> Iterator[list[Path]]:
-    """Give a temporary path for each of `paths`, and rename them all into place once the block has succeeded.
+    """Yield a temporary path for each of `paths`, and rename them all into place if the block succeeds.
 
-    After an error none of the paths has changed and no file is left behind. What a killed process left is removed.
+    After an error, all paths are as before, and no temporary file is left. Temporary files that a killed process left
+    are removed.
 
     Args:
-        results: whether they are what this run is for: then what it has read must still be what it was, and they are
-            noted as its outputs.
+        results: whether the paths are results of this run. If so, the inputs that the run has read must not have
+            changed, and the paths are noted as outputs of the run.
         folders: whether the paths may be folders.
 
-    Raise InputError if a folder or a file is in the way, or what this run has read is no longer what it was.
+    Raise InputError if a folder or a file is in the way, or an input of this run has changed.
     """
     for path in paths:
         _make_room(path, folders=folders)
@@ -62,7 +65,10 @@ class _TriedError(Exception):
 
 
 def require_room(size: int, *paths: Path) -> None:
-    """Raise before long work what `replacing` would raise after it, or if the first path's disk lacks `size` bytes."""
+    """Check before long work that `replacing` can write the paths, and that the first path's disk has `size` bytes.
+
+    Raise InputError if a folder or a file is in the way; OSError if a path cannot be written or the disk is too full.
+    """
     with suppress(_TriedError), replacing(*paths, results=False) as (first, *_):
         first.write_bytes(bytes(size))
         raise _TriedError
@@ -70,9 +76,10 @@ def require_room(size: int, *paths: Path) -> None:
 
 @contextmanager
 def _room(folder: Path) -> Iterator[Path]:
-    """A hidden folder in another one. A lock, which the system takes back from a dead process, says that it is in use.
+    """Make a hidden temporary folder in `folder`, and remove it after the block.
 
-    Its name is random, and not the process number: containers that share a disk can share that too.
+    A lock marks the temporary folder as in use. The system releases the lock if the process dies. The folder's name is
+    random: a process id is not unique if containers share a disk.
     """
     clear_rooms(folder)
     held = None
@@ -88,7 +95,10 @@ def _room(folder: Path) -> Iterator[Path]:
 
 
 def clear_rooms(folder: Path) -> list[Path]:
-    """Remove what killed processes left of their writing into a folder, and return it. What is still written stays."""
+    """Remove the temporary folders that killed processes left in `folder`, and return their paths.
+
+    Temporary folders in use stay.
+    """
     cleared = []
     for room in folder.glob(f"{ROOM}{'[0-9a-f]' * 8}"):
         if (held := _lock(room, wait=False)) is not None:
@@ -99,14 +109,14 @@ def clear_rooms(folder: Path) -> list[Path]:
 
 
 def _lock(room: Path, *, wait: bool) -> int | None:
-    """Lock a folder. Gives the descriptor that holds the lock, or None if the folder is locked or gone."""
+    """Lock a folder. Return the descriptor that holds the lock, or None if the folder is locked or gone."""
     try:
         held = os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
         fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # locked, or a disk without locks, on which nothing is cleared
+    except OSError:  # another process holds the lock, or the disk has no locks and nothing is cleared
         if not wait:
             os.close(held)
             return None
@@ -146,7 +156,7 @@ def _rename_all(temporary: Sequence[Path], paths: Sequence[Path]) -> None:
 
 
 def _keep(path: Path, earlier: Path) -> None:
-    """Give a file a second name, so that its first is never without one; where a disk cannot, move it."""
+    """Keep a file under a second name: as a hard link, so that `path` always exists; else by moving the file."""
     try:
         os.link(path, earlier, follow_symlinks=False)
     except OSError:
@@ -154,7 +164,7 @@ def _keep(path: Path, earlier: Path) -> None:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hash of a file's content, in hexadecimal. DVC names files by their 'md5'."""
+    """Return the hash of a file's content, in hexadecimal. DVC uses 'md5'."""
     found = hashlib.new(algorithm, usedforsecurity=False)
     with open_file(path) as file:
         while block := file.read(2**20):
@@ -163,7 +173,10 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, two spaces deep, in the order given. Floats are finite, and rounded to six decimals."""
+    """Write JSON, indented by two spaces, with keys in the given order and floats rounded to six decimals.
+
+    Raise ValueError for a float that is not finite.
+    """
     path.write_text(json.dumps(_rounded(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -176,7 +189,10 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a CSV with a header line: one mapping per row. Raise InputError if it is damaged, or too long."""
+    """Read a CSV with a header line. Return a mapping from column to value for each row.
+
+    Raise InputError if the CSV is damaged, or has more than MOST_ROWS rows.
+    """
     see_file(path)
     try:
         rows = list(islice(parse_csv(read_text(path)), MOST_ROWS + 1))

@@ -1,4 +1,4 @@
-"""The machine that runs this: its processor and the cores that this process may use."""
+"""The processor of this machine, and the cores that this process may use."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -20,14 +20,14 @@ def is_x86_64() -> bool:
 
 
 def cpu_name() -> str:
-    """Return the processor's name as Linux reports it, else as Python does."""
+    """Return the processor's name from Linux, or from Python where Linux reports none."""
     return _cpuinfo("model name") or platform.processor()
 
 
 def kind() -> str:
-    """Return the kind of machine, as the name of a file: maker, family and model of the processor, and cores to use.
+    """Return the kind of this machine, as 'amd-25-17-2-cores': maker, family and model of the processor, usable cores.
 
-    Two machines of one kind take about the same time for the same work: 'amd-25-17-2-cores'.
+    Machines of the same kind take about the same time for the same work. The text can serve as a file name.
     """
     maker = _cpuinfo("vendor_id") or _cpuinfo("CPU implementer") or platform.machine()
     model = (_cpuinfo("cpu family"), _cpuinfo("model\t")) if _cpuinfo("vendor_id") else (_cpuinfo("CPU part"),)
@@ -36,12 +36,12 @@ def kind() -> str:
 
 
 def cpu_flags() -> list[str]:
-    """Return the processor's features as Linux names them, sorted. Empty where Linux does not report them."""
+    """Return the processor's features, sorted, with Linux's names. Empty if Linux reports none."""
     return sorted(_cpuinfo("flags").split())
 
 
 def require_avx() -> None:
-    """Raise InputError for an x86-64 processor without AVX: TensorFlow or NumPy would end without a word."""
+    """Raise InputError for an x86-64 processor without AVX: TensorFlow or NumPy would crash without a message."""
     flags = cpu_flags()
     if flags and is_x86_64() and "avx" not in flags:
         raise InputError(
@@ -53,9 +53,9 @@ def require_avx() -> None:
 
 
 def _cpuinfo(field: str) -> str:
-    """Return the first value of a field in /proc/cpuinfo, or nothing."""
+    """Return the first value of a field in /proc/cpuinfo, or an empty text."""
     try:
-        with CPUINFO.open(encoding="utf-8") as lines:  # no further than needed: Linux asks each processor
+        with CPUINFO.open(encoding="utf-8") as lines:  # stops at the first match: each further core costs time
             return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
     except OSError:
         return ""

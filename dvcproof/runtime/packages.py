@@ -1,7 +1,7 @@
-"""The packages that Python would import, compared with those that a lock file names.
+"""Compare the packages that Python would import with those in a lock file.
 
-Nothing is imported here but Python's own modules, for the rest is what is compared. The folders that Python imports
-from are listed, as it would look through them; no file of a package is read unless a name is there twice.
+This module imports only the standard library, since all other packages are under test. It lists the folders on Python's
+search path, in order. It reads files of a package only if a module's name occurs twice on the path.
 """
 
 import os
@@ -13,41 +13,42 @@ from typing import Literal, NamedTuple
 
 from dvcproof.runtime.program import InputError
 
-#: A line of the lock that names a package: name, version and perhaps a marker.
+#: A line of the lock file that names a package: name, version and an optional marker.
 _PIN = re.compile(r"([A-Za-z0-9][\w.-]*)==([^\s;\\]+)(?:\s*;\s*([^\\]*[^\\\s]))?")
 
-#: What says which version is installed: 'numpy-2.4.2.dist-info', or of older tools 'numpy-2.4.2-py3.11.egg-info'.
+#: A folder that names an installed version: 'numpy-2.4.2.dist-info', or 'numpy-2.4.2-py3.11.egg-info' from older tools.
 _INSTALLED = re.compile(r"(.+?)-(\d[^-]*)(?:-py\d.*)?\.(?:dist|egg)-info")
 
 
 class Pin(NamedTuple):
-    """A package of the lock."""
+    """A package in the lock file."""
 
     version: str
-    marker: str  # on which machines it is wanted: "sys_platform == 'win32'". Empty: on all
+    marker: str  # the machines that need the package, as "sys_platform == 'win32'". Empty: all machines
 
 
 class Package(NamedTuple):
     """A package that Python would import."""
 
-    versions: Mapping[str, Path]  # each with the folder that says so. More than one: an installation was broken off
-    place: str  # the folder that it would be imported from
+    versions: Mapping[str, Path]  # version -> its .dist-info folder. More than one: an installation was interrupted
+    place: str  # the folder that the package would be imported from
 
 
 class Fault(NamedTuple):
-    """What is not as the lock has it."""
+    """A package that is not as in the lock file."""
 
     name: str
     expected: str
     received: str
-    place: str  # the folder that it would be imported from. Empty: it is nowhere
-    cure: Literal["install", "renew", "move"]  # the lock over it; all from nothing; what is in its way
+    place: str  # the folder that the package would be imported from. Empty: the package is not installed
+    # install: install the lock file; renew: make a new environment; move: rename the module that hides the package
+    cure: Literal["install", "renew", "move"]
 
 
 def read_pins(lock: Path) -> dict[str, list[Pin]]:
-    """Return the packages of a lock file by their normalized names. One may have several, each for other machines.
+    """Return the packages of a lock file by normalized name. A package may have several pins, with different markers.
 
-    Raise InputError if it cannot be read, or names no package.
+    Raise InputError if the lock file cannot be read, or names no package.
     """
     try:
         lines = lock.read_text(encoding="utf-8").splitlines()
@@ -68,7 +69,7 @@ def read_pins(lock: Path) -> dict[str, list[Pin]]:
 
 
 def find_packages(names: Mapping[str, object], path: Sequence[str]) -> dict[str, Package]:
-    """Return what Python would import of the packages `names`: what the first folder of `path` that has it holds."""
+    """Return the installed packages among `names`, each from the first folder of `path` that has the package."""
     found: dict[str, Package] = {}
     for place in map(os.path.abspath, path):
         here: dict[str, dict[str, Path]] = {}
@@ -80,19 +81,19 @@ def find_packages(names: Mapping[str, object], path: Sequence[str]) -> dict[str,
 
 
 def none_of_them(_marker: str) -> bool:
-    """Return that no marker holds on this machine. To know better takes a library and thirty times as long."""
+    """Return False: assume that no marker holds. To evaluate markers takes a library and thirty times as long."""
     return False
 
 
 def find_faults(
     pins: Mapping[str, list[Pin]], path: Sequence[str], holds: Callable[[str], bool] = none_of_them
 ) -> list[Fault]:
-    """Compare what Python would import with a lock. Return the faults; those that hide other packages come first.
+    """Compare the packages that Python would import with a lock file. Return the faults, hidden packages first.
 
     Args:
         path: the folders that Python imports from, in order.
-        holds: whether a marker holds on this machine. A package that is wanted only on others may be absent; where it
-            is present, it has the version of the lock all the same.
+        holds: a function that returns whether a marker holds on this machine. A package that only other machines need
+            may be absent. If it is present, its version must be the one in the lock file.
     """
     found = find_packages(pins, path)
     faults = list(_hidden(found, path))
@@ -107,13 +108,13 @@ def find_faults(
             received = " and ".join(package.versions)
             faults.append(Fault(name, expected, received, package.place, "renew" if broken else "install"))
         elif any((info / "direct_url.json").exists() for info in package.versions.values()):
-            # A lock's packages come from an index. This one has its version, and perhaps other contents.
-            faults.append(Fault(name, expected, "one from a folder or address", package.place, "renew"))
+            # The packages of a lock file come from an index. This one comes from elsewhere, so its content may differ.
+            faults.append(Fault(name, expected, "a copy from a folder or URL", package.place, "renew"))
     return faults
 
 
 def _hidden(found: Mapping[str, Package], path: Sequence[str]) -> Iterator[Fault]:
-    """Find packages behind a module of the same name: a file keras.py in this folder, or a folder on PYTHONPATH."""
+    """Find packages that a module of the same name hides: a file keras.py in this folder, or a folder on PYTHONPATH."""
     places = list(dict.fromkeys(map(os.path.abspath, path)))
     for place in {package.place for package in found.values()}:
         theirs = _modules(place)
@@ -124,12 +125,12 @@ def _hidden(found: Mapping[str, Package], path: Sequence[str]) -> Iterator[Fault
                         yield Fault(name, " or ".join(package.versions), f"another module '{module}'", earlier, "move")
 
 
-#: Where Python's own modules are.
+#: The folders of the standard library.
 _OWN = [str(Path(os.__file__).parent / name) for name in (".", "lib-dynload")]
 
 
 def _modules(place: str) -> set[str]:
-    """Return what can be imported from a folder, by name. A folder without __init__.py hides nothing."""
+    """Return the names of the modules in a folder. A subfolder without __init__.py does not count: it hides nothing."""
     found = set()
     for entry in _entries(place):
         stem, dot, ending = entry.partition(".")
@@ -149,7 +150,7 @@ def _entries(place: str) -> list[str]:
     try:
         with os.scandir(place) as entries:
             return [entry.name for entry in entries]
-    except OSError:  # nothing, or an archive: as Python does, look further
+    except OSError:  # a missing folder, or a zip archive: skip it
         return []
 
 
@@ -158,5 +159,5 @@ def _normalized(name: str) -> str:
 
 
 def _plain(version: str) -> str:
-    """Return a version without zeros before its numbers: 2026.01.04 is 2026.1.4."""
+    """Return a version without leading zeros in its numbers: '2026.01.04' becomes '2026.1.4'."""
     return re.sub(r"(?<![0-9A-Za-z])0+(?=\d)", "", version.lower())

@@ -1,6 +1,6 @@
-"""Run a program: exit with a status and, if something given from outside is wrong, with one line.
+"""Run a program so that an error of the user's input ends the program with one line and an exit status.
 
-The wording of errors is in `dvcproof.messages`, which is imported only once there is one: no stage depends on it.
+The wording of errors is in `dvcproof.messages`. Only a failing program imports that module, so no stage depends on it.
 """
 
 import os
@@ -13,13 +13,13 @@ from dvcproof.runtime import streams
 
 
 class InputError(Exception):
-    """Something given from outside is wrong. Its text is one line for the user: `THING: sentence. Next step.`
+    """An error of the user's input. Its text is one line for the user: `THING: sentence. Next step.`
 
     Args:
-        what: the thing at fault, by the name that the user knows (a path, a parameter).
-        sentence: what is wrong, without a full stop. Leave it out where two values are compared.
-        expected: what is allowed.
-        received: what was found instead.
+        what: the thing at fault, under the name that the user knows (a path, a parameter).
+        sentence: the fault, without a full stop. Leave it out if `expected` and `received` are given.
+        expected: the allowed value.
+        received: the actual value.
         hint: the next step.
     """
 
@@ -29,7 +29,7 @@ class InputError(Exception):
 
     @property
     def problem(self) -> str:
-        """Return what is wrong, without the next step."""
+        """The message without the next step."""
         from dvcproof import messages
 
         return messages.problem(self)
@@ -41,15 +41,19 @@ class InputError(Exception):
 
 
 def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
-    """Run a program's `main` and exit: 0, or 1 with one line on standard error for an error of input or disk.
+    """Run a program's `main`, and exit with status 0, or with 1 and one line on standard error.
 
-    With `output_is_log` the program's results are files, so that it does not fail if only its standard output cannot
-    be written.
+    Errors of input or disk, and warnings that Python was asked to raise, exit with 1. Interrupts exit with 128 plus the
+    number of the signal.
+
+    Args:
+        output_is_log: whether standard output is only a log. If so, the program succeeds even if its output cannot be
+            written.
     """
     streams.prepare()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` tidies up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` blocks run
     interrupt = signal.getsignal(signal.SIGINT)
-    if interrupt is signal.SIG_DFL:  # set while the program was imported: see digits/__init__.py
+    if interrupt is signal.SIG_DFL:  # digits/__init__.py sets it during the import
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
@@ -58,14 +62,14 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
         except OSError as error:
             if not output_is_log:
                 raise
-            sys.stderr.write(f"WARNING: {error.filename} is not whole: {error.strerror}\n")
+            sys.stderr.write(f"WARNING: {error.filename} is incomplete: {error.strerror}\n")
     except InputError as error:
         sys.exit(f"ERROR: {error}")
     except OSError as error:
         from dvcproof.messages import system_error
 
         sys.exit(f"ERROR: {system_error(error)}")
-    except Warning as warning:  # which Python raises only if it is asked to
+    except Warning as warning:  # Python raises warnings only with `-W error`
         from dvcproof.messages import warning_error
 
         sys.exit(f"ERROR: {warning_error(warning)}")
@@ -77,5 +81,5 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
 
 
 def on_terminal() -> bool:
-    """Return whether a person is watching: a progress bar is for them, plain lines are for a log."""
+    """Return whether standard output is a terminal outside of CI, so that progress bars are useful."""
     return sys.stdout.isatty() and not os.environ.get("CI")

@@ -1,6 +1,6 @@
-"""Run a module if the packages are those of a lock file, else refuse: other packages may write other bytes.
+"""Run a module if the installed packages are those of a lock file. Other packages may give other bytes.
 
-What it reads must stay as it is until its results are written.
+The module's inputs must not change until its results are written.
 
 python -m dvcproof.runtime.run requirements.lock stages.load --params params.yaml --out data/raw
 """
@@ -20,10 +20,10 @@ from dvcproof.runtime.program import run
 
 
 def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) -> None:
-    """Raise InputError if a package of a lock file is missing, of another version, from elsewhere, or hidden.
+    """Raise InputError if a package of a lock file is missing, has another version or source, or is hidden.
 
     Args:
-        holds: whether a marker of it holds on this machine.
+        holds: a function that returns whether a marker in the lock file holds on this machine.
     """
     pins = read_pins(lock)
     faults = find_faults(pins, sys.path, holds)
@@ -35,9 +35,9 @@ def require_packages(lock: Path, holds: Callable[[str], bool] = none_of_them) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dvcproof.runtime.run", description=__doc__)
-    parser.add_argument("lock", type=Path, help="the list of packages, with versions")
-    parser.add_argument("module", help="what to run")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own")
+    parser.add_argument("lock", type=Path, help="the lock file: packages with versions")
+    parser.add_argument("module", help="the module to run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of the module")
     args = parser.parse_args()
     sys.argv[1:] = args.arguments
     with watch.watch() as seen:
@@ -49,7 +49,7 @@ def main() -> None:
         except SystemExit as end:
             if end.code:
                 raise
-    # Leave word of what a stage of DVC has read. DVC hashes it only now: `dvcproof.doctor` compares.
+    # Note what this stage has read. DVC hashes the inputs only after the stage; `dvcproof.doctor` compares both.
     root, stage = os.environ.get("DVC_ROOT"), os.environ.get("DVC_STAGE")
     if root and stage:
         with replacing(Path(root, watch.RECORDS, f"{Path(stage).name}.json")) as (file,):

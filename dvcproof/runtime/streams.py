@@ -1,7 +1,7 @@
-"""Standard output and error that cannot end a program: not by a letter they do not know, nor by a reader who leaves.
+"""Standard output and standard error that never end a program.
 
-A program's work is worth more than what it prints. So a stream that cannot be written any more is dropped and the
-program goes on; `finish` tells in the end what was lost.
+A character that the encoding lacks is escaped. If a stream can no longer be written, for example because its reader has
+closed the pipe, output to it is dropped and the program goes on. `finish` reports the loss.
 """
 
 import errno
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor that remembers its first error and is silent from then on."""
+    """A file that keeps its first error in `lost`, and drops all output from then on."""
 
     lost: OSError | None = None
 
@@ -30,12 +30,12 @@ class _Descriptor(io.FileIO):
 
 
 class _Stream(io.TextIOWrapper):
-    """A standard stream. A letter that its encoding does not have becomes an escape, as \\u1ed1."""
+    """A standard stream. A character that its encoding lacks is written as an escape, as \\u1ed1."""
 
     def __init__(self, standard: io.TextIOWrapper) -> None:
         self.descriptor = _Descriptor(standard.fileno(), "w", closefd=False)
         super().__init__(
-            # Python's own choice: `python -u` has no buffer.
+            # As in Python itself, there is no buffer under `python -u`.
             self.descriptor if standard.write_through else io.BufferedWriter(self.descriptor),
             encoding=standard.encoding,
             errors="backslashreplace",
@@ -45,25 +45,25 @@ class _Stream(io.TextIOWrapper):
 
 
 def prepare() -> None:
-    """Put such streams in the place of Python's own. Those that tests and other programs have set stay."""
+    """Replace Python's own standard streams. Leave streams that a test or another program has set."""
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # closed: the next file would get this number, and be written by whoever prints
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one
+        except OSError:  # closed: the next file to be opened would get this number, and printed text would go into it
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is `number`
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 # as long as the program
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 # never closed
         elif isinstance(stream, io.TextIOWrapper) and stream is getattr(sys, f"__{name}__"):
             stream.flush()
             setattr(sys, name, _Stream(stream))
 
 
 def finish() -> None:
-    """Write what is still held back.
+    """Flush standard output.
 
-    Raise OSError if standard output could not be written. Not if its reader left: then nobody misses it.
+    Raise OSError if standard output could not be written, unless the reason is that its reader closed the pipe.
     """
     if isinstance(sys.stdout, _Stream):
         sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""What a run has read: each thing as it was when it was opened, and whether it is still so before results are written.
-And what it has written.
+"""Note what a run reads and writes, and check before its results are written that no input has changed.
 
-DVC hashes inputs, parameters and outputs after a stage has ended. Without this, what changes while the stage runs would
-be recorded with results that it did not give, and results that another command of DVC put there as those of the stage.
+DVC hashes inputs, parameters and outputs only after a stage has ended. Without this check, DVC would record an input
+that was edited while the stage ran as the source of the results, and outputs that another DVC command put there as
+results of the stage.
 """
 
 import hashlib
@@ -18,30 +18,30 @@ from typing import Any
 
 from dvcproof.runtime.program import InputError
 
-#: Up to this many bytes a file is known by its content, so that the same content written again is no change.
+#: Files of at most this many bytes are compared by content, so that rewriting the same content is no change.
 SMALL = 2**20
 
-#: Of a larger output, so many blocks, evenly spread, stand for its content: all is hashed up to 16 MiB.
+#: `sample` hashes at most BLOCKS blocks of BLOCK bytes, evenly spread. Files of up to 16 MiB are hashed whole.
 BLOCKS, BLOCK = 256, 2**16
 
-#: Where each stage leaves word of what it read, in the folder of the project: one .json per stage, in DVC's own folder.
+#: The folder of the notes on what each stage read and wrote, one STAGE.json each; relative to the project's root.
 RECORDS = ".dvc/tmp/inputs"
 
 Read = Callable[[Path], Mapping[str, Any]]
 
 
 class Inputs:
-    """All that one run has read."""
+    """The files, code and parameters that one run has read, and its outputs."""
 
     def __init__(self) -> None:
-        self.files: dict[str, Any] = {}  # fingerprints by path
-        self.code: dict[str, list[int]] = {}  # identities of modules; only what is imported counts
-        self.outputs: dict[str, str] = {}  # samples by path
-        self.params: dict[str, dict[str, Any]] = {}  # values by their name in the file, by the file's path
+        self.files: dict[str, Any] = {}  # path -> fingerprint
+        self.code: dict[str, list[int]] = {}  # path of a module -> identity; only imported modules count
+        self.outputs: dict[str, str] = {}  # path -> sample
+        self.params: dict[str, dict[str, Any]] = {}  # path of the parameter file -> name -> value
         self.readers: dict[str, Read] = {}
 
     def changed(self) -> Iterator[str]:
-        """Return the names of what is no longer as it was."""
+        """Return the paths of files, and the names of parameters, that have changed since they were read."""
         for path, seen in (self.files | self.imported()).items():
             if not matches(Path(path), seen):
                 yield path
@@ -50,14 +50,14 @@ class Inputs:
             yield from (f"'{name}' in {path}" for name, value in values.items() if now.get(name) != value)
 
     def record(self, root: Path) -> dict[str, Any]:
-        """Return what was read and written, for JSON: paths are those from the folder `root`."""
+        """Return what was read and written, ready for JSON. Paths are relative to the folder `root`."""
         every = {"files": self.files | self.imported(), "params": self.params, "outputs": self.outputs}
         return {
             kind: {os.path.relpath(path, root): seen for path, seen in all_.items()} for kind, all_ in every.items()
         }
 
     def imported(self) -> dict[str, Any]:
-        """Return the code that this process has imported so far."""
+        """Return the identities of the modules that this process has imported so far, by path."""
         files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
         loaded = {_place(file) for file in files if file}
         return {path: seen for path, seen in self.code.items() if path in loaded}
@@ -68,7 +68,7 @@ _current: ContextVar[Inputs | None] = ContextVar("inputs", default=None)
 
 @contextmanager
 def watch() -> Iterator[Inputs]:
-    """Note what is read inside the block. Outside of one nothing is noted, and nothing is refused."""
+    """Note what is read inside the block. Outside of such a block, nothing is noted and changes are not refused."""
     inputs = Inputs()
     token = _current.set(inputs)
     try:
@@ -78,7 +78,7 @@ def watch() -> Iterator[Inputs]:
 
 
 def see_file(path: Path) -> None:
-    """Note a file, or the names in a folder. To be called before it is opened: the first sight counts."""
+    """Note a file, or the names in a folder. Call this before opening the path. Later calls change nothing."""
     if (inputs := _current.get()) and str(path) not in inputs.files:
         inputs.files[str(path)] = fingerprint(path)
 
@@ -90,46 +90,47 @@ def see_output(path: Path) -> None:
 
 
 def see_params(path: Path, values: Mapping[str, Any], read: Read) -> None:
-    """Note top-level values of a parameter file, as they were read; `read` reads the whole file."""
+    """Note top-level values of a parameter file. `read` is the function that reads the whole file."""
     if inputs := _current.get():
         inputs.readers[str(path)] = read
         inputs.params[str(path)] = dict(values) | inputs.params.get(str(path), {})
 
 
 def see_code(root: Path) -> None:
-    """Note the modules of the packages in a folder: before they are imported, for some are imported late."""
+    """Note all modules of the packages in a folder. Call this early, since some modules are imported late."""
     if inputs := _current.get():
         for path in (path for package in root.glob("*/__init__.py") for path in package.parent.rglob("*.py")):
-            inputs.code[_place(str(path))] = identity(path.stat())  # not read: most of them are not imported
+            inputs.code[_place(str(path))] = identity(path.stat())  # no fingerprint: most modules are never imported
 
 
 def code_fingerprint(path: Path) -> Any:
-    """Return the fingerprint of a module. If it has changed since it was noted, it is that of no content."""
+    """Return the fingerprint of a module. If the module has changed since it was noted, return the noted identity."""
     inputs, name = _current.get(), _place(str(path))
     noted = inputs.code.get(name) if inputs else None
     return fingerprint(path) if noted is None or noted == identity(path.stat()) else noted
 
 
 def matches(path: Path, seen: Any) -> bool:
-    """Return whether a file or folder is still as it was seen, by its fingerprint or its identity."""
+    """Return whether a file or folder still has the fingerprint or the identity `seen`."""
     if isinstance(seen, list) and all(isinstance(part, int) for part in seen) and path.is_file():
         return identity(path.stat()) == seen
     return bool(fingerprint(path) == seen)
 
 
 def require_unchanged() -> None:
-    """Raise InputError if something that was read has changed since."""
+    """Raise InputError if an input of the current run has changed since it was read."""
     inputs = _current.get()
     name = next(inputs.changed(), None) if inputs else None
     if name:
-        received = "one, so nothing was written"
+        received = "a change, so nothing was written"
         raise InputError(name, expected="no change while it is used", received=received, hint="Run it again.")
 
 
 def fingerprint(path: Path) -> Any:
-    """Return what changes when a file does: its content if it is small, else its identity.
+    """Return a value that changes when a file or folder changes: text, list or None, ready for JSON.
 
-    Of a folder it is the names in it, and of nothing it is None. A list or a text, as JSON holds it.
+    The value is a hash of the content for a file of at most SMALL bytes, the identity for a larger one, the sorted
+    names inside for a folder, and None if nothing is there.
     """
     try:
         found = path.stat()
@@ -143,7 +144,7 @@ def fingerprint(path: Path) -> Any:
 
 
 def sample(path: Path) -> str:
-    """Return a hash of a file's size and content, of blocks of it if it is large: enough to tell two results apart."""
+    """Return a hash of a file's size and content, or of evenly spread blocks if the file is larger than 16 MiB."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         hashed = hashlib.sha256(str(size).encode())
@@ -155,12 +156,12 @@ def sample(path: Path) -> str:
 
 
 def identity(found: os.stat_result) -> list[int]:
-    """Return where a file lies, its size and its times in nanoseconds, the last of which nobody can set."""
+    """Return device, inode, size, and times of modification and of change (ns). Programs cannot set the last one."""
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _place(file: str) -> str:
-    """Return one path for each file, by whatever links its folder is reached."""
+    """Return the path of a file with all symlinks among its parent directories resolved."""
     folder, name = os.path.split(file)
     return os.path.join(_real(folder), name)  # noqa: PTH118 (for thousands of modules Path takes ten times as long)
 

@@ -134,7 +134,7 @@ def test_only_the_named_stages_are_looked_at(project: Path, edit: Edit) -> None:
     assert checked(project, "score/dvc.yaml:score").status() == HOLDS
     assert checked(project, "word").status() == HOLDS
     assert checked(project, "split").status() == FOUND
-    with pytest.raises(InputError, match=r"stage none: there is none of this name\. Run `dvc stage list --all`\."):
+    with pytest.raises(InputError, match=r"stage none: there is no stage of this name\. Run `dvc stage list --all`\."):
         checked(project, "none")
 
 

@@ -264,7 +264,7 @@ def test_a_lock_that_no_commit_holds(toy: Path) -> None:
     lock = (toy / "dvc.lock").read_bytes()
     shutil.rmtree(toy / ".git")
     (toy / "dvc.lock").write_bytes(lock[:100].rstrip())
-    assert "the last commit has none" in doctor_says(toy)
+    assert "the last commit has no good one" in doctor_says(toy)
     shutil.copy(toy / ".dvc" / "tmp" / "dvc.lock.damaged", toy / "kept")
     assert not (toy / "dvc.lock").exists()
     assert (toy / "kept").read_bytes() == lock[:100].rstrip()
@@ -347,7 +347,7 @@ def test_who_is_at_work_is_left_alone(toy: Path, at_work: int) -> None:
     damage(toy / "model.npy", "flip")
     damaged = results(toy)
     said = refuses(toy, status=AT_WORK)
-    assert f"nothing was looked at, for this is at work here: dvc repro (process {at_work})" in said
+    assert f"nothing was checked, because DVC is running here: dvc repro (process {at_work})" in said
     assert (path.read_text(), results(toy)) == (before, damaged)
 
 

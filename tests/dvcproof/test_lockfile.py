@@ -157,7 +157,7 @@ def test_a_recorded_file(recorded: tuple[Path, Lock], tmp_path: Path) -> None:
     require_recorded(path, lock)
     other = path.rename(tmp_path / "other.json")
     require_recorded(other, lock, str(path))
-    with pytest.raises(InputError, match=r"other\.json: expected a file that dvc\.lock names\. Got one that it does"):
+    with pytest.raises(InputError, match=r"other\.json: expected a file in dvc\.lock\. Got a file that is not there"):
         require_recorded(other, lock)
     with pytest.raises(FileNotFoundError, match=r"scores\.json"):
         require_recorded(path, lock)

@@ -119,7 +119,7 @@ def test_a_damaged_object_is_refused_and_mended(first: Path, second: Path, s3: S
     good = path.read_bytes()
     damage(path, kind)
     state = "missing" if kind == "gone" else "damaged"
-    assert f"stage 'train': 1 objects there are {state}, so that it runs here\n" in fetch(second, s3)
+    assert f"stage 'train': 1 objects are {state} in the store, so it runs here\n" in fetch(second, s3)
     assert executed(second) == ["train"]
     assert results(second) == results(first)
     if kind == "flip":  # DVC sees that there is an object, and leaves it
@@ -142,7 +142,7 @@ def test_a_damaged_record_is_refused_and_mended(first: Path, second: Path, s3: S
     for path in before:
         damage(path, kind)
     set_shift(second, 1.5)
-    assert "stage 'train': 1 damaged records there are not used\n" in fetch(second, s3)
+    assert "stage 'train': 1 damaged records in the store are not used\n" in fetch(second, s3)
     assert executed(second) == ["train", "evaluate"]
     assert results(second) == results(first)
     assert "damaged records replaced" in push(first, s3)
@@ -157,7 +157,7 @@ def test_records_that_contradict_each_other_are_not_used(first: Path, second: Pa
     model = hashlib.md5((first / "model.npy").read_bytes(), usedforsecurity=False).hexdigest()
     write_record(record, model, "0" * 32)
     set_shift(second, 1.5)
-    assert "stage 'train': 2 records there contradict each other, so that it runs here\n" in fetch(second, s3)
+    assert "stage 'train': 2 records in the store contradict each other, so it runs here\n" in fetch(second, s3)
     assert executed(second) == ["train", "evaluate"]
 
 
@@ -227,7 +227,8 @@ def test_a_store_that_cannot_be_read_costs_one_line(
     if kind != "bucket":  # where nothing is to be had
         line, _, summary = result.output.removesuffix("\n").partition("\n")
         assert line.isprintable()
-        assert line.startswith(f"cannot tell: {remote} cannot be read, so that what the cache lacks is made here: ")
+        expected = f"cannot tell: {remote} cannot be read, so that `dvc repro` runs the missing stages here: "
+        assert line.startswith(expected)
         assert summary == f"fetch: {remote}: cannot tell"
     result = dvcproof(first, "push", "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
     assert result.status == CANNOT_TELL or not objects(s3)

@@ -235,7 +235,7 @@ def test_a_box_finds_what_is_undeclared_without_strace(tmp_path: Path) -> None:
         "DP211 par: it declares the parameter idle of params.yaml, and gives the same without it",
     ]
     assert not report.unknown
-    assert "not seen: what is read only if it is there" in report.summary
+    assert "not seen: files that are read only if they exist" in report.summary
 
 
 def test_without_strace_boxes_are_used_and_the_report_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def test_only_named_stages_run_if_the_cache_has_what_they_need(tmp_path: Path) -
     commit(folder, "run")
     with Project.open(folder) as project:
         second = trace(project, stages=["two"], keep=tmp_path / "kept")
-        with pytest.raises(InputError, match="stage three: there is none of this name"):
+        with pytest.raises(InputError, match="stage three: there is no stage of this name"):
             trace(project, stages=["three"])
     assert lines(second) == lines(first)
     logs = [path.read_text(encoding="utf-8") for path in (tmp_path / "kept").glob("strace/*/stage")]
@@ -302,7 +302,7 @@ def test_other_paths_to_a_file_and_exceptions(tmp_path: Path) -> None:
         report = traced_alone(place, stages, allow_network=True)
     assert lines(report) == [
         "DP201 far: undeclared input lookup.csv",
-        f"DP207 far: it reads 2 files of the project's folder, not of the clone, as {place}/lookup.csv",
+        f"DP207 far: it reads 2 files from the project's folder instead of the clone, as {place}/lookup.csv",
         f"DP206 net: it uses the network: 127.0.0.1:{words['@PORT@']} (allowed: --allow-network)",
         "DP201 excused: undeclared input lookup.csv (allowed: never changes)",
         "DP202 excused: undeclared output state.txt (allowed: of the machine)",

@@ -94,7 +94,7 @@ def test_a_record_that_was_made_up(toy: Path, *, here: bool) -> None:
         (toy / "one.txt").unlink()
     report = verified(toy)
     (finding,) = (one for one in report.findings if one.stage == "one")
-    assert finding.message.endswith("though two runs give equal bytes: dvc.lock is of other inputs or circumstances")
+    assert finding.message.endswith("though two runs give equal bytes: dvc.lock records other inputs or circumstances")
     assert finding.evidence == "line 1: far better recorded, b re-run"
 
 
@@ -117,7 +117,7 @@ def test_time_is_limited(tmp_path: Path) -> None:
     commit(project, "slow")
     report = verified(project, timeout=8)
     assert report.status() == STAGE_FAILED
-    assert "the time is up" in {one.message for one in report.findings}
+    assert "the time limit was reached" in {one.message for one in report.findings}
 
 
 def test_without_a_commit(tmp_path: Path) -> None:

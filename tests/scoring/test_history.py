@@ -22,7 +22,7 @@ def test_epochs_are_integers_and_all_else_are_floats(tmp_path: Path) -> None:
         (None, "there is no such file"),
         (b"", "there are no rows with epoch, loss and accuracy"),
         (b"epoch,accuracy,loss\none,0.5,2\n", "the content is not valid"),
-        (b"epoch,accuracy,loss\n1,0.5,1e999\n", "the content is not valid .1e999 is no finite number"),
+        (b"epoch,accuracy,loss\n1,0.5,1e999\n", "the content is not valid .1e999 is not a finite number"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path: Path, content: bytes | None, problem: str) -> None:

@@ -49,7 +49,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 def test_what_is_no_regular_file_is_refused(tmp_path: Path, reader: str, kind: Special) -> None:
     path = write(tmp_path / "case", {"file": kind}) / "file"
     with pytest.raises(
-        InputError, match=rf"file: expected a regular file\. Got a {kind.value}\. Copy what it gives into"
+        InputError, match=rf"file: expected a regular file\. Got a {kind.value}\. Copy its content into"
     ):
         READERS[reader](path)
 
@@ -80,8 +80,8 @@ def test_a_file_larger_than_its_bound_is_refused(tmp_path: Path) -> None:
     ("text", "match"),
     [
         ("[" * 10**5, "nested too deeply"),
-        ("NaN", "NaN is no finite number"),
-        ("[1e999]", "1e999 is no finite number"),
+        ("NaN", "NaN is not a finite number"),
+        ("[1e999]", "1e999 is not a finite number"),
         ("{", "Expecting property name"),
     ],
 )

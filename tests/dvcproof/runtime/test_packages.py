@@ -116,7 +116,7 @@ def test_the_packages_of_this_python_are_the_locks() -> None:
         ("keras-3.15.1.dist-info", "keras-3.13.2.dist-info", ("keras", "3.15.1", "3.13.2", "SITE", "install")),
         ("keras-3.15.1.dist-info", "renamed", ("keras", "3.15.1", "none", "", "install")),
         ("orjson-3.13.0.dist-info", "orjson-3.12.0.dist-info", ("orjson", "3.13.0", "3.12.0", "SITE", "install")),
-        ("direct", "", ("keras", "3.15.1", "one from a folder or address", "SITE", "renew")),
+        ("direct", "", ("keras", "3.15.1", "a copy from a folder or URL", "SITE", "renew")),
     ],
 )
 def test_another_package_than_the_locks(lock: Path, site: Path, old: str, new: str, fault: tuple[str, ...]) -> None:

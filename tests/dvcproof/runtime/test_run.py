@@ -116,7 +116,7 @@ def test_the_right_version_from_a_file_by_hand(place: Place) -> None:
     """Its contents may be others. `pip install` would leave it, so that the hint is another."""
     command = f"{shlex.quote(str(place.python))} -m pip install --force-reinstall ./wheels/five-1.0-py3-none-any.whl"
     assert place.shell(command).returncode == 0
-    assert "Got one from a folder or address" in refused_by(place.run())
+    assert "Got a copy from a folder or URL" in refused_by(place.run())
     assert "Run `make clean repro`: it sets up .venv from nothing." in place.run().stderr
 
 

@@ -65,14 +65,14 @@ def test_a_reader_who_leaves_stops_nothing(tmp_path: Path, form: str, unbuffered
 def test_a_full_disk_fails_what_only_prints(tmp_path: Path, unbuffered: str) -> None:
     result = shell("PROGRAM > /dev/full", tmp_path / "work", PYTHONUNBUFFERED=unbuffered)
     assert result.returncode == 1
-    assert "ERROR: standard output: expected to read or write it. Got No space left on device." in result.stderr
+    assert "ERROR: standard output: expected a path to read or write. Got No space left on device." in result.stderr
     assert (tmp_path / "work").exists()
 
 
 def test_a_full_disk_warns_what_writes_files(tmp_path: Path) -> None:
     result = shell("PROGRAM > /dev/full", tmp_path / "work", "log")
     assert result.returncode == 0
-    assert result.stderr == "lỗi\nWARNING: standard output is not whole: No space left on device\n"
+    assert result.stderr == "lỗi\nWARNING: standard output is incomplete: No space left on device\n"
 
 
 @pytest.mark.parametrize(

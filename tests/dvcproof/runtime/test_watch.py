@@ -82,7 +82,9 @@ CHANGES: dict[str, tuple[str, Callable[[Path], object]]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_is_refused_and_nothing_written(place: Path, change: str) -> None:
     name, during = CHANGES[change]
-    with pytest.raises(InputError, match=r"expected no change while it is used\. Got one, so nothing was") as caught:
+    with pytest.raises(
+        InputError, match=r"expected no change while it is used\. Got a change, so nothing was"
+    ) as caught:
         work(place, during)
     assert name in str(caught.value).partition(":")[0]
     assert snapshot(place / "out") == {"result": b"earlier"}
