@@ -128,7 +128,7 @@ def _rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
 
 
 def _set_params(clone: Clone, entry: Entry) -> bool:
-    """Write the parameters of a run into the clone. Return False if a file is not readable YAML or lacks a parameter."""
+    """Write the parameters of a run into the clone. Return False if a file cannot be read or lacks a parameter."""
     with Repo(str(clone.path)) as repo:
         folders = {Path(stage.wdir) for stage in repo.index.stages if stage.cmd == entry["cmd"]}
     try:

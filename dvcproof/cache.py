@@ -281,7 +281,7 @@ class Cache:
         return found
 
     def restore(self, outputs: Iterable[File], *, fix: bool) -> list[str]:
-        """Restore missing outputs that Git tracks: DVC removes outputs before a run, and a failed run does not write them.
+        """Restore missing outputs that Git tracks. DVC removes outputs before a run; if it fails, they are missing.
 
         Return the paths of the restored outputs; without `fix`, of all that are missing.
         """
@@ -293,7 +293,7 @@ class Cache:
         return [path for path in tracked if path in missing and (not fix or self._put_back(missing[path]))]
 
     def _put_back(self, out: File) -> bool:
-        """Write an output as recorded in dvc.lock, from the cache or from Git. Return whether either has this content."""
+        """Write the recorded content of an output from the cache or from Git. Return whether either has it."""
         source = self.object(str(out.md5))
         content = source.read_bytes() if source else git(self.root, "cat-file", "blob", f":./{out.path}")
         if not source and hashlib.md5(content, usedforsecurity=False).hexdigest() != out.md5:

@@ -53,9 +53,8 @@ def check(
         report.summary = "DVC cannot read the project"
         return report
     chosen = project.choose(stages)
-    clashes = list(
-        contradictions(project, records, chosen)
-    )  # before `compare`, which overwrites hashes in DVC's objects
+    # Before `compare`, which overwrites hashes in DVC's objects.
+    clashes = list(contradictions(project, records, chosen))
     for stage in chosen:
         record = records.get(stage.address)
         if record is None:  # a frozen stage does not run, so a missing record is only a warning

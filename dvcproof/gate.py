@@ -1,6 +1,6 @@
-"""Stop a change that makes a metric worse: compare the metrics in the work tree with those of another commit.
+"""Stop a change that makes a metric worse: compare the metrics in the working tree with those of another commit.
 
-A change that is wanted says so: a commit between the two has the trailer `Accept-worse-model: REASON`.
+An intended change is accepted with the trailer `Accept-worse-model: REASON` in one of its commits.
 """
 
 import math
@@ -18,15 +18,15 @@ from dvcproof.values import flatten
 #: The trailer of a commit message that says why a worse metric is wanted.
 TRAILER = "Accept-worse-model"
 
-#: A metric with one of these in its name is better when it is lower.
+#: A metric is better when lower if its name contains one of these words.
 LOWER = ("loss", "error")
 
-#: A metric: the file, and the names that lead to the value, joined by dots.
+#: A metric: the path of its file, and the name of the value, such as 'test.accuracy'.
 Key = tuple[str, str]
 
 
 class Metrics(NamedTuple):
-    """Every number in the metrics files, and why some files could not be read."""
+    """The numbers in the metrics files, and for each unreadable file the reason."""
 
     values: dict[Key, float]
     unread: dict[str, str]
@@ -35,16 +35,16 @@ class Metrics(NamedTuple):
 def gate(
     project: Project, *, against: str, metrics: Sequence[str] = (), worse_by: float = 0.0, lower: bool = False
 ) -> Report:
-    """Compare the metrics in the work tree with those of another commit.
+    """Compare the metrics in the working tree with those of another commit.
 
     Args:
-        against: the branch or commit that must not be better.
-        metrics: FILE:KEY of those that are compared; none of them: every number in the project's metrics files.
-        worse_by: by how much a metric may be worse.
-        lower: whether all are better when they are lower; else those with 'loss' or 'error' in their name.
+        against: the branch or commit to compare with.
+        metrics: the metrics to compare, as FILE:KEY. Empty: every number in the project's metrics files.
+        worse_by: the amount by which a metric may be worse.
+        lower: whether every metric is better when lower. If not, only those with 'loss' or 'error' in their name are.
 
-    Raise UnknownError if the history is cut off, so that the commits of the change are not known; InputError if there
-    is no such commit or metric, or `worse_by` is negative.
+    Raise UnknownError if HEAD and `against` have no common commit; InputError if a commit or metric does not exist, or
+    `worse_by` is negative.
     """
     if not worse_by >= 0:
         raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a difference.")
@@ -73,7 +73,7 @@ def gate(
 
 
 def find_commit(project: Project, against: str) -> str:
-    """Return the whole name of a commit. Raise InputError if there is none of this name."""
+    """Return the full hash of a commit. Raise InputError if there is no such commit."""
     try:
         return git_text(project.root, "rev-parse", "--verify", f"{against}^{{commit}}").strip()
     except AbsentError:
@@ -82,7 +82,7 @@ def find_commit(project: Project, against: str) -> str:
 
 
 def merge_base(root: Path, against: str) -> str:
-    """Return the commit in which the change began. Raise UnknownError if there is none, as in a shallow clone."""
+    """Return the last common commit of HEAD and `against`. Raise UnknownError if there is none (a shallow clone)."""
     ours, theirs = (set(git_text(root, "rev-list", rev, "--").split()) for rev in ("HEAD", against))
     if ours.isdisjoint(theirs):
         sentence = f"HEAD and {against} have no common commit"
@@ -94,7 +94,7 @@ def merge_base(root: Path, against: str) -> str:
 
 
 def read_metrics(project: Project, commit: str | None) -> Metrics:
-    """Return the metrics of a commit; None: of the work tree. Those that Git does not hold come from DVC's cache."""
+    """Return the metrics of a commit, or of the working tree for None. Files not in Git are read from DVC's cache."""
     with refusals(project.root):
         results = project.repo.metrics.show(revs=[commit] if commit else None, hide_workspace=False)
     found: dict[str, Any] = next((result for rev, result in results.items() if rev == (commit or rev)), {})
@@ -113,7 +113,7 @@ def read_metrics(project: Project, commit: str | None) -> Metrics:
 
 
 def is_lower(name: str) -> bool:
-    """Return whether a metric of this name is better when it is lower."""
+    """Return whether a metric of this name is better when lower."""
     return any(word in name.lower() for word in LOWER)
 
 
@@ -138,7 +138,7 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
         report.findings.append(Finding("DP802", "error", f"metric {name} is gone", fix, path=key[0]))
         return
     loss = now - then if lower else then - now
-    # Not a number is worse than any number. What is not one in both is equal.
+    # NaN is worse than any number. NaN is allowed if the metric was NaN before.
     worse = loss > worse_by or (math.isnan(now) and not math.isnan(then))
     better = "lower" if lower else "higher"
     judgement = "worse" if worse else "equal" if loss == 0 else "better" if loss < 0 else "allowed"
@@ -150,7 +150,7 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
 
 
 def accepted(root: Path, base: str) -> str:
-    """Return which commit since `base` accepts a worse metric, and why; '' if none does."""
+    """Return a text about a commit since `base` that accepts a worse metric; empty if there is none."""
     form = f"%h %(trailers:key={TRAILER},valueonly,unfold,separator=%x20)"
     log = git_text(root, "log", f"--format={form}", f"{base}..HEAD", "--")
     for line in log.splitlines():
