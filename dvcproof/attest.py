@@ -40,12 +40,12 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
     """
     commit = git_text(project.root, "rev-parse", "--verify", "HEAD").strip()
     if changed := git_text(project.root, "status", "--porcelain", "--untracked-files=no").strip():
-        sentence = f"{changed.split()[-1]} is not as it is committed, so that nothing can be said of a commit"
-        raise InputError("the work tree", sentence, hint="Commit it, or run `git stash`.")
+        sentence = f"{changed.split()[-1]} differs from the last commit, so that no commit can be attested"
+        raise InputError("the work tree", sentence, hint="Commit the change, or run `git stash`.")
     pins = {} if packages is None else read_pins(packages)
     found = list(subjects(project))
     if not found:
-        raise InputError("the project", "no output is recorded, so that there is nothing to attest", hint="Run it.")
+        raise InputError("the project", "no output is recorded, so that there is nothing to attest", hint="Run `dvc repro`, then commit dvc.lock.")
     with Project.open(project.root) as fresh:
         reports = [check(fresh, packages=packages), verify(project, timeout=timeout)]
     statement = {

@@ -47,7 +47,7 @@ def audited(root: Path, *, remote: str, sample: int = 1, record: str | None = No
     project, or the commit has no dvc.lock.
     """
     if sample < 1:
-        raise InputError("--sample", expected="at least 1", received=str(sample), hint="Name how many to run.")
+        raise InputError("--sample", expected="at least 1", received=str(sample), hint="Name the number of records to run.")
     report, good = Report("audit"), 0
     with opened(root, remote) as (_, store):
         for one, problem in _audit(root, store, sample, record):
@@ -61,8 +61,8 @@ def audited(root: Path, *, remote: str, sample: int = 1, record: str | None = No
                     fix = "It was removed."
                 report.findings.append(Finding("DP602", "error", f"record {one.name}: {problem}", fix))
     if not (good or report.findings or report.unknown):
-        report.unknown.append(f"store {remote} has no record of this commit: `git checkout` one that it has")
-    report.summary = f"{good} records came out as the store has them"
+        report.unknown.append(f"store {remote} has no record of this commit: `git checkout` a commit whose runs were pushed")
+    report.summary = f"{good} records reproduced"
     return report
 
 
@@ -75,7 +75,7 @@ def _audit(root: Path, store: Store, sample: int, wanted: str | None) -> Iterato
             if done == sample:
                 return
             if entry is None:
-                yield record, "it is damaged: it is not what its name says"
+                yield record, "it is damaged: its name is not the hash of its content"
                 continue
             try:
                 found = _rerun(Clone(project, Path(folder, str(number))), store, entry)
@@ -122,7 +122,7 @@ def _rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
         return None
     result = clone.repro("--single-item", name)
     if result.status != 0:
-        lines = result.last_lines.splitlines() or ["it said nothing"]
+        lines = result.last_lines.splitlines() or ["no output"]
         raise InputError(f"stage '{name}'", f"it fails in a clean clone: {lines[-1]}", hint="Run it by hand.")
     return read_records(clone.path)[0][name]
 

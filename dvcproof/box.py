@@ -176,13 +176,13 @@ class Parameters:
             return findings
         number = 2 + sum(map(len, self.declared.values()))
         if self.seconds * number > CHEAP or self.box.size() > LARGE:
-            text = f"which parameters it uses was not tried: {number} runs of {self.seconds:.0f} s would be too many"
+            text = f"unused parameters were not searched for: {number} runs of {self.seconds:.0f} s would take too long"
             return [*findings, self.stage.finding("DP211", text, level="note")]
         whole = {path: set(cut.names(Path(path))) for path in self.declared}
         first = self.box.run(whole)
         if not first.same:
             why = "it fails" if first.words else "it gives other results"
-            text = f"which parameters it uses cannot be told: {why} in another folder, or each time"
+            text = f"cannot tell which parameters it uses: {why} in another folder, or in each run"
             return [*findings, self.stage.finding("DP211", text, level="note")]
         missing = self._missing(whole)
         used = {path: self.declared[path] | missing[path] for path in self.declared}
@@ -255,14 +255,14 @@ def declared_only(ground: Ground, stage: Stage, seconds: float, report: Report) 
         findings.append(_undeclared(ground.project, stage, lacks))
         outcome = box.run()
     if outcome.words:
-        text, fix = "it fails with only what it declares", "Add what it reads to deps."
+        text, fix = "it fails with only its declared inputs", "Add the missing input to deps."
         return [*findings, stage.finding("DP201", text, fix, evidence=outcome.words)]
     if outcome.different and box.run().outputs != outcome.outputs:
-        report.unknown.append(f"{stage.address}: it gives other results each time, so that a box tells nothing")
+        report.unknown.append(f"{stage.address}: its results differ from run to run, so that runs in a box cannot be compared")
         return findings
     if outcome.different:
-        text = f"it gives another {', '.join(outcome.different)} with only what it declares"
-        return [*findings, stage.finding("DP201", text, "Add what it reads to deps; strace would name it.")]
+        text = f"with only its declared inputs, other results: {', '.join(outcome.different)}"
+        return [*findings, stage.finding("DP201", text, "Add the missing input to deps; with strace installed, `dvcproof trace` names it.")]
     findings += _left(ground.project, stage, outcome)
     findings += _superfluous(ground.project, box, seconds)
     return Parameters(box, [], seconds).check(findings)

@@ -128,7 +128,7 @@ def files_differ(
         elif difference := entry_differs(old[path], new[path]):
             message, fix = f"{kind} {path} is not the recorded one", RUN
             if path in items and differs_by_line_ends(items[path], hashes({"outs": [old[path]]}, "outs")[path]):
-                message, fix = f"{message}: its line ends are others", f"{LINE_ENDS} {RUN}"
+                message, fix = f"{message}: only the line ends differ", f"{LINE_ENDS} {RUN}"
             yield stage.finding(rule, message, fix, path=path, evidence=difference)
 
 
@@ -222,7 +222,7 @@ def data(project: Project) -> Iterator[Finding]:
             fix = f"Run `dvc checkout {name}` for the recorded data, or `dvc commit {name}` for this."
             message = f"{project.name(item.place)} is not the data that {name} records"
             if differs_by_line_ends(item, item.digest):
-                message, fix = f"{message}: its line ends are others", f"{LINE_ENDS} {fix}"
+                message, fix = f"{message}: only the line ends differ", f"{LINE_ENDS} {fix}"
             yield Finding(
                 "DP110", "error", message, fix, path=item.path, file=name, evidence=both(item.digest, now.value)
             )

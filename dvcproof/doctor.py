@@ -81,15 +81,15 @@ def _mend_cache(cache: Cache, *, fix: bool) -> Iterator[str]:
     for stage, name in dict(others_results(cache)).items():
         if fix:
             drop(cache, stage)
-        yield f"{name} is not what stage '{stage}' wrote: its record is taken back, and it runs again"
+        yield f"{name} is not what stage '{stage}' wrote: its record is removed, so that the stage runs again"
     lock = cache.lock()
     outputs = lock.outputs()
     if cleared := _left_over(cache, outputs, fix=fix):
         yield f"left-overs of killed processes removed: {cleared}"
     if dropped := cache.drop_records(fix=fix):
-        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs again what it needs"
+        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs the stages again if it has to"
     if bad := cache.drop_objects(lock, fix=fix):
-        yield f"{len(bad)} damaged objects moved to {cache.away}: DVC makes again what it needs of them ({_few(bad)})"
+        yield f"{len(bad)} damaged objects moved to {cache.away}: DVC makes them again if it has to ({_few(bad)})"
     if restored := cache.restore(outputs, fix=fix):
         yield f"missing, and put back: {_few(restored)}"
     if listed := restore_lists(cache.root, outputs, fix=fix):
@@ -97,7 +97,7 @@ def _mend_cache(cache: Cache, *, fix: bool) -> Iterator[str]:
     if fix:
         cache.fill(outputs)
     if found := cache.suspects(lock, fix=fix):
-        yield f"not what dvc.lock names, so that DVC takes or makes it again if it has to: {_few(found)}"
+        yield f"not what dvc.lock names, so that DVC restores or makes them again if it has to: {_few(found)}"
 
 
 def _left_over(cache: Cache, outputs: Iterable[File], *, fix: bool) -> int:
@@ -138,8 +138,8 @@ def check(cache: Cache) -> None:
         raise FoundError(
             f"stage '{stage}', {name}",
             expected="no change until DVC had recorded it",
-            received="one, so the record was taken back",
-            hint="Run it again.",
+            received="a change, so the record was removed",
+            hint="Run `dvc repro` again.",
         )
 
 

@@ -47,7 +47,7 @@ def gate(
     `worse_by` is negative.
     """
     if not worse_by >= 0:
-        raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a difference.")
+        raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a number of 0 or more.")
     commit = find_commit(project, against)
     base = merge_base(project.root, against)
     then, now = read_metrics(project, commit), read_metrics(project, None)
@@ -125,7 +125,7 @@ def _chosen(metrics: Sequence[str], then: Metrics, now: Metrics) -> list[Key]:
     unread = {*then.unread, *now.unread}
     for metric in metrics:
         if metric not in names and metric.rpartition(":")[0] not in unread:
-            hint = f"Known are: {', '.join(names) or 'none'}."
+            hint = f"Known metrics: {', '.join(names) or 'none'}."
             raise InputError(f"--metric {metric}", "there is no such number in the metrics", hint=hint)
     return [names[metric] for metric in metrics if metric in names]
 

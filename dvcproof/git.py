@@ -49,13 +49,13 @@ class GitError(InputError):
     """
 
     def __init__(self, command: str, message: str) -> None:
-        lines = message.strip().splitlines() or ["an error without a word"]
+        lines = message.strip().splitlines() or ["an error without a message"]
         first = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[0])
         #: The line of Git's message that states the error.
         self.words = first.removeprefix("fatal: ").removeprefix("error: ")
         advice = _ADVICE.search(message)
         known = (hint for words, hint in HINTS.items() if words in message)
-        hint = f"Run `{advice[1]}`." if advice else next(known, "Run `git status`, and mend what it names.")
+        hint = f"Run `{advice[1]}`." if advice else next(known, "Run `git status`, and correct the problem that it shows.")
         super().__init__(f"git {command}", expected="success", received=self.words, hint=hint)
 
 

@@ -66,7 +66,7 @@ def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, cal
     if call and call.status == CHANGED:
         what = "refused"
         message = "a declared input changed while it ran, so that nothing was recorded"
-        report.findings.append(stage.finding("DP205", message, "Run it again when nothing else writes there."))
+        report.findings.append(stage.finding("DP205", message, "Run it again when no other process changes the input."))
     elif call:
         what = "failed" if call.status else "ran"
     else:
