@@ -45,7 +45,11 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
     pins = {} if packages is None else read_pins(packages)
     found = list(subjects(project))
     if not found:
-        raise InputError("the project", "no output is recorded, so that there is nothing to attest", hint="Run `dvc repro`, then commit dvc.lock.")
+        raise InputError(
+            "the project",
+            "no output is recorded, so that there is nothing to attest",
+            hint="Run `dvc repro`, then commit dvc.lock.",
+        )
     with Project.open(project.root) as fresh:
         reports = [check(fresh, packages=packages), verify(project, timeout=timeout)]
     statement = {

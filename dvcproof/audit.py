@@ -47,7 +47,9 @@ def audited(root: Path, *, remote: str, sample: int = 1, record: str | None = No
     project, or the commit has no dvc.lock.
     """
     if sample < 1:
-        raise InputError("--sample", expected="at least 1", received=str(sample), hint="Name the number of records to run.")
+        raise InputError(
+            "--sample", expected="at least 1", received=str(sample), hint="Name the number of records to run."
+        )
     report, good = Report("audit"), 0
     with opened(root, remote) as (_, store):
         for one, problem in _audit(root, store, sample, record):
@@ -61,7 +63,9 @@ def audited(root: Path, *, remote: str, sample: int = 1, record: str | None = No
                     fix = "It was removed."
                 report.findings.append(Finding("DP602", "error", f"record {one.name}: {problem}", fix))
     if not (good or report.findings or report.unknown):
-        report.unknown.append(f"store {remote} has no record of this commit: `git checkout` a commit whose runs were pushed")
+        report.unknown.append(
+            f"store {remote} has no record of this commit: `git checkout` a commit whose runs were pushed"
+        )
     report.summary = f"{good} records reproduced"
     return report
 

@@ -258,11 +258,18 @@ def declared_only(ground: Ground, stage: Stage, seconds: float, report: Report) 
         text, fix = "it fails with only its declared inputs", "Add the missing input to deps."
         return [*findings, stage.finding("DP201", text, fix, evidence=outcome.words)]
     if outcome.different and box.run().outputs != outcome.outputs:
-        report.unknown.append(f"{stage.address}: its results differ from run to run, so that runs in a box cannot be compared")
+        report.unknown.append(
+            f"{stage.address}: its results differ from run to run, so that runs in a box cannot be compared"
+        )
         return findings
     if outcome.different:
         text = f"with only its declared inputs, other results: {', '.join(outcome.different)}"
-        return [*findings, stage.finding("DP201", text, "Add the missing input to deps; with strace installed, `dvcproof trace` names it.")]
+        return [
+            *findings,
+            stage.finding(
+                "DP201", text, "Add the missing input to deps; with strace installed, `dvcproof trace` names it."
+            ),
+        ]
     findings += _left(ground.project, stage, outcome)
     findings += _superfluous(ground.project, box, seconds)
     return Parameters(box, [], seconds).check(findings)

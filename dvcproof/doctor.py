@@ -87,7 +87,7 @@ def _mend_cache(cache: Cache, *, fix: bool) -> Iterator[str]:
     if cleared := _left_over(cache, outputs, fix=fix):
         yield f"left-overs of killed processes removed: {cleared}"
     if dropped := cache.drop_records(fix=fix):
-        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs the stages again if it has to"
+        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs stages again if needed"
     if bad := cache.drop_objects(lock, fix=fix):
         yield f"{len(bad)} damaged objects moved to {cache.away}: DVC makes them again if it has to ({_few(bad)})"
     if restored := cache.restore(outputs, fix=fix):

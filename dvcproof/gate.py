@@ -47,7 +47,9 @@ def gate(
     `worse_by` is negative.
     """
     if not worse_by >= 0:
-        raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a number of 0 or more.")
+        raise InputError(
+            "--worse-by", expected="at least 0", received=str(worse_by), hint="Name a number of 0 or more."
+        )
     commit = find_commit(project, against)
     base = merge_base(project.root, against)
     then, now = read_metrics(project, commit), read_metrics(project, None)

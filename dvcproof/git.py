@@ -55,7 +55,9 @@ class GitError(InputError):
         self.words = first.removeprefix("fatal: ").removeprefix("error: ")
         advice = _ADVICE.search(message)
         known = (hint for words, hint in HINTS.items() if words in message)
-        hint = f"Run `{advice[1]}`." if advice else next(known, "Run `git status`, and correct the problem that it shows.")
+        hint = (
+            f"Run `{advice[1]}`." if advice else next(known, "Run `git status`, and correct the problem that it shows.")
+        )
         super().__init__(f"git {command}", expected="success", received=self.words, hint=hint)
 
 
