@@ -1,4 +1,4 @@
-"""Run one stage alone, directly by its commands, again and again from the same inputs, and compare what it writes."""
+"""Run the commands of one stage repeatedly from the same inputs, without DVC, and compare the outputs."""
 
 import os
 import shutil
@@ -16,25 +16,25 @@ from dvcproof.git import git
 from dvcproof.project import Item, Project, Stage
 from dvcproof.runtime.program import InputError
 
-#: The folder of a varied run: with a space, and with a letter that is not in ASCII.
+#: The folder of a varied run. The name has a space and a letter that is not in ASCII.
 OTHER_FOLDER = "a longer folder \N{LATIN SMALL LETTER Z WITH ACUTE}"
 
-#: A run alone may take this many times as long as the first one, and some seconds more.
+#: Time limit of a later run: SLOWER times the seconds of the first run, plus MORE_SECONDS.
 SLOWER, MORE_SECONDS = 10, 30
 
-#: Characters of a line that are shown.
+#: Most characters of a line that are shown.
 WIDTH = 100
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a stage gave.
+    """The result of one run of a stage.
 
     Args:
-        status: its exit status; None: it did not end in time.
-        said: what it printed.
-        files: the hash of each file of its outputs, by its path from the project's root.
-        root: the folder of the project in which it ran, kept for a comparison.
+        status: the exit status; None if the time ran out.
+        said: what the stage printed.
+        files: the hash of each output file; the keys are paths relative to the project's root.
+        root: the folder to which the output files were moved, kept for comparison.
     """
 
     status: int | None
@@ -43,19 +43,19 @@ class Outcome:
     root: Path
 
     def equals(self, other: "Outcome") -> bool:
-        """Return whether both ended alike, and wrote the same."""
+        """Return whether both runs have the same exit status and, if they succeeded, the same output files."""
         return self.status == other.status and (self.status != 0 or self.files == other.files)
 
 
 class Difference(NamedTuple):
-    """Where two runs differ: the file, and how."""
+    """The first difference of two runs: the path of the file, and a text that shows the difference."""
 
     path: str
     how: str
 
 
 def local_outs(project: Project, stage: Stage) -> Iterator[tuple[Item, str]]:
-    """Return the outputs that a clone has a copy of its own of, with their paths from the project's root."""
+    """Yield the local outputs inside the repository, with their paths relative to the project's root."""
     top = project.top or project.root
     for out in stage.outs:
         if out.local and Path(out.place).is_relative_to(top):
@@ -63,12 +63,12 @@ def local_outs(project: Project, stage: Stage) -> Iterator[tuple[Item, str]]:
 
 
 class Alone:
-    """A stage, to be run alone.
+    """A stage to be run without DVC and without the other stages.
 
     Args:
-        clone: a clone in which it has run.
-        folder: a folder to work in; with the order of listings to vary, it is in memory.
-        ignored: its outputs that are not compared.
+        clone: a clone in which the stage has run.
+        folder: a folder for temporary files. To vary the order of directory listings, it must be in memory.
+        ignored: outputs of the stage that are not compared.
         timeout: seconds for the first run.
     """
 
@@ -85,7 +85,7 @@ class Alone:
         self.stage, self.clone, self.folder, self.timeout = stage, clone, folder, timeout
         self.prefix = clone.path.relative_to(clone.top)
         self.wdir = os.path.relpath(stage.wdir, project.root)
-        #: How the outputs that are compared are declared, by their paths from the project's root.
+        #: The compared outputs: paths relative to the project's root, and the paths as dvc.yaml declares them.
         self.outs = {place: out.path for out, place in local_outs(project, stage) if out.path not in ignored}
         self.runs = 0
         self._slowest: float | None = None
@@ -93,17 +93,17 @@ class Alone:
         copy_tree(clone.top, self._prepared)
         root = self._prepared / self.prefix
         later = [one for one in project.stages if stage.address in project.before(one)]
-        for one in (stage, *later):  # what they write is not there when the stage runs
+        for one in (stage, *later):  # their outputs do not exist yet when the stage runs
             for item, place in local_outs(project, one):
                 _remove(root / place)
                 if item.persist:
                     with suppress(InputError):
                         git(root, "checkout", "HEAD", "--", place)
-                if not project.is_tracked(item.place):  # what Git holds keeps its folder there, as in a clone
+                if not project.is_tracked(item.place):  # a clone has the parent directories of tracked files only
                     _prune(root / place, self._prepared)
 
     def run(self, varied: Sequence[Circumstance] = ()) -> Outcome:
-        """Run it once, in a fresh copy of its inputs, always in the same folder unless that is varied."""
+        """Run the stage once in a fresh copy of the project, always in the same folder unless `varied` changes it."""
         names = [one.name for one in varied]
         place = self.folder / (OTHER_FOLDER if "folder" in names else "work") / "project"
         shutil.rmtree(place, ignore_errors=True)
@@ -124,15 +124,15 @@ class Alone:
         return Outcome(result.status, result.output, files, kept)
 
     def declared(self, path: str) -> str:
-        """Return the output, as it is declared, to which a file belongs."""
+        """Return the declared path of the output that contains a file."""
         return next((name for place, name in self.outs.items() if path == place or path.startswith(f"{place}/")), path)
 
     def forget(self, outcome: Outcome) -> None:
-        """Remove the files of a run that is compared no more."""
+        """Remove the files of a run that is no longer needed for comparison."""
         shutil.rmtree(outcome.root, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove all that it has written."""
+        """Remove all files of all runs."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -144,7 +144,7 @@ def _remove(path: Path) -> None:
 
 
 def _prune(path: Path, top: Path) -> None:
-    """Remove the empty folders above a path: a clone has none."""
+    """Remove the empty parent directories of a path below `top`, since Git does not store empty folders."""
     for folder in path.parents:
         if folder == top or not folder.is_dir() or any(folder.iterdir()):
             return
@@ -152,7 +152,7 @@ def _prune(path: Path, top: Path) -> None:
 
 
 def first_difference(one: Outcome, other: Outcome) -> Difference:
-    """Return the first file in which two runs differ, and how."""
+    """Return the first file in which two runs differ, with a text that shows the difference."""
     for name in sorted(one.files | other.files):
         if name not in other.files:
             return Difference(name, "only the plain run writes it")
@@ -164,7 +164,7 @@ def first_difference(one: Outcome, other: Outcome) -> Difference:
 
 
 def show_difference(plain: Path, varied: Path) -> str:
-    """Show where two files differ: both lines of a text, else a sentence."""
+    """Return the first differing lines of two text files; for other files, a sentence about the difference."""
     try:
         lines = [path.read_text(encoding="utf-8").splitlines() for path in (plain, varied)]
     except (ValueError, OSError):
@@ -181,7 +181,7 @@ def show_difference(plain: Path, varied: Path) -> str:
 
 
 def _begin(old: str, new: str) -> int:
-    """Return where two lines are shown from: long ones from a place before the first character that differs."""
+    """Return the index at which to start showing two lines: for long lines, shortly before the first difference."""
     pairs = enumerate(zip(old, new, strict=False))
     same = next((place for place, (one, other) in pairs if one != other), min(len(old), len(new)))
     return max(same - WIDTH // 2, 0) if max(len(old), len(new)) > WIDTH else 0

@@ -1,4 +1,4 @@
-"""Write down what was proved of a commit: an in-toto statement, JSON that other tools can sign and keep.
+"""Write an in-toto statement about the checks of a commit, as JSON that other tools can sign and store.
 
 https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
 """
@@ -26,26 +26,30 @@ from dvcproof.verify import verify
 from dvcproof.version import VERSION
 
 STATEMENT = "https://in-toto.io/Statement/v1"
-#: A form that others know: `result`, `configuration` and the lists of tests. The rest of the predicate is our own.
+#: A standard predicate: `result`, `configuration` and the lists of tests. The other fields are dvcproof's own.
 PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
 
 
 def attest(project: Project, *, out: Path, packages: Path | None = None, timeout: float | None = None) -> Report:
-    """Check and verify the last commit, and write a statement of the result, whatever it is.
+    """Check and verify the last commit, and write a statement of the result, good or bad.
 
     Args:
-        packages: a lock file of pip, which the installed packages are compared with, and which the statement lists.
+        packages: a lock file of pip. The installed packages are compared with this file; the statement lists its pins.
 
-    Raise InputError if there is no commit, a committed file was changed, or the project has no outputs.
+    Raise InputError if there is no commit, a tracked file differs from the commit, or the project has no outputs.
     """
     commit = git_text(project.root, "rev-parse", "--verify", "HEAD").strip()
     if changed := git_text(project.root, "status", "--porcelain", "--untracked-files=no").strip():
-        sentence = f"{changed.split()[-1]} is not as it is committed, so that nothing can be said of a commit"
-        raise InputError("the work tree", sentence, hint="Commit it, or run `git stash`.")
+        sentence = f"{changed.split()[-1]} differs from the last commit, so that no commit can be attested"
+        raise InputError("the work tree", sentence, hint="Commit the change, or run `git stash`.")
     pins = {} if packages is None else read_pins(packages)
     found = list(subjects(project))
     if not found:
-        raise InputError("the project", "no output is recorded, so that there is nothing to attest", hint="Run it.")
+        raise InputError(
+            "the project",
+            "no output is recorded, so that there is nothing to attest",
+            hint="Run `dvc repro`, then commit dvc.lock.",
+        )
     with Project.open(project.root) as fresh:
         reports = [check(fresh, packages=packages), verify(project, timeout=timeout)]
     statement = {
@@ -75,7 +79,7 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
 
 
 def _judged(reports: Sequence[Report]) -> dict[str, Any]:
-    """Return the result by the names of the verbs. What could not be told has not passed."""
+    """Return the overall result and the verbs that passed, warned or failed. An unknown result counts as failed."""
     failed = [report.verb for report in reports if report.status() != HOLDS]
     warned = [one.verb for one in reports if one.verb not in failed and any(f.level == "warning" for f in one.findings)]
     passed = [report.verb for report in reports if report.verb not in (*failed, *warned)]
@@ -84,7 +88,7 @@ def _judged(reports: Sequence[Report]) -> dict[str, Any]:
 
 
 def _configuration(project: Project, commit: str) -> Iterator[dict[str, Any]]:
-    """Return what was proved: the commit, and every dvc.yaml and dvc.lock of it."""
+    """Yield the digests of the checked configuration: the commit, and each dvc.yaml and dvc.lock in it."""
     yield {"name": "commit", "digest": {"gitCommit": commit}}
     graphs = {project.root / stage.file for stage in project.stages}
     for path in sorted({*graphs, *lock_files(project.root)}):
@@ -103,10 +107,10 @@ def _result(report: Report) -> dict[str, Any]:
 
 
 def subjects(project: Project) -> Iterator[dict[str, Any]]:
-    """Return every recorded output of a stage by its path and digests; of a folder, the files in it.
+    """Yield the path and digests of each recorded output; for a folder, those of each file in it.
 
-    SHA-256 is given of what is here and is what dvc.lock records. Of all else, DVC's own hash: of a folder, that of the
-    list of its files.
+    An output that is present and matches dvc.lock gets MD5 and SHA-256. Any other output gets only DVC's hash from
+    dvc.lock; the hash of a folder is the hash of DVC's list of its files.
     """
     for stage in project.stages:
         for out in stage.outs:
@@ -120,7 +124,7 @@ def subjects(project: Project) -> Iterator[dict[str, Any]]:
 
 
 def digests(path: Path) -> dict[str, str]:
-    """Return the hashes of a file."""
+    """Return the MD5 and SHA-256 of a file as hexadecimal text."""
     return {name: file_hash(path, name) for name in ("md5", "sha256")}
 
 

@@ -1,6 +1,7 @@
-"""Run again some of the runs that a store records, chosen by chance, and name each record that does not come out.
+"""Re-run a random sample of the runs that a remote records, and report each record that is not reproduced.
 
-Whoever may write into a store can name any model there as the result of any run. Only running it tells.
+Anyone with write access to a remote can store any model as the result of any run. Only a re-run can show that the
+record is true.
 """
 
 import random
@@ -22,12 +23,12 @@ from dvcproof.share import Plan, opened
 from dvcproof.store import Store
 from dvcproof.values import flatten, set_params
 
-#: How a line begins about a record that could not be judged.
+#: The beginning of a message about a record that could not be re-run.
 UNKNOWN = "it could not be run here: "
 
 
 class Record(NamedTuple):
-    """A record in the store: the folder is the hash of what went into the run, the name that of all it says."""
+    """A record in the remote: `folder` is the hash of the inputs of the run, `name` the hash of the whole record."""
 
     folder: str
     name: str
@@ -35,16 +36,20 @@ class Record(NamedTuple):
 
 
 def audited(root: Path, *, remote: str, sample: int = 1, record: str | None = None, remove: bool = False) -> Report:
-    """Run records of a store again, and report those that do not come out.
+    """Re-run records of a remote, and report those that are not reproduced.
 
     Args:
-        record: the name of the only record to run; None: any.
+        sample: the number of records to re-run.
+        record: the name of the only record to re-run; None: any.
+        remove: whether to remove wrong records from the remote.
 
-    Raise UnknownError if the store did not answer, or refused; InputError if DVC cannot read the project, or the commit
-    has no dvc.lock.
+    Raise UnknownError if the remote does not answer or refuses access; InputError if DVC cannot read the
+    project, or the commit has no dvc.lock.
     """
     if sample < 1:
-        raise InputError("--sample", expected="at least 1", received=str(sample), hint="Name how many to run.")
+        raise InputError(
+            "--sample", expected="at least 1", received=str(sample), hint="Name the number of records to run."
+        )
     report, good = Report("audit"), 0
     with opened(root, remote) as (_, store):
         for one, problem in _audit(root, store, sample, record):
@@ -58,13 +63,15 @@ def audited(root: Path, *, remote: str, sample: int = 1, record: str | None = No
                     fix = "It was removed."
                 report.findings.append(Finding("DP602", "error", f"record {one.name}: {problem}", fix))
     if not (good or report.findings or report.unknown):
-        report.unknown.append(f"store {remote} has no record of this commit: `git checkout` one that it has")
-    report.summary = f"{good} records came out as the store has them"
+        report.unknown.append(
+            f"store {remote} has no record of this commit: `git checkout` a commit whose runs were pushed"
+        )
+    report.summary = f"{good} records reproduced"
     return report
 
 
 def _audit(root: Path, store: Store, sample: int, wanted: str | None) -> Iterator[tuple[Record, str]]:
-    """Run records again until `sample` have been. Return each with what is wrong with it, which may be nothing."""
+    """Re-run `sample` records. Yield each record with a text about its fault; the text is empty for a good record."""
     with tempfile.TemporaryDirectory(prefix="audit-") as folder, Project.open(root) as project:
         clone = Clone(project, Path(folder, "first"))
         done = 0
@@ -72,7 +79,7 @@ def _audit(root: Path, store: Store, sample: int, wanted: str | None) -> Iterato
             if done == sample:
                 return
             if entry is None:
-                yield record, "it is damaged: it is not what its name says"
+                yield record, "it is damaged: its name is not the hash of its content"
                 continue
             try:
                 found = _rerun(Clone(project, Path(folder, str(number))), store, entry)
@@ -89,7 +96,7 @@ def _audit(root: Path, store: Store, sample: int, wanted: str | None) -> Iterato
 
 
 def _choose(store: Store, clone: Clone, wanted: str | None) -> Iterator[tuple[Record, Entry | None]]:
-    """Return records that the last commit can run again, in an order that nobody can foresee. None: it is damaged."""
+    """Yield in random order the records that fit the last commit, with their parsed entries; None: damaged."""
     folders = store.folders()
     random.SystemRandom().shuffle(folders)
     inputs = Lock.model_validate({"stages": read_records(clone.path)[0]}).inputs()
@@ -103,9 +110,10 @@ def _choose(store: Store, clone: Clone, wanted: str | None) -> Iterator[tuple[Re
 
 
 def _rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
-    """Run again what a record says in a clean clone. None: it is not a run of this commit, or its inputs are gone.
+    """Re-run the run of a record in a clean clone. Return the new entry of dvc.lock.
 
-    The command is the one that the clone's dvc.yaml has: never one that a record brings along.
+    Return None if no stage of this commit fits the record, or if the remote lacks inputs. The command always comes from
+    dvc.yaml in the clone, never from the record.
 
     Raise InputError if the stage failed.
     """
@@ -118,13 +126,13 @@ def _rerun(clone: Clone, store: Store, entry: Entry) -> Entry | None:
         return None
     result = clone.repro("--single-item", name)
     if result.status != 0:
-        lines = result.last_lines.splitlines() or ["it said nothing"]
+        lines = result.last_lines.splitlines() or ["no output"]
         raise InputError(f"stage '{name}'", f"it fails in a clean clone: {lines[-1]}", hint="Run it by hand.")
     return read_records(clone.path)[0][name]
 
 
 def _set_params(clone: Clone, entry: Entry) -> bool:
-    """Give the clone the parameters of a run. False: its files have other names, or another form than YAML."""
+    """Write the parameters of a run into the clone. Return False if a file cannot be read or lacks a parameter."""
     with Repo(str(clone.path)) as repo:
         folders = {Path(stage.wdir) for stage in repo.index.stages if stage.cmd == entry["cmd"]}
     try:
@@ -136,10 +144,10 @@ def _set_params(clone: Clone, entry: Entry) -> bool:
 
 
 def _find(clone: Clone, entry: Entry) -> tuple[str, Path, set[str]] | None:
-    """Return the stage of the clone that has the inputs of a run, its folder, and the paths of what is not there."""
+    """Return the stage in the clone that has the inputs of a run, its working folder, and the outputs not yet there."""
     with Repo(str(clone.path)) as repo:
         outs = [(stage, out) for stage in repo.index.stages for out in stage.outs]
-        # Data that was added is there already, if the project's cache has it.
+        # Data of `dvc add` is already in the clone if the project's cache has it.
         written = {out.def_path for stage, out in outs if not (stage.is_data_source and out.exists)}
         plan = Plan(repo, {dep["path"]: dep["md5"] for dep in entry.get("deps", ()) if "md5" in dep})
         same = (stage for stage, inputs in plan if names(inputs)[0] == names(entry)[0])
@@ -147,7 +155,7 @@ def _find(clone: Clone, entry: Entry) -> tuple[str, Path, set[str]] | None:
 
 
 def _place(store: Store, digest: str, target: Path) -> bool:
-    """Put an input into the clone: a file, or a folder of files. A record of another service has no digest."""
+    """Fetch a file or folder with this hash into the clone. Return False if this fails, or if the hash is empty."""
     if not digest.endswith(".dir"):
         return bool(digest) and store.fetch(digest, target) == "good"
     parts = store.parts(digest)

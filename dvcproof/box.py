@@ -1,9 +1,10 @@
-"""Run a stage in a folder that holds only what it declares, or what it was seen to read: what is missing shows itself.
+"""Run a stage in a box: a folder that contains only its declared inputs, or only the files that it was seen to read.
 
-So it can be told which parameters a stage uses, and without strace which files.
+A stage that fails in a box needs an input that is missing there. Boxes show which parameters a stage uses and, where
+strace is not available, which files.
 """
 
-# Paths are texts here: there are thousands of them.
+# Paths are plain strings here for speed: there are thousands.
 # ruff: noqa: PTH112, PTH113, PTH119
 
 import os
@@ -24,27 +25,29 @@ from dvcproof.judge import Ground, under
 from dvcproof.project import Project, Stage
 from dvcproof.strace import Seen
 
-#: Most seconds for all boxed runs of a stage, and most bytes copied into one box.
+#: Time limit in seconds for all runs of a stage in boxes, and the most bytes copied into one box.
 CHEAP, LARGE = 60.0, 2**30
 
-#: A stage that lacks more than so many files one after the other is told without their names.
+#: The most undeclared inputs of one stage that are searched for, one run after the other.
 MOST = 20
 
-#: Of the words of a stage that fails, these last lines are searched for names.
+#: File names are searched for in this many last lines of the output of a failed stage.
 LAST = 30
 
+#: The names of parameters to keep in each parameter file; the keys are paths.
 Keep = Mapping[str, set[str]]
 
 
 @dataclass
 class Outcome:
-    """What came of a run in a box.
+    """The result of one run in a box.
 
     Args:
-        words: the last words of a stage that failed; empty: it did not fail.
-        different: outputs that are not those of the clone.
-        extra: files that it left and does not declare.
-        altered: inputs that it changed.
+        words: the last lines of output of a failed stage; empty: it did not fail.
+        different: paths of output files that differ from those in the clone.
+        outputs: the hash of each output file; the keys are paths.
+        extra: files that the stage wrote and does not declare.
+        altered: inputs that the stage changed.
     """
 
     words: str
@@ -55,7 +58,7 @@ class Outcome:
 
     @property
     def same(self) -> bool:
-        """Return whether it ended well with the outputs of the clone."""
+        """Return whether the stage succeeded and gave the same outputs as in the clone."""
         return not self.words and not self.different
 
 
@@ -64,7 +67,7 @@ class Box:
 
     Args:
         ground: the clone, in which the stage has run.
-        inputs: absolute paths in the clone of what it gets beside its parameters.
+        inputs: absolute paths in the clone of the inputs that the box gets, apart from parameter files.
     """
 
     def __init__(self, ground: Ground, stage: Stage, inputs: Sequence[str]) -> None:
@@ -78,7 +81,7 @@ class Box:
         self.end = time.monotonic() + CHEAP
 
     def size(self) -> int:
-        """Return how many bytes a box takes."""
+        """Return the number of bytes copied into a box."""
         return sum(file.stat().st_size for path in self.inputs for file in files_in(Path(path)))
 
     def left(self) -> float:
@@ -89,8 +92,8 @@ class Box:
         """Run the stage.
 
         Args:
-            keep: by parameter file, the names to leave in it; of a file that is not named, all.
-            leave_out: an input that it does not get.
+            keep: for each parameter file, the names to keep in it. A file that is not in `keep` stays whole.
+            leave_out: the path of an input that is not copied into the box.
         """
         shutil.rmtree(self.root, ignore_errors=True)
         for path in self.inputs:
@@ -117,7 +120,7 @@ class Box:
         return Outcome(words, different, outputs, *back)
 
     def _there(self, path: str) -> Path:
-        """Return the place in the box of a path in the clone."""
+        """Return the path in the box for a path in the clone."""
         return Path(os.path.normpath(self.root / os.path.relpath(path, self.top)))
 
     @staticmethod
@@ -135,11 +138,12 @@ class Box:
 def check_parameters(
     ground: Ground, stage: Stage, seen: Seen, findings: list[Finding], undeclared: Sequence[str]
 ) -> list[Finding]:
-    """Find out which parameters a stage uses, by running it without some. Return the findings with those about them.
+    """Find out which parameters a stage uses: run it with some of them left out. Return all findings, old and new.
 
     Args:
-        seen: what strace saw of it.
-        undeclared: parameter files that it reads and does not declare.
+        seen: what strace saw the stage read and write.
+        findings: the findings so far.
+        undeclared: parameter files that the stage reads and does not declare.
     """
     top = str(ground.clone.top)
     own = [out.place for out in stage.outs if out.local]
@@ -153,41 +157,42 @@ def check_parameters(
 
 
 class Parameters:
-    """The parameters of one stage: which are declared, and which are used.
+    """The declared and the used parameters of one stage.
 
     Args:
-        undeclared: parameter files that it reads and does not declare.
+        undeclared: parameter files that the stage reads and does not declare.
+        seconds: the time of one run of the stage.
     """
 
     def __init__(self, box: Box, undeclared: Sequence[str], seconds: float) -> None:
         self.box, self.stage, self.undeclared, self.seconds = box, box.stage, undeclared, seconds
-        #: By file: the declared names; a file that is declared as a whole is not cut.
+        #: For each file, the declared names. A file that is declared as a whole is not in it.
         self.declared = {path: set(keys) for path, keys in self.stage.params.items() if keys and _can_cut(path)}
         self.declared |= {path: set() for path in undeclared if _can_cut(path)}
 
     def check(self, findings: list[Finding]) -> list[Finding]:
-        """Return the findings with those about parameters."""
+        """Return the findings, with the new findings about parameters."""
         if not self.declared:
             return findings
         number = 2 + sum(map(len, self.declared.values()))
         if self.seconds * number > CHEAP or self.box.size() > LARGE:
-            text = f"which parameters it uses was not tried: {number} runs of {self.seconds:.0f} s would be too many"
+            text = f"unused parameters were not searched for: {number} runs of {self.seconds:.0f} s would take too long"
             return [*findings, self.stage.finding("DP211", text, level="note")]
         whole = {path: set(cut.names(Path(path))) for path in self.declared}
         first = self.box.run(whole)
         if not first.same:
             why = "it fails" if first.words else "it gives other results"
-            text = f"which parameters it uses cannot be told: {why} in another folder, or each time"
+            text = f"cannot tell which parameters it uses: {why} in another folder, or in each run"
             return [*findings, self.stage.finding("DP211", text, level="note")]
         missing = self._missing(whole)
         used = {path: self.declared[path] | missing[path] for path in self.declared}
-        # What is said of a whole file, of which the names are known now.
+        # Findings about a whole file are replaced, since the names of the parameters are now known.
         replaced = [item for item in findings if item.rule == "DP210" and item.change.endswith(":")]
         kept = [item for item in findings if item not in replaced]
         return [*kept, *self._told(missing), *self._unused(used)]
 
     def _missing(self, whole: dict[str, set[str]]) -> dict[str, set[str]]:
-        """Return the undeclared names without which it does not give the same: sections first, then what is in them."""
+        """Return the undeclared names that change the outputs when left out. Sections are tried first, then names."""
         missing: dict[str, set[str]] = {path: set() for path in whole}
         for path, names in whole.items():
             rest = [name for name in names if not any(cut.covers(key, name) for key in self.declared[path])]
@@ -220,7 +225,7 @@ class Parameters:
 
 
 def restore(ground: Ground) -> None:
-    """Give committed files that are no outputs their contents back, which a stage in the clone may have changed."""
+    """Restore the tracked files in the clone that a stage may have changed, except outputs and dvc.lock."""
     outs = [out.place for stage in ground.project.stages for out in stage.outs if out.local]
     for name in changed_files(ground.clone.top):
         path = str(ground.clone.top / name)
@@ -229,11 +234,12 @@ def restore(ground: Ground) -> None:
 
 
 def declared_only(ground: Ground, stage: Stage, seconds: float, report: Report) -> list[Finding]:
-    """Run a stage with only what it declares; say what it lacks, and what it leaves.
+    """Run a stage with only its declared inputs. Return findings about undeclared inputs, outputs and parameters.
 
     Args:
-        ground: the clone, in which the stage has run well.
-        report: takes up what cannot be told.
+        ground: the clone, in which the stage has succeeded.
+        seconds: the time of one run of the stage.
+        report: receives the reasons why something cannot be told.
     """
     box = Box(ground, stage, [item.place for item in stage.deps if item.local])
     if box.size() > LARGE or seconds * 2 > CHEAP:
@@ -249,14 +255,21 @@ def declared_only(ground: Ground, stage: Stage, seconds: float, report: Report) 
         findings.append(_undeclared(ground.project, stage, lacks))
         outcome = box.run()
     if outcome.words:
-        text, fix = "it fails with only what it declares", "Add what it reads to deps."
+        text, fix = "it fails with only its declared inputs", "Add the missing input to deps."
         return [*findings, stage.finding("DP201", text, fix, evidence=outcome.words)]
     if outcome.different and box.run().outputs != outcome.outputs:
-        report.unknown.append(f"{stage.address}: it gives other results each time, so that a box tells nothing")
+        report.unknown.append(
+            f"{stage.address}: its results differ from run to run, so that runs in a box cannot be compared"
+        )
         return findings
     if outcome.different:
-        text = f"it gives another {', '.join(outcome.different)} with only what it declares"
-        return [*findings, stage.finding("DP201", text, "Add what it reads to deps; strace would name it.")]
+        text = f"with only its declared inputs, other results: {', '.join(outcome.different)}"
+        return [
+            *findings,
+            stage.finding(
+                "DP201", text, "Add the missing input to deps; with strace installed, `dvcproof trace` names it."
+            ),
+        ]
     findings += _left(ground.project, stage, outcome)
     findings += _superfluous(ground.project, box, seconds)
     return Parameters(box, [], seconds).check(findings)
@@ -275,7 +288,7 @@ def _left(project: Project, stage: Stage, outcome: Outcome) -> Iterator[Finding]
 
 
 def _superfluous(project: Project, box: Box, seconds: float) -> Iterator[Finding]:
-    """Leave out each dependency once."""
+    """Run the stage without each dependency in turn. Yield findings about those that make no difference."""
     for item in box.stage.deps:
         if item.place in box.inputs and box.left() > seconds and box.run(leave_out=item.place).same:
             name = project.name(item.place)
@@ -294,7 +307,7 @@ def _undeclared(project: Project, stage: Stage, path: str) -> Finding:
 
 
 def _lacking(ground: Ground, box: Box, words: str) -> str:
-    """Return a file of the project that the last words of a stage name, and that the box does not hold."""
+    """Return a project file that the last lines of output name and that the box lacks; empty if there is none."""
     if not words:
         return ""
     top, wdir = str(ground.clone.top), box.stage.wdir
@@ -315,17 +328,17 @@ def _lacking(ground: Ground, box: Box, words: str) -> str:
 
 
 def _templates(stage: Stage) -> set[str]:
-    """Return what the definition of a stage takes from parameters: of '${train.lr}' it is 'train.lr'."""
+    """Return the parameters that the definition of a stage refers to: for '${train.lr}', the name 'train.lr'."""
     try:
         document = YAML().load(Path(stage.raw.path).read_text(encoding="utf-8"))
         return set(re.findall(r"\$\{\s*([^}\s]+)\s*\}", repr(document["stages"][stage.name.partition("@")[0]])))
-    except Exception:  # DVC has read it; then nothing is said of parameters that may be used so
+    except Exception:  # DVC has read the file; without its text, no parameter counts as used in it
         return set()
 
 
 def _can_cut(path: str) -> bool:
-    """Return whether names can be left out of a file."""
+    """Return whether single names can be left out of a parameter file."""
     try:
         return Path(path).suffix in cut.FORMATS and bool(cut.names(Path(path)))
-    except Exception:  # each format has errors of its own; DVC tells them
+    except Exception:  # each format raises errors of its own; DVC reports them
         return False

@@ -1,7 +1,8 @@
-"""DVC's cache, beside dvc.lock: objects and records of runs that are not what their names say are moved away.
+"""Find damaged objects and records in DVC's cache, move them away, and restore what can be restored.
 
-DVC takes an object for good as long as nobody may write to it, and a file in the work tree as long as its size and its
-time are the same. A disk or a program that damages one changes neither.
+DVC trusts an object that is read-only, and a file in the working tree whose size and date have not changed. Damage by a
+disk or a program changes neither, so that DVC does not notice. The name of an object or record is the hash of its
+content; here the two are compared.
 """
 
 import hashlib
@@ -23,16 +24,16 @@ from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import identity
 
-#: The mode of an object, and that of a record in a cache that a group shares.
+#: The mode of an object, and the mode of a record in a cache that a group shares.
 PROTECTED, SHARED = 0o444, 0o664
 
 
 class Memory:
-    """What was found out about files, in one JSON file: it holds as long as a file's identity is the same.
+    """Results about files, stored in one JSON file. A result is valid as long as the identity of its file is the same.
 
     Args:
-        path: the JSON file. It may be missing or damaged.
-        forget: whether to begin with nothing.
+        path: the JSON file. A missing or damaged file counts as empty.
+        forget: whether to ignore the stored results.
     """
 
     def __init__(self, path: Path, *, forget: bool = False) -> None:
@@ -43,48 +44,48 @@ class Memory:
             self._old = {}
 
     def of(self, path: Path, find: Callable[[Path], Any]) -> Any:
-        """Return what `find` says of a file: it is asked only if the file is another than the last time."""
+        """Return the result of `find(path)`; call it only if the file has changed since the stored result."""
         asked = [identity(path.stat()), find.__name__]
         known = self._new.get(str(path)) or self._old.get(str(path))
-        if not isinstance(known, list) or known[:2] != asked or len(known) != 3:  # another version wrote it
+        if not isinstance(known, list) or known[:2] != asked or len(known) != 3:  # or written by another version
             known = [*asked, find(path)]
         self._new[str(path)] = known
         return known[2]
 
     def save(self) -> None:
-        """Keep it for the next time, without the files that nobody asked for."""
+        """Write the results to the JSON file, only those that were asked for since it was read."""
         if self._new != self._old:
             with replacing(self._path) as (file,):
                 file.write_text(json.dumps(self._new), encoding="utf-8")
 
 
 def names(entry: Entry) -> tuple[str, str]:
-    """Return folder and name of the run cache's record of a run: hashes of what went in, and of all that it says."""
+    """Return the folder and the name of a record in the run cache: the hashes of its inputs and of the whole entry."""
     inputs = entry | {"outs": [out["path"] for out in entry.get("outs", ())]}
     return dict_sha256(inputs, exclude=["size", "nfiles"]), dict_sha256(entry, exclude=["size", "nfiles"])
 
 
 def read_entry(text: str, folder: str, name: str) -> Entry | None:
-    """Read a record of the run cache. None: it is damaged, or not the record of this folder and name.
+    """Parse a record of the run cache. Return None if it is damaged or does not match its folder and name.
 
-    The name of the folder holds the command, the inputs and the paths of the outputs: a record that passes leads to
-    no other path than those of the stage that looks for it.
+    The name of the folder is a hash of the command, the inputs and the paths of the outputs. So a record that matches
+    cannot name paths other than those of the stage that looks for it.
     """
     try:
         refuse_aliases(text)
         entry: Entry = YAML(typ="safe").load(text)
         return entry if names(entry) == (folder, name) else None
-    except Exception:  # the reader raises many kinds
+    except Exception:  # the parser raises many kinds of errors
         return None
 
 
 def digests(entry: Entry) -> list[str]:
-    """Return the hashes of the outputs in a record, but for those of DVC 2: it hashed texts with other line ends."""
+    """Return the hashes of the outputs in a record. Those of DVC 2 are left out, since it hashed other line ends."""
     return [out["md5"] for out in entry.get("outs", ()) if out.get("hash") == "md5" and "md5" in out]
 
 
 def recorded(path: Path) -> list[Any] | None:
-    """Return the command and the hashes of the outputs in a record of the run cache. None: it is damaged."""
+    """Return the command and the hashes of the outputs in a record of the run cache; None if it is damaged."""
     try:
         entry = read_entry(path.read_text(encoding="utf-8"), path.parent.name, path.name)
     except ValueError:
@@ -103,44 +104,45 @@ def command_of(path: Path) -> str:
 
 
 def _is_readable(path: Path) -> bool:
-    """Return whether a file can be read: one that cannot is not damaged."""
+    """Return whether this user may read a file. An unreadable file does not count as damaged."""
     return os.access(path, os.R_OK)
 
 
 class Cache:
-    """The cache of the project that a folder belongs to; other projects may share it. The graph is not loaded for it.
+    """The cache of a DVC project, which other projects may share. The stage graph is not loaded.
 
     Args:
-        forget: whether to look at every file, those too that have not changed since the last time.
+        root: a folder in the project.
+        forget: whether to read every file again, even if it has not changed since the last check.
 
-    Raise InputError if this is no project of DVC.
+    Raise InputError if the folder is in no DVC project.
     """
 
     def __init__(self, root: Path, *, forget: bool = False) -> None:
         tops = [folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()]
         if not tops:
-            hint = "Run it in the folder of a project, or name that with -C."
-            raise InputError(str(root), "this is no DVC project: it has no folder .dvc", hint=hint)
+            hint = "Run it in the folder of a DVC project, or name that folder with -C."
+            raise InputError(str(root), "this is no DVC project: there is no folder .dvc here or above", hint=hint)
         self.root = root = tops[0]
         self.tmp = root / ".dvc" / "tmp"
         config = Config(str(root / ".dvc"))
         self.hardlink = bool(config["core"].get("hardlink_lock"))
         self.folder = Path(config["cache"].get("dir", root / ".dvc" / "cache"))
-        #: Whether it lies outside the project, so that others may use it too.
+        #: Whether the cache lies outside the project, so that other projects may use it too.
         self.is_outside = not self.folder.resolve().is_relative_to(root.resolve())
-        #: Whether others of the group write there too.
+        #: Whether DVC shares the cache with the users of a group.
         self.group = config["cache"].get("shared") == "group"
         self.memory = Memory(self.tmp / "doctor.json", forget=forget)
-        #: What is damaged is moved here, never deleted.
+        #: The folder to which damaged files are moved; they are never deleted.
         self.away = self.folder / "damaged"
 
     def lock(self) -> Lock:
-        """Return what all dvc.lock record, with every path as it is from the root."""
+        """Return the contents of all dvc.lock files, with every path relative to the root."""
         top = self.root / "dvc.lock"
         locks = {path: read_lock(path) for path in lock_files(self.root)}
         if set(locks) <= {top}:
             return locks.get(top, Lock())
-        from dvcproof.project import Project  # here, with all of DVC: it knows the folders of stages
+        from dvcproof.project import Project  # imported only if needed, since it loads all of DVC
 
         found = {}
         with Project.open(self.root) as project:
@@ -151,7 +153,7 @@ class Cache:
         return Lock(stages=found)
 
     def make_folder(self, place: Path) -> None:
-        """Make the folder of a new file in the cache, with the mode that DVC would give it."""
+        """Create the parent directories of a new file in the cache, with the modes that DVC would set."""
         missing = [folder for folder in (place.parent, *place.parent.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)
@@ -159,7 +161,7 @@ class Cache:
                 folder.chmod(0o2775)
 
     def write_record(self, folder: str, name: str, text: str) -> None:
-        """Write the record of a run, with the mode that DVC would give it."""
+        """Write the record of a run, with the mode that DVC would set."""
         place = self.record(folder, name)
         self.make_folder(place)
         with replacing(place) as (file,):
@@ -168,7 +170,7 @@ class Cache:
                 file.chmod(SHARED)
 
     def move_away(self, path: Path, name: str) -> None:
-        """Move a damaged file out of DVC's sight; an earlier one of its name stays."""
+        """Move a damaged file into the folder `away`. An earlier file of the same name is not overwritten."""
         self.make_folder(self.away / name)
         target = self.away / name
         while target.exists():
@@ -176,36 +178,36 @@ class Cache:
         path.replace(target)
 
     def places(self, digest: str) -> Iterator[Path]:
-        """Return where an object may lie: where DVC puts it, and where earlier versions did."""
+        """Yield the possible paths of an object: the path in DVC 3 first, then the path in earlier versions."""
         yield self.folder / "files" / "md5" / digest[:2] / digest[2:]
         yield self.folder / digest[:2] / digest[2:]
 
     def is_good(self, path: Path, digest: str) -> bool:
-        """Return whether a file has the content of an object. A folder's object is the list of what is in it."""
+        """Return whether a file is readable and has this hash. The object of a folder is the list of its files."""
         return path.is_file() and _is_readable(path) and self.memory.of(path, md5) == digest.removesuffix(".dir")
 
     def object(self, digest: str) -> Path | None:
-        """Return a good object, if there is one."""
+        """Return the path of the undamaged object with this hash; None if there is none."""
         return next((place for place in self.places(digest) if self.is_good(place, digest)), None)
 
     def parts(self, digest: str) -> list[str]:
-        """Return the hashes of the files in a folder, of which there is a good object; of a file, none."""
+        """Return the hashes of the files in a folder; empty for a file, or if the object of the folder is not good."""
         place = self.object(digest) if digest.endswith(".dir") else None
         return [part["md5"] for part in json.loads(place.read_bytes())] if place else []
 
     def record(self, folder: str, name: str) -> Path:
-        """Return where the record of a run lies."""
+        """Return the path of the record of a run."""
         return self.folder / "runs" / folder[:2] / folder / name
 
     def records(self) -> list[Path]:
-        """Return the records of runs, good or not."""
+        """Return the paths of all records of runs, including damaged ones."""
         return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
 
     def drop_records(self, lock: Lock, *, fix: bool) -> int:
-        """Move away the records of runs that are not what their names say. Return their number.
+        """Move damaged records of runs away, and remove empty folders of records, at which DVC would fail.
 
-        In a cache outside the project, those of other commands stay: another version of DVC may have named them.
-        DVC stops at a folder for records that holds none, so that these are removed.
+        In a cache outside the project, records of other commands stay: another version of DVC may have named them.
+        Return the number of damaged records or of empty folders, whichever is greater. Without `fix`, only count.
         """
         bad = [path for path in self.records() if _is_readable(path) and self.memory.of(path, recorded) is None]
         if self.is_outside:
@@ -219,19 +221,19 @@ class Cache:
         return max(len(bad), len(empty))
 
     def drop_record(self, entry: Entry) -> None:
-        """Remove the record of one run."""
+        """Delete the record of one run, and its folder if that is empty then."""
         path = self.record(*names(entry))
         path.unlink(missing_ok=True)
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
     def drop_objects(self, lock: Lock, *, fix: bool) -> list[str]:
-        """Move away the damaged objects that stages of this project have made, and make again; return their hashes.
+        """Move damaged objects away, but only those that stages of this project can make again. Return their hashes.
 
-        Other data may be the only copy, and other projects and versions of DVC have rules of their own.
+        Other objects stay: they may be the only copy of data, or belong to another project or version of DVC.
         """
         bad = []
-        given = {*lock.inputs().values()}  # a stage may have made an equal copy of data that nobody can make again
+        given = {*lock.inputs().values()}  # a stage may copy data that no stage can make again
         for digest in (digest for digest in self._made(lock) if digest not in given):
             place = next(self.places(digest))
             if place.is_file() and _is_readable(place) and not self.is_good(place, digest):
@@ -241,7 +243,7 @@ class Cache:
         return bad
 
     def damaged_inputs(self, lock: Lock) -> list[str]:
-        """Return the inputs that no stage makes, and whose objects are damaged. These stay: there may be no others."""
+        """Return the inputs that no stage makes and whose objects are damaged. These objects are not moved."""
         bad = []
         for path, digest in lock.inputs().items():
             places = [next(self.places(one)) for one in (digest, *self.parts(digest))] if digest else []
@@ -251,7 +253,7 @@ class Cache:
         return bad
 
     def _made(self, lock: Lock) -> list[str]:
-        """Return the hashes of this project's outputs: those in dvc.lock, and of the same commands in the run cache."""
+        """Return the hashes of outputs in dvc.lock, and in records of the run cache with the same commands."""
         named = [out.md5 for out in lock.outputs() if out.md5 and out.is_current]
         commands = {str(stage.cmd) for stage in lock.stages.values()}
         for path in (path for path in self.records() if _is_readable(path)):
@@ -260,7 +262,7 @@ class Cache:
         return list(dict.fromkeys([*named, *(part for digest in named for part in self.parts(digest))]))
 
     def fill(self, outputs: Iterable[File]) -> None:
-        """Put outputs that the cache lacks back into it, from the work tree."""
+        """Copy unchanged outputs that the cache lacks from the working tree into the cache."""
         for out in outputs:
             path = self.root / out.path
             if out.md5 and out.is_current and self.is_good(path, out.md5) and not self.object(out.md5):
@@ -273,9 +275,9 @@ class Cache:
                     file.chmod(PROTECTED)
 
     def suspects(self, lock: Lock, *, fix: bool) -> list[str]:
-        """Return the files that are not what dvc.lock names. `fix` renews their dates, so that DVC looks at them.
+        """Return the files whose content differs from dvc.lock. `fix` renews their dates, so that DVC reads them again.
 
-        An input that was edited after dvc.lock was written has a new date already, and is left alone.
+        Inputs that were edited after dvc.lock was written are left out: their dates are new already.
         """
         if not lock.stages:
             return []
@@ -295,7 +297,10 @@ class Cache:
         return found
 
     def restore(self, outputs: Iterable[File], *, fix: bool) -> list[str]:
-        """Put back missing outputs that Git holds: DVC removes them before a stage, which may then fail."""
+        """Restore missing outputs that Git tracks. DVC removes outputs before a run; if it fails, they are missing.
+
+        Return the paths of the restored outputs; without `fix`, of all that are missing.
+        """
         missing = {out.path: out for out in outputs if out.md5 and not os.path.lexists(self.root / out.path)}
         try:
             tracked = git(self.root, "ls-files", "-z", "--", *missing).decode().split("\0") if missing else []
@@ -304,7 +309,7 @@ class Cache:
         return [path for path in tracked if path in missing and (not fix or self._put_back(missing[path]))]
 
     def _put_back(self, out: File) -> bool:
-        """Write what dvc.lock names, from the cache or from Git. Return whether one of them has it."""
+        """Write the recorded content of an output from the cache or from Git. Return whether either has it."""
         source = self.object(str(out.md5))
         content = source.read_bytes() if source else git(self.root, "cat-file", "blob", f":./{out.path}")
         if not source and hashlib.md5(content, usedforsecurity=False).hexdigest() != out.md5:
@@ -315,5 +320,5 @@ class Cache:
 
 
 def md5(path: Path) -> str:
-    """Return the hash by which DVC names a file."""
+    """Return the MD5 of a file, which is its name in DVC's cache."""
     return file_hash(path, "md5")

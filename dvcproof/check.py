@@ -1,8 +1,8 @@
 """Check that each dvc.lock is what `dvc repro` would write now. Nothing is run, and no data is needed.
 
-`dvc status` and `dvc repro --dry` are no substitute: to them a stage from which something was dropped, or a dvc.lock
-that contradicts itself, is up to date; and they exit with 0. Here DVC resolves the graph, reads the parameters and
-computes the hashes of what is here; the result is compared with the record.
+`dvc status` and `dvc repro --dry` are no substitute: both exit with 0, and both accept a dvc.lock that contradicts
+itself or that records dependencies which dvc.yaml no longer has. This check lets DVC resolve the graph, read the
+parameters and compute the hashes of the present files. Then it compares the result with dvc.lock.
 """
 
 import hashlib
@@ -26,21 +26,21 @@ RUN = "Run `dvc repro`, then commit its results."
 
 LINE_ENDS = "Keep Git from changing line ends: add `* -text` to .gitattributes."
 
-#: What dvc.lock records of the content of a file.
+#: The keys of dvc.lock that identify the content of a file.
 CONTENT = ("md5", "etag", "checksum", "version_id", "files")
 
 
 def check(
     project: Project, *, stages: Sequence[str] = (), linting: bool = True, packages: Path | None = None
 ) -> Report:
-    """Compare every dvc.lock of a project with what is here.
+    """Compare every dvc.lock of a project with the present files.
 
     Args:
-        stages: look at these; none of them: at all, and at the files that belong to no stage.
-        linting: whether to look also at what can be said from dvc.yaml alone.
-        packages: a lock file of pip, which the installed packages are compared with.
+        stages: the stages to check. Empty: all stages, and the files that belong to no stage.
+        linting: whether to check dvc.yaml itself as well.
+        packages: a lock file of pip. The installed packages are compared with this file.
 
-    Raise InputError if DVC cannot read the project, or there is no such stage.
+    Raise InputError if DVC cannot read the project, or a stage in `stages` does not exist.
     """
     report = Report("check")
     records, problems = read_records(project.root)
@@ -53,10 +53,11 @@ def check(
         report.summary = "DVC cannot read the project"
         return report
     chosen = project.choose(stages)
-    clashes = list(contradictions(project, records, chosen))  # first: the comparison puts new hashes into DVC's objects
+    # Before `compare`, which overwrites hashes in DVC's objects.
+    clashes = list(contradictions(project, records, chosen))
     for stage in chosen:
         record = records.get(stage.address)
-        if record is None:  # a frozen stage runs only when it is thawed
+        if record is None:  # a frozen stage does not run, so a missing record is only a warning
             level: Level = "warning" if stage.frozen else "error"
             report.findings.append(stage.finding("DP101", "no record in dvc.lock", RUN, level=level))
         else:
@@ -75,7 +76,7 @@ def check(
 
 
 def orphans(project: Project, records: Mapping[str, Entry]) -> Iterator[Finding]:
-    """Find the records of stages that dvc.yaml no longer has, which DVC does not notice."""
+    """Yield a finding for each record in dvc.lock whose stage is no longer in dvc.yaml. DVC ignores such records."""
     known = {stage.address for stage in project.stages}
     for address in (name for name in records if name not in known):
         folder, _, name = address.rpartition("dvc.yaml:")
@@ -85,7 +86,7 @@ def orphans(project: Project, records: Mapping[str, Entry]) -> Iterator[Finding]
 
 
 def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterator[Finding]:
-    """Compare the record of a stage with what DVC would write now."""
+    """Compare the record of a stage with the record that DVC would write now."""
     try:
         now = project.entry(stage)
     except InputError as error:
@@ -101,7 +102,7 @@ def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterat
     for item in (item for item in (*stage.deps, *stage.outs) if item.local and not item.exists):
         is_dep, tracked = item in stage.deps, project.is_tracked(item.place)
         made = project.maker(item.place) or project.makes_inside(item.place)
-        # Of an output that Git never held, the linter speaks.
+        # The linter reports outputs that Git never tracked.
         if not (made or tracked) if is_dep else tracked and not item.cached:
             rule, kind = ("DP104", "dependency") if is_dep else ("DP106", "output")
             yield stage.finding(rule, f"{kind} {item.path} is not here, and is in no cache", RUN, path=item.path)
@@ -110,7 +111,7 @@ def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterat
 def files_differ(
     project: Project, stage: Stage, kind: str, before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]
 ) -> Iterator[Finding]:
-    """Compare the recorded dependencies or outputs with those that are here."""
+    """Compare the recorded dependencies or outputs (`kind`) with the present ones."""
     rule = "DP104" if kind == "dependency" else "DP106"
     old = {str(entry.get("path")): entry for entry in before}
     new = {str(entry.get("path")): entry for entry in now}
@@ -123,16 +124,16 @@ def files_differ(
         elif path not in old:
             yield stage.finding("DP108", f"dvc.lock does not record the {kind} {path}", RUN, path=path)
         elif path in items and incomplete(project, items[path]):
-            continue  # its parts are in the cache, or still to be made: its hash cannot be known
+            continue  # parts of the folder are missing here, so that its hash cannot be computed
         elif difference := entry_differs(old[path], new[path]):
             message, fix = f"{kind} {path} is not the recorded one", RUN
             if path in items and differs_by_line_ends(items[path], hashes({"outs": [old[path]]}, "outs")[path]):
-                message, fix = f"{message}: its line ends are others", f"{LINE_ENDS} {RUN}"
+                message, fix = f"{message}: only the line ends differ", f"{LINE_ENDS} {RUN}"
             yield stage.finding(rule, message, fix, path=path, evidence=difference)
 
 
 def differs_by_line_ends(item: Item, recorded: str) -> bool:
-    """Return whether a file has the recorded hash once its line ends are those of Windows, or those of Unix."""
+    """Return whether a file would have the recorded hash with Windows or Unix line ends."""
     if not item.local or not Path(item.place).is_file():
         return False
     content = Path(item.place).read_bytes()
@@ -142,7 +143,7 @@ def differs_by_line_ends(item: Item, recorded: str) -> bool:
 
 
 def incomplete(project: Project, item: Item) -> bool:
-    """Return whether a folder lacks outputs that are made inside of it."""
+    """Return whether a folder lacks outputs that stages make inside it."""
     if not item.local or not project.makes_inside(item.place):
         return False
     inside = [place for place in project.makers if place.startswith(item.place.rstrip("/") + "/")]
@@ -150,9 +151,10 @@ def incomplete(project: Project, item: Item) -> bool:
 
 
 def entry_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in what two records of a file differ; those that DVC 2 wrote have fewer keys.
+    """Return a text that shows how two records of a file differ; empty if they are equal.
 
-    DVC 2 took the hash of a text with Unix line ends, and its size with those that it had.
+    Records of DVC 2 have fewer keys, so that only keys in both are compared. DVC 2 computed the hash of a text after
+    converting it to Unix line ends, but its size before that. So `size` is not compared with a record of DVC 2.
     """
     size = () if "md5" in old and "hash" not in old else ("size",)
     for key in (*CONTENT, *size, "nfiles", "isexec"):
@@ -164,7 +166,7 @@ def entry_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def params_differ(stage: Stage, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Finding]:
-    """Compare the recorded parameters with those of the files."""
+    """Compare the recorded parameters (`old`) with those in the parameter files (`new`)."""
     for file in {**old, **new}:
         before, after = (flatten(values.get(file) or {}) for values in (old, new))
         for name in {**before, **after}:
@@ -177,7 +179,7 @@ def params_differ(stage: Stage, old: Mapping[str, Any], new: Mapping[str, Any]) 
                 yield stage.finding("DP108", f"dvc.lock does not record the {what}", RUN, path=file)
                 continue
             texts = [json.dumps(value, default=str) for value in (before[name], after[name])]  # 1, 1.0 and true differ
-            if json.loads(texts[0]) != json.loads(texts[1]):  # a tuple of .py is a list there
+            if json.loads(texts[0]) != json.loads(texts[1]):  # JSON turns tuples of Python files into lists
                 yield stage.finding("DP105", f"{what} is not the recorded one", RUN, path=file, evidence=both(*texts))
             elif texts[0] != texts[1]:
                 message = f"{what} has another type than in dvc.lock; to DVC they are equal"
@@ -186,7 +188,7 @@ def params_differ(stage: Stage, old: Mapping[str, Any], new: Mapping[str, Any]) 
 
 
 def contradictions(project: Project, records: Mapping[str, Entry], chosen: Sequence[Stage]) -> Iterator[Finding]:
-    """Find dependencies that dvc.lock records with another content than the stage that made them, or another user."""
+    """Find dependencies that are recorded with one hash here, and another by their maker or by another reader."""
     written = {item.place: (item.digest, f"its .dvc file, {item.path}.dvc") for item in project.data if item.digest}
     for stage in project.stages:
         for place, digest in recorded(records, stage, "outs").items():
@@ -199,18 +201,18 @@ def contradictions(project: Project, records: Mapping[str, Entry], chosen: Seque
                 message = f"dependency {project.name(place)} is recorded with another content than by {whose}"
                 evidence = f"here:  {digest}\nthere: {other}"
                 yield stage.finding("DP107", message, RUN, path=project.name(place), evidence=evidence)
-            if place not in written and not os.path.lexists(place):  # what is here is compared with the record
+            if place not in written and not os.path.lexists(place):  # present files are compared elsewhere
                 seen.setdefault(place, (digest, f"stage '{stage.address}', which reads it too"))
 
 
 def recorded(records: Mapping[str, Entry], stage: Stage, kind: str) -> dict[str, str]:
-    """Return the recorded hashes of a stage's dependencies or outputs by their absolute paths."""
+    """Return the recorded hashes of the `deps` or `outs` of a stage; the keys are absolute paths."""
     found = hashes(records.get(stage.address), kind)
     return {os.path.normpath(stage.wdir / path): digest for path, digest in found.items() if digest}
 
 
 def data(project: Project) -> Iterator[Finding]:
-    """Compare data with its .dvc file."""
+    """Compare the data of each .dvc file with the hash in this file."""
     for item in project.data:
         if not item.local or not item.exists or not item.digest or not item.raw.hash_name:
             continue
@@ -220,7 +222,7 @@ def data(project: Project) -> Iterator[Finding]:
             fix = f"Run `dvc checkout {name}` for the recorded data, or `dvc commit {name}` for this."
             message = f"{project.name(item.place)} is not the data that {name} records"
             if differs_by_line_ends(item, item.digest):
-                message, fix = f"{message}: its line ends are others", f"{LINE_ENDS} {fix}"
+                message, fix = f"{message}: only the line ends differ", f"{LINE_ENDS} {fix}"
             yield Finding(
                 "DP110", "error", message, fix, path=item.path, file=name, evidence=both(item.digest, now.value)
             )
@@ -237,7 +239,7 @@ def packages_differ(lock: Path) -> Iterator[Finding]:
 
 
 def uncommitted(project: Project) -> Iterator[Finding]:
-    """Note the files that differ from the last commit: whoever clones does not get them."""
+    """Yield a note about the files that differ from the last commit. A clone would not have them."""
     try:
         changed = changed_files(project.root)
     except AbsentError:
@@ -248,11 +250,11 @@ def uncommitted(project: Project) -> Iterator[Finding]:
 
 
 def both(before: Any, now: Any) -> str:
-    """Return two lines: what is recorded, and what is here."""
+    """Return two lines that show the recorded and the present value."""
     old, new = (" ".join(str(value).split()) for value in (before, now))
     return f"recorded: {old}\nhere:     {new}" if old != new else f"recorded: {before!r}\nhere:     {now!r}"
 
 
 def commands(cmd: Any) -> list[str]:
-    """Return commands as a list."""
+    """Return the command, or the list of commands, of a stage as a list."""
     return [str(one) for one in cmd] if isinstance(cmd, list) else [str(cmd)]

@@ -1,6 +1,7 @@
-"""Circumstances of a run that must not change what a stage writes, and a shell that runs a command under them.
+"""Circumstances of a run that must not change the outputs of a stage, and the shell command that sets them up.
 
-DVC runs each command of a stage as `$SHELL -c COMMAND`. So a shell of ours can vary what it meets, in any language.
+DVC runs each command of a stage as `$SHELL -c COMMAND`. So a replaced shell can vary the circumstances for a program in
+any language.
 """
 
 import os
@@ -17,10 +18,10 @@ from pathlib import Path
 
 from dvcproof.runtime.machine import cores, is_x86_64
 
-#: Seconds for a program that asks the system for something.
+#: Time limit in seconds for a short system program, such as `locale -a`.
 SHORT = 60
 
-#: Each circumstance that can be varied, and what to do about a stage that depends on it.
+#: The circumstances that can be varied, each with advice for a stage that depends on it.
 ADVICE = {
     "zone": "Name the time zone in the code, or write UTC",
     "language": "Write numbers and sort without the user's locale, or set LC_ALL in the command",
@@ -39,8 +40,8 @@ ADVICE = {
     "order": "Sort the names that a listing of a folder gives",
 }
 
-#: Variables that say where programs and packages lie, or that a shell needs: they are no circumstance of a result.
-#: The last row has what other variations set.
+#: Variables that are never removed: a shell needs them, or they say where programs and packages are.
+#: Those in the last row are set by other variations.
 KEPT = (
     *("PATH", "PWD", "OLDPWD", "SHLVL", "_", "TERM", "SHELL", "PPID", "UID", "EUID", "SHELLOPTS", "BASHOPTS"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV", "JAVA_HOME", "R_HOME", "R_LIBS", "R_LIBS_USER", "R_LIBS_SITE"),
@@ -49,25 +50,25 @@ KEPT = (
 )
 KEPT_BEGINNINGS = ("CONDA_", "DVC_")
 
-#: Locales that write a decimal comma; the first also has letters whose capitals are others than in English.
+#: Locales with a decimal comma. The first one also has other upper-case letters than English.
 COMMAS = ("tr_TR", "de_DE", "fr_FR", "es_ES", "it_IT", "pt_BR", "pl_PL", "ru_RU", "nl_NL", "sv_SE", "vi_VN")
 SOURCES = Path("/usr/share/i18n/locales")
 
-#: Numbers of threads of the usual libraries.
+#: Variables that make common libraries use one thread.
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "PYTHON_CPU_COUNT"), "1"
 )
 ONE_CORE = "import os,sys;os.sched_setaffinity(0,[min(os.sched_getaffinity(0))]);os.execvp(sys.argv[1],sys.argv[1:])"
-#: What the C library counts as cores.
+#: The file from which the C library counts the cores.
 ONLINE = "/sys/devices/system/cpu/online"
 
-#: A network of its own has no loopback device until it is switched on; many programs talk to themselves over it.
+#: Python code that switches on the loopback device in a new network namespace. Many programs need this device.
 LOOPBACK = (
     "import fcntl,socket,struct;s=socket.socket();"
     "fcntl.ioctl(s,0x8914,struct.pack('16sh',b'lo',1)+bytes(22))"  # SIOCSIFFLAGS, IFF_UP
 )
 
-#: The features for which NumPy has code of its own beside the plain one, as far as this processor has them.
+#: Python code that prints the processor features for which NumPy has special code, if this processor has them.
 NUMPY = """
 try:
     from numpy._core._multiarray_umath import __cpu_dispatch__ as names, __cpu_features__ as here
@@ -85,14 +86,15 @@ Absent = tuple[str, str]
 
 @dataclass(frozen=True)
 class Circumstance:
-    """Something that is varied or, to find a cause, held fast.
+    """A circumstance of a run that is varied, or that is held fixed to find a cause.
 
     Args:
-        name: a key of ADVICE, or what is held fast.
-        text: what is varied, for people.
-        words: a program that runs the shell under it.
-        variables: set in the environment of a stage.
-        shell: the shell that runs the command.
+        name: a key of ADVICE, or the name of a circumstance that is held fixed.
+        text: a description for people.
+        words: a command that sets the circumstance up and then runs the shell.
+        variables: environment variables to set for the stage.
+        removed: names of environment variables to remove.
+        shell: the shell that runs the command; empty: /bin/sh.
     """
 
     name: str
@@ -104,10 +106,10 @@ class Circumstance:
 
 
 def circumstances(folder: Path, given: Mapping[str, str]) -> tuple[list[Circumstance], dict[str, str]]:
-    """Return what can be varied here, and why the rest cannot, by its name.
+    """Return the circumstances that can be varied here, and for each other name the reason why it cannot.
 
     Args:
-        folder: for the files that a variation needs.
+        folder: a folder for files that a variation needs.
         given: the environment of the plain run.
     """
     up = f"{shlex.join([sys.executable, '-I', '-c', LOOPBACK])} && "
@@ -128,14 +130,15 @@ def circumstances(folder: Path, given: Mapping[str, str]) -> tuple[list[Circumst
         _program("network", "network (none)", _namespace("-n", lines=up)),
         _program("host", "name of the machine", renamed, (("HOSTNAME", "other-host"),)),
         _cores(folder),
-        _program("clock", "clock (399 days later)", _faketime("+399d")),  # last: its library must not reach the others
+        # The clock is last, so that faketime does not affect the programs of the others.
+        _program("clock", "clock (399 days later)", _faketime("+399d")),
     ]
     found = [one for one in made if isinstance(one, Circumstance)]
     return found, dict(one for one in made if not isinstance(one, Circumstance))
 
 
 def _program(name: str, text: str, words: tuple[str, ...], variables: Variables = ()) -> "Circumstance | Absent":
-    """Return what a program varies, if it works here."""
+    """Return a circumstance that a program varies, or the reason why the program does not work here."""
     if words and works(*words, "true"):
         return Circumstance(name, text, words, variables)
     program = "faketime" if name == "clock" else "unshare"
@@ -144,14 +147,14 @@ def _program(name: str, text: str, words: tuple[str, ...], variables: Variables 
 
 @cache
 def plain_variables() -> dict[str, str]:
-    """Return the variables that the plain run has, whatever the caller's are."""
+    """Return the environment variables that are set for the plain run, whatever the caller has set."""
     set_it = "import locale; locale.setlocale(locale.LC_ALL, 'C.UTF-8')"
     language = "C.UTF-8" if works(sys.executable, "-I", "-c", set_it) else "C"
     return {"TZ": "UTC", "LC_ALL": language, "LANG": language, "SHELL": "/bin/sh"}
 
 
 def shell_words(varied: Iterable[Circumstance] = ()) -> list[str]:
-    """Return the words that run a shell under circumstances; none of them for the plain run."""
+    """Return the command that runs a shell under these circumstances. For the plain run, `varied` is empty."""
     ones = list(varied)
     shell = next((one.shell for one in ones if one.shell), "/bin/sh")
     variables = plain_variables() | {"SHELL": shell}
@@ -168,7 +171,7 @@ def _umask(mode: str) -> tuple[str, ...]:
 
 
 def fixes() -> list[Circumstance]:
-    """Return what can be held fast here, one after the other, to find out where chance comes from."""
+    """Return the circumstances that can be held fixed here, one at a time, to find the source of random differences."""
     one_core = _cores(None)
     cores_words = one_core.words if isinstance(one_core, Circumstance) else ()
     programs = {
@@ -188,12 +191,12 @@ def fixes() -> list[Circumstance]:
 
 
 def works(*words: str) -> bool:
-    """Return whether a program ends well."""
+    """Return whether a program runs and exits with 0."""
     return asked(*words) is not None
 
 
 def asked(*words: str, variables: Mapping[str, str] | None = None) -> str | None:
-    """Return what a program prints; None if it fails or is not there."""
+    """Return the standard output of a program; None if it fails or is not installed."""
     try:
         result = subprocess.run(
             words, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=SHORT, check=False
@@ -204,7 +207,7 @@ def asked(*words: str, variables: Mapping[str, str] | None = None) -> str | None
 
 
 def _language(folder: Path) -> Circumstance | Absent:
-    """Take an installed language with a decimal comma; where there is none but its source, make it."""
+    """Choose an installed locale with a decimal comma. If none but C is installed, compile one from its source."""
     installed = {name.lower().replace("-", ""): name for name in (asked("locale", "-a") or "").split()}
     for name in COMMAS:
         known = installed.get(f"{name.lower()}.utf8")
@@ -225,7 +228,7 @@ def _speaking(name: str, *more: tuple[str, str]) -> Circumstance:
 
 
 def _home(folder: Path, given: Mapping[str, str]) -> Circumstance:
-    """Give an empty home and other names of the user; but the packages that the user installed for Python stay."""
+    """Set an empty home folder and another user name. Python packages in the user's own home remain available."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     packages = Path(given.get("HOME", "/"), ".local")
@@ -252,9 +255,9 @@ def _shell() -> Circumstance | Absent:
 
 
 def _processor(given: Mapping[str, str]) -> Circumstance | Absent:
-    """Take from the libraries the newer instructions of the processor."""
+    """Make libraries do without the newer instructions of the processor."""
     if not is_x86_64():
-        return "processor", "only known for x86-64"
+        return "processor", "it can be varied on x86-64 only"
     names = (asked("python", "-c", NUMPY, variables=given) or "").strip()
     variables = {
         "OPENBLAS_CORETYPE": "Nehalem",
@@ -269,7 +272,12 @@ def _processor(given: Mapping[str, str]) -> Circumstance | Absent:
 
 
 def _namespace(*flags: str, lines: str = "") -> tuple[str, ...]:
-    """Return words that run a program in namespaces of its own, as the same user."""
+    """Return the command that runs a program in new namespaces as the same user; empty if unshare is not installed.
+
+    Args:
+        flags: options of unshare.
+        lines: shell code to run first, which ends with `&&`.
+    """
     if shutil.which("unshare") is None:
         return ()
     if os.geteuid() == 0:
@@ -279,9 +287,9 @@ def _namespace(*flags: str, lines: str = "") -> tuple[str, ...]:
 
 
 def _cores(folder: Path | None) -> Circumstance | Absent:
-    """Let a stage have one core; where it may be mounted, also let the C library count one."""
+    """Restrict a stage to one core. Where mounting is allowed, also make the C library count one core."""
     if not hasattr(os, "sched_setaffinity"):
-        return "cores", "only Linux can"
+        return "cores", "only Linux can restrict the cores of a process"
     if cores() == 1:
         return "cores", "this machine has one core only"
     words: tuple[str, ...] = (sys.executable, "-I", "-c", ONE_CORE)
@@ -300,7 +308,7 @@ def _faketime(when: str) -> tuple[str, ...]:
 
 @contextmanager
 def tidy_clock() -> Iterator[None]:
-    """Remove what killed programs of faketime leave in the shared memory while the block runs."""
+    """After the block, remove files in shared memory that killed faketime processes left during the block."""
     before = set(_left_by_faketime())
     try:
         yield
@@ -322,9 +330,9 @@ def _left_by_faketime() -> list[Path]:
 
 
 def find_memory() -> Path | None:
-    """Return a place in memory, from which programs may be run, where a folder lists its entries by their age.
+    """Return a folder whose file system lists entries by age and allows programs to be run; None if there is none.
 
-    On a disk, the order often follows from the names alone, so that it cannot be varied.
+    Such file systems are usually in memory. On a disk, the order often depends only on the names and cannot be varied.
     """
     for place in ("/dev/shm", f"/run/user/{os.geteuid()}", tempfile.gettempdir()):  # noqa: S108
         with suppress(OSError):
@@ -347,9 +355,9 @@ def _lists_by_age(place: Path) -> bool:
 
 
 def copy_tree(source: Path, target: Path, *, backwards: bool = False) -> None:
-    """Copy a folder, each entry in the order of the names, or backwards.
+    """Copy a folder; create the entries in the order of their names, or in reverse order.
 
-    DVC's cache stays behind. Git's objects, which nobody changes, are looked up where they are.
+    DVC's cache and temporary files are not copied. Nor are Git's objects: the copy refers to the original ones.
     """
     target.mkdir(parents=True)
     for name in sorted((entry.name for entry in source.iterdir()), reverse=backwards):

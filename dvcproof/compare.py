@@ -1,4 +1,4 @@
-"""Where two files first differ and by how much, in words, for each kind of file."""
+"""Describe in words where two files first differ and by how much, for several kinds of files."""
 
 import io
 import json
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def first_difference(name: str, recorded: Path, rerun: Path) -> str:
-    """Say in one line where two versions of a file differ.
+    """Return one line about the first difference of two versions of a file.
 
-    Its suffix in `name` decides how it is read. Files of another kind, and those that cannot be read as what they are
-    called, are compared byte by byte: 'first at [3, 7], 0.25 recorded, 0.26 re-run; 2 of 10 values differ'.
+    The suffix of `name` decides how the files are read. Files of other kinds, or files that cannot be read as their
+    kind, are compared byte by byte. Example: 'first at [3, 7], 0.25 recorded, 0.26 re-run; 2 of 10 values differ'.
     """
     try:
         if name.endswith(".npy"):
             import numpy as np
 
-            # Mapped, since features are large.
+            # Memory-mapped, since feature files are large.
             found = arrays_differ(*(np.load(path, mmap_mode="r", allow_pickle=False) for path in (recorded, rerun)))
             return found or _bytes(recorded.read_bytes(), rerun.read_bytes())
     except (ImportError, ValueError, EOFError):
@@ -32,7 +32,7 @@ def first_difference(name: str, recorded: Path, rerun: Path) -> str:
 
 
 def contents_differ(name: str, recorded: bytes, rerun: bytes) -> str:
-    """The same as `first_difference`, of contents in memory."""
+    """Return the same line as `first_difference`, for contents in memory."""
     readers = {".keras": _keras, ".h5": _weights, ".json": _json} | dict.fromkeys(
         (".csv", ".tsv", ".txt", ".md"), _lines
     )
@@ -45,7 +45,7 @@ def contents_differ(name: str, recorded: bytes, rerun: bytes) -> str:
 
 
 def arrays_differ(recorded: "NDArray[Any]", rerun: "NDArray[Any]") -> str:
-    """Say where two arrays differ in type, shape or bits, or return an empty text."""
+    """Return a text about the first difference in type, shape or bits of two arrays; empty if they are equal."""
     import numpy as np
 
     forms = [f"{array.dtype} {list(array.shape)}" for array in (recorded, rerun)]
@@ -110,7 +110,7 @@ def _json(recorded: bytes, rerun: bytes) -> str:
     differing = [key for key in {**old, **new} if shown[0].get(key) != shown[1].get(key)]
     if not differing:
         return ""
-    # Empty lists and mappings last: where one was filled, what it holds now says more.
+    # Show empty lists and mappings last: if one was filled, its new values tell more.
     key = min(differing, key=lambda key: {**old, **new}[key] in ({}, []))
     return "{}: {} recorded, {} re-run".format(key or "the whole", *(found.get(key, "nothing") for found in shown))
 

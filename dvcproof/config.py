@@ -1,12 +1,12 @@
-"""Read what a project says of itself: the table [tool.dvcproof] of its pyproject.toml. All of it may be left out.
+"""Read the settings of a project: the table [tool.dvcproof] in its pyproject.toml. Each part is optional.
 
 [tool.dvcproof]
-install = "Run `make setup WITH={}`."   # the next step where packages for a kind of remote, as s3, are missing
+install = "Run `make setup WITH={}`."   # shown if packages for a kind of remote are missing; {}: the kind
 
-[tool.dvcproof.tolerance]               # what is compared where a machine cannot give equal bytes
-record = "data/platform.json"           # JSON that a stage writes; `may_differ_in_bits_because` lists the reasons
-metric = "test.accuracy"                # of the JSON files that Git holds
-runs = "bench/results/seeds.json"       # JSON: `runs`, a list of objects with the metric under the name `key`
+[tool.dvcproof.tolerance]               # used on a machine where results differ in bits
+record = "data/platform.json"           # JSON of a stage; `may_differ_in_bits_because` lists reasons
+metric = "test.accuracy"                # the compared value, in a JSON file that Git tracks
+runs = "bench/results/seeds.json"       # JSON: `runs` is a list of objects; each has the metric as `key`
 key = "test_accuracy"
 measure = "make study NAME=seeds"       # the command that writes `runs`
 """
@@ -46,7 +46,7 @@ class Config(BaseModel):
 
 
 def read_config(root: Path) -> Config:
-    """Read the configuration of the project in a folder; defaults if it has none. Raise InputError if it is wrong."""
+    """Return the configuration of the project in a folder, or the defaults. Raise InputError if it is not valid."""
     path = root / "pyproject.toml"
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Leave names out of a parameter file: YAML, JSON, TOML, or constants of a Python file."""
+"""Remove parameters from a parameter file: YAML, JSON, TOML, or constants in a Python file."""
 
 import ast
 import io
@@ -9,19 +9,19 @@ from typing import Any
 
 from dvcproof.values import preserving
 
-#: What can be cut.
+#: Suffixes of the files from which parameters can be removed.
 FORMATS = (".yaml", ".yml", ".json", ".toml", ".py")
 
 
 def names(path: Path) -> list[str]:
-    """Return the names of all values in a parameter file: 'train.lr'. A list is one value."""
+    """Return the names of all values in a parameter file, such as 'train.lr'. A list is one value."""
     if path.suffix == ".py":
         return [name for name, _, _ in _constants(path)]
     return list(_leaves(_load(path), ""))
 
 
 def without(path: Path, drop: Callable[[str], bool]) -> str:
-    """Return the text of a parameter file without some of its names."""
+    """Return the text of a parameter file without the parameters for whose names `drop` is true."""
     if path.suffix == ".py":
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         for name, node, only in _constants(path):
@@ -44,7 +44,7 @@ def without(path: Path, drop: Callable[[str], bool]) -> str:
 
 
 def covers(key: str, name: str) -> bool:
-    """Return whether a declared key and the name of a value are about the same."""
+    """Return whether a declared key and the name of a value are equal, or one is a part of the other."""
     return key == name or name.startswith((f"{key}.", f"{key}[")) or key.startswith((f"{name}.", f"{name}["))
 
 
@@ -80,7 +80,7 @@ def _prune(document: Any, prefix: str, drop: Callable[[str], bool]) -> None:
 
 
 def _constants(path: Path) -> Iterator[tuple[str, ast.stmt, bool]]:
-    """Return name, statement, and whether it is one of a class, of the constants that a Python file assigns."""
+    """Yield each constant that a Python file assigns: the name, the statement, and whether it is in a class."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.ClassDef):

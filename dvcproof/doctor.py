@@ -1,7 +1,8 @@
-"""Find and mend what a kill, a full disk or a damaged file left behind, so that `dvc repro` gives the right bytes.
+"""Find and repair what a kill, a full disk or a damaged file left behind, so that `dvc repro` gives the right bytes.
 
-Before `dvc repro`: files that DVC left empty or cut short, damaged objects and records of its cache, damaged or missing
-outputs, left-overs. After it: whether DVC recorded what the stages have read.
+Before `dvc repro`, the doctor repairs files that DVC left empty or cut short, damaged objects and records in the cache,
+and damaged or missing outputs, and removes temporary files. After `dvc repro`, it checks that DVC recorded the inputs
+that the stages have really read.
 """
 
 import re
@@ -22,26 +23,28 @@ from dvcproof.runtime.watch import RECORDS
 from dvcproof.rwlock import alone, dvc_at_work, mend_lock
 from dvcproof.witness import contradictions, drop, others_results
 
-#: How DVC ends the names of files that it has not finished.
+#: The names of temporary files of DVC.
 UNFINISHED = re.compile(r".*\.[\w-]{22}\.tmp")
 
-#: Seconds after which a file in a cache that others share is taken for a left-over: nothing takes so long to write.
+#: Age in seconds after which a temporary file in a shared cache is removed. Writing a file never takes so long.
 LONG = 3600
 
-#: How a line begins about what only a person can mend.
+#: The beginning of a message about damage that only a person can repair.
 LEFT = "left as it is: "
 
 
 def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool = True) -> list[str]:
-    """Mend the project in the folder `root`, or check what the last `dvc repro` recorded. Return what was mended.
+    """Repair the project in the folder `root`, or check the records of the last `dvc repro`.
+
+    Return a line for each repair.
 
     Args:
-        after: whether to check, not to mend.
-        forget: whether to read files too that have not changed since the last time.
-        fix: whether to mend; else what there is to mend is only returned.
+        after: whether to check the records of the last `dvc repro` instead of repairing.
+        forget: whether to read every file again, even if it has not changed since the last check.
+        fix: whether to repair; if not, only return the lines.
 
-    Raise BusyError if DVC is at work there; FoundError if DVC recorded something else than a stage has read; InputError
-    if this is no project of DVC.
+    Raise BusyError if DVC is at work in the project; FoundError if DVC recorded other inputs than a stage has read;
+    InputError if this is no DVC project.
     """
     refuse_conflicts(root)
     try:
@@ -57,20 +60,20 @@ def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool 
 
 
 def mend(cache: Cache, *, fix: bool) -> Iterator[str]:
-    """Find all that can be mended, and mend it if `fix` is set. Return a line for each."""
+    """Yield a line about each damage. Repair the damage if `fix` is set."""
     damaged = False
     for path in lock_files(cache.root):
         name = str(path.relative_to(cache.root))
         if said := mend_lock(path, name, cache.tmp / f"{name.replace('/', '-')}.damaged", fix=fix):
             damaged = True
             yield said
-    if damaged and not fix:  # what else there is shows only once each dvc.lock is whole
+    if damaged and not fix:  # other damage can be found only when each dvc.lock is whole
         return
     yield from _mend_cache(cache, fix=fix)
     if bad := cache.damaged_inputs(cache.lock()):
         yield f"{LEFT}damaged in {cache.folder}, and made by no stage: {_few(bad)}. Move it away, and run `dvc fetch`"
     cache.memory.save()
-    for record in (cache.root / RECORDS).glob("*.json") if fix else ():  # a stage from the cache leaves none
+    for record in (cache.root / RECORDS).glob("*.json") if fix else ():  # a stage taken from the cache writes none
         record.unlink()
 
 
@@ -78,15 +81,15 @@ def _mend_cache(cache: Cache, *, fix: bool) -> Iterator[str]:
     for stage, name in dict(others_results(cache)).items():
         if fix:
             drop(cache, stage)
-        yield f"{name} is not what stage '{stage}' wrote: its record is taken back, and it runs again"
+        yield f"{name} is not what stage '{stage}' wrote: its record is removed, so that the stage runs again"
     lock = cache.lock()
     outputs = lock.outputs()
     if cleared := _left_over(cache, outputs, fix=fix):
         yield f"left-overs of killed processes removed: {cleared}"
     if dropped := cache.drop_records(lock, fix=fix):
-        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs again what it needs"
+        yield f"{dropped} damaged or missing records of runs moved to {cache.away}: DVC runs stages again if needed"
     if bad := cache.drop_objects(lock, fix=fix):
-        yield f"{len(bad)} damaged objects moved to {cache.away}: DVC makes again what it needs of them ({_few(bad)})"
+        yield f"{len(bad)} damaged objects moved to {cache.away}: DVC makes them again if it has to ({_few(bad)})"
     if restored := cache.restore(outputs, fix=fix):
         yield f"missing, and put back: {_few(restored)}"
     if listed := restore_lists(cache.root, outputs, fix=fix):
@@ -94,15 +97,15 @@ def _mend_cache(cache: Cache, *, fix: bool) -> Iterator[str]:
     if fix:
         cache.fill(outputs)
     if found := cache.suspects(lock, fix=fix):
-        yield f"not what dvc.lock names, so that DVC takes or makes it again if it has to: {_few(found)}"
+        yield f"not what dvc.lock names, so that DVC restores or makes them again if it has to: {_few(found)}"
 
 
 def _left_over(cache: Cache, outputs: Iterable[File], *, fix: bool) -> int:
-    """Remove the files that killed processes left, and return how many there were."""
+    """Remove the temporary files and folders of killed processes. Return their number."""
     places = {cache.root, *((cache.root / out.path).parent for out in outputs)}
     stored = {folder for form in ("files/md5", "files/md5/*", "runs/*/*") for folder in cache.folder.glob(form)}
-    age = LONG if cache.is_outside else 0  # others may be writing now
-    copies = [*(cache.tmp / "exps" / "standalone").glob("tmp*")]  # in which `dvc exp run --temp` was killed
+    age = LONG if cache.is_outside else 0  # other processes may be writing now
+    copies = [*(cache.tmp / "exps" / "standalone").glob("tmp*")]  # folders of a killed `dvc exp run --temp`
     if copies and dvc_at_work(cache.root):
         copies = []
     for copy in copies if fix else ():
@@ -111,7 +114,7 @@ def _left_over(cache: Cache, outputs: Iterable[File], *, fix: bool) -> int:
 
 
 def _clear(folders: Iterable[Path], *, age: float = 0, fix: bool) -> Iterator[Path]:
-    """Remove unfinished files, those of DVC if they are so many seconds old."""
+    """Remove temporary files; those of DVC only if they are at least `age` seconds old. Yield their paths."""
     for folder in folders:
         yield from clear_rooms(folder) if fix else ()
         for path in folder.glob("*.tmp"):
@@ -126,7 +129,7 @@ def _few(names: list[str]) -> str:
 
 
 def check(cache: Cache) -> None:
-    """Take back what DVC recorded of stages that have read something else. Raise FoundError if there was one."""
+    """Remove the records of stages that read other inputs than DVC recorded. Raise FoundError if there was one."""
     found = dict(contradictions(cache))
     for stage in found:
         drop(cache, stage)
@@ -134,16 +137,16 @@ def check(cache: Cache) -> None:
         raise FoundError(
             f"stage '{stage}', {name}",
             expected="no change until DVC had recorded it",
-            received="one, so the record was taken back",
-            hint="Run it again.",
+            received="a change, so the record was removed",
+            hint="Run `dvc repro` again.",
         )
 
 
 def restore_lists(root: Path, outputs: Iterable[File], *, fix: bool) -> list[str]:
-    """Restore .gitignore files that lack lines for outputs, as Git has them. Return their names.
+    """Restore .gitignore files that lack only lines for outputs, from Git's index. Return their names.
 
-    DVC takes the outputs of a stage off these lists before it runs, and puts them on again afterwards, unless it is
-    killed. A list with any other change is left alone: another line gone, or a line added.
+    DVC removes the outputs of a stage from .gitignore before a run, and adds them again afterwards unless it is killed.
+    A file with any other change, such as an added line, is not touched.
     """
     names: dict[str, set[str]] = {}
     for out in outputs:

@@ -1,4 +1,4 @@
-"""The findings of a verb, each with a rule, a place, a reason and a fix, printed for people and for programs."""
+"""The findings of a verb, and the forms in which they are printed for people and for programs."""
 
 import json
 import os
@@ -13,18 +13,18 @@ from dvcproof.runtime.program import InputError
 
 Level = Literal["error", "warning", "note"]
 
-#: Exit statuses: it holds; there are errors; wrong usage; it cannot be told; a stage failed; something is at work here.
+#: Exit statuses: no errors; errors found; wrong usage; cannot tell; a stage failed; another process is at work.
 HOLDS, FOUND, USAGE, CANNOT_TELL, STAGE_FAILED, AT_WORK = range(6)
 
 
 class FoundError(InputError):
-    """Something was found that ends the verb."""
+    """A finding that ends the verb."""
 
     status = FOUND
 
 
 class UnknownError(InputError):
-    """It cannot be told: a store is silent, a history is cut off."""
+    """The result cannot be told, for example because a remote does not answer or the history is cut off."""
 
     status = CANNOT_TELL
 
@@ -40,14 +40,16 @@ class Finding:
     """One thing that is wrong, or worth knowing.
 
     Args:
-        rule: its number, for programs. DP1 is about dvc.lock, 2 what trace finds, 3 vary, 4 dvc.yaml alone, 5 the
-            cache, 6 a store, 7 a clean clone, 8 metrics.
-        message: what is wrong, without a full stop.
-        fix: what to do, a sentence; may be empty.
-        path: the file that it is about.
+        rule: the rule as 'DP201'. The first digit is the subject: 1 dvc.lock, 2 findings of trace, 3 findings of vary,
+            4 dvc.yaml alone, 5 the cache, 6 a remote, 7 a clean clone, 8 metrics.
+        message: the problem, without a full stop.
+        fix: the next step, as a sentence; may be empty.
+        stage: the address of the stage; may be empty.
+        path: the file with the problem.
         file: the file to edit, with `line`.
-        evidence: what shows it: a difference, the last lines of an output.
-        change: the edit of dvc.yaml that mends it: 'deps + src/helper.py', 'params - params.yaml:lr'.
+        evidence: lines that show the problem, such as a difference or the last lines of an output.
+        change: the edit of dvc.yaml that solves the problem, such as 'deps + src/helper.py' or
+            'params - params.yaml:lr'.
     """
 
     rule: str
@@ -70,9 +72,12 @@ class Finding:
 
 @dataclass
 class Report:
-    """All that a verb found. The first row of the table is its header; `failed`: a stage failed.
+    """The result of a verb.
 
-    `unknown` says why it cannot be told whether all is well; it is empty if it can.
+    Args:
+        table: rows of cells; the first row is the header.
+        unknown: reasons why the result cannot be told; empty if it can.
+        failed: whether a stage failed.
     """
 
     verb: str
@@ -92,7 +97,7 @@ class Report:
 
 
 def show(report: Report, form: str = "text") -> None:
-    """Print a report as text, json, github (annotations, and a summary of the step) or markdown."""
+    """Print a report in a format: text, json, markdown, or github (annotations and a step summary)."""
     sys.stdout.write({"text": _text, "json": _json, "github": _github, "markdown": _markdown}[form](report))
     sys.stdout.flush()
 

@@ -1,6 +1,6 @@
-"""Stop a change that makes a metric worse: compare the metrics in the work tree with those of another commit.
+"""Stop a change that makes a metric worse: compare the metrics in the working tree with those of another commit.
 
-A change that is wanted says so: a commit between the two has the trailer `Accept-worse-model: REASON`.
+An intended change is accepted with the trailer `Accept-worse-model: REASON` in one of its commits.
 """
 
 import math
@@ -18,15 +18,15 @@ from dvcproof.values import flatten
 #: The trailer of a commit message that says why a worse metric is wanted.
 TRAILER = "Accept-worse-model"
 
-#: A metric with one of these in its name is better when it is lower.
+#: A metric is better when lower if its name contains one of these words.
 LOWER = ("loss", "error")
 
-#: A metric: the file, and the names that lead to the value, joined by dots.
+#: A metric: the path of its file, and the name of the value, such as 'test.accuracy'.
 Key = tuple[str, str]
 
 
 class Metrics(NamedTuple):
-    """Every number in the metrics files, and why some files could not be read."""
+    """The numbers in the metrics files, and for each unreadable file the reason."""
 
     values: dict[Key, float]
     unread: dict[str, str]
@@ -35,20 +35,22 @@ class Metrics(NamedTuple):
 def gate(
     project: Project, *, against: str, metrics: Sequence[str] = (), worse_by: float = 0.0, lower: bool = False
 ) -> Report:
-    """Compare the metrics in the work tree with those of another commit.
+    """Compare the metrics in the working tree with those of another commit.
 
     Args:
-        against: the branch or commit that must not be better.
-        metrics: FILE:KEY of those that are compared; none of them: every number in the project's metrics files.
-        worse_by: by how much a metric may be worse.
-        lower: whether all are better when they are lower; else those with 'loss' or 'error' in their name.
+        against: the branch or commit to compare with.
+        metrics: the metrics to compare, as FILE:KEY. Empty: every number in the project's metrics files.
+        worse_by: the amount by which a metric may be worse.
+        lower: whether every metric is better when lower. If not, only those with 'loss' or 'error' in their name are.
 
-    Raise UnknownError if files of the other commit are not here, or if a metric is worse and the history is cut off, so
-    that the commits of the change are not known; InputError if there is no such commit or metric, or `worse_by` is
+    Raise UnknownError if this clone lacks files of the other commit, or if a metric is worse and the history is cut off,
+    so that the commits of the change are not known; InputError if a commit or metric does not exist, or `worse_by` is
     negative.
     """
     if not worse_by >= 0:
-        raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint="Name a difference.")
+        raise InputError(
+            "--worse-by", expected="at least 0", received=str(worse_by), hint="Name a number of 0 or more."
+        )
     commit = find_commit(project, against)
     require_files(project.root, commit)
     then, now = read_metrics(project, commit), read_metrics(project, None)
@@ -74,7 +76,7 @@ def gate(
 
 
 def find_commit(project: Project, against: str) -> str:
-    """Return the whole name of a commit. Raise InputError if there is none of this name."""
+    """Return the full hash of a commit. Raise InputError if there is no such commit."""
     try:
         return git_text(project.root, "rev-parse", "--verify", f"{against}^{{commit}}").strip()
     except AbsentError:
@@ -117,7 +119,7 @@ def require_files(root: Path, commit: str) -> None:
 
 
 def read_metrics(project: Project, commit: str | None) -> Metrics:
-    """Return the metrics of a commit; None: of the work tree. Those that Git does not hold come from DVC's cache."""
+    """Return the metrics of a commit, or of the working tree for None. Files not in Git are read from DVC's cache."""
     with refusals(project.root):
         results = project.repo.metrics.show(revs=[commit] if commit else None, hide_workspace=False)
     found: dict[str, Any] = next((result for rev, result in results.items() if rev == (commit or rev)), {})
@@ -136,7 +138,7 @@ def read_metrics(project: Project, commit: str | None) -> Metrics:
 
 
 def is_lower(name: str) -> bool:
-    """Return whether a metric of this name is better when it is lower."""
+    """Return whether a metric of this name is better when lower."""
     return any(word in name.lower() for word in LOWER)
 
 
@@ -148,7 +150,7 @@ def _chosen(metrics: Sequence[str], then: Metrics, now: Metrics) -> list[Key]:
     unread = {*then.unread, *now.unread}
     for metric in metrics:
         if metric not in names and metric.rpartition(":")[0] not in unread:
-            hint = f"Known are: {', '.join(names) or 'none'}."
+            hint = f"Known metrics: {', '.join(names) or 'none'}."
             raise InputError(f"--metric {metric}", "there is no such number in the metrics", hint=hint)
     return [names[metric] for metric in metrics if metric in names]
 
@@ -161,7 +163,7 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
         report.findings.append(Finding("DP802", "error", f"metric {name} is gone", fix, path=key[0]))
         return
     loss = now - then if lower else then - now
-    # Not a number is worse than any number. What is not one in both is equal.
+    # NaN is worse than any number. NaN is allowed if the metric was NaN before.
     worse = loss > worse_by or (math.isnan(now) and not math.isnan(then))
     better = "lower" if lower else "higher"
     judgement = "worse" if worse else "equal" if loss == 0 else "better" if loss < 0 else "allowed"

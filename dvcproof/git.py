@@ -1,4 +1,4 @@
-"""Git's commands: free of the variables that a hook sets, and with every failure told as what it is."""
+"""Run Git commands without the variables that a Git hook sets, and turn each failure into an error with a next step."""
 
 import os
 import re
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dvcproof.runtime.program import InputError
 
-#: The only variables of Git's own that are passed on: its programs, the user's settings, where to look for a project.
-#: All others belong to the call that set them. A hook's GIT_INDEX_FILE would have a clone write into the user's index.
+#: The only GIT_ variables that are passed on: where Git's programs are, the user's settings, where to look for a
+#: repository. The others must not reach another repository: with GIT_INDEX_FILE of a hook, a clone would write into the
+#: user's index.
 KEPT = (
     "GIT_EXEC_PATH",
     "GIT_CONFIG_GLOBAL",
@@ -18,10 +19,10 @@ KEPT = (
     "GIT_DISCOVERY_ACROSS_FILESYSTEM",
 )
 
-#: What this module says in Git's place.
+#: The message if there is no program `git`.
 NOT_INSTALLED = "it is not installed"
 
-#: What the system says of a disk without space, and the next step if it is that of the clone.
+#: Error messages of the system about a full disk, and the next step if the clone is on that disk.
 FULL_DISK = ("No space left on device", "Disk quota exceeded")
 MORE_SPACE = (
     "Name a folder on a larger disk with `TMPDIR=/var/tmp`, or with `--keep DIR`, which leaves the clone there."
@@ -30,7 +31,7 @@ MORE_SPACE = (
 #: The next step in a clone of `git clone --filter`, from which nothing can be cloned.
 ALL_FILES = "Run `git config --unset remote.origin.partialclonefilter && git fetch --refetch origin`."
 
-#: The next step, by what stands in Git's words (in English, since LC_ALL is C).
+#: The next step for each part of a Git message. Messages are in English, since LC_ALL is C.
 HINTS = {
     NOT_INSTALLED: "Install git.",
     "not a git repository (or any": "Get the project with `git clone`: a ZIP has no commits.",
@@ -39,29 +40,36 @@ HINTS = {
     "Needed a single revision": "Commit the project: `git add --all && git commit`.",
 } | dict.fromkeys(FULL_DISK, MORE_SPACE)
 
-#: Git's advice about a folder of another user.
+#: Git's advice if the repository belongs to another user.
 _ADVICE = re.compile(r"^\s+(git config --global --add safe\.directory .+)$", re.MULTILINE)
 
 
 class GitError(InputError):
-    """Git refused a command, as 'status', with a message on standard error."""
+    """A Git command failed.
+
+    Args:
+        command: the subcommand, such as 'status'.
+        message: the standard error of Git.
+    """
 
     def __init__(self, command: str, message: str) -> None:
-        lines = message.strip().splitlines() or ["an error without a word"]
+        lines = message.strip().splitlines() or ["an error without a message"]
         first = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[0])
-        #: Git's own line about it.
+        #: The line of Git's message that states the error.
         self.words = first.removeprefix("fatal: ").removeprefix("error: ")
         advice = _ADVICE.search(message)
         known = (hint for words, hint in HINTS.items() if words in message)
-        hint = f"Run `{advice[1]}`." if advice else next(known, "Run `git status`, and mend what it names.")
+        hint = (
+            f"Run `{advice[1]}`." if advice else next(known, "Run `git status`, and correct the problem that it shows.")
+        )
         super().__init__(f"git {command}", expected="success", received=self.words, hint=hint)
 
 
 class AbsentError(GitError):
-    """There is no Git, no repository, no commit, or no such file or revision: the one failure that may be no fault."""
+    """There is no Git, no repository, no commit, or no such file or revision. This may be no fault of the user."""
 
 
-#: Git's words for what AbsentError says.
+#: Parts of Git messages that lead to AbsentError.
 _ABSENT = (
     "not a git repository (or any",
     "Needed a single revision",
@@ -76,13 +84,16 @@ _ABSENT = (
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of this process without what belongs to another call of Git."""
+    """Return the environment variables of this process, without the GIT_ variables that are not in KEPT."""
     return {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
 
 
 def git(folder: Path, *arguments: str) -> bytes:
-    """Return what `git` prints in a folder. Raise GitError; AbsentError if nothing of a name is there."""
-    # A user's settings could put signatures between the lines of a log, escape the letters of names, and run hooks.
+    """Return the standard output of a Git command in a folder.
+
+    Raise AbsentError if Git, the repository, or a named file or revision is missing; GitError if Git fails otherwise.
+    """
+    # These options override a user's settings that add signatures to logs, escape letters in file names, or run hooks.
     settings = (
         "log.showSignature=false",
         "core.quotepath=off",
@@ -93,7 +104,7 @@ def git(folder: Path, *arguments: str) -> bytes:
     )
     options = [word for setting in settings for word in ("-c", setting)]
     command = ["git", "-C", str(folder), *options, *arguments]
-    # GIT_OPTIONAL_LOCKS: what only looks never writes the user's index.
+    # GIT_OPTIONAL_LOCKS=0: commands that only read never write the user's index.
     variables = environment() | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     try:
         result = subprocess.run(command, env=variables, capture_output=True, check=False)
@@ -107,25 +118,25 @@ def git(folder: Path, *arguments: str) -> bytes:
 
 
 def git_text(folder: Path, *arguments: str) -> str:
-    """Return the same as text."""
+    """Return the standard output of a Git command in a folder as text. Raise the same errors as `git`."""
     return git(folder, *arguments).decode(errors="replace")
 
 
 def is_shallow(folder: Path) -> bool:
-    """Return whether this is a clone without the older commits, as of `git clone --depth 1`."""
+    """Return whether a clone lacks older commits, as after `git clone --depth 1`."""
     return git_text(folder, "rev-parse", "--is-shallow-repository").strip() == "true"
 
 
 def top_folder(folder: Path) -> tuple[Path, str]:
-    """Return the top folder of the repository that a folder lies in, and the way from there: '', or 'models/mine/'."""
+    """Return the top folder of the repository around a folder, and the path from there: '' or, say, 'models/mine/'."""
     top, prefix = (git_text(folder, "rev-parse", option)[:-1] for option in ("--show-toplevel", "--show-prefix"))
     return Path(top), prefix
 
 
 def changed_files(folder: Path, *paths: str) -> list[str]:
-    """Return the files below a folder, or these paths, that differ from the last commit, new ones included.
+    """Return the files below a folder that differ from the last commit, including new files.
 
-    They are named from the folder.
+    The returned paths are relative to the folder. With `paths`, only files below these paths are returned.
     """
     options = ("--porcelain", "--untracked-files=all", "--no-renames", "-z")  # -z: names as they are, not quoted
     entries = git_text(folder, "status", *options, "--", *(paths or (".",))).split("\0")

@@ -1,6 +1,6 @@
-"""Run `dvc repro`, guarded: nothing is recorded of a stage whose inputs change while it runs, in any language.
+"""Run `dvc repro` so that a stage in any language is not recorded if its inputs change while it runs.
 
-The table says what ran, what came from the cache, and which outputs changed.
+The table of the report shows which stages ran, which came from the cache, and which outputs changed.
 """
 
 import json
@@ -20,12 +20,12 @@ from dvcproof.lockfile import Entry, hashes, read_records
 from dvcproof.project import Project, Stage
 from dvcproof.watcher import CHANGED
 
-#: The options with which DVC calls shells, so that they read no file of their user.
+#: The options that DVC gives to these shells, so that they read no settings of the user.
 OPTIONS = {"bash": ["--noprofile", "--norc"], "zsh": ["--no-rcs"]}
 
 
 def guarded(folder: Path, words: Sequence[str]) -> Report:
-    """Run `dvc repro` with these options between two looks of the doctor, and report what each stage did."""
+    """Run `dvc repro` with these options, and the doctor before and after it. Report the result of each stage."""
     doctor.examine(folder)
     with Project.open(folder) as project:
         report = _run(project, words)
@@ -45,8 +45,8 @@ def _run(project: Project, options: Sequence[str]) -> Report:
         words = [sys.executable, "-I", "-S", watcher, name, shell, *OPTIONS.get(Path(shell).name.lower(), [])]
         hook = Hook(Path(name, "hook"), shlex.join(words), shell=shell, live=True)
         variables = os.environ | hook.variables() | {"PATH": search_path(os.environ.get("PATH", os.defpath))}
-        log = sys.stderr if sys.stdout is sys.stderr else None  # where standard output is for programs
-        # Where the root has no dvc.yaml, `dvc repro` alone would complain.
+        log = sys.stderr if sys.stdout is sys.stderr else None  # standard output is kept for programs
+        # If the root has no dvc.yaml, `dvc repro` without options fails.
         every = [] if (project.root / "dvc.yaml").exists() else ["--all-pipelines"]
         command = [*dvc_command(), "repro", *(options or every)]
         status = subprocess.run(command, cwd=project.root, env=variables, stdout=log, check=False).returncode
@@ -66,7 +66,7 @@ def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, cal
     if call and call.status == CHANGED:
         what = "refused"
         message = "a declared input changed while it ran, so that nothing was recorded"
-        report.findings.append(stage.finding("DP205", message, "Run it again when nothing else writes there."))
+        report.findings.append(stage.finding("DP205", message, "Run it again when no other process changes the input."))
     elif call:
         what = "failed" if call.status else "ran"
     else:

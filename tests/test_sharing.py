@@ -68,5 +68,5 @@ def test_every_command_of_the_page(
         run_ok("sh", "-c", line, cwd=guest, env=s3.env)
     assert (guest / "model.keras").read_bytes() == (guest / "digits.keras").read_bytes() == model
     lines = commands(audit, s3, origin)
-    assert "records came out as the store has them" in run_ok("sh", "-c", lines[0], cwd=second, env=s3.env)
+    assert "records reproduced" in run_ok("sh", "-c", lines[0], cwd=second, env=s3.env)
     assert run("sh", "-c", lines[0].replace("team", "nobody"), cwd=second, env=s3.env).returncode != 0

@@ -94,7 +94,9 @@ def test_what_does_not_hold_is_written_down_too(toy: Path) -> None:
 def test_nothing_is_said_of_a_commit_from_other_files(toy: Path) -> None:
     (toy / "new.txt").touch()  # which is no part of the commit
     (toy / "data.csv").write_text("c\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"the work tree: data\.csv is not as it is committed, .*\. Commit it"):
+    with pytest.raises(
+        InputError, match=r"the work tree: data\.csv differs from the last commit, .*\. Commit the change"
+    ):
         attested(toy)
     assert not toy.with_name("statement.json").exists()
     run_ok("git", "checkout", "--quiet", ".", cwd=toy)

@@ -45,7 +45,7 @@ def test_honest_records_come_out(project: Path, s3: S3) -> None:
     assert len(records(s3)) == 6
     result = audit(project, s3, "--sample", "10")
     assert (result.status, result.errors) == (0, "")
-    assert "5 records came out as the store has them" in result.output
+    assert "5 records reproduced" in result.output
 
 
 def poison(s3: S3, stage: str) -> Path:
@@ -60,7 +60,7 @@ def test_a_record_that_lies_is_named_and_removed(project: Path, s3: S3) -> None:
     lie = poison(s3, "cmd: python train.py")
     result = audit(project, s3, "--sample", "10")
     assert result.status == 1
-    assert "5 records came out as the store has them" in result.output
+    assert "5 records reproduced" in result.output
     line, _ = result.output.splitlines()
     assert line.startswith(f"error: record {lie.name}: model.npy: expected md5 ")
     command = line.split("`")[1].split()
@@ -86,7 +86,7 @@ def test_a_damaged_record_is_named(project: Path, s3: S3) -> None:
     path = record_of(s3, "shift: 0.0")
     path.write_text(path.read_text()[:-20])
     said = audit(project, s3, "--sample", "10").output
-    assert f"error: record {path.name}: it is damaged: it is not what its name says." in said
+    assert f"error: record {path.name}: it is damaged: its name is not the hash of its content." in said
 
 
 def test_no_command_of_a_record_is_run(project: Path, s3: S3, tmp_path: Path) -> None:
@@ -106,13 +106,13 @@ def test_no_command_of_a_record_is_run(project: Path, s3: S3, tmp_path: Path) ->
 def test_a_record_whose_inputs_are_gone_is_left_out(project: Path, s3: S3) -> None:
     for path in (s3.folder / "team" / "digits" / "files").rglob("*.dir"):
         path.unlink()
-    assert "3 records came out as the store has them" in audit(project, s3, "--sample", "10").output
+    assert "3 records reproduced" in audit(project, s3, "--sample", "10").output
 
 
 def test_a_sample_is_so_many(project: Path, s3: S3, tmp_path: Path) -> None:
     """In a clone without a cache, too."""
     other = clone(project, tmp_path / "clone")
-    assert "2 records came out as the store has them" in audit(other, s3, "--sample", "2").output
+    assert "2 records reproduced" in audit(other, s3, "--sample", "2").output
     assert "--sample: expected at least 1. Got 0." in audit(other, s3, "--sample", "0").errors
     shutil.rmtree(s3.folder / "team" / "digits")
     assert "has no record of this commit" in audit(other, s3).output

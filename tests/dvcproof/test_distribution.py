@@ -114,7 +114,7 @@ def test_a_store_is_filled_read_and_audited_from_elsewhere(toy: Path, tmp_path: 
     fetched = json.loads(dvcproof("fetch", *remote, cwd=tmp_path).output)
     assert [one["message"] for one in fetched["findings"]] == ["stage 'one': 1 objects fetched"]
     audited = json.loads(dvcproof("audit", *remote, cwd=tmp_path).output)
-    assert (audited["status"], audited["summary"]) == (HOLDS, "1 records came out as the store has them")
+    assert (audited["status"], audited["summary"]) == (HOLDS, "1 records reproduced")
 
 
 def test_its_page_is_short_and_has_every_verb_and_a_workflow() -> None:

@@ -526,7 +526,7 @@ def test_a_list_that_somebody_edited_stays(toy: Path, change: tuple[str, str]) -
 
 
 def test_a_folder_without_a_project(tmp_path: Path) -> None:
-    assert "Run it in the folder of a project" in refuses(tmp_path)
+    assert "Run it in the folder of a DVC project" in refuses(tmp_path)
 
 
 def test_repro_calls_it_before_and_after(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

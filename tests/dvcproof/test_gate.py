@@ -77,7 +77,7 @@ def test_one_metric_and_what_is_allowed(project: Path) -> None:
     assert judged(project, metrics=[accuracy], worse_by=0.03).status() == HOLDS
     assert found(judged(project, metrics=[accuracy, loss], worse_by=0.03)) == [loss]
     assert judged(project, metrics=[accuracy, part], lower=True).status() == HOLDS
-    with pytest.raises(InputError, match=r"--metric scores\.json:x: there is no such number .* Known are: cached"):
+    with pytest.raises(InputError, match=r"--metric scores\.json:x: there is no such number .* Known metrics: cached"):
         judged(project, metrics=["scores.json:x"])
     with pytest.raises(InputError, match=r"--worse-by: expected at least 0"):
         judged(project, worse_by=float("nan"))
