@@ -195,7 +195,9 @@ def _joined(cluster: Cluster) -> Iterator[Replicas]:
             if "Could not start gRPC server" in error.message:
                 hint = "Give this worker another port, in the addresses of all workers."
                 raise InputError(cluster.name, "another program uses this port", hint=hint) from None
-            hint = "Read what the others printed, and start all again: they continue after the last whole epoch."
+            hint = (
+                "Read the output of the other workers, and start all again: they continue after the last whole epoch."
+            )
             raise InputError(cluster.name, f"another worker was lost ({_reason(error.message)})", hint=hint) from None
 
 

@@ -84,7 +84,9 @@ def _other_kind(head: bytes) -> tuple[str, str]:
         return "an archive", "Unpack it, and give the pictures in it."
     if kind in (UNKNOWN, PICTURE):
         return f"not an image in one of the formats {', '.join(FORMATS)}", "Save the picture again, as PNG."
-    hint = "To train on it, set `load.source` in params.yaml to it. To read an image in it, save that image as PNG."
+    hint = (
+        "To train on it, set `load.source` in params.yaml to this file. To read an image in it, save the image as PNG."
+    )
     return f"a data set in the form {kind}", hint
 
 

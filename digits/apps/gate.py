@@ -74,7 +74,7 @@ def spread_of(against: str, files: Files) -> Spread | str:
 
 def main() -> None:
     parser = command("gate", __doc__, "params", "lock", "metrics", "seeds")
-    parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit that must not be better")
+    parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit to compare with")
     args = parser.parse_args()
     notes, problems = gate(given_files(args), args.against)
     for note in notes:

@@ -20,7 +20,7 @@ class Files(NamedTuple):
 
 HELP = {
     "params": "the parameters",
-    "lock": "what DVC recorded of the run",
+    "lock": "DVC's record of the run",
     "metrics": "the folder that `evaluate` wrote",
     "model": "the model that `train` wrote",
     "seeds": "the study over seeds",

@@ -55,7 +55,7 @@ def answer_line(image: str, digits: Sequence[Reading]) -> str:
 def add_names(parser: argparse.ArgumentParser) -> None:
     """Add the option for the params.yaml that names the classes."""
     default = Path("params.yaml") if Path("params.yaml").exists() else None
-    help_ = "params.yaml, for other names of the classes than those in the data set (default: that of this folder)"
+    help_ = "params.yaml with names of the classes (default: params.yaml in this folder, else the data set's names)"
     parser.add_argument("--params", type=Path, default=default, metavar="PATH", help=help_)
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+", metavar="image", help="a picture, a folder, or - for standard input")
     add_names(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object per line, with all probabilities")
-    help_ = "draw the steps from the picture to what the model sees, for the last picture that can be read"
+    help_ = "draw the steps from the picture to the model's input, for the last picture that can be read"
     parser.add_argument("--explain", type=Path, metavar="OUT.png", help=help_)
     args = parser.parse_args()
     dataset = read_dataset(args.dataset)

@@ -107,8 +107,10 @@ def end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def main() -> None:
     parser = command("workers", __doc__, usage="%(prog)s [-h] N [-- COMMAND ...]")
-    parser.add_argument("workers", metavar="N", type=int, help="how many: at most `train.shards` in params.yaml")
-    parser.add_argument("command", metavar="COMMAND", nargs="*", help="what each worker runs")
+    parser.add_argument(
+        "workers", metavar="N", type=int, help="number of workers, at most `train.shards` in params.yaml"
+    )
+    parser.add_argument("command", metavar="COMMAND", nargs="*", help="the command that each worker runs")
     args = parser.parse_args()
     if not 1 <= args.workers <= MOST:
         hint = "Give another number."
