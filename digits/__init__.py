@@ -1,4 +1,4 @@
-"""Handwritten digits. First of all, the processor is looked at: on one without AVX, NumPy and TensorFlow just die."""
+"""Handwritten digits. Before all else, check for AVX: without it, NumPy and TensorFlow crash without a message."""
 
 import sys
 

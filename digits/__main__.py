@@ -1,4 +1,4 @@
-"""Run the pipeline and use what it made: python -m digits VERB."""
+"""Run the pipeline and use its results: python -m digits VERB."""
 
 import difflib
 import importlib
@@ -25,11 +25,11 @@ VERBS = {
     "fetch": "take the runs of others from a store",
     "audit": "run again a sample of the runs in a store, and name those that do not reproduce",
 }
-#: Verbs that are not the `main` of the module of `digits.apps` with their name.
+#: Verbs that run the `main` of this module. Every other verb runs the `main` of `digits.apps.VERB`.
 MODULES = dict.fromkeys(("doctor", "push", "fetch", "audit"), "dvcproof.__main__")
 #: Verbs that call DVC.
 OF_DVC = ("repro", "verify", "doctor", "push", "fetch", "audit")
-#: This project's own packages: one of their modules that is missing is a fault of the code, not of the environment.
+#: This project's own packages. If one of their modules is missing, the code is at fault, not the environment.
 OWN = ("bench", "digits", "dvcproof", "exactkeras", "stages")
 
 

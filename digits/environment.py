@@ -1,10 +1,11 @@
-"""Set up the virtual environment .venv, or mend it, with the packages of the stages and of groups of pyproject.toml.
+"""Set up or repair the virtual environment .venv, with the packages of the stages and of groups of pyproject.toml.
 
 python3 -I digits/environment.py [--ask] [dev | s3 | cluster | parquet] ...
 
-It needs nothing but Python; older ones can read it, and are told which is needed. pip installs uv, and uv the rest, or
-pip where uv fails: both only files whose hashes stand in the locks. With `--ask`, the exit status is 0 if all is well
-and 3 if not. Every `make` asks, so what takes long is imported late.
+This file needs only Python. Older versions of Python can parse it, so that it can tell which version is needed. pip
+installs uv, and uv installs the other packages; if uv fails, pip installs them. Both accept only files whose hashes are
+in the lock files. With `--ask`, nothing is installed: the exit status is 0 if the environment is complete, else 3.
+Every `make` runs `--ask` first, so slow modules are imported only when needed.
 """
 
 import os
@@ -22,15 +23,17 @@ PYTHON, UV = VENV / "bin" / "python", VENV / "bin" / "uv"
 HASHED = ("install", "--quiet", "--no-deps", "--require-hashes")
 PIP = (PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", *HASHED, "-r")
 SITE = Path(VENV, "lib", "python{}.{}".format(*sys.version_info), "site-packages")
-#: Where the environment was made, and the packages of the locks that are not for this machine. None: it is not whole.
+#: This file has the path where the environment was made, and the locked packages that are not for this machine. If it
+#: is missing, the environment is incomplete.
 STAMP = VENV / "whole"
 
-#: Of pip's settings, those of the registry and the network, and what uv calls them. Others would install elsewhere.
+#: The settings of pip for registry and network, each with uv's name for it. Other settings are not used, since they
+#: could install packages elsewhere.
 SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
-    "no-index": "",  # of uv, an option
+    "no-index": "",  # for uv, this is an option instead of a variable
     "trusted-host": "UV_INSECURE_HOST",
     "keyring-provider": "UV_KEYRING_PROVIDER",
     "proxy": "HTTPS_PROXY",
@@ -40,18 +43,18 @@ SETTINGS = {
     "default-timeout": "UV_HTTP_TIMEOUT",
     "retries": "UV_HTTP_RETRIES",
     "no-cache-dir": "UV_NO_CACHE",
-    "cache-dir": "",  # of pip alone
+    "cache-dir": "",  # only for pip
 }
-#: The same of uv's.
+#: The variables of uv for registry and network.
 OF_UV = re.compile(
     "UV_(DEFAULT_INDEX|INDEX.*|EXTRA_INDEX_URL|FIND_LINKS|INSECURE_HOST|KEYRING_PROVIDER|CACHE_DIR|NO_CACHE|LINK_MODE"
     "|HTTP_.*|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|CONCURRENT_.*|CONFIG_FILE|NO_CONFIG)"
 )
 
-#: How a lock says that a group of this project asks for a package, before the name of the group.
+#: In a lock file, this text and the name of a group say that the group needs a package.
 OWN = "digits (pyproject.toml:"
 
-#: Parts of Python that some installations lack, and that are needed here.
+#: Modules of Python that some installations lack, and the purpose for which they are needed here.
 MODULES = {
     "ensurepip": "to put pip into a virtual environment",
     "zlib": "to unpack packages",
@@ -62,7 +65,7 @@ MODULES = {
 
 
 def read_pins(lock: str) -> dict[str, str]:
-    """Read a lock file: map each pin, 'name==version', to its lines in the file."""
+    """Read a lock file. Return a mapping from each pin, 'name==version', to its lines in the file."""
     try:
         text, problem = Path(lock).read_text(encoding="utf-8"), "a merge left conflict markers in it"
     except (OSError, UnicodeDecodeError):
@@ -73,14 +76,14 @@ def read_pins(lock: str) -> dict[str, str]:
 
 
 def choose(*groups: str) -> dict[str, str]:
-    """Return the pins, from the lock files, that the stages and these groups need."""
+    """Return the pins in the lock files that the stages and these groups need, with their lines."""
     runtime = read_pins("requirements.lock")
     if not groups:
         return runtime
     lock = read_pins("requirements-dev.lock")
     if "dev" in groups:
         return {**runtime, **lock}
-    # Below each package, uv has written what asks for it: other packages, or a group of pyproject.toml.
+    # Below each package, uv has listed everything that needs the package: other packages, or groups of pyproject.toml.
     askers = {pin: set(re.findall(r"^ +#(?: +via)? +(\S.*)$", lines, re.MULTILINE)) for pin, lines in lock.items()}
     every, chosen = set().union(*askers.values()), {f"{OWN}{group})" for group in groups}
     unknown = chosen - every
@@ -96,39 +99,39 @@ def choose(*groups: str) -> dict[str, str]:
 
 
 def list_installed() -> set[str]:
-    """List the packages in the environment: 'name==version', with the name as the locks spell it."""
+    """Return the packages in the environment as 'name==version', with names spelled as in the lock files."""
     parts = (path.name[: -len(".dist-info")].partition("-") for path in SITE.glob("*.dist-info"))
     return {f"{re.sub('[-_.]+', '-', name).lower()}=={version}" for name, _, version in parts}
 
 
 def read_stamp() -> list[str]:
-    """Read the place, and the packages that are not for this machine."""
+    """Return the path where the environment was made (empty: unknown), then the packages not for this machine."""
     return STAMP.read_text(encoding="utf-8").split("\n") if STAMP.exists() else [""]
 
 
 def describe(lines: str) -> str:
-    """Take the package, its version and its marker from its lines in a lock."""
+    """Return package, version and marker from the lines of a package in a lock file."""
     return lines.partition("\n")[0].rstrip(" \\")
 
 
 def list_missing(wanted: dict[str, str]) -> list[str]:
-    """List the packages that are not here, but for those that were found to be for other machines."""
+    """List the wanted packages that are not installed, without those known to be for other machines."""
     here, others = list_installed(), read_stamp()
     return [pin for pin, lines in wanted.items() if pin not in here and describe(lines) not in others]
 
 
 def list_needed(wanted: dict[str, str]) -> list[str]:
-    """List the packages that are not here, but for those that have a marker."""
+    """List the missing packages without those that have a marker: these may be for other machines."""
     return [pin for pin in list_missing(wanted) if " ; " not in describe(wanted[pin])]
 
 
 def find_defect() -> str:
-    """Say why the environment has to be made from nothing, if it has to."""
+    """Return why the environment has to be made anew; empty: it can be kept."""
     place = read_stamp()[0]
     if not PYTHON.exists():
         return "its interpreter is gone"
     if os.path.realpath(VENV) != os.path.realpath(Path(sys.executable).parents[1]):
-        return "its interpreter cannot be used"  # else the Makefile would have started that one
+        return "its interpreter cannot be used"  # else the Makefile would have started this interpreter
     if not (SITE / "pip").exists():
         return "it has no pip"
     if not place:
@@ -137,7 +140,7 @@ def find_defect() -> str:
 
 
 def find_full() -> str:
-    """Name the folder whose disk has less room: the project's, or that of temporary files."""
+    """Return the folder whose disk has less free space: the project's folder, or the folder for temporary files."""
     import shutil
     import tempfile
 
@@ -146,7 +149,7 @@ def find_full() -> str:
 
 
 def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int, str]:
-    """Run a program. Give back its exit status and its output."""
+    """Run a program. Return its exit status, and its output with standard error. Exit if the disk is full."""
     import subprocess
 
     words, both = [str(word) for word in command], subprocess.STDOUT
@@ -163,7 +166,7 @@ def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int,
 
 
 def shorten(output: str) -> str:
-    """Join a program's output into one line, without warnings; of a traceback, the last line alone: the cause."""
+    """Join a program's output into one line without warnings. From a traceback, keep only the last line, the cause."""
     if "Traceback (most recent call last)" in output:
         output = output.rstrip().rpartition("\n")[2]
     lines = [line.split() for line in output.splitlines() if not line.lower().startswith("warning")]
@@ -172,7 +175,7 @@ def shorten(output: str) -> str:
 
 
 def require_machine() -> None:
-    """Refuse what would fail after gigabytes are installed."""
+    """Exit with an error if this machine would fail only after gigabytes are installed."""
     import platform
 
     flags = re.search(r"^flags\s*:(.*)$", CPUINFO.read_text() if CPUINFO.exists() else "", re.MULTILINE)
@@ -196,7 +199,7 @@ def require_machine() -> None:
 
 
 def require_git() -> None:
-    """Refuse a folder that DVC would refuse after all is installed."""
+    """Exit with an error if there is no Git, or no Git repository: DVC would fail after the installation."""
     import shutil
 
     if shutil.which("git") is None:
@@ -209,7 +212,7 @@ def require_git() -> None:
 
 
 def require_own() -> None:
-    """Refuse an environment that a shell does not find, or whose Python takes itself for another."""
+    """Exit with an error if a shell does not find the environment's Python, or if that Python has another prefix."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     shell = f'PATH="$(pwd -P)/{VENV}/bin:$PATH" && python -c "import sys; print(sys.prefix)"'
     status, said = run("sh", "-c", shell, variables=clean)
@@ -219,7 +222,7 @@ def require_own() -> None:
 
 
 def make() -> None:
-    """Make the virtual environment from nothing, with the Python below this one, which may be the environment's."""
+    """Make the virtual environment anew. If this Python belongs to an environment, use the Python it was made from."""
     import shutil
 
     if VENV.is_symlink() or VENV.is_file():
@@ -230,45 +233,46 @@ def make() -> None:
     try:
         for command in (
             (base, "-I", "-m", "venv", "--clear", "--without-pip", VENV),
-            (PYTHON, "-I", "-m", "ensurepip", "--default-pip"),  # `venv` would do it, and not say why it fails
+            (PYTHON, "-I", "-m", "ensurepip", "--default-pip"),  # `venv` would run this too, but hide its errors
         ):
             status, said = run(*command)
             if status:
                 step = "Name another Python: make PYTHON=python3.12."
                 if re.search(r"rrno \d+|Permission denied|No usable temporary directory", said):  # not Python's fault
-                    step = f"Mend that in {Path.cwd()}, and run make again."
-                sys.exit(f"ERROR: {base}: it makes no virtual environment: {shorten(said)}. {step}")
+                    step = f"Repair that in {Path.cwd()}, and run make again."
+                sys.exit(f"ERROR: {base}: it cannot make a virtual environment: {shorten(said)}. {step}")
         require_own()
     except SystemExit:
         shutil.rmtree(VENV, ignore_errors=True)
         raise
-    with (VENV / "pyvenv.cfg").open("a", encoding="utf-8") as file:  # for uv: programs without a path that has a `$`
+    # With this line, uv writes no absolute path into the programs that it installs: a path may contain a `$`.
+    with (VENV / "pyvenv.cfg").open("a", encoding="utf-8") as file:
         file.write("relocatable = true\n")
     STAMP.write_text(os.path.realpath(VENV), encoding="utf-8")
 
 
 def read_sources() -> tuple[dict[str, str], dict[str, str]]:
-    """Find out where packages come from and how: the environment for pip, and that for uv.
+    """Return the environment variables for pip and those for uv. They say from where and how packages are downloaded.
 
-    It is what the user's configuration of pip says, in files and variables, and of uv, in variables.
+    They follow the user's configuration of pip, in files and variables, and of uv, in variables.
     """
     import ast
 
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "PYTHON"))}
-    # What limits the list or leads to another Python must not count here, either.
+    # Settings that limit the list below, or that lead to another Python, must not be used here.
     others = {name: value for name, value in os.environ.items() if name.startswith("PIP_") and name != "PIP_PYTHON"}
     every_file = {"PIP_USER": "0", "PIP_GLOBAL": "0", "PIP_SITE": "0"}
     status, said = run(PYTHON, "-I", "-m", "pip", "config", "list", variables={**clean, **others, **every_file})
     if status:
         sys.exit(f"ERROR: pip: it cannot read its configuration: {shorten(said)}. Run `pip config debug`.")
-    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}  # the later ones win
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}  # a later section wins
     for section, name, value in re.findall(r"^(global|install|:env:)\.([\w-]+)=(.+)$", said, re.MULTILINE):
-        if name in SETTINGS and ast.literal_eval(value):  # pip ignores an empty one
+        if name in SETTINGS and ast.literal_eval(value):  # pip ignores an empty value
             sections[section][name] = ast.literal_eval(value)
     found = {**sections["global"], **sections["install"], **sections[":env:"]}
     theirs = {name: value for name, value in os.environ.items() if OF_UV.fullmatch(name)}
     index = theirs.get("UV_DEFAULT_INDEX", theirs.get("UV_INDEX_URL"))
-    if index and "index-url" not in found:  # for pip, which installs uv
+    if index and "index-url" not in found:  # pip, which installs uv, needs the index too
         found["index-url"] = index
     of_pip = {f"PIP_{name.replace('-', '_').upper()}": value for name, value in found.items()}
     of_uv = {SETTINGS[name]: " ".join(value.split()) for name, value in found.items() if SETTINGS[name]}
@@ -276,17 +280,17 @@ def read_sources() -> tuple[dict[str, str], dict[str, str]]:
         of_uv["UV_FIND_LINKS"] = ",".join(found["find-links"].split())
     if "proxy" in found:
         of_uv.update(dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy"), found["proxy"]))
-    if found.get("keyring-provider") != "subprocess":  # the others are pip's alone
+    if found.get("keyring-provider") != "subprocess":  # uv does not know pip's other values
         of_uv.pop("UV_KEYRING_PROVIDER", None)
     if "UV_INDEX_URL" in theirs:
         of_uv.pop("UV_DEFAULT_INDEX", None)
-    # As pip: the hash decides, not the index that is asked first.
+    # As with pip, a package may come from any index, since its hash is checked.
     strategy = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
     return {**clean, **of_pip, "PIP_CONFIG_FILE": os.devnull}, {**clean, **strategy, **of_uv, **theirs}
 
 
 def install_with_uv(wanted: Path, of_pip: dict[str, str], of_uv: dict[str, str]) -> str:
-    """Install packages with uv, and uv itself if it is not there. Say why it failed, if it did."""
+    """Install packages with uv, after uv itself if it is missing. Return why this failed; empty: it succeeded."""
     for pin, lines in read_pins("requirements-dev.lock").items():
         if pin.startswith("uv==") and pin not in list_installed():
             wanted_uv = VENV / "uv.txt"
@@ -298,13 +302,13 @@ def install_with_uv(wanted: Path, of_pip: dict[str, str], of_uv: dict[str, str])
     if of_pip.get("PIP_NO_INDEX", "0").lower() not in ("0", "false", "no", "off"):
         options.append("--no-index")
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
-        options.append("--compile-bytecode")  # else Python would compile TensorFlow at each start, not at the first
+        options.append("--compile-bytecode")  # otherwise Python would compile TensorFlow at every start
     status, said = run(UV, "pip", *HASHED, *options, "-r", wanted, variables=of_uv)
     return shorten(said) if status else ""
 
 
 def install(wanted: dict[str, str]) -> None:
-    """Install packages, and write down that the environment is whole."""
+    """Install packages, and record in STAMP that the environment is complete."""
     import subprocess
 
     of_pip, of_uv = read_sources()
@@ -317,13 +321,13 @@ def install(wanted: dict[str, str]) -> None:
             problem = problem or f"it left out {', '.join(list_needed(wanted))}"
             print(f"uv: {problem}. Going on with pip, which takes some minutes.", flush=True)  # noqa: T201
             if subprocess.run([str(word) for word in (*PIP, lines)], env=of_pip, check=False).returncode:
-                sys.exit("ERROR: pip: see its error above. Mend that, and run make again: what was downloaded is kept.")
+                sys.exit("ERROR: pip: see its error above. Repair that, and run make again: downloaded files are kept.")
             if list_needed(wanted):
                 sys.exit(f"ERROR: {VENV}: pip left out {', '.join(list_needed(wanted))}. Run `make clean setup`.")
         before = list_installed()
         stamp += [describe(lines) for pin, lines in wanted.items() if pin not in before]
     finally:
-        if list_installed() == before:  # else something is there in part
+        if list_installed() == before:  # otherwise a package may be installed only in part
             STAMP.write_text("\n".join(stamp), encoding="utf-8")
 
 
@@ -351,4 +355,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as problem:
-        sys.exit(f"ERROR: {VENV}: it cannot be set up: {problem}. Mend that, and run make again.")
+        sys.exit(f"ERROR: {VENV}: it cannot be set up: {problem}. Repair that, and run make again.")

@@ -1,6 +1,6 @@
-"""The networks that `train.model` may name. `digits.params` says what the section of each may hold.
+"""The networks that `train.model` may name. `digits.params` defines the section of each network in params.yaml.
 
-For a third network, add its section to `digits.params` and params.yaml, and a class here, with its name in NETWORKS.
+To add a network, add its section to `digits.params` and to params.yaml, and add a class here and its name to NETWORKS.
 """
 
 import math
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     import keras
 
 
-#: The most weights of a layer, so that the model file is not larger than the 1 GiB that can be read.
+#: The most weights of a layer. With more, the model file could exceed 1 GiB, the most that `archive.load` reads.
 MOST_WEIGHTS = 2**28 - 2**24
 
 
 class Network(NetworkParams):
-    """What a network adds to its section: how it is built and trained."""
+    """The section of a network, with methods to build and train this network."""
 
     def build(self, image_shape: Sequence[int], classes: int) -> "keras.Sequential":
         """Build a network from features [n, values of an image] to probabilities [n, classes]."""
         raise NotImplementedError
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
-        """Raise InputError if images, of height, width and perhaps 3 channels, are too small or too large."""
+        """Raise InputError if images are too small or too large: (height, width), or (height, width, 3)."""
 
     def recipe(self, train: TrainParams, image_shape: Sequence[int]) -> Recipe:  # noqa: ARG002 (augmentation needs it)
-        """Return the hyperparameters for images of a shape."""
+        """Return the hyperparameters for images of this shape."""
         return Recipe(
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
@@ -69,12 +69,12 @@ class Dense(Network, DenseParams):
         )
 
 
-#: Side of the smallest image whose four convolutions leave a pixel: 13 -> 7 -> 5 -> 3 -> 1.
+#: Side of the smallest image that leaves at least one pixel after four convolutions: 13 -> 7 -> 5 -> 3 -> 1.
 LEAST_SIDE = 13
 
 
 class Convnet(Network, ConvnetParams):
-    """Four convolutions, two of which halve the image by a stride, which takes less time than pooling."""
+    """Four convolutions. Two of them halve the image with a stride, which takes less time than pooling."""
 
     def require_image_shape(self, image_shape: Sequence[int]) -> None:
         if min(image_shape[:2]) < LEAST_SIDE:
@@ -116,7 +116,7 @@ NETWORKS: Mapping[str, type[Network]] = {"dense": Dense, "convnet": Convnet}
 
 
 def read_network(path: Path) -> tuple[TrainParams, Network]:
-    """Read the section `train` of params.yaml and that of its network. Raise InputError if one of them is invalid."""
+    """Read two sections of params.yaml: `train`, and that of its network. Raise InputError if one is invalid."""
     train = read_params(path, "train").train
     section: NetworkParams = getattr(read_params(path, train.model), train.model)
     return train, NETWORKS[train.model].model_validate(section.model_dump())

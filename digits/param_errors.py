@@ -1,4 +1,4 @@
-"""Explain what is wrong in params.yaml. No stage depends on this module."""
+"""Error messages for params.yaml. No stage depends on this module."""
 
 import difflib
 from pathlib import Path
@@ -10,17 +10,20 @@ from digits.params import Params
 from dvcproof.runtime.program import InputError
 from dvcproof.values import shown
 
-#: The kinds of pydantic's errors for a name that a model does not have; the second, for one that is no text.
+#: Pydantic's kinds of errors for an unknown name: the first for a text, the second for anything else.
 UNKNOWN = ("extra_forbidden", "invalid_key")
 
 
 def refusal(error: ValidationError, path: Path) -> InputError:
-    """Return the refusal of the first unknown name, since a missing one may be misspelled; else of the first value."""
+    """Return the error to raise: for the first unknown name, or, if all names are known, for the first wrong value.
+
+    Unknown names come first, since a name that seems to be missing may only be misspelled.
+    """
     errors = error.errors()
     first = next((found for found in errors if found["type"] in UNKNOWN), errors[0])
     section, *inner = map(str, first["loc"])
     model = Params.model_fields[section].annotation if section in Params.model_fields else None
-    own = model if isinstance(model, type) and issubclass(model, BaseModel) else None  # None for a shared value
+    own = model if isinstance(model, type) and issubclass(model, BaseModel) else None  # None: a value, not a section
     full = ".".join([section, *inner[:1]]) if own else section
     if first["type"] in UNKNOWN:
         name, prefix = (inner[0], f"{section}.") if own else (section, "")
@@ -30,7 +33,7 @@ def refusal(error: ValidationError, path: Path) -> InputError:
     if own and not inner:
         names, hint = ", ".join(own.model_fields), f"Add the section '{section}:' with its parameters."
         return InputError(f"section '{full}' in {path}", expected=f"a mapping of {names}", received=received, hint=hint)
-    if first["type"] == "value_error":  # a rule of ours, which says what is wrong
+    if first["type"] == "value_error":  # raised by `digits.params`, with a text of its own
         received = str(first["ctx"]["error"])
     return InputError(
         f"parameter '{full}' in {path}",
@@ -51,7 +54,7 @@ def _unknown_name(name: str, prefix: str, known: list[str], path: Path) -> Input
 
 
 def allowed(model: type[BaseModel], name: str) -> str:
-    """Say in words what a value may be, from the model itself: 'an integer in [1, 1000]'."""
+    """Describe in words which values a parameter may have: 'an integer in [1, 1000]'."""
     rule: dict[str, Any] = model.model_json_schema()["properties"][name]
     if "description" in rule:
         return str(rule["description"])

@@ -1,7 +1,7 @@
-"""What params.yaml may hold: a model of each section, one of the whole file, and `read_params`, which checks it.
+"""The rules for params.yaml: a model of each section, a model of the whole file, and `read_params`, which checks it.
 
-All stages depend on this module, so it holds no more than that: `digits.param_errors` words what is wrong, and
-`digits.networks` builds what the section of a network describes.
+All stages depend on this module, so it is kept small. The error messages are in `digits.param_errors`, and
+`digits.networks` builds the networks.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from dvcproof.runtime.watch import see_params
 
 
 class Section(BaseModel):
-    """Base of all models: frozen, no unknown names, no conversion of types."""
+    """Base class of all models: immutable, without unknown names, without conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -42,7 +42,7 @@ class PreprocessParams(Section):
 
 
 class TrainParams(Section):
-    """The section `train`, which all networks share. Each network has a section of its own, of the name in `model`."""
+    """The section `train`, which all networks share. `model` is the name of the section of one network."""
 
     model: Literal["dense", "convnet"]
     seed: int = Field(ge=0, lt=2**32)
@@ -51,7 +51,7 @@ class TrainParams(Section):
 
 
 class NetworkParams(Section):
-    """What the sections of all networks have."""
+    """The parameters that the sections of all networks have."""
 
     optimizer: Literal["rmsprop", "adam", "sgd"]
     learning_rate: float = Field(gt=0, le=10)
@@ -68,7 +68,7 @@ class DenseParams(NetworkParams):
 class ConvnetParams(NetworkParams):
     """The section `convnet`."""
 
-    filters: int = Field(ge=1, le=1024)  # of the first convolution; the others have two, three and four times as many
+    filters: int = Field(ge=1, le=1024)  # in the first convolution; the others have two, three and four times as many
     warmup: float = Field(ge=0, le=1)
     shift: float = Field(ge=0, le=14)
     distortion: float = Field(ge=0, le=0.5)
@@ -103,7 +103,7 @@ ClassNames = Annotated[
 
 
 class Params(Section):
-    """The whole file. What `read_params` was not asked for is None here, since its reader may not depend on it."""
+    """The whole file. Sections that were not requested from `read_params` are None: the stage must not use them."""
 
     load: LoadParams
     preprocess: PreprocessParams
@@ -120,11 +120,11 @@ class Params(Section):
 
 
 def read_params(path: Path, *names: str) -> Params:
-    """Read what is asked for, and check it: a wrong value elsewhere does not matter, but an unknown section does.
+    """Read and check some sections. Wrong values in other sections are ignored, but unknown sections are not.
 
     Args:
         path: params.yaml.
-        names: the sections and shared values, as in `Params`. Without one, only the names of the sections are checked.
+        names: fields of `Params` to read. If none is given, only the names of all sections are checked.
 
     Raises:
         InputError: the file cannot be read, or a name or a value in it is not allowed.

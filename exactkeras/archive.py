@@ -1,7 +1,7 @@
-"""Write and read .keras files: equal weights give equal bytes, and nothing that a file names is called.
+"""Write and read .keras files: equal weights give equal bytes, and no code that a file names is called.
 
-A file from elsewhere is checked before anything of the size that it declares is made: only layers with a defined
-arithmetic are built, from plain settings.
+A file from elsewhere is checked before memory of its declared size is allocated. Only layers with a defined arithmetic
+are built, from plain settings.
 """
 
 import json
@@ -23,19 +23,19 @@ from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 from exactkeras.costs import costs_of, excess
 
-#: The layers that a file may have. They are attributes of `keras.layers`.
+#: The layers that a file may contain: names of classes in `keras.layers`.
 LAYERS = ("InputLayer", "Dense", "Conv2D", "Reshape", "Flatten")
 
-#: Settings that are not read: the weights are in the file, and the type is float32.
+#: Settings of a layer that are ignored: the weights are in the file, and the type is always float32.
 LEFT_OUT = ("dtype", "kernel_initializer", "bias_initializer")
 
-#: The largest file: bytes of its description and of its weights, layers, and arrays of weights.
+#: The most that a file may have: bytes of its config.json, bytes of its weights, layers, and HDF5 objects.
 CONFIG_BYTES = 2**18
 WEIGHTS_BYTES = 2**30
 MOST_LAYERS = 100
 MOST_OBJECTS = 1000
 
-#: The earliest date of a zip archive (the latest is in 2107), and a clock for `zipfile` that always shows it.
+#: The earliest date that a zip archive can store, and a clock for `zipfile` that always returns this date.
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 STILL = SimpleNamespace(time=lambda: 0.0, localtime=lambda _: EARLIEST)
 
@@ -44,13 +44,13 @@ RECENT_DEFAULTS = [("quantization_config", None), ("input_axes", None), ("output
 
 
 class UnsuitableError(ValueError):
-    """The file holds a model that `save` does not write. The text says what is wrong."""
+    """The file holds a model that `save` does not write. The message says why."""
 
 
 def load(
     path: Path, *, features: int | None = None, classes: int | None = None, hint: str = "Train it and save it again."
 ) -> keras.Sequential:
-    """Load a model from [n, features] to probabilities [n, classes] that `save` wrote. None: any number.
+    """Load a model that `save` wrote. It maps [n, features] to probabilities [n, classes]; None: any number.
 
     Raises:
         InputError: the file is missing or damaged, or its model has another shape, another kind of layer or a weight
@@ -63,7 +63,7 @@ def load(
         raise
     except UnsuitableError as error:
         raise InputError(str(path), str(error), hint=hint) from None
-    except Exception as error:  # Keras and HDF5 raise many kinds for a damaged file
+    except Exception as error:  # Keras and HDF5 raise many kinds of errors for a damaged file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
         raise InputError(str(path), f"it cannot be read ({reason})", hint=hint) from None
     ends = ((model.input_shape, features), (model.output_shape, classes))
@@ -106,13 +106,14 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> zipfi
     if not stored or member.header_offset + member.file_size > path.stat().st_size:
         raise ValueError(f"{name} is compressed or has another length")
     with archive.open(member) as file:
-        while file.read(2**18):  # compares the checksum at the end: Keras reads parts, without it
+        # At the end, `read` compares the checksum. Keras reads parts of the file and does not compare it.
+        while file.read(2**18):
             pass
     return member
 
 
 def _layers(description: Mapping[str, Any]) -> tuple[list[keras.layers.Layer], str]:
-    """Make the layers of a file's config.json, not built yet, and return them with the name of the network."""
+    """Return the layers that config.json describes, not built yet, and the name of the network."""
     kind = description["class_name"]
     if kind != "Sequential":
         raise UnsuitableError(f"a {kind} model is not supported, only Sequential")
@@ -131,7 +132,7 @@ def _layers(description: Mapping[str, Any]) -> tuple[list[keras.layers.Layer], s
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Return a setting if it is a number, a short text, None or a short list of integers."""
+    """Return a setting that is a number, a short text, None or a short list of integers; else raise."""
     if isinstance(value, list) and len(value) <= 8 and all(item is None or type(item) is int for item in value):
         return tuple(value)
     if value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 100):
@@ -140,7 +141,7 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def require_plain_weights(file: h5py.File, stored: int) -> None:
-    """Raise ValueError if weights are not plain float32 in this file, or take more memory than its `stored` bytes."""
+    """Raise ValueError if weights are not plain float32 arrays in this file, or need more than `stored` bytes."""
     objects = size = 0
 
     def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -162,9 +163,9 @@ def require_plain_weights(file: h5py.File, stored: int) -> None:
 def save(model: keras.Model, path: Path) -> None:
     """Save `model` in Keras's own format, so that equal weights give equal bytes.
 
-    Keras writes the date (in metadata.json and in each entry) and memory addresses (as identities of shared objects in
-    config.json). Here the date is EARLIEST, whatever the clock says, and identities count from 1. Settings that older
-    versions of Keras do not know are left out where they have their default value.
+    Keras writes the date into metadata.json and each zip entry, and memory addresses into config.json as identities of
+    shared objects. Here the date is always EARLIEST, and the identities are counted from 1. A setting that older
+    versions of Keras do not know is left out if it has its default value.
     """
     dated = path.with_name(f"{path.stem}.dated{path.suffix}")
     try:

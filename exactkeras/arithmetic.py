@@ -1,14 +1,15 @@
 """The arithmetic of training and evaluation: every sum has a stated order, so that every processor gives the same bits.
 
 Only these operations of IEEE 754 are used, in float32, each rounded to nearest by itself: add, subtract, multiply,
-divide, square root, maximum, comparison, conversion between integers and floats. Products alone fuse multiply and add:
+divide, square root, maximum, comparison, conversion between integers and floats. Only a chain fuses multiply and add.
+There are three kinds of sums:
 
-- A **chain** is each element of a short product: acc = fma(a, b, acc) over the inner dimension in order, from zero.
-  TensorFlow's kernels compute it (oneDNN's for AVX2 and AVX-512, Eigen's for NEON) for the shapes that are used here.
-- A **product** is a sum of chains in order: `lengths` cuts the inner dimension.
+- A **chain** gives one element of a short matrix product: acc = fma(a, b, acc) over the inner dimension in order, from
+  zero. For the shapes used here, TensorFlow's kernels compute chains (oneDNN's for AVX2 and AVX-512, Eigen's for NEON).
+- A **product** of longer matrices adds chains in order: `lengths` cuts the inner dimension into them.
 - A **fold** is any other sum: the second half is added to the first, until one row is left.
 
-docs/reproducibility.md has the whole definition on a page.
+docs/reproducibility.md has the whole definition.
 """
 
 import math
@@ -17,25 +18,25 @@ from typing import Any
 
 import tensorflow as tf
 
-#: The longest chain, a multiple of CUT. Kernels cut a longer inner dimension, at a length that depends on the L1 data
-#: cache; the shortest lengths seen are 192 (16 KiB, under qemu-aarch64) and 196 (AVX2, 32 KiB).
+#: The longest chain, a multiple of CUT. Kernels cut a longer inner dimension at a length that depends on the L1 data
+#: cache. The shortest lengths measured: 192 (cache of 16 KiB, under qemu-aarch64) and 196 (AVX2, cache of 32 KiB).
 LONGEST = 168
 
-#: The lengths of chains are multiples of this, but for the last one.
+#: The length of every chain but the last is a multiple of this.
 CUT = 24
 
-#: The kernel for AVX2 computes tiles of 6 rows by 16 columns, that for NEON tiles of 8 rows. Elements of a smaller tile
-#: may not be chains (for AVX2, where 1 or 2 rows are left over), so products are padded with zeros. FEW_ROWS need no
-#: padding. More rows are padded to a multiple of 24, since kernels may halve them first. `probe` finds a machine on
-#: which this is not enough.
+#: The AVX2 kernel computes tiles of 6 rows by 16 columns; the NEON kernel computes tiles of 8 rows. In an incomplete
+#: tile, elements may not be chains (on AVX2, if 1 or 2 rows are left over). So matrices are padded with zeros. FEW_ROWS
+#: are the small numbers of rows that are safe. Larger numbers are padded to a multiple of 24, since kernels may halve
+#: the rows first. `probe` reports a machine on which this is not enough.
 FEW_ROWS, COLUMNS = (16, 24, 40, 48, 64), 16
 
-#: The most chains that are unrolled in TensorFlow's graph. More of them, of huge batches, are computed in a loop.
+#: The most chains that are unrolled in TensorFlow's graph. Huge batches have more, which are computed in a loop.
 UNROLLED = 256
 
 
 def lengths(count: int) -> list[int]:
-    """Cut an inner dimension into as few chains as possible: all but the last have the same multiple of CUT."""
+    """Return the lengths of as few chains as possible for an inner dimension: equal multiples of CUT, and a rest."""
     chains = -(-count // LONGEST)
     length = rounded_up(-(-count // chains), CUT)
     return [min(length, count - start) for start in range(0, count, length)]
@@ -65,14 +66,14 @@ def padded(tensor: tf.Tensor, axis: int, size: int) -> tf.Tensor:
 
 
 def chains(a: tf.Tensor, b: tf.Tensor, *, transpose_a: bool = False, transpose_b: bool = False) -> tf.Tensor:
-    """Multiply [m, k] and [k, n], k <= LONGEST, either of them stored transposed: each element is a chain."""
+    """Multiply [m, k] and [k, n], k <= LONGEST, so that each element is a chain. Either may be stored transposed."""
     rows, columns = a.shape[1 if transpose_a else 0], b.shape[0 if transpose_b else 1]
     a = padded(a, 1 if transpose_a else 0, whole_rows(rows))
     b = padded(b, 0 if transpose_b else 1, whole_columns(columns))
     whole = tf.linalg.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
     if whole.shape[1] != columns:
         return whole[:rows, :columns]
-    return whole[:rows] if whole.shape[0] != rows else whole  # the first rows of a matrix are not copied
+    return whole[:rows] if whole.shape[0] != rows else whole  # a slice of the first rows needs no copy
 
 
 def in_order(terms: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -84,12 +85,12 @@ def in_order(terms: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def product(a: Sequence[tf.Tensor], b: Sequence[tf.Tensor], *, transpose_b: bool = False) -> tf.Tensor:
-    """Multiply [m, k] and [k, n], both already cut along k."""
+    """Multiply [m, k] and [k, n]. Both are given in pieces, cut along k."""
     return in_order([chains(left, right, transpose_b=transpose_b) for left, right in zip(a, b, strict=True)])
 
 
 def product_over_rows(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Multiply a transposed and b, [r, m] and [r, n] to [m, n]: the rows are the inner dimension."""
+    """Multiply the transpose of a, [r, m], with b, [r, n], to [m, n]: the rows are the inner dimension."""
     cut = lengths(a.shape[0])
     if len(cut) > UNROLLED:
         return _product_over_rows_in_loop(a, b, cut)
@@ -98,7 +99,7 @@ def product_over_rows(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _product_over_rows_in_loop(a: tf.Tensor, b: tf.Tensor, cut: list[int]) -> tf.Tensor:
-    """Do the same in a loop. Zeros make the last chain as long as the others, which changes no sum."""
+    """Compute `product_over_rows` in a loop. Zeros make the last chain as long as the others; they change no sum."""
     a, b = (padded(whole, 0, rounded_up(whole.shape[0], cut[0])) for whole in (a, b))
 
     def term(start: tf.Tensor) -> tf.Tensor:
@@ -113,7 +114,10 @@ def _product_over_rows_in_loop(a: tf.Tensor, b: tf.Tensor, cut: list[int]) -> tf
 
 
 def fold(rows: tf.Tensor) -> tf.Tensor:
-    """Sum over the first axis, [r, ...] to [...]: add the second half to the first, around a row in the middle."""
+    """Sum over the first axis, [r, ...] to [...]: add the second half to the first until one row is left.
+
+    If the number of rows is odd, the middle row stays as it is until the next round.
+    """
     while (count := rows.shape[0]) > 1:
         first, *middle, second = tf.split(rows, [count // 2, 1, count // 2] if count % 2 else 2)
         rows = tf.concat([first + second, *middle], 0) if middle else first + second
@@ -124,7 +128,7 @@ def fold(rows: tf.Tensor) -> tf.Tensor:
 def dense(inputs: tf.Tensor, bias: tf.Tensor, *kernels: tf.Tensor) -> Any:
     """Compute a dense layer before its activation: [n, features] to [n, units].
 
-    The kernels are the weights, [features, units], cut by rows as `lengths` says.
+    The kernels are the weights, [features, units], cut into pieces of rows with `lengths`.
     """
     cut = [kernel.shape[0] for kernel in kernels]
     count = inputs.shape[0]
@@ -142,16 +146,17 @@ def dense(inputs: tf.Tensor, bias: tf.Tensor, *kernels: tf.Tensor) -> Any:
     return product(parts, kernels)[:count] + bias, gradients
 
 
-#: log(2) as a sum of two numbers. The first has 9 significant bits, so that its product with an integer below 2**15 is
+#: log(2) as the sum of two numbers. The first has 9 significant bits, so its product with an integer below 2**15 is
 #: exact (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980).
 LOG_2_HIGH = 355 / 512
 LOG_2_LOW = math.log(2) - LOG_2_HIGH
 
-#: Below this the exponential is zero. It is smaller than the smallest normal number, and TensorFlow flushes it to zero.
+#: For a smaller exponent the exponential is zero: it would be below the smallest normal number, which TensorFlow
+#: flushes to zero.
 LEAST_EXPONENT = -87.0
 
-#: Coefficients of Taylor's series, highest power first. The first omitted term is below half a unit in the last place
-#: for |x| <= log(2) / 2 and |x| <= 3 - 2 sqrt(2), where they are used.
+#: Coefficients of two Taylor series, highest power first. EXPONENTIAL is used for |x| <= log(2) / 2, AREA_TANGENT for
+#: |x| <= 3 - 2 sqrt(2). There the first omitted term is below half a unit in the last place.
 EXPONENTIAL = tuple(1 / math.factorial(power) for power in range(7, -1, -1))
 AREA_TANGENT = tuple(2 / power for power in range(9, 0, -2))
 
@@ -165,18 +170,18 @@ def horner(coefficients: Sequence[float], x: tf.Tensor) -> tf.Tensor:
 
 
 def exponential(x: tf.Tensor) -> tf.Tensor:
-    """Compute e**x for x <= 0 as 2**n times Taylor's polynomial of the rest, |rest| <= log(2) / 2."""
+    """Compute e**x for x <= 0 as 2**n e**rest. A Taylor polynomial gives e**rest, |rest| <= log(2) / 2."""
     x = tf.maximum(x, LEAST_EXPONENT - 1)
     n = tf.floor(x * (1 / math.log(2)) + 0.5)
     rest = (x - n * LOG_2_HIGH) - n * LOG_2_LOW
-    power = tf.bitcast((tf.cast(n, tf.int32) + 127) * 2**23, tf.float32)  # 2**n: its exponent's bits
+    power = tf.bitcast((tf.cast(n, tf.int32) + 127) * 2**23, tf.float32)  # 2**n: n is written into the exponent bits
     return tf.where(x < LEAST_EXPONENT, 0.0, horner(EXPONENTIAL, rest) * power)
 
 
 def logarithm(x: tf.Tensor) -> tf.Tensor:
     """Compute log(x) for normal x > 0 as n log(2) + 2 artanh((m - 1) / (m + 1)), m near 1."""
     bits = tf.bitcast(x, tf.int32)
-    # 0x3F3504F3 is the square root of 1/2: m lies between it and its double.
+    # 0x3F3504F3 are the bits of sqrt(1/2): m lies between sqrt(1/2) and sqrt(2).
     n = tf.bitwise.right_shift(bits - 0x3F3504F3, 23)
     m = tf.bitcast(bits - n * 2**23, tf.float32)
     n, t = tf.cast(n, tf.float32), (m - 1) / (m + 1)
@@ -184,7 +189,7 @@ def logarithm(x: tf.Tensor) -> tf.Tensor:
 
 
 def log_softmax(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the logarithms of the probabilities and the probabilities, [classes, n], of logits [n, classes]."""
+    """Return log-probabilities and probabilities, both [classes, n], for logits [n, classes]."""
     scores = tf.transpose(logits)
     scores = scores - tf.reduce_max(scores, axis=0)
     powers = exponential(scores)
@@ -193,8 +198,8 @@ def log_softmax(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the losses times their weights, [n], and (probability - target) * weight, [n, classes], their gradient."""
+    """Return the weighted losses, [n], and their gradient, (probability - target) * weight, [n, classes]."""
     log_probabilities, probabilities = log_softmax(logits)
     targets = tf.one_hot(labels, logits.shape[1], axis=0)
-    losses = -fold(log_probabilities * targets)  # one term is not zero
+    losses = -fold(log_probabilities * targets)  # exact: only one term is not zero
     return losses * weights, tf.transpose((probabilities - targets) * weights)

@@ -1,4 +1,4 @@
-"""Affine maps of images (shift, rotation, shear and scale): random ones for training, fixed views for prediction."""
+"""Affine maps of images (shift, rotation, shear, scale): random maps for training, fixed views for prediction."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: From features, [n, values], to those of the same images seen through a map.
+#: A function from features, [n, values], to the features of the same images after an affine map.
 View = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
 class RandomAffine(NamedTuple):
-    """A random affine map for each image, uniform within these bounds."""
+    """A random affine map for each image, drawn uniformly within these bounds."""
 
     height: int  # of an image, in pixels
     width: int
-    shift: float  # pixels, along each axis
-    distortion: float  # added to each entry of the 2 x 2 identity matrix
+    shift: float  # the most pixels along each axis
+    distortion: float  # the most that is added to each entry of the 2 x 2 identity matrix
     channels: int = 1
 
     def __call__(self, features: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
-        """Map each image at random. Two integers, the seed, decide every map.
+        """Map each image at random. The seed, two integers, decides every map.
 
-        The random numbers come from an integer generator; no sine is needed, whose bits could depend on the C library.
+        The random numbers come from an integer generator. No sine is needed: its bits could depend on the C library.
         """
         import tensorflow as tf
 
@@ -42,23 +42,23 @@ class RandomAffine(NamedTuple):
         """
         import tensorflow as tf
 
-        # TensorFlow's own operation fuses multiplications and additions on arm64, so the map is written out.
+        # TensorFlow's own operation fuses multiplications and additions on arm64, so the map is written out here.
         middle, centre = (self.height - 1) / 2, (self.width - 1) / 2
         a, b, c, d = tf.split(tf.constant([1.0, 0, 0, 1]) + self.distortion * numbers[:, :4], 4, axis=1)
         x, y = centre + self.shift * numbers[:, 4:5], middle + self.shift * numbers[:, 5:]
         across, down = (tf.range(size, dtype=tf.float32) for size in (self.width, self.height))
 
         def grid(by_column: "tf.Tensor", by_row: "tf.Tensor", size: int) -> "tf.Tensor":
-            """Add [n, width] and [n, height] to [n, height, width], clipped to one pixel outside the image."""
+            """Return the sums [n, height, width] of [n, width] and [n, height], clipped to one pixel off the image."""
             return tf.minimum(tf.maximum(by_column[:, tf.newaxis, :] + by_row[:, :, tf.newaxis], -1.0), float(size))
 
-        # The pixel (x, y) of the new image is read at column a x + b y + x0 and row c x + d y + y0 of the old one.
+        # Pixel (x, y) of the new image is read from column a x + b y + x0 and row c x + d y + y0 of the old image.
         column = grid(a * across, b * down + (x - (a * centre + b * middle)), self.width)
         row = grid(c * across, d * down + (y - (c * centre + d * middle)), self.height)
         return tf.reshape(self._interpolate(features, row, column), tf.shape(features))
 
     def _interpolate(self, features: "tf.Tensor", row: "tf.Tensor", column: "tf.Tensor") -> "tf.Tensor":
-        """Return the values at places [n, height, width] between four pixels each."""
+        """Return the values at the given rows and columns, [n, height, width], interpolated between four pixels."""
         import tensorflow as tf
 
         deep = self.channels
@@ -82,8 +82,9 @@ class RandomAffine(NamedTuple):
         return between(upper, lower, below)
 
 
-#: The maps of the views: changes of the identity matrix by rows, and shifts in pixels along columns and rows. First the
-#: image itself; then rotated, scaled and sheared to either side, and shifted in four directions.
+#: The maps of the views. Four numbers are added to the identity matrix, row by row; two are shifts in pixels, along
+#: columns and along rows. The first view is the image itself. Then two views each are rotated, scaled and sheared, and
+#: four are shifted.
 VIEWS: Sequence[Sequence[float]] = (
     (0, 0, 0, 0, 0, 0),
     (0, 0.12, -0.12, 0, 0, 0),
@@ -105,7 +106,7 @@ def itself(features: "tf.Tensor") -> "tf.Tensor":
 
 
 def views(image_shape: Sequence[int], count: int) -> list[View]:
-    """Return the first `count` of VIEWS, for images of [height, width] or [height, width, 3]."""
+    """Return functions for the first `count` of VIEWS, for images of [height, width] or [height, width, 3]."""
     height, width, channels = (*image_shape, 1)[:3]
     affine = RandomAffine(height, width, shift=1.0, distortion=1.0, channels=channels)
 

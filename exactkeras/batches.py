@@ -1,4 +1,4 @@
-"""Batches of features and labels, shuffled in each epoch or in order, from memory or from the disk."""
+"""Batches of features and labels, from memory or from disk, shuffled in each epoch or in order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,29 +12,30 @@ from dvcproof.runtime.program import InputError
 from exactkeras import memory
 from exactkeras.augment import RandomAffine
 
-#: Keras opens two iterators in each epoch of a training, and each draws a number for an order.
+#: Keras opens two iterators in each epoch of a training. Each of them draws one number, which decides an order.
 ITERATORS = 2
 
 #: TensorFlow can use an array in place if its address is a multiple of this many bytes.
 TENSOR_ALIGNMENT = 64
 
-#: Features that would fill more than this fraction of the memory are read from the disk, batch by batch.
+#: Features that would fill more than this fraction of the memory are read from disk, batch by batch.
 MOST_HELD = 0.5
 
 
 class Stored:
     """Features that stay on disk. The rows of a batch are read when it is formed.
 
-    The file has a `shape` [n, values], a `dtype` and a `size` in bytes. Its `read()` returns all rows, `take(numbers)`
-    some, `blocks()` yields all; they raise InputError if the file has changed.
+    The file needs a `shape` [n, values], a `dtype`, a `size` in bytes, and three methods: `read()` returns all rows,
+    `take(numbers)` the rows of these numbers, and `blocks()` yields all rows in blocks. They raise InputError if the
+    file has changed.
     """
 
     def __init__(self, file: Any) -> None:
         self.file, self.shape, self.dtype = file, file.shape, file.dtype
-        self.problem: InputError | None = None  # of the last batch
+        self.problem: InputError | None = None  # that the last batch raised
 
     def take(self, numbers: tf.Tensor) -> tf.Tensor:
-        """Return the rows of these numbers, inside a function of a dataset."""
+        """Return the rows of these numbers. For use inside a function of a `tf.data.Dataset`."""
         rows = tf.numpy_function(self._read, [numbers], tf.as_dtype(self.dtype))
         return tf.ensure_shape(rows, (None, *self.shape[1:]))
 
@@ -42,20 +43,20 @@ class Stored:
         try:
             return self.file.take(numbers)
         except InputError as error:
-            self.problem = error  # TensorFlow raises an error of its own in its place
+            self.problem = error  # TensorFlow replaces it by an error of its own
             raise
 
 
 Features: TypeAlias = tf.Tensor | Stored
 Data: TypeAlias = tuple[Features, tf.Tensor]  # features [n, values] and labels [n]
-#: Features [b, values], labels [b], and for each row 1, or 0 for a filler [b].
+#: Features [b, values], labels [b], and a mark for each row [b]: 1, or 0 for a filler.
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 def data_of(splits: Sequence[Any], processes: int = 1) -> list[Data]:
-    """Return the data of splits that have `features`, a file, and `labels`. Features that fit are read into memory.
+    """Return the data of splits, each with `features`, a file, and `labels`. Features that fit are read into memory.
 
-    The memory is shared by `processes` processes with the same splits. Where features lie changes no bit.
+    The memory is shared by `processes` processes with the same splits. Features in memory and on disk give equal bits.
     """
     room, found = MOST_HELD * memory.limit() / processes, list[Data]()
     for split in splits:
@@ -68,7 +69,7 @@ def data_of(splits: Sequence[Any], processes: int = 1) -> list[Data]:
 
 @contextmanager
 def reading(*data: Data | None) -> Iterator[None]:
-    """Raise the InputError of a file of features instead of TensorFlow's error."""
+    """Replace TensorFlow's error inside this block by the InputError of the features file that caused it."""
     try:
         yield
     except tf.errors.OpError:
@@ -79,14 +80,14 @@ def reading(*data: Data | None) -> Iterator[None]:
 
 
 def tensor(array: NDArray[Any]) -> tf.Tensor:
-    """Return a tensor that shares the memory of the array if its address allows, else a copy."""
+    """Return a tensor that shares the memory of an array if the array is aligned, else a copy."""
     if array.size and array.ctypes.data % TENSOR_ALIGNMENT == 0:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.constant(array)
 
 
 def filled(features: tf.Tensor, labels: tf.Tensor, rows: int) -> Batch:
-    """Fill a batch up to `rows` rows with rows of zeros, marked as fillers."""
+    """Fill a batch up to `rows` rows with rows of zeros, and mark them as fillers."""
     count = tf.shape(labels)[0]
     missing = [[0, rows - count]]
     real = tf.cast(tf.range(rows) < count, tf.float32)
@@ -97,9 +98,10 @@ def filled(features: tf.Tensor, labels: tf.Tensor, rows: int) -> Batch:
 def batches(
     data: Data, *, batch_size: int, rows: int, seed: int, augment: RandomAffine | None = None, done: int = 0
 ) -> tf.data.Dataset:
-    """Make batches in a new order in each epoch, as decided by the seed. Each is filled up to `rows` rows.
+    """Return a dataset of batches, in a new order in each epoch. The seed decides the orders.
 
-    The numbers of the rows are shuffled, and the rows of each batch are taken. `done` epochs are skipped.
+    Each batch is filled up to `rows` rows. The first `done` epochs are skipped. Only the numbers of rows are shuffled:
+    rows are read when their batch is formed.
     """
     count, take = len(data[1]), _taking(data)
 
@@ -118,12 +120,12 @@ def batches(
         next(iter(numbers))
     counted = numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
     options = untuned()
-    options.threading.private_threadpool_size = 1  # a separate thread, beside those of the training
+    options.threading.private_threadpool_size = 1  # a thread of its own, beside the threads of the training
     return counted.prefetch(8).with_options(options)
 
 
 def in_order(data: Data, *, rows: int) -> tf.data.Dataset:
-    """Make batches of `rows` rows in order; the last one is filled up."""
+    """Return a dataset of batches of `rows` rows in order; the last batch is filled up."""
     count, take = len(data[1]), _taking(data)
     rows = min(rows, count)
 
@@ -135,14 +137,14 @@ def in_order(data: Data, *, rows: int) -> tf.data.Dataset:
 
 
 def untuned() -> tf.data.Options:
-    """Return options without autotuning, whose thread can hold up an epoch for half a second."""
+    """Return options that turn autotuning off. Its thread can delay an epoch by half a second."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
 
 
 def _taking(data: Data) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Return a function from row numbers to their features and labels, for the functions of a dataset."""
+    """Return a function from row numbers to the features and labels of these rows, for use inside a dataset."""
     features, labels = data
     if isinstance(features, Stored):
         held = wrapped((labels,))
@@ -152,9 +154,9 @@ def _taking(data: Data) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
 
 
 def wrapped(data: tuple[tf.Tensor, ...]) -> tf.experimental.Optional:
-    """Wrap tensors for a function of a dataset, which unwraps them by `get_value`.
+    """Wrap tensors for a function of a dataset. The function unwraps them with `get_value`.
 
-    When tf.data optimizes its graph, it fills an array as large as each tensor that stands in it, which takes seconds
-    and gigabytes for a large data set. It does not look into this.
+    When tf.data optimizes its graph, it copies each tensor in the graph. For a large data set this takes seconds and
+    gigabytes. Wrapped tensors are not copied.
     """
     return tf.experimental.Optional.from_value(data)

@@ -1,7 +1,7 @@
-"""The state of a training after its last whole epoch, in one file, from which a killed training continues.
+"""Checkpoints: one file with the state of a training after its last whole epoch. A killed training continues from it.
 
-It continues to the bytes of a training that was never killed, or not at all: the file has a fingerprint of the
-parameters, code and data, and is not used with others.
+The result has the same bytes as a training that was never killed. The file has a fingerprint of the parameters, code
+and data; a training with another fingerprint ignores the file and starts from the beginning.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ DIGEST = hashlib.sha256().digest_size
 
 
 class Fingerprint(NamedTuple):
-    """SHA-256, in hexadecimal, of all that decides the bytes of a training."""
+    """Three SHA-256 in hexadecimal. Together they cover everything that decides the bytes of a training."""
 
     parameters: str
     code: str
@@ -34,14 +34,20 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(parameters: Any, code: Iterable[Path], data: Iterable[Features]) -> Fingerprint:
-    """Return the fingerprint of a training: its parameters, for JSON; files of code beside this package; and arrays."""
+    """Return the fingerprint of a training.
+
+    Args:
+        parameters: any value that JSON can represent.
+        code: files of code outside of this package, whose own files are always added.
+        data: features and labels.
+    """
     files = [*sorted(Path(__file__).parent.rglob("*.py")), *code]
     versions = [tf.__version__, keras.__version__, np.__version__]
     sums = hashlib.sha256()
     for array in data:
         sums.update(f"{array.dtype.name} {array.shape}".encode())
         for rows in array.file.blocks() if isinstance(array, Stored) else filter(len, [array]):
-            sums.update(tf.fingerprint(rows).numpy())  # 64 bits a row: a seventh of the time of SHA-256 over all
+            sums.update(tf.fingerprint(rows).numpy())  # 64 bits a row: seven times as fast as SHA-256 of all bytes
     return Fingerprint(
         parameters=_digest(parameters),
         code=_digest(versions + [[path.name, code_fingerprint(path)] for path in files]),
@@ -54,15 +60,15 @@ def _digest(content: Any) -> str:
 
 
 class Checkpoint:
-    """The file: SHA-256 of the rest; JSON in one line, with fingerprint and history; the bytes of each variable."""
+    """A checkpoint file: the SHA-256 of the rest, a line of JSON (fingerprint, history), the bytes of the variables."""
 
     def __init__(self, path: Path, belongs_to: Fingerprint) -> None:
         self.path, self.belongs_to = path, belongs_to
 
     def restore(self, state: Sequence[tf.Variable]) -> dict[str, list[float]]:
-        """Set the variables of the model and its optimizer from the file, if it belongs to this training.
+        """Set the variables of the model and its optimizer from the file, if the file belongs to this training.
 
-        Print what happens, and return the history so far; empty: the training starts from the beginning.
+        Print a line that says so, or why not. Return the history so far; empty: the training starts from the beginning.
         """
         try:
             history, values = self._read(sum(variable.numpy().nbytes for variable in state))
@@ -91,7 +97,7 @@ class Checkpoint:
         return head["history"], values
 
     def write(self, state: Sequence[tf.Variable], history: Mapping[str, Sequence[float]]) -> None:
-        """Replace the file by these variables and this history. If that fails, warn and let the training continue."""
+        """Write these variables and this history to the file. On failure, print a warning; the training continues."""
         head = json.dumps({"fingerprint": self.belongs_to._asdict(), "history": history})
         content = head.encode() + b"\n" + values_of(state)
         try:
@@ -101,18 +107,18 @@ class Checkpoint:
             sys.stderr.write(f"WARNING: no checkpoint; a killed training would start from the beginning: {error}\n")
 
     def remove(self) -> None:
-        """Remove the file, if there is one: the training is done."""
+        """Remove the file, if there is one, after the training."""
         with suppress(OSError):
             self.path.unlink()
 
 
 def values_of(state: Sequence[tf.Variable]) -> bytes:
-    """Return the values of variables, one after the other."""
+    """Return the bytes of the values of variables, one variable after the other."""
     return b"".join(variable.numpy().tobytes() for variable in state)
 
 
 def set_values(state: Sequence[tf.Variable], values: bytes) -> None:
-    """Set variables from what `values_of` returned."""
+    """Set variables from the bytes that `values_of` returned."""
     start = 0
     for variable in state:
         before = variable.numpy()

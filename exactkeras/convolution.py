@@ -1,4 +1,4 @@
-"""A convolution in the defined arithmetic: the patches under the kernel are gathered and multiplied as a product."""
+"""Convolutions in the defined arithmetic: the image patches under the kernel become the rows of a matrix product."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from exactkeras.arithmetic import COLUMNS, fold, in_order, lengths, padded, roun
 
 
 class Places:
-    """The geometry of a convolution: which pixels its kernel meets at each place of the output."""
+    """The geometry of a convolution: which pixels lie under the kernel at each place of the output."""
 
     def __init__(self, image: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], padding: str) -> None:
-        """Take heights and widths, and Keras's 'same' or 'valid'."""
+        """Take (height, width) of the image, the kernel and the strides, and Keras's padding: 'same' or 'valid'."""
         self.image, self.kernel, self.strides = image, kernel, strides
         if padding == "same":
             self.output = tuple(-(-size // step) for size, step in zip(image, strides, strict=True))
@@ -28,9 +28,10 @@ class Places:
         self.before = tuple(zeros // 2 if padding == "same" else 0 for zeros in around)
 
     def indices(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Return the pixels under the kernel's values `start` to `stop`, counted row by row: [output places, values].
+        """Return the pixels under the kernel's values `start` to `stop` (counted row by row): [output places, values].
 
-        A pixel is row times width plus column; outside the image or beyond the kernel it is the number of pixels.
+        A pixel has the number row * width + column. The number of pixels stands for a place outside the image, and for
+        a value beyond the end of the kernel.
         """
         value = np.arange(start, stop)
         height, width = self.image
@@ -43,10 +44,13 @@ class Places:
         return np.where(inside, row * width + column, height * width).astype(np.int32)
 
     def gather(self, images: tf.Tensor, start: int, stop: int) -> tf.Tensor:
-        """Gather pixels under values of the kernel: [n, height, width, channels] to [n * places, values * channels]."""
+        """Gather the pixels under the kernel's values `start` to `stop`.
+
+        Images [n, height, width, channels] give [n * output places, values * channels].
+        """
         count, height, width, channels = images.shape
         index = self.indices(start, stop).ravel()
-        if channels == 1:  # gathers whole columns instead of single numbers, in a third of the time
+        if channels == 1:  # to gather whole columns takes a third of the time of gathering single numbers
             places = tf.pad(tf.transpose(tf.reshape(images, (count, height * width))), [[0, 1], [0, 0]])
             values = tf.transpose(tf.gather(places, index))
         else:
@@ -55,17 +59,19 @@ class Places:
         return tf.reshape(values, (-1, (stop - start) * channels))
 
     def scatter(self, rows: Sequence[tf.Tensor], channels: int) -> tf.Tensor:
-        """Add patches back into images, [n, height, width, channels], over the kernel's rows and then its columns.
+        """Add patches back into images, [n, height, width, channels]: first over the kernel's rows, then its columns.
 
-        `rows` has for each row of the kernel [n, output height, output width, at least kernel width * channels].
+        `rows` has one tensor for each row of the kernel: [n, output height, output width, values], with at least
+        kernel width * channels values.
         """
         along = self._added(rows, 1)[..., : self.kernel[1] * channels]
         return self._added(tf.split(along, self.kernel[1], axis=3), 2)
 
     def _added(self, terms: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
-        """Add terms in order, each moved along an axis to the pixels under its offset in the kernel.
+        """Add terms in order. Term number k is first moved along an axis to the pixels under the kernel's offset k.
 
-        With a stride, terms whose offsets differ modulo the stride never meet: they are added apart and interleaved.
+        With a stride, terms whose offsets differ modulo the stride share no pixel. They are added separately, and the
+        sums are interleaved.
         """
         step, size, before = self.strides[axis - 1], self.image[axis - 1], self.before[axis - 1]
         count = -(-size // step)
@@ -73,7 +79,7 @@ class Places:
         for offset, values in enumerate(terms):
             first, phase = divmod(offset - before, step)
             apart[phase].append(_moved(values, axis, first, count))
-        nothing = tf.zeros_like(apart[-before % step][0])  # for a stride greater than the kernel
+        nothing = tf.zeros_like(apart[-before % step][0])  # needed if the stride is larger than the kernel
         joined = tf.stack([in_order(moved) if moved else nothing for moved in apart], axis + 1)
         shape = [*terms[0].shape]
         shape[axis] = count * step
@@ -81,7 +87,7 @@ class Places:
 
 
 def _moved(values: tf.Tensor, axis: int, first: int, count: int) -> tf.Tensor:
-    """Move values along an axis to place `first`, cut or padded with zeros to `count` places."""
+    """Move values along an axis so that they begin at `first`. Cut them, or pad them with zeros, to `count` places."""
     length = values.shape[axis]
     values = values[(slice(None),) * axis + (slice(max(0, -first), min(length, count - first)),)]
     zeros = [[0, 0]] * len(values.shape)
@@ -90,9 +96,9 @@ def _moved(values: tf.Tensor, axis: int, first: int, count: int) -> tf.Tensor:
 
 
 def kernel_lengths(values: int, channels: int) -> list[int]:
-    """Cut a convolution's inner dimension: the number of the kernel's values, each with all channels, in each chain.
+    """Cut a convolution's inner dimension into chains. Return how many values of the kernel each chain has.
 
-    A single value with more channels than LONGEST is cut further, by `lengths`.
+    A value stands for all its channels. If it has more than LONGEST channels, `lengths` cuts it further.
     """
     most = max(1, arithmetic.LONGEST // channels)
     parts = -(-values // most)
@@ -103,7 +109,7 @@ def kernel_lengths(values: int, channels: int) -> list[int]:
 def convolution(images: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, places: Places) -> tf.Tensor:
     """Compute a convolution before its activation.
 
-    The images are [n, height, width, channels], the kernel is [kernel height, kernel width, channels, filters].
+    `images` are [n, height, width, channels], `kernel` is [kernel height, kernel width, channels, filters].
     """
 
     @tf.custom_gradient
@@ -136,7 +142,7 @@ def _convolved(images: tf.Tensor, kernel: tf.Tensor, places: Places) -> tf.Tenso
 
 
 def kernel_gradient(images: tf.Tensor, upstream: tf.Tensor, places: Places) -> tf.Tensor:
-    """Return the kernel's gradient, [kernel height * kernel width * channels, filters], a product over all places.
+    """Return the gradient of the kernel, [kernel height * kernel width * channels, filters]: a product over all places.
 
     `upstream` is the gradient of the output, [n * places, filters].
     """
@@ -151,22 +157,23 @@ def kernel_gradient(images: tf.Tensor, upstream: tf.Tensor, places: Places) -> t
 
 
 def patch_values(values: int, channels: int) -> int:
-    """Round the number of gathered values up, so that with the channels they need no padding as rows or columns."""
+    """Round a number of kernel values up, so that values * channels needs no padding as rows or as columns."""
     common = 3 * COLUMNS
     return rounded_up(values, common // math.gcd(common, channels))
 
 
 def swaps_factors(patches: int, filters: int) -> bool:
-    """Decide whether to compute the transposed kernel gradient, which has the same chains and may be faster.
+    """Decide whether to compute the transpose of the kernel gradient. It has the same chains and may be faster.
 
-    TensorFlow copies the transposed factor, so it should be the narrower one. Padding zeros are computed too.
+    TensorFlow copies the factor that it transposes, so the narrower factor should be transposed. The multiplications
+    of padding zeros count too.
     """
     now, then = whole_rows(patches) * whole_columns(filters), whole_rows(filters) * patches
     return (then, filters) < (now, patches)
 
 
 def image_gradient(kernel: tf.Tensor, upstream: tf.Tensor, places: Places) -> tf.Tensor:
-    """Return the gradient of the images, [n, height, width, channels]: products over the filters, scattered.
+    """Return the gradient of the images, [n, height, width, channels]: products over the filters, added by `scatter`.
 
     `upstream` is the gradient of the output, [n, output height, output width, filters].
     """

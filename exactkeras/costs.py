@@ -1,4 +1,4 @@
-"""The memory and the multiplications that a network needs, from its settings alone."""
+"""The memory and the multiplications that a network needs, computed from its settings without building it."""
 
 import math
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ import keras
 
 from dvcproof.runtime.program import InputError
 
-#: The largest network that is trained or read: for one image, the values that a layer works on at a time, and the
-#: multiplications of all layers.
+#: Bounds of a network that is trained or read, both for one image: the values that a layer works on at a time, and the
+#: multiplications of all layers together.
 MOST_VALUES = 2**21
 MOST_PRODUCTS = 2**34
 
@@ -18,12 +18,12 @@ class Cost(NamedTuple):
     """The cost of a layer."""
 
     weights: int
-    values: int = 0  # that it works on at a time, for one image
-    products: int = 0  # multiplications for one image
+    values: int = 0  # the values that the layer works on at a time, for one image
+    products: int = 0  # multiplications, for one image
 
 
 def costs_of(layers: Sequence[keras.layers.Layer], shape: Any) -> list[Cost]:
-    """Return the cost of the inputs of a shape, and of each layer after them. The layers need not be built."""
+    """Return the cost of inputs of this shape, then the cost of each layer. The layers need not be built."""
     costs = [Cost(0, math.prod(shape[1:]))]
     for layer in layers:
         before, shape = shape, layer.compute_output_shape(shape)
@@ -37,13 +37,13 @@ def costs_of(layers: Sequence[keras.layers.Layer], shape: Any) -> list[Cost]:
 
 
 def excess(costs: Sequence[Cost]) -> str:
-    """Describe how a network is larger than the bounds; empty: it is not."""
+    """Describe how a network exceeds the bounds. Return an empty text if it does not."""
     products, values = sum(cost.products for cost in costs), max(cost.values for cost in costs)
     large = products > MOST_PRODUCTS or values > MOST_VALUES
     return f"an image takes {products} multiplications, and {values} values in a layer, too many" if large else ""
 
 
 def require_moderate(network: keras.Sequential) -> None:
-    """Raise InputError if a network is too large to be read from a file, before it is trained."""
+    """Raise InputError if a network is too large: `archive.load` would refuse its file after the training."""
     if problem := excess(costs_of(network.layers, network.input_shape)):
         raise InputError(f"network '{network.name}'", problem, hint="Make it narrower, or the images smaller.")

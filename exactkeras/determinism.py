@@ -1,7 +1,7 @@
 """Import TensorFlow with the settings that the defined arithmetic needs, whatever the machine and its environment.
 
-Each setting removes one thing that would affect the result: see docs/reproducibility.md. Code sets them, so that no
-shell can change a result.
+Each setting removes one thing that would affect the result: see docs/reproducibility.md. The settings are made in code,
+so no environment variable of a shell can change a result.
 """
 
 import gc
@@ -20,18 +20,18 @@ from dvcproof.runtime import machine
 from dvcproof.runtime.program import InputError
 from exactkeras import memory
 
-#: Read by TensorFlow and Keras while they are imported.
+#: Environment variables that TensorFlow and Keras read while they are imported.
 ENVIRONMENT = {
-    # oneDNN's graph operations choose their kernels by processor; TensorFlow's own do not.
+    # oneDNN's graph operations choose kernels by processor; TensorFlow's own operations do not.
     "TF_ENABLE_ONEDNN_OPTS": "0",
     # Keras may be configured for another backend.
     "KERAS_BACKEND": "tensorflow",
-    # Silence reports on start-up of what is not installed (CUDA).
+    # Silence messages at start-up about parts that are not installed (CUDA).
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
-#: Switches of compilation, mixed precision and kernels that change the bits. So do variables of Keras, which can cut a
-#: training short (KERAS_MAX_EPOCHS): only those in KEPT stay.
+#: Variables that change the bits: they switch compilation, mixed precision or kernels. Variables of Keras can also
+#: shorten a training (KERAS_MAX_EPOCHS); of these, only KEPT stay.
 REMOVED = (
     "DNNL_MAX_CPU_ISA",
     "ONEDNN_MAX_CPU_ISA",
@@ -44,17 +44,17 @@ KEPT = ("KERAS_BACKEND", "KERAS_HOME")
 
 
 def configure(*, seed: int, device: str = "cpu") -> list[str]:
-    """Import TensorFlow and Keras and configure them. Call it before anything else imports them.
+    """Import TensorFlow and Keras and configure them. Call this function before anything else imports them.
 
     Args:
-        seed: of Python's, NumPy's and TensorFlow's random generators.
-        device: 'cpu', or 'gpu' to let TensorFlow use one.
+        seed: for the random generators of Python, NumPy and TensorFlow.
+        device: 'cpu', or 'gpu' to let TensorFlow use a GPU.
 
     Returns:
-        The reasons why this machine may give other bits than the definition; empty: it must give the same.
+        The reasons why this machine may give other bits than the definition; empty: none is known.
 
     Raises:
-        InputError: TensorFlow finds no GPU, was imported with other settings, or has too little memory.
+        InputError: TensorFlow finds no GPU, was already imported with other settings, or may use too little memory.
     """
     if "tensorflow" not in sys.modules:
         os.environ.update(ENVIRONMENT)
@@ -76,14 +76,14 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
     elif not tf.config.list_physical_devices("GPU"):
         hint = "Install tensorflow[and-cuda] of the same version, or choose the device 'cpu'."
         raise InputError(f"device '{device}'", "TensorFlow finds no GPU", hint=hint)
-    else:  # a GPU's threads add in any order; with this, two runs on one GPU are equal (RFC 346 of TensorFlow)
+    else:  # a GPU's threads add in any order, but not with this setting (RFC 346 of TensorFlow): two runs are equal
         tf.config.experimental.enable_op_determinism()
-    # Several threads would cut one sum into as many parts. Parallel work is between operations, which cut nothing.
+    # Several threads in one operation would cut a sum into as many parts. Several operations in parallel cut no sum.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(machine.cores())
-    # Otherwise the graph optimizer turns x / sqrt(y) into x * rsqrt(y), which is approximate and differs by CPU maker.
+    # Otherwise the graph optimizer turns x / sqrt(y) into x * rsqrt(y): an approximation that depends on the processor.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-    # A user's ~/.keras/keras.json may hold other values.
+    # A user's ~/.keras/keras.json may have other values.
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
     keras.config.set_epsilon(1e-7)
@@ -93,22 +93,22 @@ def configure(*, seed: int, device: str = "cpu") -> list[str]:
 
 
 def _harmful() -> list[str]:
-    """Return the variables of the environment that may change the bits."""
+    """Return the names of environment variables that may change the bits."""
     found = [name for name in os.environ if name in REMOVED or (name.startswith("KERAS_") and name not in KEPT)]
     return [name for name in found if name not in ENVIRONMENT]
 
 
 @contextmanager
 def quick_import() -> Iterator[None]:
-    """Import TensorFlow and Keras inside this block in two thirds of the time, and let the process end without delay.
+    """Let imports of TensorFlow and Keras inside this block take two thirds of their time, and speed up the exit.
 
-    Python's garbage collector, which would search the hundreds of thousands of new objects again and again, is off.
-    Keras does not find matplotlib, which it imports to draw models.
+    Python's garbage collector is off: it would search hundreds of thousands of new objects again and again. matplotlib,
+    which Keras imports to draw models, is hidden.
     """
     collecting, hidden = gc.isenabled(), "matplotlib" not in sys.modules
     gc.disable()
     if hidden:
-        sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's own way to refuse an import
+        sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python then refuses to import it
     try:
         yield
     finally:
@@ -119,7 +119,8 @@ def quick_import() -> Iterator[None]:
             gc.enable()
 
 
-#: A killed process cannot report anything. So another process prints $1, its held-back standard error, and the line $2.
+#: A killed process cannot report anything. So another process waits for it, and prints the file $1, which holds its
+#: standard error, and the line $2.
 _WATCHER = 'read -r done || { cat "$1"; rm -f "$1"; echo "$2"; } >&2'
 
 _DIED = (
@@ -130,7 +131,10 @@ _DIED = (
 
 @contextmanager
 def _quiet_standard_error() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ writes before its log level counts (it looks for CUDA); show it on failure."""
+    """Hold standard error back inside this block, and print it only on failure.
+
+    TensorFlow's C++ looks for CUDA and writes messages before it reads its log level.
+    """
     sys.stderr.flush()
     with tempfile.NamedTemporaryFile() as held:
         command = ["sh", "-c", _WATCHER, "sh", held.name, _DIED]
@@ -150,7 +154,7 @@ def _quiet_standard_error() -> Iterator[None]:
 
 
 def platform_record(deviations: list[str]) -> dict[str, Any]:
-    """Return the versions and the machine of a result, and the reasons why its bits may differ from others'."""
+    """Return the software versions, the machine, and the reasons why results of this machine may have other bits."""
     import keras
     import tensorflow as tf
 

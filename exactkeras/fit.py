@@ -1,4 +1,4 @@
-"""Train and predict in the defined arithmetic: Keras's `fit`, on the layers of `layers`."""
+"""Training and prediction in the defined arithmetic: Keras's own `fit`, with the layers of `exactkeras.layers`."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,18 +20,18 @@ from exactkeras.optimizers import OPTIMIZERS
 from exactkeras.recipe import Recipe
 from exactkeras.replicas import Part, Replicas, compute
 
-#: Steps between returns to Python, which take time. It changes no result.
+#: Training steps that TensorFlow makes before it returns to Python, which takes time. The number changes no result.
 STEPS_PER_EXECUTION = 50
 
-#: The most rows of a validation batch, and values that its largest layer works on. They change the last bits of the
-#: mean loss.
+#: Bounds of a validation batch: its rows, and the values that its largest layer works on. Other bounds would change the
+#: last bits of the mean loss.
 VALIDATION_ROWS, VALIDATION_VALUES = 1000, 2**27
 
 
 class DefinedModel(keras.Model):
     """A model from features [b, values] to logits [b, classes] that trains to the same bits on any processor.
 
-    The rows of a batch are cut into `shards` equal parts, whose gradients are computed by `compute` and added in order.
+    The rows of a batch are cut into `shards` equal parts. `compute` computes their gradients and adds them in order.
     """
 
     shards: int
@@ -46,7 +46,7 @@ class DefinedModel(keras.Model):
 
     @tf.function(autograph=False)  # traced once for all parts
     def _part(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, list[Any]]:
-        """Return a part's weighted losses and logits, to be joined; and its gradients, to be added."""
+        """Return (weighted losses, logits) of a part, which are joined, and its gradients, which are added."""
         with tf.GradientTape() as tape:
             logits = self(features, training=True)
         losses, upstream = arithmetic.cross_entropy(logits, labels, weights)
@@ -59,7 +59,7 @@ class DefinedModel(keras.Model):
         return self._measured(losses, logits, labels, real)
 
     def _measured(self, losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> dict[str, Any]:
-        """Return the means over the epoch so far. Sums of ones and zeros are exact in any order."""
+        """Return the mean of each metric over the epoch so far. Sums of ones and zeros are exact in any order."""
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(arithmetic.fold(losses), sample_weight=tf.reduce_sum(real))
@@ -71,28 +71,28 @@ class DefinedModel(keras.Model):
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises linearly from zero, and then falls linearly to zero at the last step.
 
-    After L. N. Smith and N. Topin, Super-Convergence (2019). docs/convnet.md has what the warm-up is worth here.
+    After L. N. Smith and N. Topin, Super-Convergence (2019). docs/convnet.md shows how much the warm-up helps here.
     """
 
     def __init__(self, peak: float, steps: int, warmup: float) -> None:
-        """Take the highest rate, the number of steps, and the fraction of them, in [0, 1], in which it rises."""
+        """Take the highest rate, the number of steps, and the fraction of steps, in [0, 1], in which the rate rises."""
         self.peak, self.steps, rising = peak, steps, max(1.0, warmup * steps)
-        # Reciprocals: TensorFlow turns a division by a constant into a multiplication, but not always.
+        # Reciprocals, since TensorFlow turns some but not all divisions by a constant into multiplications.
         self.up, self.down = 1 / rising, 1 / max(0.5, steps - rising)
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """Return the rate of a step, counted from 0."""
+        """Return the learning rate of a step. Steps are counted from 0."""
         taken = tf.cast(step, tf.float32) + 0.5
         return self.peak * tf.minimum(taken * self.up, (self.steps - taken) * self.down)
 
 
 def rows_at_a_time(network: keras.Sequential, rows: int, values: int) -> int:
-    """Return at most `rows`, so few that the largest layer works on at most `values` values at a time."""
+    """Return the most rows, up to `rows`, with which the largest layer works on at most `values` values; at least 1."""
     return max(1, min(rows, values // max(cost.values for cost in costs_of(network.layers, network.input_shape))))
 
 
 def validation_rows(network: keras.Sequential) -> int:
-    """Return the rows of a validation batch."""
+    """Return the number of rows of a validation batch."""
     return rows_at_a_time(network, VALIDATION_ROWS, VALIDATION_VALUES)
 
 
@@ -106,21 +106,22 @@ def fit(
     checkpoint: Checkpoint | None = None,
     replicas: Replicas | None = None,
 ) -> Mapping[str, list[float]]:
-    """Train `network`, from features to probabilities, in place.
+    """Train `network`, which maps features to probabilities, in place.
 
     Args:
         training, validation: features, float32 [n, values], in memory or on disk, and labels, integers [n].
-        verbose: Keras's: 0 silent, 1 a progress bar, 2 a line per epoch.
-        checkpoint: to continue from, and to write after each epoch.
-        replicas: the workers or devices that share each batch; None: one device. The first worker alone measures the
+        verbose: as in Keras: 0 is silent, 1 shows a progress bar, 2 prints a line per epoch.
+        checkpoint: the file to continue from, if it exists, and to write after each epoch.
+        replicas: the workers or devices that share each batch; None: one device. Only the first worker measures the
             validation split, prints and writes the checkpoint.
 
     Returns:
-        One list per metric, a value per epoch: loss, accuracy, and val_loss, val_accuracy with a validation split.
+        A list for each metric, with a value per epoch: loss and accuracy; with a validation split also val_loss and
+        val_accuracy.
 
     Raises:
-        InputError: the network has no defined arithmetic, the data do not fit it or cannot be read, or the training
-            diverged.
+        InputError: the network has no defined arithmetic, the data do not fit the network or cannot be read, or the
+            training diverged.
     """
     layers = defined(network)
     require_data(network, training, "training")
@@ -131,7 +132,7 @@ def fit(
     count = len(training[1])
     batch_size = min(recipe.batch_size, count)
     model = _compiled(network, layers, recipe, replicas, steps=recipe.epochs * -(-count // batch_size))
-    # All variables must exist before `fit`, which would otherwise trace the step twice.
+    # All variables must exist before Keras's `fit`, which would otherwise trace the step twice.
     model.optimizer.build(model.trainable_variables)
     model.compute_metrics(None, training[1][:1], tf.zeros((1, model.output_shape[-1])))
     state = [*model.weights, *model.optimizer.variables]
@@ -156,7 +157,7 @@ def fit(
 
 
 def require_data(network: keras.Sequential, data: Data, name: str) -> None:
-    """Raise InputError if there are no rows, not one label for each, or labels outside the classes of the network."""
+    """Raise InputError unless there are rows, one label for each row, and every label is a class of the network."""
     (features, labels), classes = data, network.output_shape[-1]
     count = len(labels)
     if count != features.shape[0] or not count:
@@ -173,7 +174,7 @@ def require_data(network: keras.Sequential, data: Data, name: str) -> None:
 def _each_epoch(
     history: dict[str, list[float]], state: list[tf.Variable], checkpoint: Checkpoint | None
 ) -> keras.callbacks.Callback:
-    """After each epoch, add its metrics to the history, and write both to the checkpoint."""
+    """Return a callback that, after each epoch, adds its metrics to `history` and writes the checkpoint."""
 
     def finished(epoch: int, logs: Mapping[str, float]) -> None:
         for name, value in logs.items():
@@ -193,7 +194,7 @@ def _each_epoch(
 def _compiled(
     network: keras.Sequential, layers: list[keras.layers.Layer], recipe: Recipe, replicas: Replicas | None, steps: int
 ) -> DefinedModel:
-    """Make the model that is trained: `layers`, which have the weights of `network` and end in logits."""
+    """Return the compiled model that is trained. It consists of `layers`, which have the weights of `network`."""
     rate = recipe.learning_rate
     schedule = rate if recipe.warmup is None else WarmupLinearDecay(rate, steps, recipe.warmup)
     chain = keras.Sequential([keras.Input(network.input_shape[1:]), *layers])
@@ -204,7 +205,7 @@ def _compiled(
         optimizer=OPTIMIZERS[recipe.optimizer](learning_rate=schedule),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         weighted_metrics=["accuracy"],  # fillers do not count
-        # TensorFlow's strategies cannot be in its loop of steps.
+        # TensorFlow's loop of several steps cannot contain a distribution strategy.
         steps_per_execution=1 if replicas else STEPS_PER_EXECUTION,
         jit_compile=False,  # XLA fuses multiplications and additions
     )
@@ -216,7 +217,7 @@ def log_probabilities(
 ) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Return a function from at most `rows` rows of features, [n, values], to log-probabilities, [n, classes].
 
-    The function raises InputError if one of them is not finite. The logits of an image are averaged over `views`.
+    The function raises InputError if a log-probability is not finite. The logits of an image are averaged over `views`.
     """
     layers = defined(network)
 
@@ -225,7 +226,7 @@ def log_probabilities(
             values = layer(values)
         return values
 
-    @tf.function(autograph=False)  # to convert Python that has no branches on tensors takes longer than to trace it
+    @tf.function(autograph=False)  # no branch depends on a tensor, and the conversion takes longer than the tracing
     def forward(features: tf.Tensor) -> tf.Tensor:
         mean = arithmetic.in_order([logits(view(features)) for view in views]) * (1 / len(views))
         return tf.transpose(arithmetic.log_softmax(mean)[0])
@@ -233,7 +234,7 @@ def log_probabilities(
     def predict(features: NDArray[Any]) -> NDArray[Any]:
         values, _, _ = filled(tf.constant(features), tf.zeros(len(features), tf.int32), rows)
         logarithms = forward(values).numpy()[: len(features)]
-        if not np.isfinite(logarithms).all():  # finite weights may have infinite products
+        if not np.isfinite(logarithms).all():  # products of finite weights may be infinite
             hint = "Train it again with a lower learning rate."
             raise InputError("the model", "its probabilities are not finite, as its weights are too large", hint=hint)
         return logarithms

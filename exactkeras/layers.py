@@ -1,4 +1,4 @@
-"""The layers of a plain Keras network in the defined arithmetic: same shapes, same weights, other kernels."""
+"""Layers that replace those of Keras: same shapes and weights, but computed in the defined arithmetic."""
 
 from typing import Any, cast
 
@@ -13,9 +13,9 @@ from exactkeras.convolution import Places, convolution
 
 
 class Dense(keras.layers.Layer):
-    """Compute `keras.layers.Dense`. Its kernel is kept in the pieces that the definition cuts it into.
+    """`keras.layers.Dense` in the defined arithmetic. Its kernel is stored in pieces, one for each chain.
 
-    So each piece has its own product, gradient and update, which run in parallel and stay in the cache.
+    So each piece has its own product, gradient and update. They run in parallel and stay in the processor's cache.
     """
 
     def __init__(self, units: int, activation: Any) -> None:
@@ -35,19 +35,19 @@ class Dense(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def set_weights(self, weights: list[NDArray[np.float32]]) -> None:
-        """Set the weights from those of `keras.layers.Dense`: kernel and bias."""
+        """Set the weights from the kernel and the bias of a `keras.layers.Dense`."""
         kernel, bias = weights
         bounds = np.cumsum([piece.shape[0] for piece in self.kernels])[:-1]
         super().set_weights([*np.split(kernel, bounds), bias])
 
     def get_weights(self) -> list[NDArray[np.float32]]:
-        """Return the weights for `keras.layers.Dense`."""
+        """Return the kernel and the bias for a `keras.layers.Dense`."""
         *pieces, bias = super().get_weights()
         return [np.concatenate(pieces), bias]
 
 
 class Convolution(keras.layers.Layer):
-    """Compute `keras.layers.Conv2D`."""
+    """`keras.layers.Conv2D` in the defined arithmetic."""
 
     def __init__(self, like: keras.layers.Conv2D) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def defined(network: keras.Sequential) -> list[keras.layers.Layer]:
     """Return layers in the defined arithmetic, from features to logits, with the weights of `network`.
 
     Args:
-        network: Dense, Conv2D, Reshape and Flatten, from features to probabilities by softmax.
+        network: layers of the kinds Dense, Conv2D, Reshape and Flatten; the last is a Dense with softmax.
 
     Raises:
         InputError: the network or a layer has no defined arithmetic.
@@ -92,8 +92,8 @@ def defined(network: keras.Sequential) -> list[keras.layers.Layer]:
 
 
 def _counterpart(layer: keras.layers.Layer, axes: int, *, last: bool) -> keras.layers.Layer:
-    """Make the layer that computes the same in the defined arithmetic, from inputs of so many axes."""
-    kind = type(layer)  # exactly: a subclass may compute something else
+    """Return a layer that computes the same in the defined arithmetic, from inputs with `axes` axes."""
+    kind = type(layer)  # not isinstance: a subclass may compute something else
     if kind is keras.layers.Dense and axes == 2 and _is_defined(layer, last=last):
         return Dense(layer.units, keras.activations.linear if last else layer.activation)
     if kind is keras.layers.Conv2D and not last and _is_defined(layer, last=False):
@@ -104,8 +104,8 @@ def _counterpart(layer: keras.layers.Layer, axes: int, *, last: bool) -> keras.l
     raise InputError(
         f"layer '{layer.name}'",
         f"this {kind.__name__} has no defined arithmetic",
-        hint="Use Reshape, Flatten, and Dense or Conv2D of float32 with a bias and no activation or 'relu'; and a last"
-        " Dense with 'softmax'.",
+        hint="Use Reshape, Flatten, and Dense or Conv2D of float32 with a bias and no activation or 'relu'. The last"
+        " layer must be a Dense with 'softmax'.",
     )
 
 

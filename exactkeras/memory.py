@@ -1,4 +1,4 @@
-"""The memory that this process may use, and how it uses it."""
+"""The memory that this process may use, and settings of the C library that speed up its use."""
 
 import ctypes
 import os
@@ -9,19 +9,23 @@ from pathlib import Path
 
 from dvcproof.runtime.program import InputError
 
-#: Linux's list of the control groups of this process, and the folder of all groups.
+#: The file in which Linux lists the control groups of this process, and the folder of all control groups.
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
-#: Bytes of address space that TensorFlow needs, most of which it never uses.
+#: Bytes of address space that TensorFlow reserves. It never uses most of them.
 ADDRESSES = 5 * 2**29
 
-#: Parameters of the C library's mallopt(3), from its malloc.h: return freed memory to the system above this many bytes;
-#: ask the system for memory in pieces of at least this many; map arrays of this many bytes one by one.
+#: Options of the C library's mallopt(3), with their numbers from malloc.h. All values are bytes. M_TRIM_THRESHOLD (-1):
+#: return freed memory to the system only above this size. M_TOP_PAD (-2): ask the system for at least this much more
+#: memory at a time. M_MMAP_THRESHOLD (-3): map each array of at least this size separately.
 MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 2**26, -3: 2**25}
 
 
 def limit() -> int:
-    """Return bytes: the machine's memory, or a lower limit of the process or its control groups (a container's)."""
+    """Return the bytes of memory that this process may use.
+
+    This is the machine's memory, or a lower limit of the process or of one of its control groups, as in a container.
+    """
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_process_limits(), *_group_limits()])
 
 
@@ -34,28 +38,28 @@ def _process_limits() -> Iterator[int]:
 
 def _group_limits() -> Iterator[int]:
     for inner, name in own_groups():
-        for group in (inner, *inner.parents):  # a limit of an outer group counts too
+        for group in (inner, *inner.parents):  # the limits of outer groups count too
             try:
                 text = (group / name).read_text(encoding="ascii").strip()
             except (OSError, ValueError):
                 continue
-            if text.isdecimal() and group.is_relative_to(GROUPS):  # and not "max"
+            if text.isdecimal() and group.is_relative_to(GROUPS):  # "max" means no limit
                 yield int(text)
 
 
 def own_groups() -> list[tuple[Path, str]]:
-    """Return the control groups of this process, and the name of the file with the memory limit in each."""
+    """Return the control groups of this process, each with the name of the file that has its memory limit."""
     try:
         lines = OWN_GROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     found = (line.split(":", 2) for line in lines)
-    names = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # of version 2, which has one tree, and version 1
+    names = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # control groups version 2, and version 1
     return [(GROUPS / kind / own.lstrip("/"), names[kind]) for _, kind, own in found if kind in names]
 
 
 def require_address_space() -> None:
-    """Raise InputError if `ulimit -v` is too low for TensorFlow, which would abort the process."""
+    """Raise InputError if `ulimit -v` is too low for TensorFlow: it would abort the process."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < ADDRESSES:
         raise InputError(
@@ -67,9 +71,9 @@ def require_address_space() -> None:
 
 
 def keep_memory() -> bool:
-    """Let the C library keep freed memory for the next tensor, and return whether it can (GNU's can).
+    """Let the C library keep freed memory for the next tensor. Return whether the library can; GNU's can.
 
-    Otherwise each step of a training maps its megabytes again, and the system clears them page by page.
+    Otherwise the library maps new memory in each step of a training, and the system clears it page by page.
     """
     if sys.platform != "linux":
         return False

@@ -1,7 +1,7 @@
 """RMSprop, Adam and SGD of Keras 3.15, in the defined arithmetic.
 
-RMSprop and Adam use TensorFlow's fused kernels, which pass over the weights two or three times where Keras's formulas
-take ten passes. The kernels round each operation by itself; `probe` compares them with the formulas before a training.
+RMSprop and Adam use TensorFlow's fused kernels. They pass over the weights two or three times, Keras's formulas ten
+times. The kernels round each operation separately. `probe` compares them with the formulas before each training.
 """
 
 from typing import Any
@@ -13,12 +13,13 @@ import tensorflow as tf
 class RMSprop(keras.optimizers.RMSprop):
     """Keras's RMSprop, without momentum and centring.
 
-    v += (g g - v) (1 - rho), which is Keras's rho v + (1 - rho) g g in another order; w -= g rate / sqrt(v + epsilon).
+    v += (g g - v) (1 - rho); w -= g rate / sqrt(v + epsilon). Keras computes v = rho v + (1 - rho) g g, which is equal
+    but for rounding.
     """
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
-        # The kernel has a momentum, which is zero here and still needs a variable.
+        # The kernel needs a variable for the momentum, though the momentum is zero here.
         self.still = [self.add_variable_from_reference(variable, name="still") for variable in variables]
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
@@ -36,7 +37,9 @@ class RMSprop(keras.optimizers.RMSprop):
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras's Adam. The powers of its decays are products, one factor a step: a library's `pow` is not defined.
+    """Keras's Adam. The powers of its decays are multiplied up, one factor per step.
+
+    A library's `pow` may differ in its last bits.
 
     m += (g - m) (1 - b1); v += (g g - v) (1 - b2); w -= m (rate sqrt(1 - B2) / (1 - B1)) / (sqrt(v) + epsilon).
     """
@@ -66,5 +69,5 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-#: By the names in a `Recipe`. Keras's SGD, w -= g rate, is in the defined arithmetic as it is.
+#: The optimizers by their names in a `Recipe`. Keras's own SGD, w -= g rate, is already in the defined arithmetic.
 OPTIMIZERS = {"rmsprop": RMSprop, "adam": Adam, "sgd": keras.optimizers.SGD}

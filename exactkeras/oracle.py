@@ -1,4 +1,4 @@
-"""A NumPy reference for products and optimizer steps: slow and exact, to compare TensorFlow with."""
+"""Reference implementations of products and optimizer steps in NumPy: slow, exact, for comparison with TensorFlow."""
 
 from typing import Any
 
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 F = np.float32
 
-#: The smallest normal number. TensorFlow's threads replace smaller ones by zero.
+#: The smallest normal number. TensorFlow's threads replace smaller numbers by zero.
 SMALLEST = F(2.0**-126)
 
 
 def flushed(x: Floats) -> Floats:
-    """Replace values below the smallest normal number by zero."""
+    """Replace values whose magnitude is below the smallest normal number by zero."""
     return np.where(np.abs(x) < SMALLEST, F(0), x)
 
 
 def fma(a: Floats, b: Floats, c: Floats) -> Floats:
     """Return a * b + c, rounded once.
 
-    The product is exact in float64. The sum is rounded there to odd, after which the rounding to float32 is right
+    The product is exact in float64. The sum is rounded to odd in float64; then the rounding to float32 is correct
     (S. Boldo and G. Melquiond, Emulation of a FMA and correctly rounded sums, 2008).
     """
     product, c = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
@@ -42,13 +42,13 @@ def chain(a: Floats, b: Floats) -> Floats:
 
 
 def rmsprop(state: list[Any], weight: Floats, gradient: Floats, rate: F) -> Floats:
-    """Return the weight after a step of RMSprop. Updates `state[0]`, the mean of squared gradients, in place."""
+    """Return the weight after a step of RMSprop. Replace `state[0]`, the mean of squared gradients, by a new array."""
     v = state[0] = flushed(state[0] + flushed((flushed(gradient * gradient) - state[0]) * (F(1) - F(0.9))))
     return weight - flushed(flushed(gradient * rate) / np.sqrt(v + F(1e-7)))
 
 
 def adam(state: list[Any], weight: Floats, gradient: Floats, rate: F) -> Floats:
-    """Return the weight after a step of Adam. Updates `state` in place: two means and the powers of their decays."""
+    """Return the weight after a step of Adam. Update `state` in place: two means, and the powers of their decays."""
     m, v, power_1, power_2 = state
     power_1, power_2 = power_1 * F(0.9), power_2 * F(0.999)
     m = flushed(m + flushed(flushed(gradient - m) * (F(1) - F(0.9))))

@@ -1,7 +1,7 @@
-"""Before a training: check that this machine computes the defined arithmetic, in the shapes of this very network.
+"""A check before each training: does this machine compute the defined arithmetic, in the shapes of this network?
 
-TensorFlow's products and the optimizers' kernels are compared with the NumPy oracle, at the edges of each shape and in
-a sample of its middle. All other operations are single ones, which IEEE 754 defines.
+TensorFlow's products and the optimizers' kernels are compared with `exactkeras.oracle`: at the edges of each product,
+and in a sample of its middle. All other operations are single operations, which IEEE 754 defines.
 """
 
 import math
@@ -18,12 +18,12 @@ from exactkeras.fit import validation_rows
 from exactkeras.oracle import F, adam, chain, rmsprop
 from exactkeras.recipe import Recipe
 
-#: Rows and columns that are compared at each edge; as many are drawn from the middle.
+#: Rows and columns that are compared at each edge. As many are drawn from the middle.
 EDGE = 8
 
 
 class Shape(NamedTuple):
-    """A product of [m, k] and [k, n], either of them stored transposed."""
+    """The shape of a product of [m, k] and [k, n]. Either factor may be stored transposed."""
 
     rows: int
     inner: int
@@ -33,7 +33,7 @@ class Shape(NamedTuple):
 
 
 def deviations(network: keras.Sequential, recipe: Recipe, images: int) -> list[str]:
-    """Return the reasons why a training on this machine may give other bits than the definition; empty: none."""
+    """Return the reasons why a training on this machine may give other bits than the definition; empty: no reason."""
     batch = min(recipe.batch_size, images)
     part = arithmetic.rounded_up(batch, recipe.shards) // recipe.shards
     forward = (shape for shape in shapes(network, validation_rows(network)) if not any(shape[3:]))
@@ -42,7 +42,7 @@ def deviations(network: keras.Sequential, recipe: Recipe, images: int) -> list[s
 
 
 def shapes(network: keras.Sequential, rows: int) -> Iterator[Shape]:
-    """Yield every product of a training step on `rows` rows. Those of a prediction have no transposed factor."""
+    """Yield every product of a training step on `rows` rows. The products of a prediction have no transposed factor."""
     for layer in layers.defined(network):
         if isinstance(layer, layers.Dense):
             yield from _dense_shapes([kernel.shape[0] for kernel in layer.kernels], layer.units, rows)
@@ -74,9 +74,9 @@ def _convolution_shapes(layer: layers.Convolution, rows: int) -> Iterator[Shape]
 
 
 def deviation(shape: Shape) -> str:
-    """Describe how a product differs from the chain on this machine; empty: it does not."""
+    """Describe how a product on this machine differs from the defined chains. Return an empty text if it does not."""
     random = np.random.default_rng(0)
-    values = random.standard_normal(10007, np.float32)  # a prime number, so no two rows are alike
+    values = random.standard_normal(10007, np.float32)  # the length is a prime number, so no two rows are alike
     a, b = np.resize(values, (shape.rows, shape.inner)), np.resize(values[::-1], (shape.inner, shape.columns))
     stored = (a.T.copy() if shape.transpose_a else a, b.T.copy() if shape.transpose_b else b)
     got = arithmetic.chains(*map(tf.constant, stored), transpose_a=shape.transpose_a, transpose_b=shape.transpose_b)
@@ -97,7 +97,7 @@ def sample(count: int, random: np.random.Generator) -> NDArray[np.int64]:
 
 
 def optimizer_deviation(name: str) -> str:
-    """Describe how the optimizer's kernel differs from its formula on this machine; empty: it does not."""
+    """Describe how the optimizer's kernel on this machine differs from its formula. Return an empty text if not."""
     if name not in ("rmsprop", "adam"):
         return ""
     random = np.random.default_rng(1)

@@ -9,10 +9,10 @@ class Recipe(NamedTuple):
     """The hyperparameters for `fit`."""
 
     optimizer: str  # "rmsprop", "adam" or "sgd"
-    learning_rate: float  # constant; with a warm-up, the highest
+    learning_rate: float  # constant; with a warm-up, the highest rate
     epochs: int
     batch_size: int
-    shards: int  # equal parts that each batch is cut into, whose gradients are added in order
-    seed: int  # of the order of the images, and of the augmentation
+    shards: int  # each batch is cut into this many equal parts, and their gradients are added in order
+    seed: int  # for the order of the images, and for the augmentation
     warmup: float | None = None  # fraction of the steps in which the rate rises before it falls; None: constant rate
     augment: RandomAffine | None = None

@@ -1,7 +1,7 @@
-"""One training on several workers, or on several devices of one: the same bytes as in one process.
+"""Training on several workers, or on several devices of one machine, to the same bytes as in one process.
 
-A batch is cut into shards, whose gradients are added in order. Each replica computes some of the shards, the sums are
-made in that order, and all replicas take the same step. TensorFlow only carries the terms: it adds nothing on the way.
+A batch is cut into shards, and the gradients of the shards are added in order. Each replica computes some shards. Then
+all replicas have the same sums and take the same step. TensorFlow only transfers the terms: it adds nothing.
 """
 
 import itertools
@@ -22,10 +22,10 @@ from exactkeras.arithmetic import in_order
 from exactkeras.checkpoint import Fingerprint, set_values, values_of
 from exactkeras.tf_config import Cluster
 
-#: Seconds in which all workers must have started and found each other.
+#: Within this many seconds, all workers must have started and found each other.
 DEADLINE = 120
 
-#: What TensorFlow raises within seconds when another worker, or its machine, has stopped.
+#: The errors that TensorFlow raises within seconds after another worker, or its machine, has stopped.
 LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -36,15 +36,16 @@ LOST = (
     tf.errors.UnknownError,
 )
 
-#: TensorFlow's number for the group that exchanges slices: far from those that its strategies give.
+#: TensorFlow's number for the group of replicas that exchange slices. TensorFlow's own groups have small numbers.
 GROUP_KEY = 2**20
 
-#: Computes a shard: returns tensors to join with those of the other shards, and tensors to add to theirs.
+#: A function that computes a shard. It returns two results: tensors that are joined over all shards, and tensors that
+#: are added over all shards.
 Part = Callable[..., tuple[Any, Any]]
 
 
 def compute(part: Part, pieces: Sequence[Any]) -> tuple[Any, Any]:
-    """Call `part(*piece)` for all pieces, and join and add the results in the order of the pieces."""
+    """Call `part(*piece)` for all pieces. Join the first results and add the second, in the order of the pieces."""
     joined, added = zip(*(part(*piece) for piece in pieces), strict=True)
     return _each(lambda parts: tf.concat(parts, 0), joined), _each(in_order, added)
 
@@ -57,15 +58,15 @@ class Replicas:
     """The replicas that share the shards of each batch. Each process has one such object."""
 
     def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0) -> None:
-        """Take the strategy (several processes or several devices of one), and the number of this worker."""
+        """Take TensorFlow's strategy, for several processes or for several devices, and the number of this worker."""
         self.strategy, self.worker, self.count = strategy, worker, strategy.num_replicas_in_sync
         self._gathered = tf.function(self._gather, autograph=False)
         self._exchanges = itertools.count(1)  # a number for each place in a program where slices are exchanged
 
     def compute(self, part: Part, pieces: Sequence[Any]) -> tuple[Any, Any]:
-        """Do what the function `compute` does, but let each replica compute its share. For a tf.function.
+        """Return the same as the function `compute`, but let each replica compute its share. Call it in a tf.function.
 
-        There is at least one piece for each replica, and `part` returns float32 tensors of known shapes.
+        There must be at least one piece for each replica, and `part` must return float32 tensors of known shapes.
         """
         forms: list[Any] = []
 
@@ -83,12 +84,12 @@ class Replicas:
         return _each(lambda parts: tf.concat(parts, 0), parts), unpacked(added, forms[0][1])
 
     def _added(self, own: tf.Tensor, parts: int) -> tf.Tensor:
-        """Add the vectors of all replicas in order. Those of this replica are [own, n]."""
+        """Add the vectors of all replicas in order. `own` are the vectors of this replica, [count, n]."""
         context, rows = tf.distribute.get_replica_context(), -(-parts // self.count)
         processes = isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy)
         if not processes or rows + 1 >= parts:
             return in_order(tf.unstack(context.all_gather(own, axis=0), parts))
-        # Fewer bytes: each replica gets its slice of all vectors, and adds it.
+        # To send fewer bytes: each replica receives one slice of all vectors, and adds these slices.
         missing = [[0, rows - own.shape[0]], [0, -own.shape[1] % self.count]]
         slices = tf.transpose(tf.reshape(tf.pad(own, missing), [rows, self.count, -1]), [1, 0, 2])
         exchanged = tf.raw_ops.CollectiveAllToAllV2(
@@ -114,7 +115,7 @@ class Replicas:
         return self._first(self.strategy.run(replica))
 
     def start_alike(self, state: Sequence[tf.Variable], done: int) -> int:
-        """Copy variables, of 4 or 8 bytes a value, from the first replica; return its number of epochs done."""
+        """Set variables, of 4 or 8 bytes per value, to those of the first replica. Return its number of epochs done."""
         values = self.gather(np.frombuffer(values_of(state), np.int32))[0]
         set_values(state, values.tobytes())
         return int(self.gather(done)[0])
@@ -131,7 +132,7 @@ class Replicas:
                 )
 
     def deviating(self, reasons: Sequence[str]) -> list[str]:
-        """List the other workers that reported deviations. `reasons` are those of this worker."""
+        """Return a line for each other worker that has deviations. `reasons` are the deviations of this worker."""
         counts = self.gather(len(reasons))
         return [f"worker {index} reports deviations" for index in np.flatnonzero(counts) if index != self.worker]
 
@@ -140,7 +141,7 @@ class Replicas:
 
 
 def share(parts: int, replicas: int, index: int) -> tuple[int, int]:
-    """Return the first part of a replica, and the end: the shares are as equal as possible, larger ones first."""
+    """Return the range of a replica's parts, (start, stop). Shares are as equal as possible, larger shares first."""
     each, more = divmod(parts, replicas)
     start = index * each + min(index, more)
     return start, start + each + (index < more)
@@ -161,12 +162,12 @@ def unpacked(vector: tf.Tensor, form: Any) -> Any:
 
 @contextmanager
 def together(cluster: Cluster | None, shards: int) -> Iterator[Replicas | None]:
-    """Share batches inside this block: among the workers of a cluster, or several GPUs; None: one device.
+    """Share batches inside this block among the workers of a cluster, or among several GPUs. Yield None for one device.
 
-    Call it before TensorFlow's first operation.
+    Enter the block before TensorFlow's first operation.
 
     Raises:
-        InputError: not all workers came before DEADLINE, or one was lost.
+        InputError: a worker did not start before DEADLINE, or was lost.
     """
     if cluster is not None:
         with _joined(cluster) as replicas:
@@ -194,23 +195,26 @@ def _joined(cluster: Cluster) -> Iterator[Replicas]:
             if "Could not start gRPC server" in error.message:
                 hint = "Give this worker another port, in the addresses of all workers."
                 raise InputError(cluster.name, "another program uses this port", hint=hint) from None
-            hint = "Read what the others printed, and start all again: they continue after the last whole epoch."
+            hint = (
+                "Read the output of the other workers, and start all again: they continue after the last whole epoch."
+            )
             raise InputError(cluster.name, f"another worker was lost ({_reason(error.message)})", hint=hint) from None
 
 
 def _reason(message: str) -> str:
-    """Extract TensorFlow's reason for a lost worker, without the graph location."""
+    """Return TensorFlow's reason for a lost worker, without the place in the graph."""
     found = re.findall(r"aborted by: (?!Collective ops)(.*)", message)
     return (found or message.splitlines() or ["no reason given"])[0]
 
 
-#: This process may wait in C++, where no Python runs. So another one prints $2 after $1 seconds, and ends process $3.
+#: This process may wait in C++, where no Python runs. So another process prints $2 after $1 seconds, then ends process
+#: $3.
 _WATCHER = 'timeout "$1" cat >&2; [ $? -ne 124 ] || { echo "$2" >&2; kill -s ALRM "$3"; }'
 
 
 @contextmanager
 def _deadline(cluster: Cluster) -> Iterator[None]:
-    """End this process with one line if the block takes longer than DEADLINE."""
+    """Print one line and end this process if the block takes longer than DEADLINE."""
     start = f"Start each of {', '.join(cluster.addresses)}; a firewall must let them reach each other."
     line = InputError(cluster.name, f"not all workers came within {DEADLINE} s", hint=start)
     command = ["sh", "-c", _WATCHER, "sh", str(DEADLINE), f"ERROR: {line}", str(os.getpid())]
@@ -223,7 +227,7 @@ def _deadline(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def _death_by_signal() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end this process at once, also while it waits in C++ for another one."""
+    """Let SIGTERM and Ctrl-C end this process at once, also while it waits in C++ for another process."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

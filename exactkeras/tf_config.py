@@ -1,4 +1,4 @@
-"""The workers that train one model together, as TF_CONFIG names them, which Kubernetes operators and clouds set."""
+"""The workers that train one model together. The environment variable TF_CONFIG names them; clouds usually set it."""
 
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
@@ -23,13 +23,13 @@ class _Task(BaseModel):
     index: int = Field(ge=0)
 
 
-class _Config(BaseModel):  # clouds add more
+class _Config(BaseModel):  # clouds add more fields, which are ignored
     cluster: dict[str, list[Address]] = Field(default={}, max_length=8)
     task: _Task | None = None
 
 
 class Cluster(NamedTuple):
-    """The workers, and the number of this one."""
+    """The workers, and the number of this worker."""
 
     addresses: tuple[str, ...]  # host:port of each worker
     number: int  # of this worker, from 0
@@ -46,7 +46,10 @@ class Cluster(NamedTuple):
 
 
 def read_cluster(environment: Mapping[str, str]) -> Cluster | None:
-    """Read the cluster of this process; None: it trains alone. Raise InputError if TF_CONFIG is invalid."""
+    """Read the cluster of this process from TF_CONFIG. Return None if the process trains alone.
+
+    Raise InputError if TF_CONFIG is invalid.
+    """
     text = environment.get(NAME, "")
     if not text.strip():
         return None
@@ -77,7 +80,7 @@ def _invalid(problem: str) -> InputError:
 
 
 def require_enough_shards(cluster: Cluster, shards: int) -> None:
-    """Raise InputError if there are more workers than shards, so that one would have no part of a batch."""
+    """Raise InputError if there are more workers than shards: a worker would have no part of a batch."""
     if len(cluster.addresses) > shards:
         raise InputError(
             "number of workers",

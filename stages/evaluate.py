@@ -32,7 +32,7 @@ FILES = ("scores.json", "history.json", "confusion.csv", "per_class.csv", "first
 
 
 def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
-    """Return accuracy and loss of each split, and the gap between training and test: the overfitting."""
+    """Return accuracy and loss of each split, and the gap between training and test, which measures overfitting."""
     found = {name: {"accuracy": accuracy(split), "loss": loss(split)} for name, split in predictions.items()}
     train, test = found["train"], found["test"]
     gap = {"accuracy": train["accuracy"] - test["accuracy"], "loss": test["loss"] - train["loss"]}

@@ -1,4 +1,4 @@
-"""Stage 1, load: convert a data set to four .npy arrays, and describe it in dataset.json."""
+"""Stage 1, load: convert a data set to four .npy arrays, and write its description to dataset.json."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ from digits.sources.source import open_source
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import run
 
-#: The four arrays that are written.
+#: The names of the four arrays that are written.
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -24,17 +24,17 @@ def load(source: str, out: Path, *, test_size: int = 0, transpose: Transpose = "
     """Write the four arrays and dataset.json into the folder `out`.
 
     Args:
-        source: the data set, in a form that `open_source` knows.
+        source: the data set, as `open_source` accepts it.
         out: the folder.
         test_size: number of training images that become the test set, if the source has no test set.
-        transpose: whether to exchange height and width.
+        transpose: whether to exchange height and width of the images.
 
     Returns:
-        The lines to print: each array with its type, shape and first and last labels; what was converted, chosen or
-        left out; warnings.
+        The lines to print. They give the type and shape of each array, the first and last labels, everything that was
+        converted, chosen or left out, and warnings.
 
     Raises:
-        InputError: the source is missing, damaged or not images with labels, or a class has no image to train on.
+        InputError: the source is missing, damaged or has no images with labels, or a class has no training images.
     """
     with open_source(source, test_size) as (train, test, notes):
         labels = number_labels(train.labels, test.labels)

@@ -1,4 +1,4 @@
-"""Stage 2, preprocess: convert images to features in [0, 1], and cut the optional validation split."""
+"""Stage 2, preprocess: convert images to features in [0, 1], and cut off the optional validation split."""
 
 import argparse
 import math
@@ -19,12 +19,13 @@ from dvcproof.runtime.program import run
 
 
 def preprocess(validation_size: int, raw: Path, out: Path) -> str:
-    """Write features and labels of each split into the folder `out`, from what `load` wrote into the folder `raw`.
+    """Read the arrays that `load` wrote into the folder `raw`. Write features and labels of each split into `out`.
 
-    Returns the line to print, empty if validation is the end of the training set.
+    Returns the line to print; empty if the validation images are the last images of the training set.
 
     Raises:
-        InputError: a file is missing, damaged or of another form, or the validation split leaves nothing to train on.
+        InputError: a file is missing, damaged or has another form, or the validation split leaves a class without
+            training images.
     """
     dataset = read_dataset(raw / "dataset.json")
     train, test = (_open_set(raw, name, dataset) for name in ("train", "test"))
@@ -44,7 +45,7 @@ def preprocess(validation_size: int, raw: Path, out: Path) -> str:
 
 
 def chosen_blocks(file: NpyFile, mask: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
-    """Read the rows that a mask chooses, and none before the first or after the last of them."""
+    """Yield the rows that a mask chooses. Rows before the first and after the last chosen row are not read."""
     if mask.any():
         start, stop = int(mask.argmax()), len(mask) - int(mask[::-1].argmax())
         yield from masked(file.blocks(start, stop), mask[start:stop])

@@ -1,4 +1,4 @@
-"""Stage 3, train: features and labels to a model and its history."""
+"""Stage 3, train: train a model on features and labels, and write the model and its history."""
 
 import argparse
 import os
@@ -39,9 +39,9 @@ def main() -> None:
 
     with together(cluster, settings.shards) as replicas:
         network = section.build(dataset.image_shape, len(dataset.classes))
-        require_moderate(network)  # else `evaluate` would not read its file
+        require_moderate(network)  # `evaluate` would refuse the file of a larger network
         if replicas is None or replicas.worker == 0:
-            # `save` writes the weights, of four bytes each, twice.
+            # Each weight has four bytes, and `save` writes all weights twice.
             require_room(8 * network.count_params(), args.model, args.history, args.platform)
         recipe = section.recipe(settings, dataset.image_shape)
         reasons += deviations(network, recipe, len(splits[0].labels))
@@ -70,14 +70,14 @@ def main() -> None:
 def write(
     args: argparse.Namespace, network: "keras.Sequential", history: Mapping[str, Sequence[float]], reasons: list[str]
 ) -> None:
-    """Write the model, its history, and the record of this machine with the reasons why its bits may differ."""
+    """Write the model, its history, and the record of this machine with the reasons why the bits may differ."""
     from exactkeras import archive
 
     with replacing(args.model, args.history, args.platform) as (model_file, history_file, platform_file):
         archive.save(network, model_file)
         epochs = range(1, len(history["loss"]) + 1)
         write_csv(history_file, ["epoch", *history], zip(epochs, *history.values(), strict=True))
-        # It describes the machine and so is no output: equal models come from different machines.
+        # The record is not a DVC output, since different machines write equal models but different records.
         write_json(platform_file, {"model_sha256": file_hash(model_file)} | determinism.platform_record(reasons))
 
 

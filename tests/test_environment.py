@@ -270,7 +270,7 @@ def test_a_folder_that_is_no_environment_is_not_removed(project: Path) -> None:
 
 def test_a_python_that_makes_no_environment_leaves_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_base_executable", shutil.which("false"))
-    assert "it makes no virtual environment: it failed without a word" in stopped(setup.make)
+    assert "it cannot make a virtual environment: it failed without a word" in stopped(setup.make)
     assert not (project / ".venv").exists()
 
 
@@ -326,7 +326,7 @@ def test_the_cause_is_the_last_line_of_a_traceback() -> None:
 def test_a_folder_that_cannot_be_written_is_not_pythons_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "Error: [Errno 13] Permission denied: '.venv'"
     monkeypatch.setattr(setup, "run", lambda *_, **__: (1, said))
-    assert stopped(setup.make).endswith(f"{said}. Mend that in {project}, and run make again.")
+    assert stopped(setup.make).endswith(f"{said}. Repair that in {project}, and run make again.")
 
 
 # The registry, and the locks

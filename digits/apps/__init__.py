@@ -1,1 +1,1 @@
-"""The verbs of `python -m digits`. A file that is missing, damaged or of another run is refused with InputError."""
+"""The verbs of `python -m digits`. They raise InputError for a file that is missing, damaged or from another run."""

@@ -1,4 +1,4 @@
-"""Calibration: how well the probabilities of a model agree with its accuracy.
+"""Calibration of a model: how well its probabilities agree with its accuracy.
 
 After C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On Calibration of Modern Neural Networks (ICML 2017), section 2.
 """
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from digits.scoring.metrics import Predictions
 
-#: Intervals of confidence, as in the experiments of Guo et al. (2017).
+#: The number of intervals of confidence, as in the experiments of Guo et al. (2017).
 BINS = 15
 
 
@@ -22,7 +22,7 @@ class Bin(NamedTuple):
     high: float
     images: int
     confidence: float  # mean probability of the predicted class; 0 without images
-    accuracy: float  # the fraction of the images that is classified correctly; 0 without images
+    accuracy: float  # fraction of these images that are classified correctly; 0 without images
 
 
 def probabilities(predictions: Predictions) -> NDArray[np.float64]:
@@ -31,11 +31,11 @@ def probabilities(predictions: Predictions) -> NDArray[np.float64]:
 
 
 def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> list[Bin]:
-    """Sort images into intervals of confidence, all equally wide, each open on its left and closed on its right.
+    """Sort images into intervals of confidence, which are equally wide, open on the left and closed on the right.
 
     Args:
         confidences: the probability of the predicted class of each image, [n] in (0, 1].
-        right: whether that class is the label, [n].
+        right: whether the predicted class is the label, [n].
         bins: number of intervals.
     """
     edges = np.arange(bins + 1) / bins
@@ -47,7 +47,7 @@ def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_], bins
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the expected calibration error: |accuracy - confidence|, weighted by images (Guo et al., equation 3)."""
+    """Return the expected calibration error: the mean |accuracy - confidence| over images (Guo et al., equation 3)."""
     total = math.fsum(one.images * abs(one.accuracy - one.confidence) for one in bins)
     return total / sum(one.images for one in bins)
 
@@ -56,7 +56,7 @@ def brier(predictions: Predictions) -> float:
     """Return the mean squared distance between probabilities and truth, from 0 (perfect) to 2.
 
     G. W. Brier, Verification of Forecasts Expressed in Terms of Probability (Monthly Weather Review, 1950), equation 2.
-    It needs no bins, and a model cannot lower it by stating probabilities other than those it estimates.
+    This score needs no bins. A model cannot lower it with probabilities other than those that it estimates.
     """
     truth = np.eye(predictions.log_probabilities.shape[1])[predictions.labels]
     return math.fsum(((probabilities(predictions) - truth) ** 2).sum(axis=1).tolist()) / len(predictions.labels)

@@ -1,9 +1,9 @@
-"""Write the model card: what the model is for, how it was made, how good it is. Its figures come from the run's files.
+"""Write the model card: purpose, training and accuracy of the model. Its figures come from the files of the run.
 
 python -m digits card --out docs/model-card.md
 
-Its form is Hugging Face's (https://github.com/huggingface/hub-docs/blob/main/modelcard.md): data for programs in front,
-then the sections of M. Mitchell et al., Model Cards for Model Reporting (2019).
+The card has the form of Hugging Face (https://github.com/huggingface/hub-docs/blob/main/modelcard.md): first metadata
+for programs, then the sections of M. Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
 import math
@@ -24,7 +24,7 @@ from dvcproof.runtime.bounds import parse_json
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 
-#: MD5 of the arrays that the stage `load` writes for MNIST, whatever format it reads.
+#: MD5 of the arrays that the stage `load` writes for MNIST. They are the same for every format of the source.
 MNIST = {
     "train_images.npy": "6e5236d1fa7110b7d4c75d3822137908",
     "train_labels.npy": "40b22dba779a1dffd8089edc7991f797",
@@ -32,14 +32,14 @@ MNIST = {
     "test_labels.npy": "3deb6f9de60479b947785b62051694b8",
 }
 
-#: The oldest Keras that tests open the saved model in, and the newest before that of the lock file.
+#: The oldest version of Keras in which tests open the saved model, and the newest before the version in the lock file.
 OLDER_KERAS = ("3.3.3", "3.14.1")
 
 
 def read_record(files: Files) -> tuple[Lock, Mapping[str, Any]]:
-    """Read dvc.lock: the stages that lead to the scores, and the parameters of those that lead to the model.
+    """Return from dvc.lock the stages that lead to the scores, and the parameters of those that lead to the model.
 
-    Raise InputError if params.yaml has others, or if dvc.lock has no such stages.
+    Raise InputError if params.yaml has other parameters, or if dvc.lock has no such stages.
     """
     lock, scores = read_lock(files.lock), (files.metrics / "scores.json").as_posix()
     to_model, to_scores = lock.upstream(files.model.as_posix()), lock.upstream(scores)
@@ -51,7 +51,7 @@ def read_record(files: Files) -> tuple[Lock, Mapping[str, Any]]:
 
 
 def is_mnist(lock: Lock) -> bool:
-    """Return whether a folder holds MNIST's arrays, to the last bit."""
+    """Return whether one folder in a lock has exactly the arrays of MNIST."""
     md5 = {PurePosixPath(path): file.md5 for path, file in lock.files().items()}
     return any(all(md5.get(one / name) == MNIST[name] for name in MNIST) for one in {path.parent for path in md5})
 
@@ -60,8 +60,8 @@ def write_card(files: Files, export: Mapping[str, Any] | None = None) -> str:
     """Return the text of the card.
 
     Args:
-        files: the files of the run. The model itself need not be there.
-        export: what the card of an export adds: `checks`, `files`, `layers`, `versions` and `opset`.
+        files: the files of the run. The model file may be missing.
+        export: variables for the card of an export: `checks`, `files`, `layers`, `versions` and `opset`.
     """
     lock, parameters = read_record(files)
     scores_file, classes_file = files.metrics / "scores.json", files.metrics / "per_class.csv"
@@ -79,7 +79,7 @@ def write_card(files: Files, export: Mapping[str, Any] | None = None) -> str:
     return template.render(
         source=source,
         name=name,
-        slug=slug or "data",  # for programs: 'fashion-mnist' for `data/fashion-mnist`
+        slug=slug or "data",  # the name for programs: 'fashion-mnist' for `data/fashion-mnist`
         dataset=dataset,
         image_shape=image_shape,
         features=math.prod(image_shape),
@@ -114,7 +114,7 @@ def _environment() -> Environment:
 
 
 def _plain(value: object) -> str:
-    """Escape Markdown's special characters: the user chose the names of the classes."""
+    """Escape Markdown's special characters, which the user's names of classes may contain."""
     text = ", ".join(value) if isinstance(value, list) else str(value)
     return re.sub(r"([\\`*_\[\]<>#|&~])", r"\\\1", text)
 

@@ -1,4 +1,4 @@
-"""Charts as SVG inside the page. Their text takes the page's colour, so that it is readable in light and dark."""
+"""Charts as SVG for the page of a report. Text has the page's text colour, so it is readable in light and dark."""
 
 import html
 import io
@@ -13,17 +13,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter, StrMeth
 from digits.apps.calibration import Bin
 from digits.apps.results import Epoch
 
-#: Is replaced by the page's own text colour: Matplotlib has no `currentColor`.
+#: A colour that stands for the page's text colour, and is replaced by `currentColor`, which Matplotlib does not have.
 INK = "#010203"
 
-#: Both have a contrast of at least 3 : 1 with the page, light or dark (WCAG 2.1, criterion 1.4.11).
+#: Colours with a contrast of at least 3 : 1 to the page, both light and dark (WCAG 2.1, criterion 1.4.11).
 BLUE, ORANGE = "#3a80c9", "#d2691e"
 
-#: Intervals with fewer images are drawn faintly: their accuracy says little.
+#: Intervals with fewer images than this are drawn faintly, since their accuracy is uncertain.
 FEW = 10
 
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: smaller, sharp, in the page's font
+    "svg.fonttype": "none",  # text stays text: the file is smaller, and the page's font is used
     "font.size": 11,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     "axes.spines.top": False,
@@ -37,19 +37,19 @@ STYLE: dict[Any, Any] = {
 }
 
 
-#: The curves of the run before.
+#: The style of the curves of the earlier run.
 FAINT: dict[str, Any] = {"linestyle": "--", "alpha": 0.75, "linewidth": 1.2}
 
 
 class Chart(NamedTuple):
-    """A drawing, and a title."""
+    """A drawing with a title."""
 
     title: str
-    svg: str  # its label holds the figures in words, for readers who cannot see it
+    svg: str  # its aria-label has the figures as text, for readers who cannot see the drawing
 
 
 def learning_curves(epochs: Sequence[Epoch], before: Sequence[Epoch], name: str) -> Chart:
-    """Draw 'accuracy' or 'loss' by epoch, of training and validation, with dashed lines for the run before."""
+    """Draw 'accuracy' or 'loss' by epoch, for training and validation. Lines of the earlier run are dashed."""
     title, ends = f"{name.capitalize()} by epoch", []
     curves = (("training", name, BLUE, "o"), ("validation", f"val_{name}", ORANGE, "s"))
     with style.context(["default", STYLE]):  # 'default': a user's matplotlibrc must not change the page
@@ -72,7 +72,7 @@ def learning_curves(epochs: Sequence[Epoch], before: Sequence[Epoch], name: str)
 
 
 def reliability_diagram(bins: Sequence[Bin], error: float) -> Chart:
-    """Draw accuracy against confidence, as in Guo et al. (2017), figure 1, and below it the images in each interval."""
+    """Draw accuracy by confidence, as in Guo et al. (2017), figure 1, and below it the images in each interval."""
     used = [one for one in bins if one.images]
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(5.2, 4.6))
@@ -101,7 +101,7 @@ def reliability_diagram(bins: Sequence[Bin], error: float) -> Chart:
 
 
 def _svg(figure: Figure, name: str, label: str) -> str:
-    """Return a figure as an <svg> element whose bytes depend on nothing but the drawing."""
+    """Return a figure as an <svg> element. Equal drawings give equal bytes."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # The salt makes the identifiers of clip paths the same in each run and different in each chart of the page.
@@ -109,7 +109,7 @@ def _svg(figure: Figure, name: str, label: str) -> str:
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in each chart, and used by nothing
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing uses these identifiers, and each chart would repeat them
     attributes = f'role="img" aria-label="{html.escape(label)}" data-chart="{name}"'
-    # Without a width and a height it is as wide as its place on the page.
+    # Without a width and a height, the drawing fills its place on the page.
     return re.sub(r"<svg[^>]*(viewBox=\"[^\"]*\")[^>]*>", lambda head: f"<svg {head[1]} {attributes}>", svg, count=1)

@@ -1,4 +1,4 @@
-"""Compare a run with an earlier one: is its model better, and what differs?"""
+"""Comparisons of a run with an earlier run: is its model better, and which metrics, parameters and files differ?"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,29 +9,30 @@ from scipy.stats import binomtest
 from digits.apps.runs import Earlier, Run
 from dvcproof.gate import is_lower
 
-#: The significance level: a difference with a smaller p-value counts as clear. By convention: R. A. Fisher, Statistical
-#: Methods for Research Workers (1925).
+#: The significance level: a difference with a smaller p-value counts as clear. The value is a convention of R. A.
+#: Fisher, Statistical Methods for Research Workers (1925).
 ALPHA = 0.05
 
-#: What `preprocess` calls the test set.
+#: The names of the files in which `preprocess` writes the test set.
 TEST_SET = ("test_features.npy", "test_labels.npy")
 
-#: Where no change is better or worse, as a network may overfit the training set, with the titles for people.
+#: Groups of metrics in which no change counts as better or worse, since a network may overfit the training set; each
+#: with its title for people.
 NOT_JUDGED = {"train": "training", "gap": "gap (overfitting)", "last_epoch": "last epoch, as Keras prints it"}
 
 
 def p_value(gained: int, lost: int) -> float:
     """Return the probability of a difference at least this large if neither of two models is better.
 
-    The exact form of the test of Q. McNemar (Psychometrika 12, 1947): each image on which only one model is right is a
-    toss of a fair coin; `gained` of them are right by the second model, `lost` by the first. T. G. Dietterich (Neural
-    Computation 10, 1998) recommends it for models that are trained once.
+    This is the exact form of the test of Q. McNemar (Psychometrika 12, 1947). It treats each image on which only one
+    model is right as a toss of a fair coin. On `gained` images only the second model is right, on `lost` images only
+    the first. T. G. Dietterich (Neural Computation 10, 1998) recommends the test for models that are trained once.
     """
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 class Verdict(NamedTuple):
-    """The answer to: is this run better?"""
+    """The answer to the question: is this run better?"""
 
     kind: str  # better, worse, unclear, same or none
     headline: str
@@ -39,7 +40,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(run: Run, earlier: Earlier | str) -> Verdict:
-    """Compare a run with an earlier one, image by image. `earlier` may say why there is none."""
+    """Compare a run with an earlier run, image by image. `earlier` is a text if there is no earlier run: the reason."""
     if isinstance(earlier, str):
         return Verdict("none", "No earlier run to compare with", f"{earlier.rstrip('.')}.")
     if comparable(run, earlier) is None:
@@ -62,18 +63,18 @@ def verdict(run: Run, earlier: Earlier | str) -> Verdict:
 
 
 def comparable(run: Run, earlier: Earlier | str) -> Run | None:
-    """Return the earlier run if it was tested on the same images."""
+    """Return the earlier run if it was tested on the same images, else None."""
     if isinstance(earlier, str) or run.lock.named(*TEST_SET) != earlier.run.lock.named(*TEST_SET):
         return None
     return earlier.run if np.array_equal(run.labels, earlier.run.labels) else None
 
 
 class Metric(NamedTuple):
-    """A figure of a run beside that of an earlier one."""
+    """A metric of a run, and its value in an earlier run."""
 
-    key: str  # as `dvc metrics diff` names it
+    key: str  # its name in `dvc metrics diff`
     value: float
-    before: float | None
+    before: float | None  # None: the earlier run does not have it, or there is no earlier run
 
     @property
     def title(self) -> str:
@@ -83,12 +84,12 @@ class Metric(NamedTuple):
 
     @property
     def change(self) -> float | None:
-        """The difference from the earlier run, or None without one. Figures in the files have six decimals."""
+        """The difference from the earlier run, or None. It is rounded to six decimals, as the values in the files."""
         return None if self.before is None else round(self.value - self.before, 6)
 
     @property
     def judgement(self) -> str:
-        """'better', 'worse', or '' if it did not change or is not judged. A loss or an error is better if lower."""
+        """'better', 'worse', or '' if the metric did not change or is not judged. For a loss, lower is better."""
         if not self.change or self.key.partition(".")[0] in NOT_JUDGED:
             return ""
         return "better" if (self.change < 0) == is_lower(self.key) else "worse"
@@ -105,5 +106,5 @@ def metrics(run: Run, before: Run | None) -> list[Metric]:
 
 
 def differing(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
-    """Return the names whose values differ, or that only one of the two has."""
+    """Return the names whose values differ, and the names that only one of the mappings has."""
     return [name for name in {**now, **before} if (name in now, now.get(name)) != (name in before, before.get(name))]

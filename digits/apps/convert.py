@@ -1,7 +1,7 @@
-"""Convert a Keras model to a SavedModel and an ONNX file, and compare their predictions with the model's.
+"""Conversion of a Keras model to a SavedModel and an ONNX file, and a comparison of their predictions with the model's.
 
-Both are made from one traced function, from `features` to `probabilities` with a free batch size, so that any layer
-that TensorFlow can trace can be converted.
+Both are made from a traced function from `features` to `probabilities`, which accepts any batch size. So every layer
+can be converted that TensorFlow can trace.
 """
 
 import logging
@@ -19,19 +19,20 @@ from dvcproof.runtime.program import InputError
 if TYPE_CHECKING:
     import keras
 
-#: Greatest allowed difference in a probability. Sums of float32 in another order made 6e-7 with the dense network and
-#: 9e-7 with a small convnet; an output bias changed by 1e-4 makes 2.5e-5, on MNIST's 10,000 test images.
+#: The greatest allowed difference in a probability. Measured differences on MNIST's 10,000 test images: 6e-7 for the
+#: dense network and 9e-7 for a small convnet if float32 is summed in another order; 2.5e-5 if an output bias is changed
+#: by 1e-4.
 TOLERANCE = 1e-5
 
-#: Version of ONNX's operators: the newest that tf2onnx 1.17 is tested with.
+#: The version of ONNX's operators: the newest version with which tf2onnx 1.17 is tested.
 OPSET = 18
 
-#: From features, float32 [n, values of an image], to probabilities, float32 [n, classes].
+#: A function from features, float32 [n, values of an image], to probabilities, float32 [n, classes].
 Predict = Callable[[NDArray[np.float32]], Any]
 
 
 class Check(NamedTuple):
-    """How a format compares with the Keras model on the whole test set."""
+    """Differences between a format and the Keras model on the whole test set."""
 
     difference: float  # greatest absolute difference in a probability
     changed: int  # images whose most probable class differs
@@ -46,7 +47,7 @@ def convert(model: "keras.Model", features: NpyFile, batch_size: int, folder: Pa
     import tensorflow as tf
 
     def all_of(predict: Predict) -> NDArray[np.float32]:
-        """Return the probabilities of every row, [n, classes], the last, shorter batch included."""
+        """Return the probabilities of every row, [n, classes]. The last batch may be shorter."""
         starts = range(0, len(features), batch_size)
         batches = (features.rows(start, min(start + batch_size, len(features))) for start in starts)
         return np.concatenate([predict(batch.astype(np.float32, copy=False)) for batch in batches])
@@ -64,9 +65,9 @@ def convert(model: "keras.Model", features: NpyFile, batch_size: int, folder: Pa
 
 
 def save_saved_model(model: "keras.Model", folder: Path) -> None:
-    """Write a model as a SavedModel that TensorFlow opens without Keras, with only what prediction needs.
+    """Write a model as a SavedModel for prediction, which TensorFlow opens without Keras.
 
-    Keras 3.15's own `model.export` stores every weight twice.
+    `model.export` of Keras 3.15 is not used, since it stores every weight twice.
     """
     import tensorflow as tf
 
@@ -91,14 +92,14 @@ def save_onnx(model: "keras.Model", file: Path, sha256: str) -> None:
             end.type.tensor_type.shape.dim[0].dim_param = "n"  # the converter calls it 'unk__6'
         proto.metadata_props.add(key="keras_model_sha256", value=sha256)
         onnx.checker.check_model(proto, full_check=True)
-    except Exception as error:  # the converter raises many kinds
+    except Exception as error:  # the converter raises many kinds of errors
         problem = f"the model cannot be converted ({type(error).__name__}: {error})"
         raise InputError(file.name, problem, hint="Replace the layer, or teach tf2onnx its operation.") from None
     onnx.save(proto, str(file))
 
 
 def _traced(model: "keras.Model") -> Any:
-    """Return the model as a function of TensorFlow, with dropout and the like as in prediction."""
+    """Return the model as a TensorFlow function for prediction, in which layers such as dropout are off."""
     import tensorflow as tf
 
     def probabilities(features: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Decode image files within limits of memory and time, and name the other kinds of files that people give."""
+"""Decoding of image files within limits of memory and time. Messages name the kinds of files that are no images."""
 
 import io
 import math
@@ -16,21 +16,21 @@ from pillow_heif import register_heif_opener
 from digits.sources.recognize import GZIP, HEAD_BYTES, PICTURE, TAR, UNKNOWN, ZIP, Foreign, kind_of
 from dvcproof.runtime.program import InputError
 
-#: The formats that Pillow may open. It knows others, but they are rare, and PostScript would start another program.
+#: The formats that Pillow may open. Its other formats are rare, and PostScript would start another program.
 register_heif_opener()
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
 
-#: Modes with more than eight bits a channel, and all modes.
+#: Modes of Pillow with more than eight bits per channel, and all allowed modes.
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", *DEEP)
 
-#: Megapixels of the largest picture. Decoding takes up to 24 bytes a pixel, but 9 for the HEIF of a telephone, and the
-#: 48 megapixels of a camera's JPEG are decoded at a reduced size.
+#: The most megapixels of a picture, and the exceptions by format. Decoding takes up to 24 bytes per pixel. The HEIF of
+#: a telephone takes only 9, and the JPEG of a camera, of 48 megapixels, is decoded at a reduced size.
 MEGAPIXELS = 16
 MEGAPIXELS_OF = {"HEIF": 25, "JPEG": 50, "MPO": 50}
 
-#: Limits against files that take minutes: reads from the file (one for each of its chunks), scans of a progressive JPEG
-#: (about ten are usual), and bytes for the decoders that are written in Python.
+#: Limits against files whose decoding takes minutes: reads from the file, one per chunk; scans of a progressive JPEG,
+#: which usually has about ten; and bytes for the decoders that are written in Python.
 MAX_READS = 2**18
 MAX_SCANS, START_OF_SCAN = 50, b"\xff\xda"
 MAX_SLOW_BYTES, SLOW_DECODERS = 2**21, {"bmp_rle", "ppm", "ppm_plain"}
@@ -38,7 +38,7 @@ MAX_SLOW_BYTES, SLOW_DECODERS = 2**21, {"bmp_rle", "ppm", "ppm_plain"}
 #: Decode a JPEG at the smallest fraction of its size whose longer side has at least this many pixels.
 DRAFT_SIDE = 500
 
-#: What people give for pictures beside what `kind_of` knows: the first bytes, what it is, and the next step.
+#: Files that people give instead of pictures and that `kind_of` does not know: first bytes, name, and next step.
 _DOCUMENTS = (
     (rb"%PDF", "a PDF document", "Save its page as PNG."),
     (rb".{,2000}<svg", "an SVG drawing", "Export it as PNG from the program that drew it."),
@@ -46,18 +46,18 @@ _DOCUMENTS = (
 
 
 def decode(name: str, content: bytes) -> Image.Image:
-    """Decode an image file, or its first picture, and rotate it upright as its EXIF data say.
+    """Decode the first picture in an image file, and rotate it upright according to its EXIF data.
 
     Returns:
-        A picture with eight bits a channel, in one of MODES but not of DEEP.
+        A picture with eight bits per channel, in a mode of MODES that is not in DEEP.
 
     Raises:
-        InputError: the file is not an image, or one that is damaged or too large.
+        InputError: the file is not an image, or is damaged or too large.
     """
     hint = "Save the picture again, smaller or as PNG."
     try:
         with (
-            _quiet(),  # warnings are about harmless damage, and about sizes, which are checked here
+            _quiet(),  # warnings are about harmless damage, or about sizes, which `_excess` checks
             Image.open(_LimitedReads(content), formats=FORMATS) as picture,
         ):
             problem = _excess(picture, content)
@@ -67,13 +67,13 @@ def decode(name: str, content: bytes) -> Image.Image:
     except UnidentifiedImageError:
         kind, hint = _other_kind(content[:HEAD_BYTES])
         problem = f"the file is {kind}"
-    except Exception as error:  # Pillow raises many types for a damaged file
+    except Exception as error:  # Pillow raises many kinds of errors for a damaged file
         problem = f"the file is damaged ({error})"
     raise InputError(name, problem, hint=hint)
 
 
 def _other_kind(head: bytes) -> tuple[str, str]:
-    """Return what a file is that is not a picture, and the next step."""
+    """Return the kind of a file that is not a picture, in words, and the next step."""
     for start, words, hint in _DOCUMENTS:
         if re.match(start, head, re.DOTALL):
             return words, hint
@@ -84,12 +84,14 @@ def _other_kind(head: bytes) -> tuple[str, str]:
         return "an archive", "Unpack it, and give the pictures in it."
     if kind in (UNKNOWN, PICTURE):
         return f"not an image in one of the formats {', '.join(FORMATS)}", "Save the picture again, as PNG."
-    hint = "To train on it, set `load.source` in params.yaml to it. To read an image in it, save that image as PNG."
+    hint = (
+        "To train on it, set `load.source` in params.yaml to this file. To read an image in it, save the image as PNG."
+    )
     return f"a data set in the form {kind}", hint
 
 
 class _LimitedReads(io.BytesIO):
-    """The bytes of a file, which can be read from MAX_READS times."""
+    """The bytes of a file. After MAX_READS calls, `read` raises ValueError."""
 
     left = MAX_READS
 
@@ -101,7 +103,7 @@ class _LimitedReads(io.BytesIO):
 
 
 def _excess(picture: Image.Image, content: bytes) -> str:
-    """Return why an opened picture would take too much to decode, or an empty text."""
+    """Return why an opened picture would take too much time or memory to decode; empty: it would not."""
     megapixels = MEGAPIXELS_OF.get(str(picture.format), MEGAPIXELS)
     if math.prod(picture.size) > megapixels * 10**6:
         return f"the picture has {picture.width} x {picture.height} pixels, more than {megapixels} megapixels"
@@ -116,7 +118,10 @@ def _excess(picture: Image.Image, content: bytes) -> str:
 
 
 def _in_eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale more bits to eight, from the darkest level to the brightest: no file tells which is black or white."""
+    """Convert a picture with more bits to eight bits: scale its darkest level to 0 and its brightest to 255.
+
+    Such files do not tell which levels are black and white.
+    """
     if picture.mode not in DEEP:
         return picture
     levels = np.nan_to_num(np.asarray(picture, np.float64), posinf=0, neginf=0)
@@ -126,7 +131,7 @@ def _in_eight_bits(picture: Image.Image) -> Image.Image:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Show no warnings, and nothing of libtiff, which writes to standard error what Pillow raises as well."""
+    """Hide warnings and standard error inside this block. libtiff prints errors there that Pillow also raises."""
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

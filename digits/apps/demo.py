@@ -1,4 +1,4 @@
-"""Serve a page on this machine where one draws a digit and sees what the trained model reads. Ctrl-C ends it."""
+"""Serve a page on this machine: draw a digit, and see what the trained model reads. Ctrl-C ends the server."""
 
 import base64
 import html
@@ -21,19 +21,19 @@ from dvcproof.runtime.program import InputError
 
 PAGE = Path(__file__).with_name("demo.html")
 
-#: Bytes of the largest drawing. The page sends about a hundredth of it.
+#: The most bytes of a drawing. The page sends about a hundredth of this.
 MAX_BYTES = 2**20
 
-#: Seconds that a connection may be silent.
+#: Seconds after which a silent connection is closed.
 SECONDS = 5
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET / is the page. POST /predict takes a drawing as PNG, and answers in JSON."""
+    """The handler of requests. GET / returns the page. POST /predict takes a drawing as PNG and returns JSON."""
 
     server: "Server"
     timeout = SECONDS
-    default_request_version = "HTTP/1.0"  # so that a status is sent for what is not HTTP, too
+    default_request_version = "HTTP/1.0"  # so that a status is also sent for a request that is not HTTP
 
     def do_GET(self) -> None:
         if self.path == "/":
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         drawing = self.rfile.read(min(int(length), MAX_BYTES + 1)) if length.isdecimal() else b""
         if self.path != "/predict":
             self.send_error(404, "send drawings to /predict")
-        elif self.headers.get_content_type() != "image/png":  # a page from elsewhere cannot send this type unasked
+        elif self.headers.get_content_type() != "image/png":  # browsers do not let pages of other sites send this type
             self.send_error(415, "send the drawing with Content-Type: image/png")
         elif not length.isdecimal():
             self.send_error(411, "send the drawing with a Content-Length")
@@ -59,11 +59,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_error(422, str(error))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Refuse a request in one line, also where the base class refuses it."""
+        """Answer with an error as JSON in one line. The base class also calls this method."""
         self.answer(code, json.dumps({"error": message or HTTPStatus(code).phrase}) + "\n")
 
     def answer(self, status: int, text: str, content_type: str = "application/json") -> None:
-        """Send a text."""
+        """Send a status and a text."""
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(text.encode())))
@@ -72,11 +72,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def log_message(self, *_: object) -> None:
-        """Print nothing for a request."""
+        """Do nothing: requests are not logged."""
 
 
 class Server(ThreadingHTTPServer):
-    """The demo on a port of this machine; 0 is any free one. Requests wait until it has a reader."""
+    """The server of the demo on a port of this machine; port 0 means any free port. Requests wait for `serve`."""
 
     request_queue_size = 128
 
@@ -88,14 +88,14 @@ class Server(ThreadingHTTPServer):
         try:
             self.serve_forever()
         finally:
-            self.lock.acquire()  # let TensorFlow finish what it computes
+            self.lock.acquire()  # wait until TensorFlow has finished its computation
 
     def read(self, drawing: bytes) -> dict[str, Any]:
-        """Read a drawing: the answer of `predict --json`, with what the model saw and the steps to it, as PNG.
+        """Read a drawing. Return the answer of `predict --json`, and two PNGs: the model's input, and the steps to it.
 
-        Raise InputError if the bytes are not an image that can be decoded, or if there is no ink in it.
+        Raise InputError if the bytes cannot be decoded as an image, or if the image has no ink.
         """
-        with self.lock:  # one drawing at a time: each needs memory, and decoding changes Python's warnings
+        with self.lock:  # one drawing at a time: each needs memory, and decoding changes Python's warning filters
             prepared = prepare("the drawing", drawing, self.reader.dataset)
             found = answer(self.reader.read(prepared.images))
         pictures = {"seen": _png(prepared.steps[-1].picture), "steps": _png(draw_steps(prepared.steps))}

@@ -1,9 +1,9 @@
-"""Export the model: as Keras file, SavedModel and ONNX file, with its model card, in one folder.
+"""Export the model into a folder: as Keras file, SavedModel and ONNX file, with its model card.
 
 python -m digits export --out export
 
-Each format is read back from disk and must give the Keras model's probabilities on every test image. Otherwise nothing
-is written.
+Each format is read back from disk, and must give the probabilities of the Keras model on every test image. Otherwise
+nothing is written.
 """
 
 import errno
@@ -27,12 +27,12 @@ from exactkeras import determinism
 #: The contents of an export.
 NAMES = ("README.md", "model.keras", "model.onnx", "saved_model")
 
-#: The packages that wrote the export.
+#: The packages whose versions the card lists.
 PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime")
 
 
 def export(files: Files, out: Path) -> dict[str, Check]:
-    """Write an export of the model into the folder `out`, in place of an earlier one."""
+    """Write an export of the model into the folder `out`. An earlier export there is replaced."""
     require_export(out)
     (lock, _), params = read_record(files), read_params(files.params, "evaluate")
     dataset = read_dataset(files.dataset)
@@ -63,17 +63,20 @@ def export(files: Files, out: Path) -> dict[str, Check]:
 
 
 def require_export(path: Path) -> None:
-    """Refuse to replace anything but an earlier export."""
+    """Raise InputError if a path exists and is not an earlier export."""
     foreign = sorted({one.name for one in path.iterdir()} - {*NAMES}) if path.is_dir() else [path.name]
     if path.exists() and foreign:
         raise InputError(str(path), f"{foreign[0]} was not written by an export", hint="Choose another folder.")
 
 
 def make_movable(folder: Path) -> None:
-    """Put a copy in place of a folder that cannot be renamed: overlayfs moves none that came with an image's layer."""
+    """Replace a folder by a copy of itself if it cannot be renamed.
+
+    In a container, overlayfs cannot rename a folder that comes from a layer of the image.
+    """
     if folder.is_dir() and not folder.is_symlink():
         moved = folder.with_name(f".{folder.name}-moved")
-        shutil.rmtree(moved, ignore_errors=True)  # what a killed run left
+        shutil.rmtree(moved, ignore_errors=True)  # a killed run may have left it
         try:
             folder.rename(moved)
         except OSError as error:

@@ -1,10 +1,10 @@
-"""Stop a change that makes the model worse: compare this run with that of the branch that it is merged into.
+"""Fail if a change makes the model worse: compare this run with the run of the branch into which it will be merged.
 
 python -m digits gate --against origin/main
 
-It fails if the test predictions are significantly worse, image by image, or if the test accuracy is below the spread
-over seeds that the other branch has committed. A change cannot move its own bar. A commit of the change with the
-trailer `Accept-worse-model: REASON` lets it pass.
+The gate fails in two cases: the test predictions are significantly worse, image by image; or the test accuracy is below
+the spread over seeds. The spread is read from the other branch, so a change cannot lower its own limit. A change passes
+in spite of this if one of its commits has the trailer `Accept-worse-model: REASON`.
 """
 
 import json
@@ -24,9 +24,9 @@ from dvcproof.tolerance import Spread, read_spread
 
 
 def gate(files: Files, against: str) -> tuple[list[str], list[InputError]]:
-    """Compare the run in the work tree with that of a commit. Return notes, and what is worse and not accepted.
+    """Compare the run in the working tree with the run of a commit. Return notes, and a problem for each failed check.
 
-    Raise InputError if one of the runs is missing or damaged, or if Git does not know which commits are of the change.
+    Raise InputError if one of the runs is missing or damaged, or if Git does not know which commits the change has.
     """
     if not against:
         hint = "Run `make gate AGAINST=origin/main`."
@@ -61,7 +61,7 @@ def gate(files: Files, against: str) -> tuple[list[str], list[InputError]]:
 
 
 def spread_of(against: str, files: Files) -> Spread | str:
-    """Return the spread over seeds that a commit holds, or why there is none for this run's parameters."""
+    """Return the spread over seeds in a commit, or, as a text, why it has none for the parameters of this run."""
     try:
         text = committed_text(files.lock.parent, against, files.seeds)
     except GitError as error:
@@ -74,7 +74,7 @@ def spread_of(against: str, files: Files) -> Spread | str:
 
 def main() -> None:
     parser = command("gate", __doc__, "params", "lock", "metrics", "seeds")
-    parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit that must not be better")
+    parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit to compare with")
     args = parser.parse_args()
     notes, problems = gate(given_files(args), args.against)
     for note in notes:

@@ -1,4 +1,4 @@
-"""Bring pictures to the form of a data set's images: find the digits, or scale pictures of other things."""
+"""Conversion of pictures to the form of a data set's images: find the digits, or scale pictures of other things."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from digits.scoring.picture import draw_images
 from digits.sources.images import stored_levels
 from dvcproof.runtime.program import InputError
 
-#: Side of a step's picture, in pixels, and the colour beside one that is not square.
+#: Side of the square in which a step is drawn, in pixels, and the colour beside a picture that is not square.
 TILE, BESIDE = 160, (225, 225, 225)
 
 
@@ -34,10 +34,10 @@ class Prepared(NamedTuple):
 
 
 def prepare(name: str, content: bytes, dataset: Dataset) -> Prepared:
-    """Bring an image file to the form of a data set's images.
+    """Convert an image file to images in the form of a data set.
 
-    If these are strokes on an empty field, find the strokes in the picture and put them where the set has them, unless
-    they are there already. Otherwise scale the picture as a whole.
+    If the set's images are strokes on an empty field, find the strokes in the picture, and scale and move them as in
+    the set. A picture that already has this form stays unchanged. For other sets, scale the whole picture.
 
     Raises:
         InputError: the file cannot be decoded, or there is no ink in the picture.
@@ -56,7 +56,7 @@ def prepare(name: str, content: bytes, dataset: Dataset) -> Prepared:
 
 
 def _stretched(picture: Image.Image, dataset: Dataset) -> Image.Image:
-    """Stretch the levels as `load` did, if a picture has the size of the set's images and only their few levels."""
+    """Stretch the levels as `load` did, if a picture has the size and the few levels of the source's images."""
     if dataset.highest == 255 or picture.size != dataset.image_shape[1::-1] or picture.mode not in ("L", "RGB"):
         return picture
     levels = np.asarray(picture)
@@ -64,7 +64,7 @@ def _stretched(picture: Image.Image, dataset: Dataset) -> Image.Image:
 
 
 def _steps(picture: Image.Image, found: Found, images: NDArray[np.uint8]) -> list[Step]:
-    """Return the steps by which digits were found; `images`, [n, height, width], are the normalized digits."""
+    """Return the steps in which digits were found. `images` are the normalized digits, [n, height, width]."""
     pictures = {
         "paper": found.page * 255,
         "against the paper": found.contrast,

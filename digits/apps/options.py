@@ -1,4 +1,4 @@
-"""The files of a run, each by default where dvc.yaml has it, and the command-line options that name them."""
+"""The files of a run, with the paths of dvc.yaml as defaults, and command-line options for other paths."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Files(NamedTuple):
-    """Where the files of a run are."""
+    """The paths of the files of a run."""
 
     params: Path = Path("params.yaml")
     lock: Path = Path("dvc.lock")
@@ -20,7 +20,7 @@ class Files(NamedTuple):
 
 HELP = {
     "params": "the parameters",
-    "lock": "what DVC recorded of the run",
+    "lock": "DVC's record of the run",
     "metrics": "the folder that `evaluate` wrote",
     "model": "the model that `train` wrote",
     "seeds": "the study over seeds",
@@ -31,7 +31,7 @@ HELP = {
 
 
 def command(verb: str, description: str | None, *names: str, usage: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of a verb's options, with one for each of these fields of `Files`."""
+    """Return the parser of a verb, with an option for each of these fields of `Files`."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(f"python -m digits {verb}", usage, description, formatter_class=formatter)
     for name in names:
@@ -41,5 +41,5 @@ def command(verb: str, description: str | None, *names: str, usage: str | None =
 
 
 def given_files(args: argparse.Namespace) -> Files:
-    """Return the files that the options named, and the defaults of the others."""
+    """Return the paths that were given as options, and the defaults of the other files."""
     return Files(**{name: path for name, path in vars(args).items() if name in Files._fields})

@@ -1,6 +1,6 @@
-"""Read digits from pictures with the trained model, several in a row as a number.
+"""Read digits from pictures with the trained model. Several digits in a row are read as a number.
 
-Each picture that cannot be read is named in one line, the others are read, and the exit status is 1.
+For each picture that cannot be read, an error is printed. The other pictures are read, and the exit status is 1.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from dvcproof.runtime.bounds import open_file
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError
 
-#: Bytes of the largest file: more than a photograph has.
+#: The most bytes of a picture file. Photographs have fewer.
 MAX_BYTES = 32 * 2**20
 
 
 def answer(digits: Sequence[Reading]) -> dict[str, Any]:
-    """Return the answer of --json and of the demo to the digits of a picture, from left to right.
+    """Return the answer that --json prints and the demo sends for the digits of a picture, from left to right.
 
-    `probability` is that all are right; `probabilities` are those of the least certain digit.
+    `probability` is the probability that all digits are right. `probabilities` belong to the least certain digit.
     """
     names = [digit.predicted for digit in digits]
     least = min(digits, key=lambda digit: digit.probability)
@@ -45,7 +45,7 @@ def answer(digits: Sequence[Reading]) -> dict[str, Any]:
 
 
 def answer_line(image: str, digits: Sequence[Reading]) -> str:
-    """Return the answer for people."""
+    """Return the answer as a line for people."""
     found = answer(digits)
     each = ", ".join(f"{digit.predicted} {digit.probability:.3f}" for digit in digits)
     text = f": {each}" if len(digits) > 1 else f", probability {found['probability']:.3f}"
@@ -53,14 +53,14 @@ def answer_line(image: str, digits: Sequence[Reading]) -> str:
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the file with names of the classes."""
+    """Add the option for the params.yaml that names the classes."""
     default = Path("params.yaml") if Path("params.yaml").exists() else None
-    help_ = "params.yaml, for other names of the classes than those in the data set (default: that of this folder)"
+    help_ = "params.yaml with names of the classes (default: params.yaml in this folder, else the data set's names)"
     parser.add_argument("--params", type=Path, default=default, metavar="PATH", help=help_)
 
 
 def sources(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the pictures. A folder stands for all files in it and below it but what systems leave there."""
+    """Yield the paths of pictures. A folder stands for all files in and below it, except LEFTOVERS."""
     for argument in arguments:
         files = (path for path in Path(argument).rglob("*") if path.is_file())
         found = [str(path) for path in files if not LEFTOVERS.search(path.relative_to(argument).as_posix())]
@@ -70,7 +70,8 @@ def sources(arguments: Sequence[str]) -> Iterator[str]:
 def read(image: str) -> bytes:
     """Read a file, or standard input for '-'.
 
-    Raise InputError if the file is missing or too large, if it cannot be read, or for a folder, which is empty.
+    Raise InputError if the file is missing or too large, if it cannot be read, or if it is a folder: `sources` leaves
+    only empty folders.
     """
     try:
         with open(0, "rb", closefd=False) if image == "-" else open_file(Path(image)) as file:  # 0: standard input
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+", metavar="image", help="a picture, a folder, or - for standard input")
     add_names(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object per line, with all probabilities")
-    help_ = "draw the steps from the picture to what the model sees, for the last picture that can be read"
+    help_ = "draw the steps from the picture to the model's input, for the last picture that can be read"
     parser.add_argument("--explain", type=Path, metavar="OUT.png", help=help_)
     args = parser.parse_args()
     dataset = read_dataset(args.dataset)

@@ -1,4 +1,4 @@
-"""Read images with the trained model: the class, its probability, and whether the model is unsure.
+"""Predictions of the trained model for images: the class, its probability, and whether the model is unsure.
 
 Images are uint8 [n, height, width] or [n, height, width, 3].
 """
@@ -19,28 +19,29 @@ from digits.data.splits import to_features
 from digits.params import read_params
 from exactkeras import determinism
 
-#: Images that are classified, and training images that are reduced, at a time.
+#: The number of images that are classified at a time, and of training images that are reduced at a time.
 BATCH, BLOCK = 16, 4096
 
-#: A reading is unsure if its probability is lower than this, or if the most similar training image has another class or
-#: a lower similarity. What these limits give is measured by `make study NAME=pictures`: docs/pictures.md.
+#: A reading is unsure if its probability is below the first limit, or if the most similar training image has another
+#: class or a similarity below the second limit. `make study NAME=pictures` measures their effect: docs/pictures.md.
 LEAST_PROBABILITY = 0.9
 LEAST_SIMILARITY = 0.87
 
-#: Degrees of rotation, and slopes of slant, that people write with: a digit that they turn into another is doubtful.
+#: Rotations in degrees, and slopes of slant, as people write. If a variation changes the class of a digit, the reading
+#: is doubtful.
 ROTATIONS = (-10, -5, 5, 10)
 SLANTS = (-0.2, -0.1, 0.1, 0.2)
 
 
 class Classifier(NamedTuple):
-    """A trained model, from images to probabilities."""
+    """A trained model that maps images to probabilities."""
 
     names: Sequence[str]  # of the classes
     probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # of n images to [n, classes]
 
 
 class Reading(NamedTuple):
-    """What the model reads in one image."""
+    """The prediction of the model for one image."""
 
     probabilities: dict[str, float]  # by the name of the class
     unsure: bool
@@ -52,15 +53,15 @@ class Reading(NamedTuple):
 
     @property
     def probability(self) -> float:
-        """Return the probability of this class."""
+        """Return the probability of the most probable class."""
         return self.probabilities[self.predicted]
 
 
 class Neighbours:
-    """The training images at half the resolution, sorted by class, to compare an image with."""
+    """The training images at half the resolution, sorted by class, for comparison with other images."""
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
-        """Read the training images in the folder that `load` wrote, or raise InputError if a file is damaged."""
+        """Read the training images in the folder that `load` wrote. Raise InputError if a file is damaged."""
         images = NpyFile(folder / "train_images.npy", dtype="uint8", shape=(None, *dataset.image_shape)).read()
         labels = NpyFile(folder / "train_labels.npy", dtype="uint8", shape=(None,)).read()
         order = np.argsort(labels, kind="stable")
@@ -78,10 +79,10 @@ class Reader(NamedTuple):
 
     classifier: Classifier
     dataset: Dataset
-    neighbours: Neighbours | None  # None for a data set in which things fill the images
+    neighbours: Neighbours | None  # None for a data set without strokes
 
     def read(self, images: NDArray[np.uint8]) -> list[Reading]:
-        """Read images in the form of the data set. Strokes are read as the mean over `variations`."""
+        """Predict images in the form of the data set. For strokes, average the probabilities over `variations`."""
         names = self.classifier.names
         versions = variations(images) if self.dataset.form else images[np.newaxis]
         rows = self.classifier.probabilities(versions.reshape(-1, *images.shape[1:]))
@@ -96,10 +97,15 @@ class Reader(NamedTuple):
 
 
 def open_reader(model: Path, dataset: Path, params: Path | None = None) -> Reader:
-    """Open a .keras file, and the training images beside dataset.json; params.yaml may give the classes other names.
+    """Open a model and the training images beside dataset.json.
 
-    Raise InputError if a file is missing or damaged, if the model is for other images, or if the number of names is
-    wrong.
+    Args:
+        model: the .keras file.
+        dataset: dataset.json.
+        params: params.yaml with names of the classes; None: the names in dataset.json.
+
+    Raises:
+        InputError: a file is missing or damaged, the model is for other images, or the number of names is wrong.
     """
     facts = read_dataset(dataset)
     names = read_params(params, "class_names").class_names if params else None
@@ -108,7 +114,7 @@ def open_reader(model: Path, dataset: Path, params: Path | None = None) -> Reade
 
 
 def open_classifier(path: Path, names: Sequence[str] | None = None, *, features: int | None = None) -> Classifier:
-    """Open a .keras file whose images have this number of features (None: any) and whose classes have these names.
+    """Open a .keras file. `names` are its classes (None: '0', '1', ...), `features` the values of an image (None: any).
 
     Raise InputError as `open_reader` does.
     """
@@ -128,7 +134,10 @@ def open_classifier(path: Path, names: Sequence[str] | None = None, *, features:
 
 
 def variations(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return images, light on dark, and each a little rotated and slanted about its middle: [versions, n, ...]."""
+    """Return variations of images, which are light on dark: [versions, n, ...].
+
+    The first version is the images themselves. In the others they are slightly rotated or slanted about their middle.
+    """
     turns = [((math.cos(one), -math.sin(one)), (math.sin(one), math.cos(one))) for one in np.deg2rad(ROTATIONS)]
     slants = [((1, 0), (slope, 1)) for slope in SLANTS]
     middle = np.array(images.shape[1:]) / 2
@@ -142,7 +151,7 @@ def variations(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _reduced(images: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return sums of 2 x 2 pixels as vectors of length 1: a shift by a pixel changes them little."""
+    """Return images as vectors of length 1, from sums of 2 x 2 pixels: a shift by a pixel changes these little."""
     down, right = (range(0, side, 2) for side in images.shape[1:3])
     sums = np.add.reduceat(np.add.reduceat(images, down, 1, np.float32), right, 2)
     vectors = sums.reshape(len(images), -1)

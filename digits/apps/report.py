@@ -1,7 +1,7 @@
-"""Write a run as one web page that needs nothing else: is it better than the one before, and where does it fail?
+"""Write a report of a run as one self-contained web page: is the run better than the one before, where does it fail?
 
-A page is written only if everything in it belongs to one run: the files are those that dvc.lock names, and the model,
-asked again, predicts the classes in metrics/.
+The page is written only if everything in it belongs to the same run: the files have the hashes in dvc.lock, and the
+model again predicts the classes in metrics/.
 """
 
 import base64
@@ -37,7 +37,7 @@ from exactkeras.augment import views
 
 
 def platform(path: Path, model_sha256: str) -> dict[str, Any] | str:
-    """Read the record of the machine that a model was trained on, or return why it is not known."""
+    """Return the record of the machine that a model was trained on, or, as a text, why the machine is not known."""
     if not path.exists():
         return f"There is no {path}: the machine that the model was trained on is not known."
     record = read(path, lambda text: dict(parse_json(text)), "Delete it, or run `dvc repro --force train`.")
@@ -47,7 +47,7 @@ def platform(path: Path, model_sha256: str) -> dict[str, Any] | str:
 
 
 class Report(NamedTuple):
-    """What the page shows."""
+    """Everything that the page shows."""
 
     params: Params
     names: Sequence[str]  # of the classes
@@ -63,7 +63,10 @@ class Report(NamedTuple):
 
 
 def gather(files: Files, against: str | None = None) -> Report:
-    """Read and check everything that the page shows, beside the run in the commit `against`, or beside the last one."""
+    """Read and check everything that the page shows.
+
+    The run is compared with the run in the commit `against`, or, if that is None, with the last run.
+    """
     params = read_params(files.params, "evaluate", "class_names")
     run, root = read_run(files), files.lock.parent
     require_same_params(run.lock, files.params)
@@ -126,10 +129,10 @@ def _context(report: Report) -> dict[str, Any]:
         "changed_files": sorted(comparison.differing(now.inputs(), old.inputs())),
         "matrix": matrix.tolist(),
         "per_class": per_class(matrix),
-        "missed": wrong.sum(axis=1).tolist(),  # of each class, the images that are read as another
+        "missed": wrong.sum(axis=1).tolist(),  # for each class, the number of images that are read as another class
         "missed_before": missed_before,
-        "taken_for": wrong.argmax(axis=1).tolist(),  # the class that most of these are read as
-        "times": wrong.max(axis=1).tolist(),  # how many
+        "taken_for": wrong.argmax(axis=1).tolist(),  # for each class, the class as which most of these are read
+        "times": wrong.max(axis=1).tolist(),  # the number of images of the class that are read as `taken_for`
         "mistakes": worst(predictions, report.params.evaluate.worst).tolist(),
         "picture": partial(_picture, report),
         "probabilities": probabilities,
@@ -146,7 +149,7 @@ def _context(report: Report) -> dict[str, Any]:
 
 
 def _picture(report: Report, row: int) -> str:
-    """Return a test image, as people see it, as the address of a PNG."""
+    """Return a test image, dark on white, as a PNG in a data: address."""
     file = io.BytesIO()
     Image.fromarray(as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]).save(file, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,6 +1,6 @@
 """Run the stages that have changed, and print the result.
 
-`dvc repro`, after a check of params.yaml and with `doctor` before and after it. Options of `dvc repro` are handed on.
+This checks params.yaml, then runs `doctor`, `dvc repro` and `doctor` again. It also takes the options of `dvc repro`.
 """
 
 import sys
@@ -27,7 +27,7 @@ def main() -> None:
         from dvcproof import share
 
         show(share.exchange("fetch", root, args.remote))
-    from dvc.cli import main as dvc  # in this process: the start of another one takes longer than all else
+    from dvc.cli import main as dvc  # in this process, since the start of another process would take most of the time
 
     sys.stdout.flush()
     status = dvc(["repro", *options])
@@ -39,16 +39,16 @@ def main() -> None:
 
 
 def examine(root: Path, *, after: bool = False) -> None:
-    """Let the doctor mend the project, or check it; not while DVC is at work there: DVC says that itself."""
+    """Let the doctor repair or check the project. Do nothing while DVC works there: DVC reports that itself."""
     with suppress(BusyError):
         doctor.examine(root, after=after)
 
 
 def require_params(path: Path) -> None:
-    """Check every value that a stage will read, before the first one runs: each stage checks its own section alone.
+    """Check the parameters of all stages before the first stage runs. A stage itself checks only its own section.
 
     Raises:
-        InputError: a value or a name is not allowed, or the kind of the data set is unknown.
+        InputError: a value or a name is not allowed, or the data set contains a pipe, socket or device.
     """
     read_network(path)
     params = read_params(path, "load", "preprocess", "evaluate", "class_names")

@@ -1,4 +1,4 @@
-"""Read the files in metrics/ and others that programs wrote, in the work tree or in a commit."""
+"""Readers of the files in metrics/ and of similar files, in the working tree or in a commit."""
 
 import os
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from dvcproof.values import flatten
 
 Content = TypeVar("Content")
 
-#: The size of the largest file: predictions of some hundred thousand images.
+#: The most bytes of a file. This is enough for the predictions of some hundred thousand images.
 MOST_BYTES = 2**23
 
-#: What metrics/scores.json must hold. Any other number in it is shown beside these.
+#: The metrics that metrics/scores.json must have. It may have other numbers, which are shown too.
 REQUIRED = [f"{split}.{name}" for split in ("test", "train", "gap") for name in ("accuracy", "loss")]
 
-#: What it holds if there is a validation split.
+#: The metrics that metrics/scores.json also has if there is a validation split.
 VALIDATION = ["validation.accuracy", "validation.loss"]
 
-#: Metrics by their whole names, as `dvc metrics diff` has them: 'test.accuracy'.
+#: Metrics by their full names, as in `dvc metrics diff`: 'test.accuracy'.
 Scores = dict[str, Annotated[float, Strict(), Field(allow_inf_nan=False)]]
 
 
 class Epoch(BaseModel):
-    """What Keras measured in one epoch."""
+    """The metrics that Keras measured in one epoch."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -42,13 +42,13 @@ class Epoch(BaseModel):
 
 
 class History(BaseModel):
-    """metrics/history.json."""
+    """The content of metrics/history.json."""
 
     epochs: list[Epoch] = Field(min_length=1)
 
 
 def parse_scores(text: str) -> Scores:
-    """Parse metrics/scores.json. Raise ValueError if something in it is not a number, or a number is missing."""
+    """Parse metrics/scores.json. Raise ValueError if a value is not a number, or a metric is missing."""
     scores = flatten(parse_json(text))
     if missing := [name for name in REQUIRED if name not in scores]:
         raise ValueError(f"without {', '.join(missing)}")
@@ -56,7 +56,7 @@ def parse_scores(text: str) -> Scores:
 
 
 def added(scores: Scores) -> Scores:
-    """Return the metrics beside accuracy and loss of training, validation and test."""
+    """Return the metrics other than accuracy and loss of training, validation and test."""
     return {name: value for name, value in scores.items() if name not in (*REQUIRED, *VALIDATION)}
 
 
@@ -68,9 +68,10 @@ def parse_rows(text: str) -> list[dict[str, str]]:
 def read(
     path: Path, parse: Callable[[str], Content], hint: str = REDO, *, commit: str = "", root: Path = Path()
 ) -> Content:
-    """Read and parse a file of the work tree, or of a commit in the repository at `root`.
+    """Read and parse a file in the working tree, or in a commit of the repository at `root`.
 
-    Raise InputError if there is no such file, or `parse` raises any exception; AbsentError if the commit has none.
+    Raise InputError if the file is missing in the working tree, or if `parse` raises any exception. Raise AbsentError
+    if the commit does not have the file.
     """
     try:
         return parse(committed_text(root, commit, path) if commit else read_text(path, MOST_BYTES))
@@ -78,7 +79,7 @@ def read(
         problem = "there is no such file"
     except (OSError, InputError):
         raise
-    except Exception as error:  # the parsers of YAML, JSON and CSV raise many kinds
+    except Exception as error:  # the parsers of YAML, JSON and CSV raise many kinds of errors
         problem = f"the content is not valid ({type(error).__name__}: {str(error)[:200]})"
     raise InputError(f"{commit}:{path}" if commit else str(path), problem, hint=hint)
 
@@ -89,12 +90,12 @@ def committed_text(root: Path, commit: str, path: Path) -> str:
 
 
 def study_params(path: Path, model: str | None = None, *, scored: bool = True) -> dict[str, Any]:
-    """Return the parameters that a study over seeds is valid for: all that can change a score, but the seed itself.
+    """Return the parameters for which a study over seeds is valid: all that can change a score, without the seed.
 
     Args:
         path: params.yaml.
-        model: a value of `train.model`; None for the one in the file.
-        scored: whether it runs `evaluate`.
+        model: a value of `train.model`; None: the value in the file.
+        scored: whether the study runs `evaluate`.
 
     Raises:
         InputError: the file cannot be read, or a section is missing or wrong.

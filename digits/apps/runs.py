@@ -1,4 +1,4 @@
-"""A run, read from dvc.lock and metrics/, in the work tree or in an earlier commit."""
+"""Runs, read from dvc.lock and metrics/ in the working tree or in an earlier commit."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from dvcproof.runtime.program import InputError
 
 Content = TypeVar("Content")
 
-#: The next step where a commit is missing.
+#: The next step if a commit is missing.
 ANOTHER = "Name another commit; in a shallow clone, run `git fetch --unshallow` first."
 
 
@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """The run that this one is compared with."""
+    """The earlier run with which a run is compared."""
 
     commit: str  # abbreviated hash
     subject: str  # first line of the commit message
@@ -39,9 +39,9 @@ class Earlier(NamedTuple):
 
 
 def read_run(files: Files, commit: str = "") -> Run:
-    """Read a run in the work tree, or in a commit.
+    """Read a run in the working tree, or in a commit.
 
-    Raise InputError if a file is missing or damaged, AbsentError if the commit does not hold a file.
+    Raise InputError if a file is missing or damaged. Raise AbsentError if the commit does not have a file.
     """
     hint = "Name another commit with --against." if commit else REDO
 
@@ -64,7 +64,7 @@ def _lock(text: str) -> Lock:
 
 
 def _pairs(text: str, numbers: dict[str, int]) -> NDArray[np.intp]:
-    """Return the labels and the predicted classes: [2, n]."""
+    """Return the numbers of the labels and of the predicted classes: [2, n]."""
     pairs = [(numbers[row["label"]], numbers[row["predicted"]]) for row in parse_rows(text)]
     if not pairs:
         raise ValueError("without predictions")
@@ -72,11 +72,13 @@ def _pairs(text: str, numbers: dict[str, int]) -> NDArray[np.intp]:
 
 
 def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earlier | str:
-    """Return the run in the commit `revision`, or say why there is none.
+    """Return the run in the commit `revision`, or, as a text, why there is none.
 
-    Without a revision, it is the last commit, or the one before that changed the run, if this run is `committed`.
-    Raise InputError if the named commit does not exist or holds no run, if the run in a commit is damaged, or if Git
-    fails.
+    If `revision` is None, use the last commit. If this run itself is `committed`, use the last commit before it that
+    changed the run.
+
+    Raises:
+        InputError: the named commit does not exist or has no run, the run in a commit is damaged, or Git fails.
     """
     root = files.lock.parent
     try:
@@ -98,12 +100,15 @@ def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earli
 
 
 def _describe(root: Path, revision: str) -> str:
-    """Return the hash and the subject of a commit. Refuse a tree or a range: Git would show files of the index."""
+    """Return the hash and the subject of a commit. Raise AbsentError for a tree or a range.
+
+    For these, Git would show files of the index.
+    """
     try:
         commit = git_text(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
     except AbsentError as error:
         if not any(words in error.words for words in ("Needed a single revision", f"{revision}^{{commit}}")):
-            raise  # there is no Git, or no repository
+            raise  # Git is not installed, or there is no repository
         commit = ""
     if not commit.isalnum():  # '^main' gives '^' and the hash
         raise AbsentError("rev-parse", f"fatal: bad revision '{revision}'")
@@ -111,7 +116,7 @@ def _describe(root: Path, revision: str) -> str:
 
 
 def uncommitted(files: Files) -> list[str] | None:
-    """Return which of params.yaml, dvc.lock and metrics differ from the last commit; None if there is no commit.
+    """Return the names among params.yaml, dvc.lock and metrics that differ from the last commit; None: no commit.
 
     Raise GitError if Git fails.
     """
@@ -124,5 +129,5 @@ def uncommitted(files: Files) -> list[str] | None:
 
 
 def _names(files: Files) -> list[str]:
-    """Return the names of params.yaml, dvc.lock and metrics in the folder of dvc.lock."""
+    """Return the paths of params.yaml, dvc.lock and metrics, relative to the folder of dvc.lock."""
     return [os.path.relpath(path, files.lock.parent) for path in (files.params, files.lock, files.metrics)]

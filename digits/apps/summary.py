@@ -11,7 +11,7 @@ HINT = "Run `make repro`."
 
 
 def summarize(metrics: Path) -> str:
-    """Return the results in the folder that `evaluate` wrote, in a few lines."""
+    """Return a few lines with the results in the folder that `evaluate` wrote."""
     scores = read(metrics / "scores.json", parse_scores, HINT)
     last_epoch = read(metrics / "history.json", History.model_validate_json, HINT).epochs[-1]
 

@@ -1,7 +1,7 @@
-"""Verify that the results in this repository are what its code, data and parameters give.
+"""Verify that the code, data and parameters of this repository give its results.
 
-check: dvc.lock is what `dvc repro` would write now, found out without running anything.
-verify: the last commit, run again from nothing in a clean clone, gives equal bytes.
+check: dvc.lock is not stale: `dvc repro` would not change it. No stage is run for this.
+verify: a re-run of all stages of the last commit, in a clean clone, gives the same bytes.
 """
 
 import sys

@@ -3,7 +3,7 @@
 python -m digits workers 2
 python -m digits workers 2 -- python -m stages.train --params params.yaml ...
 
-Without a command, that of the stage `train` in dvc.yaml is run. On a cluster, this is not needed: see docs/workers.md.
+Without a command, the command of the stage `train` in dvc.yaml is run. A cluster does not need this: docs/workers.md.
 """
 
 import ctypes
@@ -27,18 +27,18 @@ from dvcproof.runtime.bounds import require_small_yaml
 from dvcproof.runtime.program import InputError
 from exactkeras.tf_config import NAME
 
-#: The most workers: a batch has no more shards.
+#: The most workers, since a batch has at most this many shards.
 MOST = 64
 
-#: An option of Linux's prctl(2): the signal that a process gets when its parent has ended.
+#: An option of Linux's prctl(2). It sets the signal that a process receives when its parent has ended.
 PR_SET_PDEATHSIG = 1
 
-#: Seconds that a worker has to end after SIGTERM, and between two looks at the workers.
+#: Seconds after SIGTERM within which a worker must end, and seconds between two checks of the workers.
 GRACE, INTERVAL = 3, 0.05
 
 
 def free_addresses(count: int) -> list[str]:
-    """Return addresses on this machine's loopback interface whose ports are free."""
+    """Return addresses with free ports on this machine's loopback interface."""
     with ExitStack() as opened:
         sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
@@ -55,7 +55,7 @@ def train_command(graph: Path) -> list[str]:
 
 
 def start(command: Sequence[str], addresses: Sequence[str], index: int) -> subprocess.Popen[bytes]:
-    """Start a worker. Only the first one's standard output is shown, since all print the same."""
+    """Start a worker. Only the standard output of the first worker is shown, since all workers print the same."""
     task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     output = None if index == 0 else subprocess.DEVNULL
     words = [sys.executable, *command[1:]] if command[0] == "python" else command
@@ -64,15 +64,15 @@ def start(command: Sequence[str], addresses: Sequence[str], index: int) -> subpr
 
 
 def _end_with_parent() -> None:
-    """Ask Linux to kill this process when the launcher has ended, even if it was killed."""
+    """Let Linux kill this process when its parent process has ended, even if the parent was killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def train_together(command: Sequence[str], count: int) -> int:
-    """Run workers until all have ended or one has failed; then end the others.
+    """Run workers until all have ended or one has failed. After a failure, end the other workers.
 
-    Returns the exit status as a shell gives it: 0, or the highest of the workers that failed.
+    Returns the exit status as a shell gives it: 0, or the highest status of the workers that failed.
     """
     addresses = free_addresses(count)
     workers: list[subprocess.Popen[bytes]] = []
@@ -87,16 +87,16 @@ def train_together(command: Sequence[str], count: int) -> int:
     finally:
         end(workers)
     for index, status in failed.items():
-        if status < 0 and -status not in (signal.SIGALRM, signal.SIGINT):  # for these a worker prints a line of its own
+        if status < 0 and -status not in (signal.SIGALRM, signal.SIGINT):  # it reports these itself
             name = signal.Signals(-status).name
             sys.stderr.write(f"ERROR: worker {index} was killed by {name}; stopping the other workers.\n")
     return max((status if status > 0 else 128 - status for status in failed.values()), default=0)
 
 
 def end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End the workers that still run: with SIGTERM, and after GRACE seconds with SIGKILL."""
+    """End the workers that still run with SIGTERM, and after GRACE seconds with SIGKILL."""
     for worker in workers:
-        worker.terminate()  # does nothing to one that has ended
+        worker.terminate()  # does nothing if the worker has ended
     for worker in workers:
         try:
             worker.wait(GRACE)
@@ -107,8 +107,10 @@ def end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def main() -> None:
     parser = command("workers", __doc__, usage="%(prog)s [-h] N [-- COMMAND ...]")
-    parser.add_argument("workers", metavar="N", type=int, help="how many: at most `train.shards` in params.yaml")
-    parser.add_argument("command", metavar="COMMAND", nargs="*", help="what each worker runs")
+    parser.add_argument(
+        "workers", metavar="N", type=int, help="number of workers, at most `train.shards` in params.yaml"
+    )
+    parser.add_argument("command", metavar="COMMAND", nargs="*", help="the command that each worker runs")
     args = parser.parse_args()
     if not 1 <= args.workers <= MOST:
         hint = "Give another number."

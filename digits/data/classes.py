@@ -1,4 +1,4 @@
-"""Classes of a data set: their names, and labels checked against their number."""
+"""The classes of a data set: their names, and checks of labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dvcproof.runtime.program import InputError
 
-#: Labels are uint8.
+#: The most classes, since labels are uint8; and the most characters of a class name.
 MOST_CLASSES = 256
 LONGEST_NAME = 40
 
@@ -24,7 +24,7 @@ def numbered(classes: int) -> list[str]:
 
 
 def name_classes(names: Sequence[str] | None, default: Sequence[str]) -> list[str]:
-    """Return the user's names of the classes, in the order of their labels; None stands for the default ones.
+    """Return the user's names of the classes, in the order of their labels, or the default names if `names` is None.
 
     Raises InputError if there are not as many names as classes.
     """
@@ -36,7 +36,7 @@ def name_classes(names: Sequence[str] | None, default: Sequence[str]) -> list[st
 
 
 def require_labels(name: str, labels: NDArray[Any], classes: int) -> None:
-    """Raise InputError if a label, uint8 [n], is not in 0 .. classes-1."""
+    """Raise InputError if one of the labels, uint8 [n], is not in 0 .. classes-1."""
     wrong = np.flatnonzero(np.greater_equal(labels, classes))
     if len(wrong):
         expected = f"labels from 0 to {classes - 1}, the classes of the training set"
@@ -46,7 +46,7 @@ def require_labels(name: str, labels: NDArray[Any], classes: int) -> None:
 
 
 def require_every_class(name: str, labels: NDArray[Any], classes: int) -> None:
-    """Raise InputError if a class has no image to train on: a validation split may have taken its last one."""
+    """Raise InputError if a class has no image to train on: the validation split may have taken its last image."""
     absent = np.setdiff1d(np.arange(classes), labels)
     if len(absent):
         expected, received = f"images of every class from 0 to {classes - 1}", f"none of class {absent[0]}"

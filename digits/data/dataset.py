@@ -1,4 +1,4 @@
-"""The description of a data set in one small file beside its arrays: image size, classes, and what `load` changed."""
+"""The description of a data set, in a small file beside its arrays: image size, classes, and changes made by `load`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ from dvcproof.runtime.files import write_json
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
-#: Length in pixels of the shortest and the longest side of an image, and the number of channels of a colour image.
+#: Limits for the sides of an image, in pixels, and the number of channels of a colour image.
 SHORTEST, LONGEST, RGB = 8, 128, 3
 
 #: Height and width in pixels, and 3 if the images are RGB.
@@ -21,12 +21,12 @@ ImageShape = Annotated[
 
 
 class Form(BaseModel):
-    """Where the images have their strokes."""
+    """Size and place of the strokes in the images of a data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    box: PositiveInt  # longer side of the box around the strokes in pixels, the median
-    centred_by: Literal["mass", "box"]  # what lies in the centre of the image
+    box: PositiveInt  # longer side of the box around the strokes, in pixels: the median of all images
+    centred_by: Literal["mass", "box"]  # whether the centre of mass or of the box lies in the image centre
 
 
 #: The form of MNIST: the default if a data set's description has none.
@@ -34,7 +34,7 @@ MNIST_FORM = Form(box=20, centred_by="mass")
 
 
 class ImagesPerClass(BaseModel):
-    """How many images of each class the two sets have, in the order of the labels."""
+    """The number of images of each class in both sets, in the order of the labels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,9 +43,9 @@ class ImagesPerClass(BaseModel):
 
 
 class Dataset(BaseModel):
-    """The facts that do not depend on where the data set came from: equal arrays give equal facts.
+    """The description of a data set. Its fields do not depend on the format of the source.
 
-    The stored images are light ink on dark and upright, whatever the source has: `digits.sources.images`.
+    The stored images are always light ink on dark and upright: `digits.sources.images` converts those of the source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,20 +53,20 @@ class Dataset(BaseModel):
     image_shape: ImageShape
     classes: list[str] = Field(min_length=2, max_length=MOST_CLASSES)  # names, in the order of the labels
     images: ImagesPerClass
-    #: The source's ink, stored inverted if dark. None: not ink on paper, but for example photographs.
+    #: The ink of the source's images. Images with dark ink are stored inverted. None: no ink on paper, but photographs.
     ink: Literal["light", "dark"] | None
-    highest: int = Field(default=255, ge=0, le=255)  # the source's highest level, if levels were stretched to 255
+    highest: int = Field(default=255, ge=0, le=255)  # the level of the source's images that was stretched to 255
     transposed: bool = False  # whether height and width of the source's images were exchanged
-    form: Form | None = MNIST_FORM  # where strokes lie in the images; None: things fill the images
+    form: Form | None = MNIST_FORM  # size and place of strokes; None: no strokes, but things that fill the images
 
 
 def write_dataset(path: Path, dataset: Dataset) -> None:
-    """Write `dataset` as JSON. Facts with their default are left out."""
+    """Write `dataset` as JSON. Fields with their default value are left out."""
     write_json(path, dataset.model_dump(mode="json", exclude_defaults=True))
 
 
 def read_dataset(path: Path) -> Dataset:
-    """Read what `write_dataset` wrote. Raises InputError if the file is missing or damaged."""
+    """Read the file that `write_dataset` wrote. Raise InputError if it is missing or damaged."""
     see_file(path)
     try:
         return Dataset.model_validate_json(read_bytes(path))

@@ -1,4 +1,4 @@
-"""Arrays on disk: .npy files that are checked when they are read."""
+"""Arrays in .npy files, which are checked when they are read."""
 
 import math
 import os
@@ -15,11 +15,11 @@ from dvcproof.runtime.bounds import open_file
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
-#: Bytes held in memory at a time when arrays are copied or converted. Blocks of some MiB are slower, since the system
-#: maps and clears new memory for each of them: docs/speed.md.
+#: Bytes held in memory at a time while an array is copied or converted. Blocks of some MiB are slower, since the system
+#: maps and clears new memory for each block: docs/speed.md.
 BLOCK_BYTES = 2**18
 
-#: Alignment in bytes of an array that is read whole: what TensorFlow needs to use it without a copy.
+#: Alignment in bytes of an array that is read whole. With this alignment, TensorFlow can use it without a copy.
 ALIGNMENT = 64
 
 #: A shape in which None stands for any length.
@@ -27,12 +27,12 @@ Shape = tuple[int | None, ...]
 
 
 def describe(dtype: DTypeLike, shape: Sequence[int | None]) -> str:
-    """Return an array's type and shape in words: 'uint8 [n, 28, 28]'."""
+    """Return an array's type and shape as text: 'uint8 [n, 28, 28]'."""
     return f"{np.dtype(dtype)} [{', '.join('n' if length is None else str(length) for length in shape)}]"
 
 
 def write_npy(path: Path, *, dtype: DTypeLike, shape: tuple[int, ...], blocks: Iterable[NDArray[np.generic]]) -> None:
-    """Write an array of this type and whole shape from its consecutive blocks, without holding it whole."""
+    """Write an array of this type and shape block by block, so that it need not fit into memory."""
     with path.open("wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -50,19 +50,19 @@ def replace_values(path: Path, table: NDArray[np.uint8]) -> None:
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Read the header of a .npy file: shape, whether it is in Fortran order, and type.
+    """Read the header of a .npy file. Return the shape, whether the array is in Fortran order, and the type.
 
-    Only format 1.0, which NumPy writes for every array of numbers: it limits the header to 64 KiB.
+    Only format 1.0 is accepted. NumPy writes it for every array of numbers, and it limits the header to 64 KiB.
 
     Raises:
-        ValueError: the header is of another format, damaged or cut short.
+        ValueError: the header has another format, is damaged or is cut short.
     """
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f".npy format {version[0]}.{version[1]} instead of 1.0")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's own, about odd numbers in the header
+            warnings.simplefilter("ignore")  # Python warns about odd numbers in a damaged header
             return np.lib.format.read_array_header_1_0(file)
     except (ArithmeticError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError):
         raise ValueError("a .npy header that cannot be parsed") from None
@@ -72,10 +72,16 @@ class NpyFile:
     """A .npy file of a known type and shape, whose rows are read on demand."""
 
     def __init__(self, path: Path, *, dtype: DTypeLike, shape: Shape, is_input: bool = True) -> None:
-        """Check the file's header and size; read no values. A file that this run has written is no input of it.
+        """Check the file's header and size, without reading values.
+
+        Args:
+            path: the file.
+            dtype: the type that the file must have.
+            shape: the shape that it must have.
+            is_input: whether the file is an input of this run; False if this run has written it.
 
         Raises:
-            InputError: the file is missing, damaged, or holds another type or shape.
+            InputError: the file is missing, damaged, or has another type or shape.
         """
         self.path, self.dtype = path, np.dtype(dtype)
         expected = describe(dtype, shape)
@@ -95,7 +101,7 @@ class NpyFile:
         if found != self.dtype or not fits or fortran_order:
             raise self._wrong(expected, describe(found, self.shape) + (" in Fortran order" if fortran_order else ""))
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
-        size = self._offset + self.shape[0] * self._row_bytes  # len() would fail on absurd lengths
+        size = self._offset + self.shape[0] * self._row_bytes  # len(self) would raise OverflowError on absurd lengths
         if stored != size:
             raise self._wrong(expected, f"{stored} bytes instead of {size}")
 
@@ -108,18 +114,18 @@ class NpyFile:
         return len(self) * self._row_bytes
 
     def rows(self, start: int, stop: int) -> NDArray[np.generic]:
-        """Read a copy of rows `start` to `stop`. As all readers, raises InputError if the file was cut meanwhile."""
+        """Read rows `start` to `stop`. As all readers, raise InputError if the file has become shorter."""
         values = np.empty((stop - start, *self.shape[1:]), self.dtype)
         self._fill(values, start)
         return values
 
     def take(self, numbers: NDArray[np.integer]) -> NDArray[np.generic]:
-        """Read copies of the rows with these numbers, in their order."""
+        """Read the rows with these numbers, in this order."""
         values = np.empty((len(numbers), *self.shape[1:]), self.dtype)
         places = [self._offset + number * self._row_bytes for number in numbers.tolist()]
         with open_file(self.path) as file:
             number = file.fileno()
-            if hasattr(os, "posix_fadvise"):  # a disk reads many rows in not much more time than one
+            if hasattr(os, "posix_fadvise"):  # a disk that knows all rows reads them in little more time than one row
                 for place in places:
                     os.posix_fadvise(number, place, self._row_bytes, os.POSIX_FADV_WILLNEED)
             read = sum(os.preadv(number, [row], place) for row, place in zip(values, places, strict=True))
@@ -130,7 +136,7 @@ class NpyFile:
     def read(self) -> NDArray[np.generic]:
         """Read the whole array, aligned to ALIGNMENT.
 
-        It is read, not mapped: a process is killed by SIGBUS when a mapped file is cut short.
+        The file is not memory-mapped: SIGBUS would kill the process if a mapped file were cut short.
         """
         room = np.empty(self.size + ALIGNMENT, np.uint8)
         start = -room.ctypes.data % ALIGNMENT
@@ -139,7 +145,7 @@ class NpyFile:
         return values
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.generic]]:
-        """Read rows `start` to `stop` in blocks of at most BLOCK_BYTES, but at least one row."""
+        """Yield rows `start` to `stop` in blocks of at most BLOCK_BYTES. A block has at least one row."""
         stop = len(self) if stop is None else stop
         step = max(1, BLOCK_BYTES // self._row_bytes)
         for first in range(start, stop, step):
@@ -169,7 +175,7 @@ def require_rows(name: str, count: int) -> None:
 
 
 def require_same_length(name: str, images: int, labels: int) -> None:
-    """Raise InputError if a set has another number of labels than of images."""
+    """Raise InputError if the numbers of images and labels differ."""
     if images != labels:
         received = f"{images} images and {labels} labels"
         hint = "Check that both come from the same data set."

@@ -1,4 +1,4 @@
-"""The splits train, validation and test: where each is cut, and their files, checked before use."""
+"""The splits train, validation and test: choose their images, and open their files."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
-    """One of train, validation and test."""
+    """The data of one split: train, validation or test."""
 
     features: NpyFile  # float32 [n, height * width] in [0, 1], on disk
     labels: NDArray[np.int32]  # [n] in 0 .. classes-1
@@ -29,10 +29,17 @@ def to_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def choose_validation(labels: NDArray[Any], count: int) -> NDArray[np.bool_]:
-    """Choose `count` images of the training set for validation: the last, or `spread` where they are no fair sample.
+    """Choose `count` images of the training set for validation: the last, or as `spread` does if these are not fair.
 
-    The end of a set that is sorted by its labels is one class. By chance hardly ever is a class absent that has a share
-    of ten images, or five standard deviations from its share. Returns a mask as `spread` does, and raises the same.
+    The last images are not a fair sample if the set is sorted by its labels, for example. They count as unfair if a
+    class is more than five standard deviations from its share, or is absent though its share is ten images or more, or
+    would lose all its images to validation. In a shuffled set this hardly ever happens by chance.
+
+    Returns:
+        A mask of the labels, True for the chosen images.
+
+    Raises:
+        InputError: as `spread`.
     """
     last = np.arange(len(labels)) >= len(labels) - count
     whole, kept = (np.bincount(part, minlength=int(labels.max()) + 1) for part in (labels, labels[last]))
@@ -43,13 +50,20 @@ def choose_validation(labels: NDArray[Any], count: int) -> NDArray[np.bool_]:
 
 
 def spread(labels: NDArray[Any], count: int, parameter: str) -> NDArray[np.bool_]:
-    """Choose `count` images to keep from training: of each class its share, spread evenly, but never its first image.
+    """Choose `count` images to keep back from training. Each class gives its share, but never its first image.
+
+    The images of a class are spread evenly over all images of this class.
+
+    Args:
+        labels: the class of each image, [n].
+        count: the number of images to choose.
+        parameter: the name of the parameter that holds `count`, for the message.
 
     Returns:
-        A mask of the labels, True for the chosen ones.
+        A mask of the labels, True for the chosen images.
 
     Raises:
-        InputError: a class would have no image left to train on. `parameter` is what to set to a smaller number.
+        InputError: a class would have no image left to train on.
     """
     order = np.argsort(labels, kind="stable")
     ordered = labels[order]
@@ -72,11 +86,12 @@ def masked(blocks: Iterable[NDArray[Any]], mask: NDArray[np.bool_]) -> Iterator[
 
 
 def open_split(folder: Path, name: str, dataset: Dataset, *, may_be_empty: bool = False) -> Split:
-    """Open `<name>_features.npy` and `<name>_labels.npy`, which `preprocess` wrote into `folder`; check every value.
+    """Open `<name>_features.npy` and `<name>_labels.npy`, which `preprocess` wrote into `folder`. Check every value.
 
     Raises:
         InputError: a file is missing or damaged, a feature is not a number in [0, 1], a label is out of range, the
-            lengths disagree, a class has no image to train on, or the split is empty and may not be.
+            numbers of features and labels differ, a class has no image to train on, or the split is empty though
+            `may_be_empty` is False.
     """
     features = NpyFile(folder / f"{name}_features.npy", dtype="float32", shape=(None, math.prod(dataset.image_shape)))
     labels = NpyFile(folder / f"{name}_labels.npy", dtype="uint8", shape=(None,))

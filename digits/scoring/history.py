@@ -1,4 +1,4 @@
-"""The history of a training: read what `train` recorded of each epoch, and give it the form that DVC plots."""
+"""The history of a training: read the metrics of each epoch, and convert them to the form that DVC plots."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ Epochs = list[dict[str, float]]
 
 
 def read_history(path: Path) -> Epochs:
-    """Read what `train` recorded of each epoch.
+    """Read the metrics that `train` recorded for each epoch.
 
     Raises:
         InputError: the file is missing, or has no rows with epoch, loss and accuracy.
@@ -32,9 +32,9 @@ def read_history(path: Path) -> Epochs:
 
 
 def learning_curves(epochs: Epochs) -> dict[str, Any]:
-    """Return what DVC shows of the history: the last epoch as metrics, all epochs as curves.
+    """Return the history for DVC: the last epoch as metrics, and all epochs as curves.
 
-    Without a validation split its values are null: DVC draws no curve for them, but needs the names.
+    Without a validation split, its values are null: DVC then draws no curve, but it needs the names.
     """
     last = {name: value for name, value in epochs[-1].items() if name != "epoch"}
     return {"last_epoch": last, "epochs": [{"val_loss": None, "val_accuracy": None} | epoch for epoch in epochs]}

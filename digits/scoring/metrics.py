@@ -1,4 +1,4 @@
-"""Scores of a classifier from its log-probabilities. Counts are integers and sums exact: no order changes them."""
+"""Scores of a classifier, from its log-probabilities. Counts and sums are exact, so no order changes them."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Predictions(NamedTuple):
-    """What a model predicts for n images, and their labels."""
+    """The predictions of a model for n images, and the labels of these images."""
 
     log_probabilities: NDArray[np.float32]  # [n, classes]
     labels: NDArray[np.int32]  # [n]
@@ -20,7 +20,7 @@ class Predictions(NamedTuple):
 
     @property
     def losses(self) -> NDArray[np.float32]:
-        """Cross-entropy of each image: [n], minus the logarithm of the probability of its label."""
+        """Cross-entropy of each image, [n]: minus the logarithm of the probability of its label."""
         return -self.log_probabilities[np.arange(len(self.labels)), self.labels]
 
 
@@ -29,7 +29,7 @@ class ClassScores(NamedTuple):
 
     label: int
     precision: float  # the fraction of the images predicted as this class that are correct
-    recall: float  # the fraction of the images of this class that are predicted as it
+    recall: float  # the fraction of the images of this class that are predicted as this class
     images: int
 
 
@@ -51,7 +51,7 @@ def confusion_matrix(predictions: Predictions) -> NDArray[np.intp]:
 
 
 def per_class(matrix: NDArray[np.intp]) -> list[ClassScores]:
-    """Return precision and recall of each class: 0 for a class that is never predicted, or has no images."""
+    """Return the scores of each class. Precision is 0 if the class is never predicted, recall is 0 without images."""
     counts = zip(matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True)
     return [
         ClassScores(label, right / max(1, predicted), right / max(1, images), images)
@@ -60,6 +60,6 @@ def per_class(matrix: NDArray[np.intp]) -> list[ClassScores]:
 
 
 def worst(predictions: Predictions, count: int) -> NDArray[np.intp]:
-    """Return the rows of the misclassified images with the greatest loss, the worst first, at most `count`."""
+    """Return the row numbers of at most `count` misclassified images: those with the greatest loss, worst first."""
     wrong = np.flatnonzero(predictions.classes != predictions.labels)
     return wrong[np.argsort(-predictions.losses[wrong], kind="stable")][:count]

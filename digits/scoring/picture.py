@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 from digits.data.dataset import Dataset
 
 COLUMNS = 5
-SIDE = 112  # screen pixels of an image's longer side, or a little less: each of its pixels is a square
+SIDE = 112  # screen pixels of an image's longer side, or a little less, so that each image pixel becomes a square
 MARGIN = 8
 CAPTION = 20  # height of a caption, in screen pixels
 
 
 def as_seen(features: Sequence[NDArray[np.generic]], dataset: Dataset) -> NDArray[np.uint8]:
-    """Turn n images, float32 from 0 to 1, into uint8 [n, *image_shape] as people see them: ink is dark on white."""
+    """Convert features of n images, float32 from 0 to 1, to uint8 [n, *image_shape] for people: dark ink on white."""
     images = np.rint(np.asarray(features, np.float32) * 255).astype(np.uint8).reshape(-1, *dataset.image_shape)
     return images if dataset.ink is None else 255 - images
 
@@ -42,8 +42,9 @@ def draw_images(images: NDArray[np.uint8], captions: Sequence[str], columns: int
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Save without time, version or any other text.
+    """Save a picture without time, version or other metadata, so that equal pictures give equal bytes.
 
-    Run-length encoding needs no search for earlier matches, whose results may differ by processor and zlib version.
+    zlib's run-length encoding is used. The default searches for matches, and its results may depend on the processor
+    and on the version of zlib.
     """
     picture.save(path, format="PNG", optimize=False, compress_level=9, compress_type=3)  # 3: zlib's Z_RLE

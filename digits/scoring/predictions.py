@@ -1,4 +1,4 @@
-"""Predict whole splits, in batches on all cores."""
+"""Predictions of a model for whole splits, in batches on all cores."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,8 @@ from digits.scoring.metrics import Predictions
 from dvcproof.runtime import machine
 from exactkeras.augment import View, itself
 
-#: Values that the largest layer works on at a time, on each core. The number of rows changes no bit.
+#: The most values that the largest layer works on at a time, on each core. It limits the rows of a batch, which change
+#: no bit.
 VALUES = 2**25
 
 if TYPE_CHECKING:
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
 def predict(
     model: "keras.Sequential", splits: Sequence[Split], batch_size: int, views: Sequence[View] = (itself,)
 ) -> list[Predictions]:
-    """Return the log-probabilities of every image of each split, the last, shorter batches included.
+    """Return the log-probabilities of every image of each split.
 
     Args:
-        model: from [n, features] to the probabilities [n, classes].
-        splits: the images; no split is empty.
-        batch_size: images per call of the model; fewer if they are large.
+        model: maps [n, features] to probabilities [n, classes].
+        splits: the images. No split may be empty.
+        batch_size: images per call of the model; for a network with large layers, fewer are used.
         views: the augmented views of each image over which the model's logits are averaged.
     """
     from exactkeras.fit import log_probabilities, rows_at_a_time
 
     rows = rows_at_a_time(model, min(batch_size, max(len(split.labels) for split in splits)), VALUES)
     log_probabilities_of = log_probabilities(model, rows, views)
-    log_probabilities_of(splits[0].features.rows(0, 1))  # traced once, before several threads ask for it
+    log_probabilities_of(splits[0].features.rows(0, 1))  # so that it is traced once, before several threads call it
 
     def predict_split(split: Split, pool: ThreadPoolExecutor) -> Predictions:
         def predict_batch(start: int) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""Arrays that are read a block of rows at a time: what each form of a data set is opened as.
+"""Arrays of images and labels, which are read in blocks of rows. Every form of a data set is opened as such arrays.
 
-And the forms that are arrays themselves: .npz, .npy, and the IDX files in which MNIST was published, plain or packed
+This module also opens the forms that consist of arrays: .npz, .npy, and the IDX files of MNIST, plain or compressed
 with gzip.
 """
 
@@ -24,19 +24,19 @@ from digits.sources.recognize import IDX, NAMED, NPY, TEST, TRAIN, VALIDATION, F
 from digits.sources.tree import AGAIN, File, Tree, listed, most_bytes, reading, without_copies
 from dvcproof.runtime.program import InputError
 
-#: Keras's names in mnist.npz.
+#: The names of the arrays in Keras's mnist.npz.
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test")
 
-#: Names of the original files (http://yann.lecun.com/exdb/mnist/).
+#: The names of MNIST's original files (http://yann.lecun.com/exdb/mnist/).
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
-#: The third byte of an IDX file: the type of its values.
+#: The types of values in IDX files, by the third byte of the file.
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-#: Columns of the widest one-hot labels.
+#: The most columns of one-hot labels.
 MOST_COLUMNS = 256
 
-#: Images of the largest set: its labels are read whole, and 64 million of them are still small.
+#: The most images of a set. Its labels are read into memory, and 64 million labels still fit.
 MOST_IMAGES = 2**26
 
 _ONE_SET = "Put the files of one data set into a folder of their own, and set `load.source` to that folder."
@@ -49,15 +49,15 @@ Values = NDArray[Any]
 class Rows:
     """An array of a data set, whose rows can be read again and again."""
 
-    name: str  # what messages call it
+    name: str  # the array's name in messages
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]  # [n, ...]
-    blocks: Callable[[], Iterator[Values]]  # reads the array, some whole rows at a time
-    notes: tuple[str, ...] = ()  # what is converted while it is read
+    blocks: Callable[[], Iterator[Values]]  # reads the array in blocks of whole rows
+    notes: tuple[str, ...] = ()  # the conversions that are made while the array is read
 
 
 class Pair(NamedTuple):
-    """The images of a set and their labels, as they are in the source."""
+    """The images and the labels of a set."""
 
     images: Rows
     labels: Rows
@@ -72,7 +72,7 @@ class Found(NamedTuple):
 
 
 class Spool:
-    """Rows on their way through a temporary file without a name, which the system removes in any case."""
+    """Rows in a temporary file. The file has no name, so the system removes it even if the process is killed."""
 
     def __init__(self, files: ExitStack, dtype: DTypeLike) -> None:
         self._file: IO[bytes] = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 # `files` closes it
@@ -84,7 +84,7 @@ class Spool:
         self._count += len(values)
 
     def rows(self, name: str, row: tuple[int, ...], dtype: DTypeLike) -> Rows:
-        """Return all rows, each of the shape `row`, converted to another type."""
+        """Return all rows as an array with this name. Each row has the shape `row` and is converted to `dtype`."""
         size = math.prod(row) * self._dtype.itemsize
         step = max(1, BLOCK_BYTES // max(1, size)) * size
 
@@ -99,14 +99,14 @@ class Spool:
 
 
 def smallest(values: Values) -> Values:
-    """Return numbers as uint8 or int32 if they fit, else as they are."""
+    """Return numbers as uint8 or int32 if no value changes, else as they are."""
     with np.errstate(invalid="ignore"):
         fitting = (small for dtype in (np.uint8, np.int32) if ((small := values.astype(dtype)) == values).all())
         return next(fitting, values)
 
 
 def held(name: str, labels: Values) -> Rows:
-    """Return labels in memory as Rows: whole numbers in their smallest type."""
+    """Return labels in memory as Rows. Whole numbers are converted to the smaller of uint8 and int32 that fits."""
     labels = smallest(labels) if labels.dtype.kind in "iuf" else labels
     return Rows(name, labels.dtype, labels.shape, lambda: iter([labels]))
 
@@ -115,10 +115,10 @@ def held(name: str, labels: Values) -> Rows:
 
 
 def open_array(file: File) -> Rows:
-    """Read the header of a .npy or IDX file.
+    """Open the array in a .npy or IDX file: read its header, but no values.
 
     Raises:
-        InputError: the header is damaged, the values are pickled, or the file has another size than the header says.
+        InputError: the header is damaged, the values are pickled, or the size of the file does not match the header.
     """
     with reading(file.name, "an array"), file.open() as content:
         if file.kind == NPY:
@@ -141,7 +141,7 @@ def open_array(file: File) -> Rows:
 
 
 def require_size(file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int) -> None:
-    """Compare the header of an array with the size of its file, before any value is read."""
+    """Raise InputError if the header of an array does not match the size of its file. Read no values."""
     size = math.prod(shape) * dtype.itemsize
     if not file.packed and head + size != file.size:
         raise _wrong_size(file, dtype, shape, head + size - file.size)
@@ -159,7 +159,7 @@ def _wrong_size(file: File, dtype: DTypeLike, shape: Sequence[int], missing: int
 def _in_order(
     file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int, *, flat: bool = False
 ) -> Iterator[Values]:
-    """Read an array in blocks of whole rows, or of single values: at most BLOCK_BYTES, but at least one."""
+    """Yield an array in blocks of at most BLOCK_BYTES. A block has one or more whole rows, or with `flat`, values."""
     row = () if flat else shape[1:]
     unit = math.prod(row) * dtype.itemsize
     left, step = math.prod(shape) * dtype.itemsize, max(1, BLOCK_BYTES // unit) * unit
@@ -176,7 +176,7 @@ def _in_order(
 
 
 def _in_fortran_order(file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int) -> Iterator[Values]:
-    """Gather rows from an array [n, a, b], stored as [b, a, n], through a temporary file."""
+    """Yield the rows of an array [n, a, b] that is stored as [b, a, n]. Use a temporary file to gather them."""
     with tempfile.TemporaryFile() as room:
         for part in _in_order(file, dtype, shape, head, flat=True):
             room.write(part.data)
@@ -191,7 +191,7 @@ def _in_fortran_order(file: File, dtype: np.dtype[np.generic], shape: tuple[int,
 
 
 def find(tree: Tree) -> Found | None:
-    """Find the arrays of a source, if it has any."""
+    """Return the sets of arrays in a source, or None if it has no arrays."""
     files = tree.of_kind(NPY, IDX)
     if not files:
         return None
@@ -207,7 +207,7 @@ def find(tree: Tree) -> Found | None:
 
 
 class Array:
-    """An array of a source, and what it may be by its shape and name."""
+    """An array of a source. Its shape and name show whether it can be images or labels."""
 
     def __init__(self, file: File) -> None:
         self.file, self.path, self.rows = file, file.path, open_array(file)
@@ -218,7 +218,7 @@ class Array:
 
 
 def _without_names(tree: Tree, arrays: Sequence[Array]) -> dict[str | None, list[Array]]:
-    """Sort arrays whose names say nothing: one set, or two in order, such as `arr_0` to `arr_3`."""
+    """Assign arrays to sets without help from their names: to one set, or to two in order, as `arr_0` to `arr_3`."""
     ordered = sorted(arrays, key=lambda array: recognize.natural(array.path))
     images = [array for array in ordered if array.is_images]
     labels = [array for array in ordered if not array.is_images]
@@ -238,7 +238,10 @@ def _pair(tree: Tree, split: str, arrays: Sequence[Array]) -> Pair:
 
 
 def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array], fits: Callable[[Array], bool]) -> Array:
-    """Return the one array that fits; of several, the one whose name says that it is the images, or the labels."""
+    """Return the only array that fits as the images or the labels of a set. If several fit, their names decide.
+
+    Raise InputError if no array or more than one is left.
+    """
     says = recognize.says_images if what == "images" else recognize.says_labels
     named = [array for array in arrays if says(array.path)]
     fitting = [array for array in arrays if fits(array)] or named

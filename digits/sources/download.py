@@ -1,4 +1,4 @@
-"""Download data sets from an https:// address, pinned by their SHA-256 and kept in the user's cache."""
+"""Downloads of data sets from https:// addresses. Their SHA-256 is checked, and they are kept in the user's cache."""
 
 import re
 from pathlib import Path
@@ -9,16 +9,16 @@ _PINNED = re.compile(r"(?P<url>https://[^#]+)#sha256=(?P<sha256>[0-9a-fA-F]{64})
 
 
 def download(source: str) -> Path:
-    """Fetch `https://host/file.npz#sha256=<64 hex digits>`, unless the cache has it.
+    """Download `https://host/file.npz#sha256=<64 hex digits>` if it is not in the cache. Return the path in the cache.
 
     Raises:
-        InputError: the address has another form, nothing can be fetched from it, or the file has another SHA-256.
+        InputError: the address has another form, the download fails, or the file has another SHA-256.
     """
     match = _PINNED.fullmatch(source)
     if not match:
         hint = "Use https, and append #sha256= and the file's SHA-256 (`sha256sum FILE`)."
         raise InputError(f"data set '{source}'", "the address has no https or no SHA-256", hint=hint)
-    import pooch  # here, since it costs a tenth of a second that a local source need not pay
+    import pooch  # imported here: it takes a tenth of a second, which a local source does not need
     import requests
 
     url, sha256 = match["url"], match["sha256"].lower()

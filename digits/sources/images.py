@@ -1,7 +1,7 @@
-"""Bring images to the form in which they are stored: uint8, one shape, light ink on dark, upright, levels up to 255.
+"""Conversion of images to the form in which they are stored: uint8, one shape, light ink on dark, upright, up to 255.
 
-Nothing is rounded away. How the images of a source lie is found out from a sample of them: see "How images lie" in
-docs/data.md.
+Values that would have to be rounded raise an error. A sample of the images shows their ink and background, and whether
+they are transposed: see "How images lie" in docs/data.md.
 """
 
 import math
@@ -22,39 +22,44 @@ from dvcproof.runtime.program import InputError
 Ink = Literal["light", "dark"]
 Images = NDArray[np.uint8]
 
-#: How far a fraction of 255 may be from a whole number, by the bytes of its type. A float64 may have been a float32.
+#: A fraction from 0 to 1, times 255, may differ from a whole number by this much. The keys are the bytes of its type. A
+#: float64 may have been converted from a float32, so both have the same limit.
 _ROUNDING = {2: 0.25, 4: 1e-3, 8: 1e-3}
 
-#: Images, or bytes of them, that are looked at in each set, evenly spaced: a set may be sorted by class.
+#: The most images, and the most bytes of images, in the sample of a set. They are evenly spaced, since a set may be
+#: sorted by class.
 SAMPLE, SAMPLE_BYTES = 1000, 2**22
 
-#: Sets with fewer levels than this are stretched to 255: 0 to 16, or 0 and 1.
+#: If the highest level of a set is lower than this, the levels are stretched to 255: from 0 to 16, for example.
 FEW_LEVELS = 128
 
-#: A background is even if this fraction of the pixels in the corners is within NEAR of the 255 levels of their median.
-#: It is 100 % in MNIST, 99 % in Fashion-MNIST and in scikit-learn's 8 x 8 digits, and less than 50 % in photographs.
+#: A background is even if at least the fraction EVEN of the pixels in the corners differs from their median by at most
+#: NEAR levels of 255. The fraction is 100 % in MNIST, 99 % in Fashion-MNIST and in scikit-learn's 8 x 8 digits, and
+#: less than 50 % in photographs.
 EVEN, NEAR = 0.75, 32
 
 #: Ink covers at least this fraction of the pixels.
 INK = 0.01
 
-#: Images are in colour if the channels differ by more than NEAR levels in this fraction of their pixels.
+#: Images are in colour if the channels differ by more than NEAR levels in more than this fraction of the pixels.
 COLOURED = 0.01
 
-#: A character is tall or wide if its ink spreads LONG times as far along one axis as along the other (in standard
-#: deviations). Writing stands: 46 % of MNIST's digits are tall and 0.4 % wide. Clothes lie and stand: 34 % and 20 %.
+#: A character is tall or wide if its ink spreads more than LONG times as far along one axis as along the other (in
+#: standard deviations). Images seem transposed if at least the fraction MANY of the characters is wide, and more than
+#: MORE times as many are wide as tall. In MNIST, 46 % of the digits are tall and 0.4 % are wide. In Fashion-MNIST, 34 %
+#: of the clothes are tall and 20 % are wide.
 LONG, MANY, MORE = 1.5, 0.1, 5
 
-#: Strokes are narrower than STROKE x image side, apart from at most SOLID of their ink.
+#: Strokes are narrower than the fraction STROKE of the image side, except for at most the fraction SOLID of their ink.
 STROKE, SOLID = 0.2, 0.1
 
-#: Grey levels up to this count as background (resampling and JPEG artefacts).
+#: Grey levels up to this count as background: resampling and JPEG leave faint traces.
 FAINT = 25
 
-#: Images whose strokes are measured.
+#: About how many images are measured for their strokes.
 MEASURED = 200
 
-#: How people name EMNIST, whose published images are transposed. LEAF's FEMNIST is another set and is not transposed.
+#: A name that means EMNIST, whose published images are transposed. LEAF's FEMNIST is another set and is not transposed.
 _EMNIST = re.compile(r"(?<![a-z])emnist")
 
 #: The warnings.
@@ -66,13 +71,13 @@ LYING = (
 )
 
 
-# Type and shape, while they are read
+# Type and shape, converted while the images are read
 
 
 def fold(rows: Rows) -> Rows:
-    """Return images as [n, height, width] or [n, height, width, 3], of the type that they have. Reads no values.
+    """Return images as [n, height, width] or [n, height, width, 3], without a change of their type. Read no values.
 
-    Raises InputError if an array cannot be images, by its type or shape.
+    Raise InputError if an array of this type or shape cannot be images.
     """
     received, hint = describe(rows.dtype, rows.shape), "Convert the images to this form, and save them again."
     if rows.dtype.kind not in "buif":
@@ -101,9 +106,10 @@ def fold(rows: Rows) -> Rows:
 
 
 def to_uint8(sets: Sequence[Rows]) -> list[Rows]:
-    """Convert the images of all sets, which `fold` gave, to levels from 0 to 255; in colour only if they have colours.
+    """Convert the images of all sets to levels from 0 to 255, and to grey if no pixel has a colour.
 
-    Raises InputError if the sets differ in size. Values that cannot be converted are refused when the images are read.
+    `sets` are images that `fold` returned. Raise InputError if their sizes differ. If a value cannot be converted, the
+    error is raised when the images are read.
     """
     for rows in sets[1:]:
         if rows.shape[1:3] != sets[0].shape[1:3]:
@@ -111,7 +117,7 @@ def to_uint8(sets: Sequence[Rows]) -> list[Rows]:
             expected, hint = f"images of {sizes[0]} pixels, as in {sets[0].name}", "Bring all images to one size."
             raise InputError(rows.name, expected=expected, received=f"{sizes[1]} pixels", hint=hint)
     units = [_is_unit(rows) for rows in sets]
-    default = next((unit for unit in units if unit is not None), True)  # of a set with 0 and 1 alone
+    default = next((unit for unit in units if unit is not None), True)  # for a set with only 0 and 1
     colour = any(len(rows.shape) == 4 and not _is_grey(rows) for rows in sets)
     return [
         _converted(rows, unit=default if unit is None else unit, colour=colour)
@@ -120,7 +126,7 @@ def to_uint8(sets: Sequence[Rows]) -> list[Rows]:
 
 
 def _is_unit(rows: Rows) -> bool | None:
-    """Return whether values are fractions from 0 to 1; None if there are only 0 and 1. Reads until that is clear."""
+    """Return whether values are fractions from 0 to 1; None if all are 0 or 1. Read only as far as necessary."""
     if rows.dtype.kind != "f":
         return rows.dtype.kind == "b"
     for values in rows.blocks():
@@ -157,7 +163,7 @@ def _converted(rows: Rows, *, unit: bool, colour: bool) -> Rows:
 
 
 def _levels(name: str, values: Values, *, unit: bool, first: int) -> Images:
-    """Convert values to uint8; `first` is the number of the first image, for messages."""
+    """Convert values to uint8, or raise InputError. `first` is the number of the first image, for the message."""
     if values.dtype == np.uint8:
         return values
     numbers = values.astype(np.float64)
@@ -183,7 +189,7 @@ def _levels(name: str, values: Values, *, unit: bool, first: int) -> Images:
 
 
 def is_emnist(names: Iterable[str]) -> bool:
-    """Return whether paths or addresses name EMNIST, in their last part or the one before."""
+    """Return whether a path or address names EMNIST in one of its last two parts."""
     return any(_EMNIST.search(part.lower()) for name in names for part in PurePath(name.partition("#")[0]).parts[-2:])
 
 
@@ -197,22 +203,22 @@ def exchanged(rows: Rows) -> Rows:
     )
 
 
-# Ink and levels, once they are written
+# Ink and levels, after the images are written
 
 
 def settle(
     files: Sequence[Path], image_shape: tuple[int, ...], *, transposed: bool, auto: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """Make the stored images light ink on dark, with levels up to 255, in place.
+    """Convert the stored images in place to light ink on dark, with levels up to 255.
 
     Args:
         files: the .npy files of the training and the test set, uint8 [n, *image_shape].
         image_shape: height and width, and 3 if the images are RGB.
         transposed: whether height and width have been exchanged.
-        auto: whether the name of the source decided that.
+        auto: whether the name of the source decided about `transposed`.
 
     Returns:
-        The facts for `Dataset`: ink, highest, transposed and form; and a line for each thing that was done or is odd.
+        The fields ink, highest, transposed and form for `Dataset`; and a line for each change and each warning.
     """
     sets = [NpyFile(path, dtype=np.uint8, shape=(None, *image_shape), is_input=False) for path in files]
     highest = max(int(block.max()) for images in sets for block in images.blocks())
@@ -244,20 +250,26 @@ def _sample(images: NpyFile) -> Images:
 
 
 def stored_levels(ink: Ink | None, highest: int) -> Images:
-    """Return what each level of a source is stored as, uint8 [256]: `highest` becomes 255, and dark ink is inverted."""
+    """Return a table from the levels of a source to stored levels, uint8 [256].
+
+    The level `highest` becomes 255. For dark ink, the levels are inverted.
+    """
     levels = np.rint(np.minimum(np.arange(256), highest) * (255 / highest)).astype(np.uint8)
     return 255 - levels if ink == "dark" else levels
 
 
 class Background(NamedTuple):
-    """What lies around the characters."""
+    """The background of characters, and their ink."""
 
     level: float  # the median of the corners
-    ink: Ink | None  # against it; None: the background is not even, or the images are in colour
+    ink: Ink | None  # lighter or darker than the background; None: the background is uneven or the images are in colour
 
 
 def find_background(images: Images) -> Background:
-    """Look at the corners of images, which characters seldom reach: an eighth of each side, and at least a pixel."""
+    """Return the background, measured in the corners of images, which characters seldom reach.
+
+    A corner is an eighth of each side, at least a pixel.
+    """
     grey = _grey(images)
     tall, wide = (max(1, side // 8) for side in grey.shape[1:])
     rows, columns = np.r_[0:tall, -tall:0], np.r_[0:wide, -wide:0]
@@ -272,7 +284,7 @@ def find_background(images: Images) -> Background:
 
 
 def looks_transposed(images: Images, background: Background) -> bool:
-    """Return whether most characters are wide where writing is tall; False if the images are not ink on paper."""
+    """Return whether many characters are wide and few are tall; False if the images are not ink on paper."""
     if background.ink is None:
         return False
     strength = np.abs(_grey(images) - background.level)
@@ -290,7 +302,7 @@ def _grey(images: Images) -> NDArray[np.float32]:
 
 
 def _variance(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the variance of the places 0, 1, ... with these weights: [n, places] to [n]."""
+    """Return the weighted variance of the places 0, 1, ...: weights [n, places] to variances [n]."""
     places = np.arange(weights.shape[1], dtype=np.float32)
     total = weights.sum(axis=1)
     mean = weights @ places / total
@@ -301,25 +313,25 @@ def _variance(weights: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Place(NamedTuple):
-    """Where one image has its strokes."""
+    """Size and place of the strokes in an image, in pixels."""
 
-    box: int  # longer side of the box around them, in pixels
-    mass: float  # distance of their centre of mass from the image centre, in pixels
+    box: int  # longer side of the box around the strokes
+    mass: float  # distance of the strokes' centre of mass from the image centre
     centre: float  # distance of the centre of the box from the image centre
 
     def off(self, centred_by: str) -> float:
-        """Return the distance of the reference point (centre of mass or of the box) from the image centre."""
+        """Return the distance of the centre of "mass" or of the "box" from the image centre."""
         return self.mass if centred_by == "mass" else self.centre
 
 
 def measure_form(images: NDArray[np.uint8]) -> Form | None:
-    """Measure where images have their strokes, on a sample of them.
+    """Measure size and place of the strokes in a sample of images.
 
     Args:
         images: uint8 [n, height, width] or [n, height, width, 3], light ink on dark.
 
     Returns:
-        The form, or None if the images are not thin strokes on an empty field but things that fill it.
+        The form, or None if the images are not thin strokes on an empty field but things that fill the image.
     """
     sample = _grey(images[:: max(1, len(images) // MEASURED)]).astype(np.uint8)
     inked = sample[(sample > FAINT).any(axis=(1, 2))]
@@ -330,7 +342,7 @@ def measure_form(images: NDArray[np.uint8]) -> Form | None:
 
 
 def are_strokes(images: NDArray[np.uint8]) -> bool:
-    """Return whether hardly any ink of the images, uint8 [n, height, width], is both wide and tall."""
+    """Return whether the ink of images, uint8 [n, height, width], is thin: hardly any of it is both wide and tall."""
     ink = images > 127
     side = max(3, round(STROKE * min(images.shape[1:])))
     solid = np.lib.stride_tricks.sliding_window_view(ink, (side, side), axis=(1, 2)).all(axis=(3, 4))
@@ -338,13 +350,14 @@ def are_strokes(images: NDArray[np.uint8]) -> bool:
 
 
 def place(image: NDArray[np.uint8]) -> Place:
-    """Locate the strokes of an image, uint8 [height, width] with some pixel above FAINT."""
+    """Measure the strokes of an image, uint8 [height, width]. At least one pixel must be above FAINT."""
     strokes = np.where(image > FAINT, image, 0)
     boxes, masses, centres = [], [], []
     for axis, side in enumerate(image.shape):
         levels = strokes.sum(axis=1 - axis, dtype=np.int64)
         inked = np.flatnonzero(levels)
         boxes.append(int(inked[-1] - inked[0]) + 1)
-        masses.append(abs(float(np.average(np.arange(side), weights=levels)) - side / 2))  # from pixel 14 of 28: MNIST
+        # As in MNIST, the centre of 28 pixels is the pixel 14, and not 13.5.
+        masses.append(abs(float(np.average(np.arange(side), weights=levels)) - side / 2))
         centres.append(abs(float(inked[0] + inked[-1] + 1) - side) / 2)
     return Place(max(boxes), max(masses), max(centres))

@@ -1,4 +1,4 @@
-"""Labels of a source, of any type that people keep them in: read them, and number the classes from 0."""
+"""The labels of a source: read them in any common type, and number the classes from 0."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,29 +12,29 @@ from digits.data.npy import describe
 from digits.sources.arrays import MOST_COLUMNS, Rows, Values, held, smallest
 from dvcproof.runtime.program import InputError
 
-#: Bytes of the longest text, and bytes of all texts.
+#: The most bytes of a text label, and of all text labels together.
 MOST_TEXT_BYTES = 1024
 MOST_BYTES = 2**27
 
-#: Columns of QMNIST's labels: the first is the digit, the others tell where it came from.
+#: Columns of QMNIST's labels. The first is the digit; the others describe its origin.
 QMNIST_COLUMNS = 8
 
-#: Labels that are numbered at a time: NumPy's search takes eight bytes for each.
+#: Labels that are numbered at a time, since NumPy's search takes eight bytes for each label.
 BLOCK = 2**16
 
 Numbers = NDArray[np.uint8]
 
 
 class Labels(NamedTuple):
-    """The labels of both sets as numbers."""
+    """The labels of both sets as numbers of classes."""
 
     train: Numbers  # [n] in 0 .. classes-1
-    test: Numbers  # [m], the same
-    names: list[str]  # of the classes, in the order of their numbers: the labels that the data set has
+    test: Numbers  # [m] in 0 .. classes-1
+    names: list[str]  # the original labels, as names of the classes, in the order of the numbers
 
     @property
     def notes(self) -> list[str]:
-        """Return a line that says how the labels were numbered; nothing if they counted from 0 without a gap."""
+        """Return a line that says how the labels were numbered; nothing if they already were 0, 1, 2 and so on."""
         if self.names == numbered(len(self.names)):
             return []
         return [f"labels: {_listed(self.names)} numbered from 0 to {len(self.names) - 1}"]
@@ -44,7 +44,7 @@ class Labels(NamedTuple):
 
 
 def require_labels_form(rows: Rows) -> None:
-    """Raise InputError if an array cannot be labels, by its type or shape."""
+    """Raise InputError if an array of this type or shape cannot be labels."""
     shape, size, expected = rows.shape, rows.dtype.itemsize, ""
     if len(shape) not in (1, 2) or (len(shape) == 2 and not 1 <= shape[1] <= MOST_COLUMNS):
         expected = "labels [n], [n, 1] or one-hot [n, classes]"
@@ -58,13 +58,13 @@ def require_labels_form(rows: Rows) -> None:
 
 
 def read_labels(rows: Rows) -> Rows:
-    """Read labels that `require_labels_form` has passed into memory, for they are small.
+    """Read labels into memory, after `require_labels_form` has checked them.
 
     Returns:
-        uint8 or int32, or texts, [n], with a note if anything was converted.
+        Labels [n] as uint8, int32 or texts, with a note if anything was converted.
 
     Raises:
-        InputError: a label is not a whole number, or a row of one-hot labels is not all 0 but for a single 1.
+        InputError: a number is not whole, a text is not valid, or a row of one-hot labels has not exactly a single 1.
     """
     values, note = _read_texts(rows) if rows.dtype.kind in "US" else _read_numbers(rows)
     return replace(held(rows.name, values), notes=(note,) if note else ())
@@ -110,7 +110,7 @@ def _read_texts(rows: Rows) -> tuple[Values, str]:
     try:
         labels = np.concatenate([decode(values).astype(str).reshape(-1) for values in rows.blocks()])
         different = [str(text) for text in np.unique(labels)]
-    except (ValueError, SystemError):  # NumPy raises both: for bytes that are not UTF-8, and for invalid characters
+    except (ValueError, SystemError):  # ValueError for bytes that are not UTF-8, SystemError for invalid characters
         raise InputError(rows.name, "the labels are not valid text", hint="Save them in UTF-8 or as numbers.") from None
     if all(text.isascii() and text.isdecimal() and len(text) < 10 for text in different):
         return labels.astype(np.int32), "texts to whole numbers"
@@ -121,11 +121,16 @@ def _read_texts(rows: Rows) -> tuple[Values, str]:
 
 
 def number_labels(train_rows: Rows, test_rows: Rows) -> Labels:
-    """Number the classes of a data set from 0 on, in the order of its labels, and keep the labels as their names.
+    """Number the classes of a data set from 0, in the order of its labels. The labels become the names of the classes.
 
-    Labels are integers or texts [n] in memory, n at least 1 for training; texts that are whole numbers are ordered as
-    numbers, '2' before '10'. Raises InputError for a negative label or a name that is not allowed, for one class or
-    more than MOST_CLASSES, and for a class that only the test set has.
+    Args:
+        train_rows: the training labels in memory, integers or texts [n], n at least 1. Texts that are whole numbers are
+            ordered as numbers: '2' before '10'.
+        test_rows: the test labels.
+
+    Raises:
+        InputError: a label is negative or not allowed as a name, there is only one class or more than MOST_CLASSES, or
+            only the test set has a class.
     """
     (train,), (test,) = train_rows.blocks(), test_rows.blocks()
     if (train.dtype.kind in "iu") != (test.dtype.kind in "iu"):
@@ -142,7 +147,7 @@ def number_labels(train_rows: Rows, test_rows: Rows) -> Labels:
 
 
 def _require_classes(name: str, labels: Values, present: Values, texts: Sequence[str]) -> None:
-    """Refuse labels that cannot be classes; `present` are the different ones, and `texts` these as texts."""
+    """Raise InputError if labels cannot be classes. `present` are the different labels, `texts` the same as texts."""
     if not 2 <= len(texts) <= MOST_CLASSES:
         received, hint = f"label {texts[0]} only", "Add images of another class."
         if len(texts) > 1:
@@ -150,7 +155,7 @@ def _require_classes(name: str, labels: Values, present: Values, texts: Sequence
             hint = "Check that these are labels, and not numbers of the images or measured values."
         raise InputError(name, expected=f"labels of 2 to {MOST_CLASSES} classes", received=received, hint=hint)
     for label, text in zip(present, texts, strict=True):
-        if not is_allowed_name(text) or (text[0] == "-" and text[1:].isdecimal()):  # -1 often marks what has no class
+        if not is_allowed_name(text) or (text[0] == "-" and text[1:].isdecimal()):  # -1 often means: no class
             place = int(np.argmax(labels == label))
             expected = f"labels that are 0 or more, or texts of 1 to {LONGEST_NAME} characters in one line"
             received = f"{labels[place].item()!r} at position {place}"
@@ -159,7 +164,7 @@ def _require_classes(name: str, labels: Values, present: Values, texts: Sequence
 
 
 def _numbers(name: str, labels: Values, present: Values, numbers: Numbers, names: Sequence[str]) -> Numbers:
-    """Return for each label its entry of `numbers`, which belong to the sorted labels `present`."""
+    """Return the number of each label. `numbers[k]` is the number of label `present[k]`; `present` is sorted."""
     found = np.empty(len(labels), np.uint8)
     for start in range(0, len(labels), BLOCK):
         block = labels[start : start + BLOCK]
@@ -175,6 +180,6 @@ def _numbers(name: str, labels: Values, present: Values, numbers: Numbers, names
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Join names, all of a few, else the first and the last."""
+    """Join names with commas. Of more than twelve, show the first and the last."""
     shown = [*names] if len(names) <= 12 else [*names[:6], "...", *names[-2:]]
     return ", ".join(shown)

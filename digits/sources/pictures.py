@@ -1,4 +1,4 @@
-"""Data sets as pictures, PNG and the like, in a folder for each class; and a decoder within bounds."""
+"""Data sets of pictures, such as PNG, in one folder per class; and a decoder with limits on size and memory."""
 
 import io
 import warnings
@@ -21,10 +21,10 @@ from digits.sources.recognize import NAMED, PICTURE, TEST, TRAIN, VALIDATION, na
 from digits.sources.tree import File, Tree
 from dvcproof.runtime.program import InputError, on_terminal
 
-#: What Pillow may read. The rest of what it knows is rare, and PostScript would start another program.
+#: The formats that Pillow may read. Its other formats are rare, and PostScript would start another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 
-#: Bytes of the largest picture: one of 128 x 128 pixels in colour has 48 KiB unpacked.
+#: The most bytes of a picture file. For comparison, 128 x 128 pixels in colour have 48 KiB uncompressed.
 MOST_BYTES = 2**20
 
 _GREY, _COLOUR, _DEEP = ("1", "L"), ("RGB", "P", "PA", "LA", "RGBA"), ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -32,14 +32,14 @@ _GREY, _COLOUR, _DEEP = ("1", "L"), ("RGB", "P", "PA", "LA", "RGBA"), ("I;16", "
 _FOLDERS = "Put the pictures into train/CLASS/ and test/CLASS/, or into CLASS/ with `load.test_size` in params.yaml."
 _SAVE = "Save it again as PNG of 8 bits, grey or in colour, without transparency, or move it elsewhere."
 
-#: A file, and the names of its folders below the folder of its set.
+#: The names of the folders between the folder of the set and a file, and the file.
 _Placed = tuple[tuple[str, ...], File]
 
 T = TypeVar("T")
 
 
 def find(tree: Tree, files: ExitStack) -> Found | None:
-    """Find the folders of pictures of a source, if it has any. A list or a licence beside the folders is ignored."""
+    """Return the sets of pictures in a source, or None if it has no pictures. Ignore folders without pictures."""
     if not tree.of_kind(PICTURE):
         return None
     inside: dict[tuple[str, ...], list[File]] = defaultdict(list)
@@ -61,7 +61,7 @@ def find(tree: Tree, files: ExitStack) -> Found | None:
 
 
 def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: ExitStack) -> Pair:
-    """Open a set, with its pictures in an order in which every part of it has all classes in their shares."""
+    """Open the pictures of a set. Order them so that every part of the set has all classes in equal proportion."""
     classes: dict[str, list[File]] = defaultdict(list)
     for folders, file in found:
         if len(folders) <= depth:
@@ -82,21 +82,24 @@ def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: E
 
 
 def with_progress(items: Iterable[T], count: int, what: str) -> Iterator[T]:
-    """Show a progress bar to a person while `count` pictures are read."""
+    """Yield the items, which are `count` pictures, and show a progress bar if a person is watching."""
     yield from tqdm(
         items, desc=f"reading {what}", total=count, unit=" pictures", leave=False, disable=not on_terminal()
     )
 
 
 class Album:
-    """Pictures of one size, which are decoded into a temporary file. It is grey unless one of them has colours."""
+    """Pictures of one size, decoded into a temporary file. The album is grey unless a picture has colours."""
 
     def __init__(self, files: ExitStack) -> None:
         self._spool, self._coloured = Spool(files, np.uint8), False
         self._first, self._size = "", (0, 0)
 
     def add(self, name: str, content: bytes) -> None:
-        """Decode a picture, which messages call `name`. Raises InputError if it has another size than the first."""
+        """Decode and add a picture. `name` is its name in messages.
+
+        Raise InputError if it cannot be decoded, or if its size differs from that of the first picture.
+        """
         pixels = decode(name, content)
         height, width = pixels.shape[:2]
         if not self._first:
@@ -109,7 +112,7 @@ class Album:
         self._spool.write((pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))[np.newaxis])
 
     def rows(self, name: str) -> Rows:
-        """Return the pictures as an array, which messages call `name`."""
+        """Return the pictures as an array. `name` is the name of the array in messages."""
         rows = self._spool.rows(name, (*self._size, 3), np.uint8)
         if self._coloured:
             return rows
@@ -117,15 +120,15 @@ class Album:
 
 
 def decode(name: str, content: bytes) -> NDArray[np.uint8]:
-    """Decode a picture, which messages call `name`, to uint8 [height, width], or [height, width, 3] if it has colours.
+    """Decode a picture to uint8: [height, width], or [height, width, 3] if it has colours. `name` is for messages.
 
-    Raises InputError if it is damaged, too small or large, transparent, or has 16 bits that do not fit into 8.
+    Raise InputError if it is damaged, too small, too large or transparent, or has 16 bits that do not fit into 8.
     """
     if not content or len(content) > MOST_BYTES:
         sentence = f"the picture has more than {MOST_BYTES} bytes" if content else "the file is empty"
         raise InputError(name, sentence, hint=_SAVE)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about harmless damage, and about sizes, which are checked here
+        warnings.simplefilter("ignore")  # they are about harmless damage, or about sizes, which `_open` checks
         picture = _open(name, content)
         try:
             kept = picture if picture.mode in _DEEP else picture.convert("L" if picture.mode in _GREY else "RGBA")
@@ -135,7 +138,7 @@ def decode(name: str, content: bytes) -> NDArray[np.uint8]:
     if picture.mode in _GREY:
         return values
     if picture.mode in _DEEP:
-        low = values.astype(np.int64) // 257  # eight bits stored twice: 257 times the level
+        low = values.astype(np.int64) // 257  # 257 times an 8-bit level has these 8 bits twice
         if (values != 257 * low).any() or low.min() < 0 or low.max() > 255:
             raise InputError(name, "the picture has 16 bits, which do not fit into 8", hint=_SAVE)
         return low.astype(np.uint8)
@@ -146,10 +149,10 @@ def decode(name: str, content: bytes) -> NDArray[np.uint8]:
 
 
 def _open(name: str, content: bytes) -> Image.Image:
-    """Open a picture of an allowed size and mode without decoding it."""
+    """Open a picture without decoding it. Raise InputError if its format, size or mode is not allowed."""
     try:
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
-    except Exception:  # Pillow raises many kinds for a damaged file
+    except Exception:  # Pillow raises many kinds of errors for a damaged file
         raise InputError(name, f"this is not a picture, or a damaged one ({', '.join(FORMATS)})", hint=_SAVE) from None
     if not all(SHORTEST <= side <= LONGEST for side in picture.size):
         received = f"{picture.size[0]} x {picture.size[1]} pixels"

@@ -1,4 +1,4 @@
-"""Recognize what a file is by its first bytes, for its name may say anything, and what it is for by its path."""
+"""Recognition of files: the kind by the first bytes, since a name may be wrong, and the purpose by the path."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -7,22 +7,22 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-#: Bytes that are enough to recognize a file.
+#: The number of first bytes that are enough to recognize a file.
 HEAD_BYTES = 4096
 
-#: The kinds that a data set can be made of.
+#: The kinds of files that a data set can consist of.
 GZIP, ZIP, NPZ, TAR = "gzip", "zip", "npz", "tar"
 NPY, IDX, PARQUET, TABLE, PICTURE = "npy", "IDX", "Parquet", "table", "picture"
 
-#: Fields in the first line of a table of images, at least: 8 x 8 pixels.
+#: The fewest fields in the first line of a table of images: 8 x 8 pixels.
 LEAST_FIELDS = 64
 
 
 class Foreign(NamedTuple):
-    """A kind of file that no data set is read from."""
+    """A kind of file from which no data set can be read."""
 
-    words: str
-    hint: str
+    words: str  # its name for people
+    hint: str  # the next step
 
 
 _FETCH = "Open the address in a browser, and download the file itself from there."
@@ -70,7 +70,7 @@ _FOREIGN = (
 
 
 def kind_of(head: bytes) -> str | Foreign:
-    """Return the kind of a file from its first HEAD_BYTES bytes, or all of a shorter file."""
+    """Return the kind of a file. `head` are its first HEAD_BYTES bytes, or the whole of a shorter file."""
     if not head:
         return EMPTY
     for pattern, kind in _KNOWN:
@@ -84,12 +84,12 @@ def kind_of(head: bytes) -> str | Foreign:
     return TABLE if text_of_many_fields else UNKNOWN
 
 
-# What it is for
+# The purpose of a file
 
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
 NAMED = {TRAIN: "training", TEST: "test", VALIDATION: "validation"}
 
-#: Words of names, and what they mean. The last word of `x_train`, `trainX` or `t10k-images` may be joined to another.
+#: Words in names that mean a set, images or labels. Some words may be joined: `xtrain`, `trainimages`, `test10k`.
 _JOINED = r"(x|y|s|set|data|images?|imgs?|labels?|\d+k?)?"
 _SPLITS = (
     (TRAIN, re.compile(rf"[xy]?(train|training|trn){_JOINED}|[xy]?tr")),
@@ -101,18 +101,18 @@ _IMAGES = re.compile(
 )
 _LABELS = re.compile(r"y|y(train|test|val|tr|te).*|(train|test|val).*(y|labels?)|labels?|lbls?|targets?|class(es)?")
 
-#: Names of the column of labels in a table, and of a column that numbers the rows.
+#: Names of a column of labels in a table, and of a column with numbers of rows.
 LABEL_COLUMN = re.compile(r"labels?|class(es)?|targets?|y|digits?|category", re.IGNORECASE)
 NUMBER_COLUMN = re.compile(r"|id|idx|index|image_?id|unnamed: 0|__index_level_0__", re.IGNORECASE)
 
 
 def words(name: str) -> list[str]:
-    """Split a name into words in small letters: 'trainImages_01.npy' is train, images, 01, npy."""
+    """Split a name into words in lower case: 'trainImages_01.npy' gives train, images, 01, npy."""
     return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower())
 
 
 def split_of(path: str) -> str | None:
-    """Return the set that a path belongs to, from the last of its parts that names one; None if no part does."""
+    """Return the set that a path belongs to, or None. The last part of the path that names a single set decides."""
     for part in reversed(PurePosixPath(path).parts):
         said = {split for word in words(part) for split, pattern in _SPLITS if pattern.fullmatch(word)}
         if len(said) == 1:
@@ -121,7 +121,7 @@ def split_of(path: str) -> str | None:
 
 
 def by_split(items: Iterable[T], path: Callable[[T], str]) -> dict[str | None, list[T]]:
-    """Group items by the set that their path belongs to, in natural order; every set has a list, and so has None."""
+    """Group items by the set that their path belongs to, in natural order. Each set has a list; None: in no set."""
     found: dict[str | None, list[T]] = {TRAIN: [], TEST: [], VALIDATION: [], None: []}
     for item in sorted(items, key=lambda item: natural(path(item))):
         found[split_of(path(item))].append(item)
@@ -129,21 +129,21 @@ def by_split(items: Iterable[T], path: Callable[[T], str]) -> dict[str | None, l
 
 
 def says_images(path: str) -> bool:
-    """Return whether the name of an array says that it holds images, and not that it holds labels."""
+    """Return whether an array's name says that the array holds images, and does not say that it holds labels."""
     return _says(path, _IMAGES) and not says_labels(path)
 
 
 def says_labels(path: str) -> bool:
-    """Return whether the name of an array says that it holds labels."""
+    """Return whether an array's name says that the array holds labels."""
     return _says(path, _LABELS)
 
 
 def _says(path: str, pattern: re.Pattern[str]) -> bool:
-    parts = PurePosixPath(path).parts[-2:]  # both of `labels.npz/arr_0.npy`
+    parts = PurePosixPath(path).parts[-2:]  # for `labels.npz/arr_0.npy`, both the archive and the member
     return any(pattern.fullmatch(word) for part in parts for word in words(part))
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Return a sort key by which 'img2' comes before 'img10'."""
+    """Return a sort key for natural order: 'img2' comes before 'img10'."""
     parts = filter(None, re.split(r"([0-9]{1,18})", name))
     return [(False, int(part), "") if part[0] in "0123456789" else (True, 0, part) for part in parts]

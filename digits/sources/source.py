@@ -1,6 +1,7 @@
-"""Open a data set of images and labels, in any of its forms, as a training and a test set.
+"""Data sets of images and labels: open any supported form as a training and a test set.
 
-The bytes of a source tell what it is, not its name. Nothing is unpickled, and images are never held whole in memory.
+The content of a file decides what the file is, not its name. Nothing is unpickled. Images are read in blocks, so a set
+need not fit into memory.
 """
 
 from collections.abc import Iterator
@@ -29,19 +30,19 @@ class Source(NamedTuple):
 
     train: Pair
     test: Pair
-    notes: list[str]  # what was converted, chosen or left out, a line each
+    notes: list[str]  # a line for everything that was converted, chosen or left out
 
 
 @contextmanager
 def open_source(source: str, test_size: int = 0) -> Iterator[Source]:
-    """Open a data set.
+    """Open a data set inside this block.
 
     Args:
         source: path of a file, an archive or a folder, or https://host/file#sha256=<64 hex digits>.
         test_size: number of training images that become the test set, if the source has no test set.
 
     Raises:
-        InputError: the source is missing, damaged, incomplete or of another form, or `test_size` does not suit it.
+        InputError: the source is missing, damaged, incomplete or has an unknown form, or `test_size` does not suit it.
     """
     with ExitStack() as files:
         path = download(source) if "://" in source else Path(source)
@@ -53,7 +54,7 @@ def open_source(source: str, test_size: int = 0) -> Iterator[Source]:
 
 
 def require_readable(source: str) -> None:
-    """Refuse a local data set with a pipe, socket or device in it: DVC would wait for it before `load` runs."""
+    """Raise InputError if a local data set has a pipe, socket or device in it: DVC would wait for it endlessly."""
     path = Path(source)
     if "://" not in source and path.exists():
         for file in [path, *(path.rglob("*") if path.is_dir() else ())]:
@@ -62,9 +63,9 @@ def require_readable(source: str) -> None:
 
 
 def _find(tree: Tree, files: ExitStack) -> Found:
-    """Return the sets of the first form that finds any among the files, else among the members of their archives.
+    """Return the sets in a source. Look for arrays, then tables, then pictures: among the files, then in archives.
 
-    Here the forms part: MNIST's .npz is one of `arrays`.
+    A .npz file counts as a folder of arrays, not as an archive. Raise InputError if nothing is found.
     """
     for kinds in ((), (ZIP, TAR)):
         inside = tree.unpacked(files, *kinds).unpacked(files, NPZ)
@@ -80,14 +81,14 @@ def _find(tree: Tree, files: ExitStack) -> Found:
 
 
 def _convert(name: str, found: Found, test_size: int) -> Source:
-    """Check the sets that were found in the source `name`, and convert them to the types that `load` stores."""
+    """Check the sets found in the source `name`, convert them, and choose a test set if there is none."""
     pairs = {split: _checked(pair) for split, pair in found.pairs.items()}
     count = pairs[TRAIN].images.shape[0]
     if TEST in pairs and test_size:
         hint = "Set `load.test_size` to 0 in params.yaml."
         raise InputError("parameter 'load.test_size'", f"it is {test_size}, but {name} has a test set", hint=hint)
     if TEST not in pairs and not 0 < test_size < count:
-        few = max(1, count // 6)  # MNIST's own share
+        few = max(1, count // 6)  # 60,000 images give 10,000, the size of MNIST's test set
         hint = f"To test on {few} of the {count} images instead, set `load.test_size` to {few} in params.yaml."
         raise InputError(name, f"{found.no_test}, and `load.test_size` is {test_size}", hint=hint)
     converted = images.to_uint8([pair.images for pair in pairs.values()])
@@ -102,7 +103,10 @@ def _convert(name: str, found: Found, test_size: int) -> Source:
 
 
 def _checked(pair: Pair) -> Pair:
-    """Refuse, before any value is read, what cannot be a set of images and labels. Return images in their shape."""
+    """Raise InputError if a pair cannot be images and labels. Return it with the images in the shape of `fold`.
+
+    No values are read.
+    """
     folded = Pair(images.fold(pair.images), pair.labels)
     labels.require_labels_form(pair.labels)
     for rows in pair:

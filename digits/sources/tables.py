@@ -1,7 +1,7 @@
-"""Data sets as tables, a row for each image: CSV and Parquet.
+"""Data sets as tables with a row for each image: CSV and Parquet.
 
-A column holds the labels. The pixels have a column each, or a column of a Parquet file holds pictures, as the Hugging
-Face hub keeps them.
+One column holds the labels. Each pixel has a column. Or, in a Parquet file, one column holds picture files, as in data
+sets of the Hugging Face hub.
 """
 
 import csv
@@ -23,13 +23,14 @@ from digits.sources.recognize import LABEL_COLUMN, NAMED, NUMBER_COLUMN, TEST, T
 from digits.sources.tree import DAMAGE, File, Tree, listed, most_bytes, reading, without_copies
 from dvcproof.runtime.program import InputError
 
-#: Characters of the longest line of a CSV file.
+#: The most characters of a line of a CSV file.
 LINE = 2**19
 
-#: Unpacked bytes of the largest group of rows of a Parquet file: 60,000 pictures take a tenth of it.
+#: The most bytes, uncompressed, of a row group of a Parquet file. 60,000 pictures take a tenth of this.
 GROUP_BYTES = 2**28
 
-#: Rows of a Parquet file that are read at a time, and bytes of them: one value, stored once, can be in every row.
+#: The most rows of a Parquet file that are read at a time, and about the most bytes. A small file can have large rows:
+#: a value that is stored once can be in every row.
 MOST_ROWS = 1024
 BATCH_BYTES = 2**26
 
@@ -37,14 +38,17 @@ _LABEL = "Call the column of the labels `label`, and leave out columns that are 
 
 
 def find(tree: Tree, files: ExitStack) -> Found | None:
-    """Find the tables of a source, if it has any; `files` closes the temporary files that hold their pixels."""
+    """Return the sets of tables in a source, or None if it has no tables.
+
+    Pixels are held in temporary files, which `files` closes.
+    """
     parquet = without_copies(tree.of_kind(recognize.PARQUET))
     every = parquet or without_copies(tree.of_kind(recognize.TABLE))
     if not every:
         return None
     sets = recognize.by_split(every, lambda file: file.path)
     train, test = sets[TRAIN] or sets[None], sets[TEST]
-    in_parts = parquet and sets[TRAIN]  # only Parquet keeps a set in several files
+    in_parts = parquet and sets[TRAIN]  # only Parquet may have several files for a set
     if not train or (len(train) > 1 and not in_parts) or (len(test) > 1 and not parquet):
         names = listed((file.path for file in every), nothing="")
         hint = "Call the files train... and test..., and move others elsewhere."
@@ -69,16 +73,16 @@ def find(tree: Tree, files: ExitStack) -> Found | None:
 
 
 class Columns(NamedTuple):
-    """What the columns of a CSV file hold."""
+    """The columns of a CSV file."""
 
-    header: bool
-    names: list[str]  # or the first values, where there is no header
-    label: int | None  # None: there are no labels
-    pixels: list[int]
+    header: bool  # whether the first line holds names
+    names: list[str]  # without a header, the values of the first line
+    label: int | None  # number of the column of labels; None: there are no labels
+    pixels: list[int]  # numbers of the columns of pixels
 
 
 def _look(file: File, notes: list[str]) -> Columns:
-    """Find out from its first line what the columns of a CSV file are. Adds a line for what was assumed."""
+    """Return the columns of a CSV file, from its first line. Add a line to `notes` for an assumption."""
     _, names = next(_lines(file))
     named = any(math.isnan(_number(name)) for name in names)
     labels = [k for k, name in enumerate(names) if named and LABEL_COLUMN.fullmatch(name.strip())]
@@ -100,7 +104,7 @@ def _square(count: int) -> bool:
 
 
 def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
-    """Read a CSV file, once."""
+    """Read the images and labels of a CSV file."""
     images, found, label, whole = Spool(files, np.float32), list[str](), columns.label or 0, True
     pixels_of = itemgetter(*columns.pixels)
     for number, cells in itertools.islice(_lines(file), columns.header, None):
@@ -122,11 +126,11 @@ def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
         images.write(pixels[np.newaxis])
         found.append(cells[label])
     if not columns.header and label == 0 and len({*found}) == 1:
-        # The first value is the same in every line, so it is a pixel of the border, and the labels are last.
+        # The first value is the same in every line. So it is a pixel of the border, and the last column has the labels.
         width = len(columns.pixels)
         return _read_csv(file, columns._replace(label=width, pixels=[*range(width)]), files)
     labels: Values = np.array(found, str)
-    with suppress(ValueError):  # texts
+    with suppress(ValueError):  # labels that are not numbers stay texts
         labels = labels.astype(np.float64)
     title = columns.names[label] if columns.header else f"column {1 + label}"
     return Pair(
@@ -136,7 +140,7 @@ def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
 
 
 def _lines(file: File) -> Iterator[tuple[int, list[str]]]:
-    """Read the values of each line that is not empty, with its number."""
+    """Yield the number and the values of each line that is not empty."""
 
     def bounded(text: io.TextIOWrapper) -> Iterator[str]:
         left, hint = most_bytes(file.disk), "Save the table as CSV, with one line for each image."
@@ -161,7 +165,7 @@ def _lines(file: File) -> Iterator[tuple[int, list[str]]]:
 
 
 def _number(text: str) -> float:
-    """Return the number in a text, or nan if there is none."""
+    """Return a text as a number, or nan if it is not a number."""
     try:
         return float(text)
     except ValueError:
@@ -172,7 +176,7 @@ def _number(text: str) -> float:
 
 
 def _read_parquet(split: str, parts: Sequence[File], files: ExitStack) -> Pair:
-    """Read a set: the rows of its files, one file after the other."""
+    """Read the images and labels of a set from its files, one file after the other."""
     tables = [(file, _open(file, files)) for file in parts]
     schema = tables[0][1].schema_arrow
     label, image, pixels = _columns(parts[0], schema)
@@ -215,13 +219,16 @@ def _reading(file: File) -> AbstractContextManager[None]:
 
 
 def _largest_group(table: Any) -> int:
-    """Return the unpacked bytes of the largest group of rows. Asking for a damaged column's would abort the process."""
+    """Return the uncompressed bytes of the largest row group.
+
+    The size of the group is read, not the sizes of its columns: on a damaged column, this would abort the process.
+    """
     groups = map(table.metadata.row_group, range(table.metadata.num_row_groups))
     return max((group.total_byte_size for group in groups), default=0)
 
 
 def _columns(file: File, schema: Any) -> tuple[str, str | None, list[str]]:
-    """Return the columns of the labels, of the images, and of the pixels: either one of images or some of pixels."""
+    """Return the names of three things: the column of labels, the column of images (None: none), the pixel columns."""
     from pyarrow import types
 
     images, labels, pixels = [], [], []
@@ -242,7 +249,7 @@ def _columns(file: File, schema: Any) -> tuple[str, str | None, list[str]]:
 
 
 def _batches(tables: Sequence[tuple[File, Any]], names: Sequence[str]) -> Iterator[tuple[File, int, Any]]:
-    """Read some columns, some rows at a time, with the file and the number of the first row."""
+    """Yield batches of rows of some columns, each with its file and the number of its first row."""
     for file, table in tables:
         first, rows = 0, max(1, min(MOST_ROWS, BATCH_BYTES // max(1, _largest_group(table))))
         with _reading(file):

@@ -1,4 +1,4 @@
-"""The files of a data set, wherever they are: in a folder, in a .zip or .tar.gz, or a single file."""
+"""The files of a data set: in a folder, in a .zip or .tar.gz archive, or a single file."""
 
 import gzip
 import hashlib
@@ -22,41 +22,41 @@ from dvcproof.runtime.bounds import open_file, open_tar, open_zip
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
-#: Files in the largest folder.
+#: The most files in a folder and below it.
 MOST_FILES = 2**18
 
-#: Bytes of the longest directory of a zip archive: of some 100,000 pictures.
+#: The most bytes of the directory of a zip archive. This is enough for some 100,000 pictures.
 ZIP_DIRECTORY_BYTES = 2**23
 
-#: Files that are opened to find out what the whole is: only pictures come in greater numbers.
+#: The most files that are opened to find out the form of a data set. Only pictures come in greater numbers.
 LOOKED_AT = 200
 
-#: A packed file may unpack to PACKED_TIMES its size, or to PACKED_BYTES if that is more. Pictures are packed to a third
-#: or a tenth; only what is made to fill a disk or the memory comes near a hundredth.
+#: A compressed file may unpack to PACKED_TIMES its size, or to PACKED_BYTES if that is more. Images are compressed to a
+#: third or a tenth of their size. Only a file made to fill a disk or the memory is compressed to a hundredth.
 PACKED_TIMES = 100
 PACKED_BYTES = 2**28
 
-#: What reading a damaged or foreign file raises.
+#: The errors that are raised when a damaged or foreign file is read.
 DAMAGE = (
     *(EOFError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
     *(struct.error, tarfile.TarError, zipfile.BadZipFile, zlib.error),
 )
 
-#: The next step where the data set itself is at fault.
+#: The next step if the data set itself is at fault.
 AGAIN = "Fetch or save the data set again."
 
-#: What operating systems leave in folders and archives.
+#: Files that operating systems leave in folders and archives.
 LEFTOVERS = re.compile(r"(^|/)(\.[^/]*|__MACOSX|@eaDir|thumbs\.db|ehthumbs\.db|desktop\.ini)(/|$)", re.IGNORECASE)
 
 
 def most_bytes(disk: int) -> int:
-    """Return how many bytes a packed file of `disk` bytes may unpack to."""
+    """Return the most bytes to which a file of `disk` bytes may unpack."""
     return max(PACKED_BYTES, PACKED_TIMES * disk)
 
 
 @contextmanager
 def reading(name: str, what: str, damage: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
-    """Turn errors of reading a damaged file into an InputError: `name` is damaged, or not `what`."""
+    """Replace errors of the kinds `damage` inside this block by an InputError: `name` is damaged, or not `what`."""
     try:
         yield
     except damage as error:
@@ -67,30 +67,30 @@ def reading(name: str, what: str, damage: tuple[type[Exception], ...] = DAMAGE) 
 
 
 def listed(names: Iterable[str], *, nothing: str) -> str:
-    """Join names, the first eight of many."""
+    """Join names with commas: the first eight and the number of the others, or `nothing` if there are no names."""
     names = sorted(names)
     return (", ".join(names[:8]) or nothing) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 @dataclass(eq=False)
 class File:
-    """A file of a data set. It reads the same whether it is packed with gzip or not."""
+    """A file of a data set. Whether it is compressed with gzip makes no difference to a reader."""
 
-    path: str  # within the data set, with `/`: it tells what the file is for
-    name: str  # what messages call it
-    size: int
-    disk: int  # the bytes on disk of the file or archive that holds it
-    raw: Callable[[], IO[bytes]]  # opens it as it is stored
+    path: str  # relative path within the data set, with `/`; it shows the purpose of the file
+    name: str  # the name of the file in messages
+    size: int  # bytes
+    disk: int  # bytes on disk of the file, or of the archive that contains it
+    raw: Callable[[], IO[bytes]]  # opens the file without unpacking it
 
     @cached_property
     def packed(self) -> bool:
-        """Return whether it is packed with gzip."""
+        """Return whether the file is compressed with gzip."""
         with self.raw() as file:
             return kind_of(file.read(HEAD_BYTES)) == GZIP
 
     @cached_property
     def kind(self) -> str | Foreign:
-        """Return what it is, once unpacked."""
+        """Return the kind of the unpacked file."""
         try:
             with self.open() as file:
                 return kind_of(file.read(HEAD_BYTES))
@@ -100,11 +100,11 @@ class File:
             return Foreign(f"a damaged file ({error})", AGAIN)
 
     def open(self) -> IO[bytes]:
-        """Open it, unpacked."""
+        """Open the file for reading, unpacked."""
         return _unpacking(self.raw()) if self.packed else self.raw()
 
     def seekable(self, files: ExitStack) -> IO[bytes]:
-        """Open it so that any part can be read: through a temporary file unless it is a plain file on disk."""
+        """Open the file so that `seek` is fast: through a temporary file unless it is a plain file on disk."""
         file = files.enter_context(self.open())
         if isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO):
             return file
@@ -119,7 +119,7 @@ class File:
         return cast(IO[bytes], room)
 
     def refused(self, expected: str) -> InputError:
-        """Return the error that this file is foreign or of an unexpected kind."""
+        """Return the error to raise if this file was expected to be `expected`: it says what the file is instead."""
         kind, hint = f"a file of the kind {self.kind}", "Set `load.source` in params.yaml to the data set itself."
         if isinstance(self.kind, Foreign):
             kind, hint = self.kind.words, self.kind.hint
@@ -133,7 +133,7 @@ def _unpacking(file: IO[bytes]) -> IO[bytes]:
 
 
 def without_copies(files: Sequence[File]) -> list[File]:
-    """Keep the first of several files of the same content: the one nearest to the top, and not packed."""
+    """Return the files without duplicates. Of equal files, keep the one nearest to the top, then an unpacked one."""
     kept: dict[bytes, File] = {}
     for file in sorted(files, key=lambda file: (file.path.count("/"), file.packed, natural(file.path))):
         with reading(file.name, "a packed file"), file.open() as content:
@@ -144,20 +144,20 @@ def without_copies(files: Sequence[File]) -> list[File]:
 class Tree(NamedTuple):
     """All files of a data set."""
 
-    name: str  # of the source, for messages
+    name: str  # the name of the source in messages
     files: Sequence[File]
 
     @property
     def looked_at(self) -> Sequence[File]:
-        """Return the files that tell what the whole is: all of a few, else the first, beginning with the top folder."""
+        """Return the files that decide about the form of the data set: at most LOOKED_AT, from the top folder down."""
         return sorted(self.files, key=lambda file: (file.path.count("/"), file.path))[:LOOKED_AT]
 
     def of_kind(self, *kinds: str) -> list[File]:
-        """Return the files of some kinds, among those looked at."""
+        """Return the files of these kinds among `looked_at`."""
         return [file for file in self.looked_at if file.kind in kinds]
 
     def unpacked(self, files: ExitStack, *kinds: str) -> "Tree":
-        """Return the same with the archives of some kinds replaced by their members; `files` closes them."""
+        """Return a tree in which the archives of these kinds are replaced by their members. `files` closes them."""
         archives, found = self.of_kind(*kinds), [*self.files]
         for file in archives:
             found.remove(file)
@@ -166,7 +166,7 @@ class Tree(NamedTuple):
 
 
 def open_tree(path: Path) -> Tree:
-    """Find the files of a source."""
+    """Return all files of a source."""
     see_file(path)
     return Tree(str(path), [*_walk(path)] if path.is_dir() else [_on_path(path, path.name)])
 
@@ -191,12 +191,12 @@ def _on_path(path: Path, short: str) -> File:
         see_file(path)
         return open_file(path)
 
-    size = path.stat().st_size if path.exists() else 0  # opening a symlink to nothing fails with the reason
+    size = path.stat().st_size if path.exists() else 0  # a broken symlink raises an error later, when it is opened
     return File(short, str(path), size, size, raw)
 
 
 def _members(archive: File, files: ExitStack, prefix: str) -> list[File]:
-    """List the files in an archive; `prefix` goes before their paths."""
+    """Return the files in an archive. `prefix` is put before their paths."""
     content, found = archive.seekable(files), list[tuple[str, int, Any]]()
     with reading(archive.name, "an archive"):
         if archive.kind == TAR:
@@ -217,7 +217,7 @@ def _members(archive: File, files: ExitStack, prefix: str) -> list[File]:
 
 
 def _open_zipped(packed: zipfile.ZipFile, info: zipfile.ZipInfo, archive: str) -> IO[bytes]:
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others can ask for any memory
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # other methods may use unlimited memory
         hint = "Pack it with deflate, which is zip's default."
         raise InputError(f"{info.filename} in {archive}", "it is compressed in another way than deflate", hint=hint)
     return packed.open(info)

@@ -1,4 +1,4 @@
-"""Measure how much each pixel differs from the paper around it: ink of any colour, in any light."""
+"""Measurement of the contrast of each pixel to the paper around it, for ink of any colour and in any light."""
 
 import math
 
@@ -8,42 +8,46 @@ from scipy import ndimage
 
 from digits.apps.ink.components import Floats, Mask
 
-#: Ink differs from the paper by at least this many of 255 levels,
+#: Ink differs from the paper by at least this many of 255 levels.
 LEAST_CONTRAST = 24
-#: and by this many times the median deviation of the paper, which is 4 standard deviations of normal noise.
+#: Ink also differs by at least this many times the median deviation of the paper, that is, by 4 standard deviations of
+#: normal noise.
 NOISE = 6
 
-#: Windows of the filters, as fractions of the mean side of a picture: wider than the stroke of a thick pen, and others.
+#: Window of a filter that is wider than the stroke of a thick pen, as a fraction of the mean side of a picture.
 WIDEST_STROKE = 0.3
+#: Windows of filters that measure the width of strokes, as fractions of the mean side.
 STROKES = (0.01, 0.03, 0.08, 0.18, 0.35)
-#: How many times rarer, and narrower, ink must be than paper to be told by that, before the corners and after them.
+#: Ink is recognized if it is this many times rarer, or narrower, than paper. The first limits are used before the
+#: corners are compared, the second limits after that.
 RARER, NARROWER = (25.0, 5.0), (2.0, 1.5)
-#: Reach of the median against which ink is rare, as a fraction of the mean side.
+#: Window of the median from which rare levels differ, as a fraction of the mean side.
 AROUND = 0.25
 #: Size of a corner, as a fraction of the shorter side.
 CORNER = 0.06
-#: Reach of the average that gives the colour of the paper, as a fraction of the longer side.
+#: Reach of the average that estimates the paper near a pixel, as a fraction of the longer side.
 REACH = 0.03
 
-#: Pixels in the longer side of the copies that are filtered with wide windows.
+#: Pixels in the longer side of reduced copies, which are filtered with wide windows.
 COARSEST, COARSE, FINE = 64, 125, 250
 
 
 def contrast(pixels: Floats, page: Mask) -> Floats:
-    """Return how much ink there is: 0 on paper, and about 255 times the fraction of the light that the ink absorbs.
+    """Return the contrast of each pixel, [h, w]: 0 on paper, about 255 times the fraction of light absorbed by ink.
 
-    A shadow absorbs the same fraction of both, so it does not change the result. Outside the page the result is 0.
+    A shadow absorbs the same fraction of the light from ink and paper, so it does not change the result. Outside the
+    page the result is 0.
 
     Args:
         pixels: RGB [h, w, 3] in 0 .. 255.
-        page: where the paper is.
+        page: a mask of the paper and the ink on it.
     """
     levels, brightness = colour_axis(pixels, page)
     lighter = ink_is_lighter(levels, page)
     signed = levels if lighter else -levels
 
     def above(around: Floats) -> Floats:
-        """Return the difference from the paper around, as if the paper were as bright everywhere as at the edge."""
+        """Return the difference from the paper around, scaled as if all paper were as bright as at the page's edge."""
         here = brightness + around if lighter else brightness - around
         room, edge_room = (255 - here, 255 - brightness) if lighter else (here, brightness)
         difference = (signed - around) * (max(edge_room, 40) / np.maximum(room, 40))
@@ -51,7 +55,7 @@ def contrast(pixels: Floats, page: Mask) -> Floats:
 
     rough = above(_opened(signed, page))
     certain = rough > max(0.6 * otsu(rough[page]), 8)
-    for reach in (2 + max(page.shape) // 150, 1):  # between close lines there is little paper
+    for reach in (2 + max(page.shape) // 150, 1):  # the smaller reach is for close lines with little paper in between
         paper = page & ~ndimage.binary_dilation(certain, iterations=reach)
         if paper.sum() > page.sum() / 10:
             around = _average(signed, paper)
@@ -62,9 +66,9 @@ def contrast(pixels: Floats, page: Mask) -> Floats:
 
 
 def colour_axis(pixels: Floats, page: Mask) -> tuple[Floats, float]:
-    """Project the colours onto the axis along which they differ most from the paper: so red on green is visible too.
+    """Project the colours onto the axis along which they differ most from the paper. So red on green is visible too.
 
-    Return the levels, 0 for the paper at the page's edge, and the brightness of that paper.
+    Return the levels along the axis, and the brightness of the paper at the page's edge, which has the level 0.
     """
     rim = page & ~ndimage.binary_erosion(page, iterations=max(2, min(page.shape) // 60))
     reference = np.median(pixels[rim], axis=0)
@@ -76,10 +80,11 @@ def colour_axis(pixels: Floats, page: Mask) -> tuple[Floats, float]:
 
 
 def ink_is_lighter(levels: Floats, page: Mask) -> bool:
-    """Return whether the ink is lighter than the paper: ink is rarer around each place, or else narrower.
+    """Return whether the ink is lighter than the paper.
 
-    Where neither is clear, as in a picture cut close to the digit, paper is what all corners show, or else what most of
-    the edge shows, which has the level 0.
+    Ink is rarer than the paper around it, and narrower. If neither is clear, as in a picture cut close to the digit,
+    the paper is dark or light if all corners are. Otherwise weaker limits for rarer and narrower decide. If these do
+    not decide, the paper has the level of the page's edge, 0.
     """
     rarer, narrower = _rarer(levels, page), _narrower(levels, page)
     for (dark, light), clearly in (
@@ -95,7 +100,7 @@ def ink_is_lighter(levels: Floats, page: Mask) -> bool:
 
 
 def _rarer(levels: Floats, page: Mask) -> tuple[float, float]:
-    """Measure how much is far darker, and how much far lighter, than the median around it."""
+    """Return how much of the page is far darker, and how much is far lighter, than the median around it."""
     coarse = _coarse_page(levels, page, COARSEST)
     median = _enlarged(ndimage.median_filter(coarse, _window(AROUND, coarse), mode="nearest"), page.shape)
     difference = (levels - median)[page]
@@ -104,7 +109,7 @@ def _rarer(levels: Floats, page: Mask) -> tuple[float, float]:
 
 
 def _not_in_corners(levels: Floats, page: Mask) -> tuple[float, float]:
-    """Return whether no corner is dark, and whether none is light, as 1 or 0."""
+    """Return whether no corner is dark, and whether no corner is light, each as 1 or 0."""
     side = max(1, round(CORNER * min(page.shape)))
     edges = (slice(None, side), slice(-side, None))
     corners = np.array([np.median(levels[rows, columns]) for rows in edges for columns in edges])
@@ -113,10 +118,10 @@ def _not_in_corners(levels: Floats, page: Mask) -> tuple[float, float]:
 
 
 def _narrower(levels: Floats, page: Mask) -> tuple[float, float]:
-    """Measure how narrow the dark parts are, and how narrow the light ones.
+    """Return a measure of how narrow the dark parts are, and how narrow the light parts are.
 
-    What is narrower than a window counts by its area over the square of the window's width: a line counts much, a gap
-    between lines little.
+    A part that is narrower than a window counts with its area divided by the square of the window's width. So a line
+    counts much, and a gap between lines counts little.
     """
     coarse = _coarse_page(levels, page, FINE)
     sizes = np.array([_window(fraction, coarse) for fraction in STROKES])
@@ -132,7 +137,7 @@ def _narrower(levels: Floats, page: Mask) -> tuple[float, float]:
 
 
 def otsu(levels: Floats) -> int:
-    """Return the level in 0 .. 255 that splits levels into two classes with the greatest variance between them.
+    """Return the threshold in 0 .. 255 that splits levels into two classes with the greatest variance between them.
 
     N. Otsu, A threshold selection method from gray-level histograms (IEEE Trans. Systems, Man, Cybernetics 9, 1979).
     """
@@ -144,10 +149,11 @@ def otsu(levels: Floats) -> int:
 
 
 def ink_strength(levels: Floats, page: Mask) -> Floats:
-    """Return where there is ink and how much, from 0 to 1.
+    """Return the strength of the ink at each pixel, from 0 to 1.
 
-    Otsu's threshold splits the contrast into paper and ink. Full ink is the mean of the ink, and less than half of the
-    threshold is blur or a trace of JPEG. All is zero if nothing stands out from the paper.
+    Otsu's threshold splits the contrasts into paper and ink. The mean contrast of the ink gives the strength 1. A
+    contrast below half of the threshold is blur or a trace of JPEG, and gives 0. If the mean contrast of the ink is
+    below LEAST_CONTRAST, all strengths are 0.
     """
     threshold = otsu(levels[page])
     above = levels[page & (levels > threshold)]
@@ -158,7 +164,7 @@ def ink_strength(levels: Floats, page: Mask) -> Floats:
 
 
 def _opened(signed: Floats, page: Mask) -> Floats:
-    """Estimate the paper by taking away what is lighter and narrower than a stroke."""
+    """Return an estimate of the paper: parts that are lighter and narrower than a thick stroke are taken away."""
     coarse = _coarse_page(signed, page, COARSE)
     size = _window(WIDEST_STROKE, coarse)
     opened = ndimage.grey_opening(coarse, (size, size), mode="nearest")
@@ -166,7 +172,7 @@ def _opened(signed: Floats, page: Mask) -> Floats:
 
 
 def _average(signed: Floats, paper: Mask) -> Floats:
-    """Return the mean of the paper near each pixel, or of the paper farther away where there is only ink near it."""
+    """Return the mean of the paper near each pixel. If there is only ink near the pixel, use paper farther away."""
     reach = REACH * max(paper.shape)
     step = max(1, int(reach / 4))
     total, mass = (
@@ -178,12 +184,12 @@ def _average(signed: Floats, paper: Mask) -> Floats:
 
 
 def _window(fraction: float, levels: Floats) -> int:
-    """Return the width of a filter: an odd number of pixels."""
+    """Return the width of a filter, an odd number of pixels, from a fraction of the mean side."""
     return max(3, int(fraction * math.sqrt(levels.size)) | 1)
 
 
 def _coarse_page(levels: Floats, page: Mask, side: int) -> Floats:
-    """Reduce to about `side` pixels in the longer side, with the page continued beyond its edge for the filters."""
+    """Reduce levels to about `side` pixels in the longer side. Outside the page, repeat the page's nearest level."""
     if not page.all():
         rows, columns = ndimage.distance_transform_edt(~page, return_distances=False, return_indices=True)
         levels = levels[rows, columns]

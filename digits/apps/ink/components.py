@@ -1,4 +1,4 @@
-"""Group the connected components of the ink into digits, and leave out specks, holes and what touches the edge."""
+"""Grouping of the ink's connected components into digits, without specks, thin lines and ink that touches the edge."""
 
 from itertools import combinations
 from typing import NamedTuple
@@ -8,22 +8,23 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Mask = NDArray[np.bool_]  # [h, w]
-Floats = NDArray[np.float32]  # [h, w], unless something else is said
+Floats = NDArray[np.float32]  # [h, w], unless a docstring names another shape
 
-#: Pixels that touch at a corner are connected.
+#: A neighbourhood in which pixels that touch at a corner are connected.
 EIGHT = np.ones((3, 3), bool)
 
-#: Sizes and distances as fractions of the longer side of the largest component.
-SPECK = 0.08  # a smaller component is dust
-CRUMB, NEAR = 0.12, 0.06  # a smaller one belongs to another only within this distance
-STROKE = 0.5  # a component up to this size may be a stroke that does not touch the rest of its digit,
-GAP = 0.12  # within this distance beside it,
-ABOVE = 0.25  # or within this distance above or below it
-TOUCHING = 0.03  # components of any size within this distance are one digit
+#: Sizes and distances, as fractions of the longer side of the largest component.
+SPECK = 0.08  # a component smaller than this is dust
+CRUMB, NEAR = 0.12, 0.06  # a component smaller than CRUMB belongs to another component only within the distance NEAR
+STROKE = 0.5  # a component smaller than this may be a separate stroke of a digit
+GAP = 0.12  # a separate stroke belongs to its digit within this distance
+ABOVE = 0.25  # a component straight above or below another belongs to it within this distance
+TOUCHING = 0.03  # components of any size within this distance form one digit
 
-#: Least width of a stroke, as a fraction of the width of the strokes of the largest component.
+#: The least width of strokes, as a fraction of the width of the strokes of the main component.
 PEN = 0.4
-#: Ink that touches the edge is left out if other ink is at least this large, as a fraction of the page's longer side.
+#: Ink that touches the edge is left out if there is other ink of at least this size, as a fraction of the page's longer
+#: side.
 FREE = 0.12
 
 
@@ -38,18 +39,18 @@ class Group(NamedTuple):
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Height and width."""
+        """Return height and width."""
         return self.bottom - self.top, self.right - self.left
 
 
 def bounds(mask: Mask | Floats) -> tuple[slice, slice]:
-    """Return rows and columns of the box around what is not zero, where something must be."""
+    """Return rows and columns of the box around all values that are not zero. There must be such a value."""
     (box,) = ndimage.find_objects((mask != 0).astype(np.uint8))
     return box
 
 
 def digits(ink: Mask, page: Mask) -> list[Mask]:
-    """Return the digits of a row from left to right, or an empty list without ink. `page` is cut to its box."""
+    """Return a mask for each digit of a row, from left to right; no masks without ink. `page` is cut to its box."""
     labels, count = ndimage.label(ink, EIGHT)
     if not count:
         return []
@@ -60,7 +61,7 @@ def digits(ink: Mask, page: Mask) -> list[Mask]:
     if max((max(group.sides) for group in free), default=0) >= FREE * max(page.shape):
         chosen = free
     depth = ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1]
-    widths = ndimage.maximum(depth, labels, np.arange(count + 1))  # of the strokes, by label
+    widths = ndimage.maximum(depth, labels, np.arange(count + 1))  # half the greatest width of a stroke, by label
     main = max(chosen, key=lambda group: max(group.sides) * widths[group.labels[0]])
     chosen = [group for group in chosen if widths[group.labels[0]] >= PEN * widths[main.labels[0]]]
     side = max(max(group.sides) for group in chosen)
@@ -70,7 +71,7 @@ def digits(ink: Mask, page: Mask) -> list[Mask]:
 
 
 def _row(groups: list[Group], largest: Group) -> list[Group]:
-    """Return the groups that stand beside the largest one, and are at least half as high."""
+    """Return the largest group, and the groups beside it that are at least half as high."""
     row = []
     for group in groups:
         height, common = group.sides[0], min(group.bottom, largest.bottom) - max(group.top, largest.top)
@@ -80,7 +81,7 @@ def _row(groups: list[Group], largest: Group) -> list[Group]:
 
 
 def _merged(groups: list[Group], side: int) -> list[Group]:
-    """Join groups that belong together until there are none."""
+    """Join groups that belong together, until no two groups do."""
     for one, other in combinations(groups, 2):
         if _belong_together(one, other, side):
             top, left = min(one.top, other.top), min(one.left, other.left)
@@ -91,7 +92,7 @@ def _merged(groups: list[Group], side: int) -> list[Group]:
 
 
 def _belong_together(one: Group, other: Group, side: int) -> bool:
-    """Return whether two groups are strokes of one digit whose longer side is about `side`."""
+    """Return whether two groups are parts of one digit. `side` is about the longer side of a digit."""
     beside = max(one.left, other.left) - min(one.right, other.right)
     above = max(one.top, other.top) - min(one.bottom, other.bottom)
     smaller, distance = min(max(one.sides), max(other.sides)), max(beside, above)

@@ -1,4 +1,4 @@
-"""Find the digits in a picture, by steps that can each be shown."""
+"""The search for digits in a picture. The result of each step is kept, so that it can be shown."""
 
 import math
 from collections.abc import Iterator
@@ -12,48 +12,51 @@ from digits.apps.ink.background import LEAST_CONTRAST, contrast, ink_strength
 from digits.apps.ink.components import EIGHT, Floats, Mask, bounds, digits
 from digits.apps.ink.lines import without_lines
 
-#: Pixels of the longer side: at most so many to be quick and to average noise, and at least so many to widen strokes.
+#: Pixels of the longer side of a resized picture: at most the first number, for speed and less noise; at least the
+#: second number, so that strokes are wide enough.
 WORKING_SIDE, SMALL_SIDE = 320, 112
-#: Ink that fills this fraction of its rectangular outline is a sheet, unless it is LONG times longer than wide: a 1.
+#: Ink that fills at least the fraction SOLID of a rectangular outline is a sheet. Ink that is LONG times longer than
+#: wide is not a sheet, since it may be a 1.
 SOLID, LONG = 0.7, 2.0
-#: Least fraction of the ink that remains without lines.
+#: If less than this fraction of the ink remains after lines are taken away, the lines are kept.
 LEFT = 0.02
-#: Ink has an edge: within its width, its contrast changes at least this many times by all of itself.
+#: Ink has an edge: at its steepest slope, the contrast would change over the ink's width by at least this many times
+#: the highest contrast.
 EDGE = 1.5
-#: Least height of digits on a sheet, as a fraction of the height of those on any other: print in a title bar is smaller
-#: than what is drawn.
+#: Digits on a sheet must have at least this fraction of the height of the highest digits on any sheet. This leaves out
+#: print in a title bar, which is smaller than a drawn digit.
 WORTHY = 0.3
-#: Levels that paper may change from one pixel to the next: light and shadow change less than an edge.
+#: The most levels by which paper changes from one pixel to the next. Light and shadow change less than an edge.
 STEEPEST = 6.0
-#: Least size of a page, as a fraction of the picture's pixels.
+#: The least size of a page, as a fraction of the picture's pixels.
 SMALLEST = 0.04
-#: Least fraction of the tightest rectangle around a page that it fills. An ellipse, the inside of a 0, fills 0.785.
+#: A page fills at least this fraction of the tightest rectangle around it. An ellipse, as inside a 0, fills only 0.785.
 RECTANGULAR = 0.85
-#: Look for no sheets in a picture narrower than this, in pixels.
+#: In a picture narrower than this many pixels, sheets are not searched.
 NARROW = 16
 
 
 class Found(NamedTuple):
-    """The digits on one page of a picture. All but `page` is cut to the box around the page."""
+    """The digits on one page of a picture. All fields but `page` are cut to the box around the page."""
 
-    page: Mask  # [h, w], of the whole picture
+    page: Mask  # [h, w], the page in the whole picture
     contrast: Floats  # in 0 .. 255
     ink: Mask  # without lines
     parts: list[Mask]  # one for each digit, from left to right
     strengths: list[Floats]  # the ink of each digit, in [0, 1]
-    free: bool  # the edge of the page cuts nothing off
+    free: bool  # whether no digit touches the edge of the page
 
     @property
     def height(self) -> int:
-        """Return the height from the top of the highest digit to the bottom of the lowest one."""
+        """Return the height of the box around all digits."""
         return int(np.ptp(np.flatnonzero(np.any(self.parts, axis=(0, 2)))) + 1)
 
     def lies_on(self, other: "Found") -> bool:
-        """Return whether this page is a part of the other."""
+        """Return whether this page is a part of the other page."""
         return self.page.sum() < other.page.sum() and not (self.page & ~other.page).any()
 
     def encloses(self, other: "Found") -> bool:
-        """Return whether the ink here stands around the other page, as the lines of a table do."""
+        """Return whether the ink on this page surrounds the other page, as the lines of a table surround a cell."""
         within = ndimage.binary_fill_holes(np.any(self.parts, axis=0))
         return bool((other.page[bounds(self.page)] & within).sum() == other.page.sum())
 
@@ -61,8 +64,8 @@ class Found(NamedTuple):
 def find_digits(picture: Image.Image) -> Found | None:
     """Find a digit, or digits in a row, in a picture of any size and mode. Return None if there is no ink.
 
-    Search each sheet in the picture. If digits lie free on several, take the paper and not the desk under it, then the
-    sheet with the highest digits, as of the cells of a table.
+    Each sheet in the picture is searched. If several sheets have digits, a sheet that lies on another is preferred: the
+    paper and not the desk. Among the others, as in the cells of a table, the sheet with the highest digits is taken.
     """
     pixels, opacity = _colours(_resized(picture))
     if pixels is None:
@@ -83,7 +86,7 @@ def find_digits(picture: Image.Image) -> Found | None:
 
 
 def _resized(picture: Image.Image) -> Image.Image:
-    """Convert to RGB, or to RGBA if anything is transparent, and to a size that is neither too large nor too small."""
+    """Convert to RGB, or to RGBA if there is transparency. Resize according to WORKING_SIDE and SMALL_SIDE."""
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture.thumbnail((WORKING_SIDE, WORKING_SIDE))
     times = -(-SMALL_SIDE // max(picture.size))
@@ -93,9 +96,9 @@ def _resized(picture: Image.Image) -> Image.Image:
 
 
 def _colours(picture: Image.Image) -> tuple[Floats | None, Floats]:
-    """Return the colours [h, w, 3] and the opacity [h, w], or no colours if the opacity alone shows the digit.
+    """Return the colours [h, w, 3] and the opacity [h, w]. The colours are None if only the opacity shows the digit.
 
-    Otherwise what is visible is paper with a digit on it, and the paper continues where it is cut off.
+    Otherwise the visible part is paper with a digit on it, and transparent pixels are filled with the colour of paper.
     """
     pixels = np.asarray(picture, np.float32)
     if pixels.shape[2] == 3:
@@ -110,11 +113,17 @@ def _colours(picture: Image.Image) -> tuple[Floats | None, Floats]:
 
 
 def _on_page(page: Mask, cut: Mask, levels: Floats) -> Found | None:
-    """Find the digits on a page, whose mask is also given cut to its box, by the contrast there."""
+    """Find the digits on a page.
+
+    Args:
+        page: the mask of the page, [h, w].
+        cut: the same mask, cut to the box around the page.
+        levels: the contrast in this box.
+    """
     strength = ink_strength(levels, cut)
     ink = strength > 0.25
     without = without_lines(ink)
-    ink = without if without.sum() > LEFT * ink.sum() else ink  # otherwise it was a digit, cut close: a 1
+    ink = without if without.sum() > LEFT * ink.sum() else ink  # otherwise the line was a 1, cut close
     parts = digits(ink, cut)
     if not parts or any(_is_blot(part, levels) for part in parts):
         return None
@@ -125,7 +134,7 @@ def _on_page(page: Mask, cut: Mask, levels: Floats) -> Found | None:
 
 
 def _is_blot(part: Mask, levels: Floats) -> bool:
-    """Return whether a part is not a stroke, but a sheet with little on it, or has no edge, as uneven light."""
+    """Return whether a part is no stroke: it is an almost empty sheet, or has no edge, as uneven light."""
     rows, columns = bounds(part)
     height, width = part[rows, columns].shape
     if max(height, width) < LONG * min(height, width) and part.sum() >= SOLID * height * width / 2:
@@ -140,7 +149,7 @@ def _is_blot(part: Mask, levels: Floats) -> bool:
 
 
 def pages(pixels: Floats) -> Iterator[Mask]:
-    """Yield the whole picture, then each sheet in it together with all that is drawn on it."""
+    """Yield masks: of the whole picture, then of each sheet in it with everything that is drawn on the sheet."""
     yield np.ones(pixels.shape[:2], bool)
     if min(pixels.shape[:2]) < NARROW:
         return
@@ -149,14 +158,14 @@ def pages(pixels: Floats) -> Iterator[Mask]:
     labels, _ = ndimage.label(slopes < max(STEEPEST, 4 * float(np.median(slopes))))
     for label in 1 + np.flatnonzero(np.bincount(labels.ravel())[1:] >= SMALLEST * labels.size):
         page = ndimage.binary_fill_holes(labels == label)
-        inner = ndimage.binary_erosion(page, EIGHT)  # empty if the sheet is a strip of two pixels
-        cut_off = np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]]).mean() > 0.05  # by the picture's edge
+        inner = ndimage.binary_erosion(page, EIGHT)  # empty if the sheet is only two pixels wide
+        cut_off = np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]]).mean() > 0.05  # at the picture's edge
         if inner.any() and page.mean() < 0.97 and (cut_off or rectangularity(page) >= RECTANGULAR):
             yield inner
 
 
 def rectangularity(page: Mask) -> float:
-    """Return the fraction that a mask fills of the tightest rectangle around it, at any angle."""
+    """Return which fraction of the tightest rectangle around it, at any angle, a mask fills."""
     y, x = np.nonzero(page & ~ndimage.binary_erosion(page))
     area = math.inf
     for angle in np.deg2rad(np.arange(0, 90, 3)):

@@ -1,4 +1,4 @@
-"""Take away the straight thin lines of ruled and squared paper where no stroke crosses them."""
+"""Removal of the straight thin lines of ruled and squared paper. Pixels where a stroke crosses a line are kept."""
 
 import math
 from typing import NamedTuple
@@ -10,27 +10,27 @@ from digits.apps.ink.components import Mask
 
 Values = NDArray[np.float64] | NDArray[np.intp]
 
-#: A line has ink on this fraction of its way across the picture and in each of PIECES pieces of it, and its way is at
-#: least SHORTEST times the picture's shorter side.
+#: A line has ink on at least the fraction INKED of its way across the picture, and in each of PIECES pieces of this
+#: way. The way is at least SHORTEST times as long as the picture's shorter side.
 INKED, PIECES, SHORTEST = 0.6, 20, 0.5
-#: Length in pixels of the pieces to which a line is fitted.
+#: The length, in pixels, of the pieces of ink to which a line is fitted.
 LENGTH = 12
-#: Greatest width of a line: pixels, or a fraction of the shorter side.
+#: The greatest width of a line: the larger of a number of pixels and a fraction of the shorter side.
 WIDEST = (4, 0.03)
-#: Degrees by which paper may be askew.
+#: The most degrees by which paper may be rotated.
 ASKEW = 20
-#: Look for at most this many lines.
+#: The most lines that are searched.
 MOST = 100
 
 
 class Line(NamedTuple):
-    """The points at a distance from the middle of the picture, along a direction."""
+    """A line. A perpendicular from the middle of the picture to the line has this angle and length."""
 
-    angle: float  # of the direction, in radians from the right, downwards
-    distance: float  # pixels
+    angle: float  # of the perpendicular, in radians from the right, downwards
+    distance: float  # length of the perpendicular, in pixels
 
     def across(self, x: Values, y: Values) -> NDArray[np.float64]:
-        """Return the coordinates of points in the direction of the distance."""
+        """Return the coordinates of points along the perpendicular: `distance` for the points of the line."""
         return x * math.cos(self.angle) + y * math.sin(self.angle)
 
     def along(self, x: Values, y: Values) -> NDArray[np.float64]:
@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
 
 def without_lines(ink: Mask) -> Mask:
-    """Take away lines from edge to edge, but keep each pixel that has ink beside the line: a stroke crosses it."""
+    """Return the ink without lines from edge to edge. A pixel with ink beside the line is kept: a stroke crosses it."""
     rows, columns = np.nonzero(ink)
     if not len(rows) or len(rows) > ink.size / 2:
         return ink
@@ -63,14 +63,17 @@ def without_lines(ink: Mask) -> Mask:
 
 
 def find_lines(ink: Mask, x: NDArray[np.intp], y: NDArray[np.intp]) -> list[Line]:
-    """Find straight lines by the Hough transform, those with most ink first. `x`, `y`: its pixels, from the middle."""
+    """Find straight lines with the Hough transform. Lines with the largest fraction of ink come first.
+
+    `x` and `y` are the coordinates of the ink's pixels, from the middle of the picture.
+    """
     radius = math.ceil(math.hypot(*ink.shape) / 2) + 1
     distances = np.arange(-radius, radius + 1)
     found = []
     for degrees in (*range(ASKEW + 1), *range(90 - ASKEW, 91 + ASKEW), *range(180 - ASKEW, 180)):
         line = Line(math.radians(degrees), 0)
         counts = np.bincount(np.rint(line.across(x, y)).astype(np.intp) + radius, minlength=len(distances))
-        counts = np.convolve(counts, (1, 1, 1), "same")  # a line may be between two angles
+        counts = np.convolve(counts, (1, 1, 1), "same")  # since a line may have an angle between two of these
         starts, ends = _chords(line.angle, distances, ink.shape)
         ways = np.maximum(0, ends - starts)
         good = (counts >= INKED * ways) & (ways >= SHORTEST * min(ink.shape))
@@ -79,7 +82,7 @@ def find_lines(ink: Mask, x: NDArray[np.intp], y: NDArray[np.intp]) -> list[Line
 
 
 def _distinct(found: NDArray[np.float64]) -> list[Line]:
-    """Keep the first of lines that are nearly the same. Rows: fraction with ink, degrees, distance."""
+    """Keep only the first of lines that are nearly the same. Rows of `found`: fraction with ink, degrees, distance."""
     lines: list[Line] = []
     while len(found) and len(lines) < MOST:
         _, degrees, distance = found[0]
@@ -91,9 +94,9 @@ def _distinct(found: NDArray[np.float64]) -> list[Line]:
 
 
 def _refined(line: Line, x: NDArray[np.intp], y: NDArray[np.intp]) -> Line:
-    """Fit a line to the ink near a rough one: by least squares to the median of each piece, twice.
+    """Fit a line to the ink near a rough line: by least squares to the medians of pieces of the ink, twice.
 
-    A stroke of a digit along the line moves few medians, and the second fit leaves these out.
+    A stroke of a digit along the line moves only few medians. The second fit leaves these medians out.
     """
     off, along = line.across(x, y) - line.distance, line.along(x, y)
     near = np.abs(off) <= 4
@@ -110,7 +113,7 @@ def _refined(line: Line, x: NDArray[np.intp], y: NDArray[np.intp]) -> Line:
 
 
 def _crosses(line: Line, x: NDArray[np.intp], y: NDArray[np.intp], shape: tuple[int, ...]) -> bool:
-    """Return whether a line has ink from edge to edge: a long straight stroke of a digit has not."""
+    """Return whether a line has ink from edge to edge. A long straight stroke of a digit does not reach the edges."""
     near = np.abs(line.across(x, y) - line.distance) <= 2
     (start,), (end,) = _chords(line.angle, np.array([line.distance]), shape)
     pieces, _ = np.histogram(line.along(x, y)[near], PIECES, (start, max(end, start + 1)))
@@ -118,7 +121,10 @@ def _crosses(line: Line, x: NDArray[np.intp], y: NDArray[np.intp], shape: tuple[
 
 
 def _chords(angle: float, distances: Values, shape: tuple[int, ...]) -> tuple[Values, Values]:
-    """Return where the lines at these distances enter and leave a picture; a missing one leaves before it enters."""
+    """Return the coordinates, along lines at these distances, at which they enter and leave a picture.
+
+    For a line outside the picture, the second coordinate is smaller than the first.
+    """
     ends = []
     for foot, step, half in (
         (distances * math.cos(angle), -math.sin(angle), shape[1] / 2),
@@ -130,7 +136,7 @@ def _chords(angle: float, distances: Values, shape: tuple[int, ...]) -> tuple[Va
 
 
 def _edge(ink: Mask, line: Line, step: int) -> float:
-    """Return the first distance, going from the line by `step`, at which most of the line has no ink."""
+    """Move a line in steps of `step`. Return the first distance at which most of the line has no ink."""
     length = int(math.hypot(*ink.shape) / 2)
     along = np.arange(-length, length + 1)
     across, down = math.cos(line.angle), math.sin(line.angle)

@@ -1,8 +1,9 @@
-"""Put a digit where a data set's images have theirs, as the makers of MNIST did.
+"""Conversion of digits to the size and place that strokes have in a data set, as the makers of MNIST did it.
 
-They scaled a digit into a box of 20 x 20 pixels, with its proportions kept and with anti-aliasing, and moved its centre
-of mass to the centre of a field of 28 x 28 (Y. LeCun, C. Cortes and C. J. C. Burges, The MNIST database of handwritten
-digits). `form` in dataset.json tells where a set has another box, or the box itself in the centre.
+They scaled each digit into a box of 20 x 20 pixels, with anti-aliasing and without a change of its proportions. Then
+they moved its centre of mass to the centre of a field of 28 x 28 pixels (Y. LeCun, C. Cortes and C. J. C. Burges, The
+MNIST database of handwritten digits). Other sets may have another box, or the centre of the box in the centre of the
+image: see `form` in dataset.json.
 """
 
 import math
@@ -19,14 +20,17 @@ Image8 = NDArray[np.uint8]
 
 
 def normalize(ink: Floats, dataset: Dataset) -> Image8:
-    """Scale and centre a digit, ink in [0, 1], as in the images of a data set of strokes: light ink on dark."""
+    """Scale and centre a digit, ink in [0, 1], as in the images of a data set of strokes. Return light ink on dark."""
     form, (height, width) = dataset.form or MNIST_FORM, dataset.image_shape[:2]
     box = scale(ink, min(form.box, height, width))
     return _in_channels(centre(box, (height, width), by_mass=form.centred_by == "mass"), dataset)
 
 
 def scale(ink: Floats, longest: int) -> Floats:
-    """Cut out the ink and scale its longer side to `longest` pixels. The darkest becomes 1: thin lines are faint."""
+    """Cut out the ink and scale its longer side to `longest` pixels. Then scale the values so that the highest is 1.
+
+    Otherwise thin lines would be faint.
+    """
     cut = ink[bounds(ink)].astype(np.float32)
     factor = longest / max(cut.shape)
     height, width = (max(1, round(side * factor)) for side in cut.shape)
@@ -35,12 +39,12 @@ def scale(ink: Floats, longest: int) -> Floats:
 
 
 def centre(box: Floats, shape: tuple[int, int], *, by_mass: bool) -> Image8:
-    """Put a digit into the middle of a field, which is at least as large.
+    """Put a digit into the middle of an empty field that is at least as large.
 
     Args:
         box: ink in [0, 1].
         shape: height and width of the field.
-        by_mass: centre the mass (on pixel 14 of 28, as in MNIST) and not the box.
+        by_mass: put the centre of mass into the middle (pixel 14 of 28, as in MNIST), not the centre of the box.
     """
     corner = []
     for axis in (0, 1):
@@ -54,7 +58,10 @@ def centre(box: Floats, shape: tuple[int, int], *, by_mass: bool) -> Image8:
 
 
 def already_normal(picture: Image.Image, dataset: Dataset) -> Image8 | None:
-    """Return a picture unchanged if it is like the set's images: their size, light on dark, the digit in its place."""
+    """Return a picture unchanged if it already has the size, light ink and place of strokes of the set's images.
+
+    Otherwise return None.
+    """
     form = dataset.form or MNIST_FORM
     if picture.size != dataset.image_shape[1::-1] or picture.mode not in ("1", "L", "P", "RGB", "CMYK"):
         return None
@@ -67,15 +74,16 @@ def already_normal(picture: Image.Image, dataset: Dataset) -> Image8 | None:
 
 
 def _in_channels(image: Image8, dataset: Dataset) -> Image8:
-    """Repeat a grey image in each channel, if the set's images have channels."""
+    """Return a grey image, repeated in three channels if the set's images have channels."""
     return np.repeat(image[..., np.newaxis], 3, axis=2) if len(dataset.image_shape) == 3 else image
 
 
 def fit_whole(picture: Image.Image, dataset: Dataset) -> Image8:
-    """Scale a picture to the size of a set's images in which things fill the image.
+    """Scale a picture to the size of a set's images, for a set in which things fill the image.
 
-    Keep its proportions, and fill what is missing with the colour of its edge. Invert dark on light if `load` did: a
-    picture of the images' size always, another if its edge is light.
+    The proportions are kept, and the missing parts are filled with the colour of the picture's edge. A picture that
+    already has this size is inverted if `load` inverted the set. Another picture is inverted if the set has ink and the
+    picture's edge is light.
     """
     height, width = dataset.image_shape[:2]
     coloured = len(dataset.image_shape) == 3
