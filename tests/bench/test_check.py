@@ -226,16 +226,16 @@ def test_users_commands_do_not_see_the_studies(project: Path) -> None:
         assert list(found.status()) == ["bench/dvc.yaml:seeds"]
 
 
-CONVNET = "params.yaml claims that it is better than Keras's example in less time"
+CONVNET = "the convnet is not better than Keras's example in less time"
 CLAIMS: list[tuple[Callable[[], str], Edit, str]] = [
-    (check._seed, params(train__seed=99), "of the study over seeds, 0 is the nearest to the mean"),
+    (check._seed, params(train__seed=99), "in the study over seeds, seed 0 is the nearest to the mean"),
     (check._seed, result("seeds", lambda study: study["runs"][0].update(test_accuracy=0.1)), "[12] is the nearest"),
-    (check._same_run, text("metrics/scores.json", '"accuracy": 0.', '"accuracy": 0.1'), "has other accuracies"),
+    (check._same_run, text("metrics/scores.json", '"accuracy": 0.', '"accuracy": 0.1'), "have different accuracies"),
     (check._same_run, params(train__seed=3), ""),
     (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["test_accuracy"].update(mean=0.98171)), ""),
     (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["test_accuracy"].update(mean=0.9)), CONVNET),
     (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["seconds"].update(mean=31.5)), CONVNET),
-    (check._whole, result("convnet", lambda it: it["contestants"]["7"]["runs"][0].update(test_accuracy=1)), "other ac"),
+    (check._whole, result("convnet", lambda it: it["contestants"]["7"]["runs"][0].update(test_accuracy=1)), "differ"),
     (check._speed, result(SPEED, lambda found: found["ratios"].update(cold=1.19)), ""),
     (check._speed, result(SPEED, lambda found: found["ratios"].update(cold=1.21)), "a cold run takes as long"),
     (check._speed, result(SPEED, lambda found: found["times"]["fit"]["wall"].update(max=9)), "less time than `model"),

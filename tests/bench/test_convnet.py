@@ -92,7 +92,7 @@ def test_a_study_does_not_take_the_runs_of_another(
 @pytest.mark.parametrize("content", ["", "[]", "{}"])
 def test_a_damaged_file_of_runs_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / ".out.json.checkpoint").write_text(content)
-    with pytest.raises(InputError, match=r"\.out\.json\.checkpoint: this file of finished runs is damaged\. Delete it"):
+    with pytest.raises(InputError, match=r"\.out\.json\.checkpoint: this file of finished runs is damaged\. Delete"):
         Finished(tmp_path / "out.json", CONDITIONS)
 
 
