@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def digits() -> Arrays:
-    """The first 600 training and 200 test images of the real MNIST, with their labels, under Keras's names."""
+    """Return the first 600 training and 200 test images of the real MNIST, with their labels, under Keras's names."""
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
         return {name: mnist[name][: 600 if "train" in name else 200] for name in mnist.files}
 
@@ -123,7 +123,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3"]:
-    """A real S3 server with an empty store."""
+    """Yield a real S3 server with an empty store."""
     from tests.support.s3 import serve_s3
 
     with serve_s3(tmp_path_factory.mktemp("s3")) as server:
@@ -132,7 +132,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3"]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:
-    """A browser with no history, for one test file. Its window is 1280 x 900."""
+    """Yield a browser with no history, for one test file. Its window is 1280 x 900."""
     from tests.support.browser import open_browser
 
     with open_browser(tmp_path_factory.mktemp("chromium")) as driver:

@@ -14,7 +14,7 @@ MANIFEST = ROOT / "examples" / "kubernetes" / "workers.yaml"
 
 
 def objects() -> dict[str, Any]:
-    """The objects of the manifest, by kind."""
+    """Return the objects of the manifest, by kind."""
     return {one["kind"]: one for one in yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8"))}
 
 

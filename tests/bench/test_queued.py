@@ -1,4 +1,4 @@
-"""The queue of experiments: what DVC would lose without a word is refused, or noticed by what is not there."""
+"""The queue of experiments: results that DVC would lose silently are prevented, or noticed as missing."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from tests.support.refusal import refusal
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """An empty repository with four commits."""
+    """Return an empty repository with four commits."""
     path = tmp_path / "project"
     path.mkdir()
     run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
@@ -52,7 +52,7 @@ def test_other_names_are_not(project: Path, name: str) -> None:
 def test_an_experiment_that_is_not_there_is_no_success(
     project: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """Whatever DVC says of it."""
+    """The command fails although DVC reports success."""
     stage = {"cmd": "cp params.yaml out.json", "params": ["x"], "metrics": [{"out.json": {"cache": False}}]}
     (project / "dvc.yaml").write_text(json.dumps({"stages": {"copy": stage}}), encoding="utf-8")
     (project / "params.yaml").write_text("x: 1\n", encoding="utf-8")

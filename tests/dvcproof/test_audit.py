@@ -24,7 +24,7 @@ from tests.support.team import (
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Path:
-    """The project, as it is committed; another setting was run as well, and all is in the store."""
+    """Return the project, as it is committed; another setting was run as well, and all is in the store."""
     path = write_team(tmp_path_factory.mktemp("team") / "project", "s3://team/digits", s3.address)
     set_shift(path, 1.5)
     executed(path)
@@ -34,7 +34,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Path:
 
 @pytest.fixture
 def project(committed: Path, s3: S3) -> Path:
-    """The project, and a store that has all that was run."""
+    """Return the project, and a store that has all that was run."""
     empty(s3)
     push(committed, s3)
     return committed

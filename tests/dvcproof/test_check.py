@@ -60,7 +60,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with two dvc.yaml, two dvc.lock, a .dvc file and parameters in four forms; run and committed."""
+    """Return a project with two dvc.yaml, two dvc.lock, a .dvc file and parameters in four forms; run and committed."""
     path = tmp_path_factory.mktemp("check") / "project"
     for name, text in FILES.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def npy(array: object) -> bytes:
 
 
 def keras(kernel: list[float], name: str = "dense", date: str = "1980") -> bytes:
-    """An archive as Keras writes it, with one array."""
+    """Return an archive as Keras writes it, with one array."""
     weights, archive = io.BytesIO(), io.BytesIO()
     with h5py.File(weights, "w") as file:
         file[f"layers/{name}/vars/0"] = np.asarray(kernel, np.float32)

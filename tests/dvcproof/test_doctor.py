@@ -64,7 +64,7 @@ def damage(path: Path, kind: str) -> None:
 
 
 def objects(toy: Path) -> list[Path]:
-    """The objects that are files. Of a folder's list nobody knows what it named once it is damaged."""
+    """Return the objects that are files. Of a folder's list nobody knows what it named once it is damaged."""
     found = (toy / ".dvc" / "cache" / "files" / "md5").rglob("*")
     return [path for path in found if path.is_file() and path.suffix != ".dir"]
 
@@ -291,7 +291,7 @@ def holding(toy: Path, pid: int, cmd: str = "dvc repro") -> Path:
 
 @pytest.fixture
 def at_work(toy: Path) -> Iterator[int]:
-    """A process that looks like DVC's in this project."""
+    """Yield a process that looks like DVC's in this project."""
     command = [sys.executable, "-c", "print(flush=True); input()", "dvc", "repro"]
     with subprocess.Popen(command, cwd=toy, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -45,7 +45,7 @@ def start(path: Path, graph: str) -> Path:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that has run: the object of its data is that of an output too."""
+    """Return a project that has run: the object of its data is that of an output too."""
     path = start(tmp_path_factory.mktemp("good") / "project", GRAPH)
     (path / "data.csv").write_text("b\na\n", encoding="utf-8")
     run_ok("dvc", "add", "--quiet", "data.csv", cwd=path)

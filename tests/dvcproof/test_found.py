@@ -68,7 +68,7 @@ def test_a_command_that_differs_by_spaces(tmp_path: Path, edit: Callable[[Path, 
 
 @pytest.fixture(scope="module")
 def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose only dvc.yaml is in a folder, with parameters in TOML, added data, and a store."""
+    """Return a project whose only dvc.yaml is in a folder, with parameters in TOML, added data, and a store."""
     path = tmp_path_factory.mktemp("nested") / "project"
     path.mkdir()
     run_ok("git", "init", "--quiet", cwd=path)

@@ -31,7 +31,7 @@ def set_values(path: Path, **values: object) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project on its branch main, and a branch on which the metrics are worse, not committed."""
+    """Return a project on its branch main, and a branch on which the metrics are worse, not committed."""
     path = tmp_path_factory.mktemp("gate") / "project"
     path.mkdir()
     (path / "dvc.yaml").write_text(GRAPH, encoding="utf-8")

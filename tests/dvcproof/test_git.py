@@ -13,7 +13,7 @@ from tests.support.project import environment as environment_of_tests
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit, in an environment of its own."""
+    """Return a repository with one commit, in an environment of its own."""
     for name, value in environment_of_tests().items():
         monkeypatch.setenv(name, value)
     path = tmp_path / "repository"

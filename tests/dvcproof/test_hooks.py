@@ -34,7 +34,7 @@ def toy(good_toy: Path, tmp_path: Path) -> Path:
 
 
 def program(folder: Path, *arguments: str) -> str:
-    """A shell script that runs Python with the packages of the project, and keeps what it says in a file."""
+    """Return a shell script that runs Python with the packages of the project, and keeps what it says in a file."""
     words = " ".join(f"'{word}'" for word in (sys.executable, *arguments))
     script = folder / "script"
     script.write_text(f"#!/bin/sh\nPYTHONPATH='{ROOT}' {words} >'{folder}/said' 2>&1\n", encoding="utf-8")
@@ -55,7 +55,7 @@ def as_hook(repository: Path, script: str) -> None:
 
 
 def last_commit(path: Path) -> list[str]:
-    """The files that the last commit changed."""
+    """Return the files that the last commit changed."""
     return run_ok("git", "show", "--format=", "--name-only", "HEAD", cwd=path).split()
 
 

@@ -45,20 +45,20 @@ from tests.support.verifying import dvcproof
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Path:
-    """The project, as it is committed."""
+    """Return the project, as it is committed."""
     return write_team(tmp_path_factory.mktemp("team") / "project", "s3://team/digits", s3.address)
 
 
 @pytest.fixture
 def first(committed: Path, s3: S3, tmp_path: Path) -> Path:
-    """The clone of who ran the project, with a full cache. The store is empty."""
+    """Return the clone of who ran the project, with a full cache. The store is empty."""
     empty(s3)
     return shutil.copytree(committed, tmp_path / "first", symlinks=True)
 
 
 @pytest.fixture
 def second(committed: Path, tmp_path: Path) -> Path:
-    """The clone of a colleague, with an empty cache."""
+    """Return the clone of a colleague, with an empty cache."""
     return clone(committed, tmp_path / "second")
 
 
@@ -186,7 +186,7 @@ def test_a_folder_holds_no_file_that_lies_outside(tmp_path: Path, path: str) -> 
 
 
 def local_store(tmp_path: Path) -> Store:
-    """A store in a folder: DVC has many kinds."""
+    """Return a store in a folder: DVC has many kinds."""
     run_ok("git", "init", "--quiet", cwd=tmp_path)
     run_ok("dvc", "init", "--quiet", cwd=tmp_path)
     run_ok("dvc", "remote", "add", "folder", str(tmp_path / "store"), cwd=tmp_path)
@@ -199,14 +199,14 @@ def local_store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a server that takes connections and never says a word."""
+    """Yield the address of a server that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture
 def closed() -> str:
-    """The address of a server that is not there."""
+    """Return the address of a server that is not there."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -235,7 +235,7 @@ def test_a_store_that_cannot_be_read_costs_one_line(
 
 @contextmanager
 def signed_late(times: int) -> Iterator[None]:
-    """The first `times` that a request is signed, it is signed by a clock that is an hour slow."""
+    """Yield the first `times` that a request is signed, it is signed by a clock that is an hour slow."""
     sign, seen = SigV4Auth.add_auth, Counter[tuple[str, str]]()
 
     def add_auth(self: SigV4Auth, request: AWSRequest) -> None:

@@ -41,7 +41,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.fixture
 def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of DVC's notes, which may not be written."""
+    """Return the folder of DVC's notes, which may not be written."""
     path = tmp_path / "notes"
     path.mkdir()
     monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)

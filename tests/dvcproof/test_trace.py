@@ -202,7 +202,7 @@ def test_a_patch_edits_only_what_findings_ask_for(tmp_path: Path) -> None:
 
 
 def traced_alone(folder: Path, graph: str, files: dict[str, str] | None = None, **options: object) -> Report:
-    """The report of a new project."""
+    """Return the report of a new project."""
     write(folder, FILES | (files or {}), f"stages:\n{textwrap.indent(textwrap.dedent(graph), '  ')}")
     commit(folder, "start")
     with Project.open(folder) as project:

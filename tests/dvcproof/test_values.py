@@ -14,7 +14,7 @@ from tests.support.project import recipe_params
 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
-    """A file with the parameters of the recipe."""
+    """Return a file with the parameters of the recipe."""
     return recipe_params(tmp_path)
 
 

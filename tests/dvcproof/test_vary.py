@@ -341,7 +341,7 @@ class Scripted:
 
 @pytest.fixture(scope="module")
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[int, list[str]], str]], Inquiry]:
-    """An inquiry into a scripted stage, with two circumstances."""
+    """Return an inquiry into a scripted stage, with two circumstances."""
     path = make(tmp_path_factory.mktemp("scripted") / "project", {"go": "cat i.txt"})
 
     def inquire(write: Callable[[int, list[str]], str]) -> Inquiry:

@@ -38,7 +38,7 @@ def train(name: str, folder: Path, checkpoint: Any = None) -> bytes:
 
 @pytest.fixture(scope="module")
 def whole(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, list[bytes]]]:  # noqa: ARG001
-    """Both networks, trained once: the result, and the checkpoint after each epoch, as a kill would leave it."""
+    """Return both networks, trained once: the result, and the checkpoint after each epoch, as a kill would leave it."""
     folder, found = tmp_path_factory.mktemp("whole"), {}
     for name in several.NETWORKS:
         checkpoint, left = checkpoint_at(folder / name), list[bytes]()
@@ -82,7 +82,7 @@ def test_with_a_part_forgotten_the_bytes_are_others(
 
 @pytest.fixture
 def kept(tf: Any, tmp_path: Path) -> tuple[Path, list[Any]]:
-    """A checkpoint after three epochs, and variables like those in it."""
+    """Return a checkpoint after three epochs, and variables like those in it."""
     values = [tf.Variable([[1.5, -2.0], [0.0, 3.0]]), tf.Variable(7, dtype=tf.int64), tf.Variable(tf.zeros((0, 3)))]
     checkpoint_at(tmp_path / "checkpoint").write(values, HISTORY)
     return tmp_path / "checkpoint", [tf.Variable(tf.zeros_like(value)) for value in values]

@@ -27,7 +27,7 @@ def tf(tensorflow: Any) -> Any:
 
 @pytest.fixture
 def batch(tf: Any, digits: Arrays) -> Data:
-    """Features [600, 784] and labels [600] of the small sample."""
+    """Return features [600, 784] and labels [600] of the small sample."""
     return tf.constant(to_features(digits["x_train"].astype(np.uint8))), tf.constant(digits["y_train"].astype(np.int32))
 
 

@@ -21,7 +21,7 @@ PROGRAM = (sys.executable, "-m", "tests.support.several")
 
 @pytest.fixture(scope="module")
 def alone(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:  # noqa: ARG001 (it sets it up)
-    """The results of one process for both networks."""
+    """Return the results of one process for both networks."""
     folder = tmp_path_factory.mktemp("alone")
     return {name: several.train(name, folder) for name in several.NETWORKS}
 
@@ -86,7 +86,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def gathered(tensorflow: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
-    """Three replicas, the last of which has what a function makes of one's own value."""
+    """Return three replicas, the last of which has what a function makes of one's own value."""
     from exactkeras.replicas import Replicas
 
     def make(other: Callable[[Any], Any]) -> Replicas:

@@ -86,7 +86,7 @@ def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with two earlier outputs; the third does not exist yet."""
+    """Return a folder with two earlier outputs; the third does not exist yet."""
     folder = tmp_path / "out"
     folder.mkdir()
     for name in ("a.txt", "b.txt"):
@@ -238,7 +238,7 @@ with replacing(Path(sys.argv[1])) as (file,):
 
 
 def writer(path: Path) -> subprocess.Popen[str]:
-    """A process that is in the middle of writing `path`."""
+    """Return a process that is in the middle of writing `path`."""
     command = [sys.executable, "-c", WRITER, str(path)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(**AT_ROOT)

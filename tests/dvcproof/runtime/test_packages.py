@@ -33,7 +33,7 @@ def lock(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder with the packages of the lock."""
+    """Return a folder with the packages of the lock."""
     path = tmp_path / "site"
     for name, module, version in (
         ("keras", "keras", "3.15.1"),

@@ -19,7 +19,7 @@ BARE = str(Path(sys.executable).resolve())
 
 
 def wheel(folder: Path, version: str) -> Path:
-    """A wheel of the made-up package `five`."""
+    """Return a wheel of the made-up package `five`."""
     folder.mkdir(exist_ok=True)
     path, info = folder / f"five-{version}-py3-none-any.whl", f"five-{version}.dist-info"
     files = {
@@ -73,7 +73,7 @@ class Place:
         return self.shell(shlex.join(words), **variables)
 
     def hint(self, **variables: str) -> str:
-        """The command that a refusal names."""
+        """Return the command that a refusal names."""
         line = refused_by(self.run(**variables))
         match = re.search(r"\. Run `([^`]+)`\.?$", line)
         assert match, line
@@ -87,7 +87,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture
 def place(made: Place) -> Place:
-    """The place with the package that its lock names."""
+    """Return the place with the package that its lock names."""
     write_lock(made.folder, "1.0")
     made.install("1.0")
     return made

@@ -21,7 +21,7 @@ PARAMS = "load:\n  source: here\n  test_size: 0\n  transpose: auto\ntrain:\n  mo
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with inputs, and one to write into with an earlier output."""
+    """Return a folder with inputs, and one to write into with an earlier output."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "result").write_text("earlier")
     (tmp_path / "small").write_bytes(b"content")
