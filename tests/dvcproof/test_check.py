@@ -1,4 +1,4 @@
-"""dvcproof.check beside the cases of test_cases.py: what it leaves alone, its options, its forms of output."""
+"""dvcproof.check, in addition to test_cases.py: projects without findings, options and forms of output."""
 
 import json
 import os
@@ -139,7 +139,7 @@ def test_only_the_named_stages_are_looked_at(project: Path, edit: Edit) -> None:
 
 
 def test_other_packages_than_the_locks(project: Path) -> None:
-    """Every package counts, those with a marker that holds here among them."""
+    """Every package counts, including those whose marker holds on this machine."""
 
     def packages(text: str) -> list[str]:
         (project / "requirements.lock").write_text(text, encoding="utf-8")

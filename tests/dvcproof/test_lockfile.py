@@ -1,4 +1,4 @@
-"""dvcproof.lockfile: what dvc.lock records, and whether files and parameters agree with it."""
+"""dvcproof.lockfile: the records in dvc.lock, and the comparison with files and parameters."""
 
 from pathlib import Path
 

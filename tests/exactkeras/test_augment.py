@@ -1,4 +1,4 @@
-"""Affine maps: what they do to an image, and that nothing but the seed decides them."""
+"""Affine maps: their effect on images, which only the seed determines."""
 
 import itertools
 from typing import Any
