@@ -1,6 +1,6 @@
-"""Run a study: what is committed in bench/results, and in the documents that show it.
+"""Run a study, which writes results that are committed in bench/results and shown in the documents.
 
-python -m bench NAME [options that replace those of the study]
+python -m bench NAME [OPTION ...]    an option replaces the study's own option of the same name
 """
 
 import argparse
@@ -21,14 +21,14 @@ class Study(NamedTuple):
     """A command that writes committed figures."""
 
     purpose: str
-    command: str  # of Python
-    is_stage: bool = False  # of bench/dvc.yaml
+    command: str  # what follows `python -m`
+    is_stage: bool = False  # whether it is a stage of bench/dvc.yaml
 
 
-#: Commands without results that could be stale.
+#: Commands that are not stages of bench/dvc.yaml.
 COMMANDS = {
     "typical-seed": Study(
-        "take the seed nearest to the mean of `seeds` into params.yaml",
+        "write the seed whose accuracy is nearest to the mean of `seeds` into params.yaml",
         "bench.seeds --take-typical bench/results/seeds.json",
     ),
     "faults": Study(
@@ -38,7 +38,7 @@ COMMANDS = {
         "--out bench/results/faults.json",
     ),
     "mutation": Study(
-        "do the tests find the faults of a list: fixed ones put back, and mutants? (an hour)",
+        "count which faults of a list the tests find: earlier bugs put back, and mutants (an hour)",
         "bench.mutation --faults bench/mutation.json --out mutation-results.json",
     ),
     "card": Study("write the model card", "digits card"),
@@ -50,7 +50,7 @@ COMMANDS = {
     "stale": Study("renew each figure that `make check` calls stale (all of them take hours)", "bench.check --renew"),
 }
 
-#: Options that say where a study is computed, which does not change its results.
+#: Options that choose where a study is computed. They do not change its results.
 WHERE = {"--jobs", "--scheduler"}
 
 
@@ -63,7 +63,7 @@ def studies() -> dict[str, Study]:
 
 
 def words_of(study: Study, given: Sequence[str]) -> list[str]:
-    """Return the words of a study's command, in which given options replace those of the same name."""
+    """Return the words of a study's command; given options replace its own options of the same name."""
     parts: list[list[str]] = [[]]
     for word in shlex.split(study.command):
         if word.startswith("--"):
@@ -74,7 +74,7 @@ def words_of(study: Study, given: Sequence[str]) -> list[str]:
 
 
 def commands_of(name: str, study: Study, given: Sequence[str]) -> list[list[str]]:
-    """Return the commands that run a study: before it the pipeline, after it DVC's record of its results."""
+    """Return the commands that run a study: first the pipeline, then the study, then `dvc commit` of its results."""
     options = {word.partition("=")[0] for word in given if word.startswith("-")}
     commands = [words_of(study, given)]
     if study.is_stage and not {"-h", "--help"} & options:

@@ -3,9 +3,9 @@
 #
 #   bash bench/arm64.sh FOLDER requirements.lock     then: FOLDER/python -c 'import tensorflow'
 #
-# Packages of the system are fetched from the mirror that apt uses (Ubuntu keeps those for arm64 elsewhere, which
-# debootstrap knows), wheels from the index that pip uses. Nothing of arm64 is installed on this machine: packages and
-# wheels are only unpacked. 3 GB, a minute or two. FOLDER/python is written last: without it, the folder is not whole.
+# System packages come from the mirror that apt uses (debootstrap knows where Ubuntu keeps those for arm64), and wheels
+# from the index that pip uses. Nothing is installed on this machine: packages and wheels are only unpacked into FOLDER.
+# This takes 3 GB and a minute or two. FOLDER/python is written last: without it, the folder is incomplete.
 set -euo pipefail
 if [ "$(uname -m)" = aarch64 ]; then
   echo "This machine is arm64 itself: nothing to unpack."
@@ -41,7 +41,8 @@ if [ ! -d "$folder/root" ]; then
   mv "$folder/half/root" "$folder/root"
 fi
 
-# The packages of the lock, by its hashes. One of DVC's exists only as source: it is plain Python, and built here.
+# Fetch the packages of the lock, and check their hashes. One package of DVC exists only as source: it is plain Python,
+# and is built here.
 awk '/^[a-z]/ { source = /^antlr4-python3-runtime==/ } !source' "$lock" >"$folder/half/requirements.txt"
 awk '/^[a-z]/ { source = /^antlr4-python3-runtime==/ } source' "$lock" >"$folder/half/source.txt"
 version=$(qemu-aarch64 -L "$folder/root" "$folder/root/usr/bin/python3" -c \

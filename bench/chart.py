@@ -1,4 +1,4 @@
-"""Draw measurements: bars beside their baselines, how cost grows, and accuracy against seconds."""
+"""Charts of measurements: times beside those of baselines, growth of cost, and accuracy against seconds."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: What is drawn as bars, and the parts of a cold run in their order.
+#: The bars, from key to label.
 BARS = {
     "script": "one script",
     "naive": "naive pipeline",
@@ -16,12 +16,13 @@ BARS = {
     "script fit": "model.fit",
     "fit": "this fit",
 }
+#: The parts of a cold run, in order.
 PARTS = ("dvc", "load", "preprocess", "train", "evaluate")
 
 
 @contextmanager
 def _saved(path: Path, columns: int) -> "Iterator[Sequence[Axes]]":
-    """Give axes beside each other, and write them to a PNG in the end."""
+    """Give a row of axes, and write the figure to a PNG at the end of the block."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -65,7 +66,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def draw_accuracy(study: dict[str, Any], example: str, path: Path) -> None:
-    """Draw test accuracy against seconds of training: mean and standard deviation of each contestant.
+    """Draw test accuracy against seconds of training, as mean and standard deviation of each contestant.
 
     Args:
         study: the JSON of `bench.convnet`.

@@ -1,7 +1,7 @@
-"""Check that the committed figures belong to this project: `make check`. `make study NAME=stale` renews the others.
+"""Check that the committed figures belong to this project (`make check`). `make study NAME=stale` renews stale ones.
 
 DVC decides whether a study is stale: bench/dvc.yaml names the parameters and data that its results are valid for.
-Checked besides: the run (as `make verify` does first), the claims that documents make, and the tables in the documents.
+This module also checks the run (as `make verify` does first), and the claims and tables in the documents.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from dvcproof.values import flatten
 RESULTS = Path("bench") / "results"
 CARD = Files()
 
-#: A cold run takes about as long as the plain script if the ratio of their times is within these.
+#: A cold run takes about as long as the plain script if the ratio of the two times is between these limits.
 ALIKE = (0.8, 1.2)
 
 
@@ -41,11 +41,11 @@ class Stale(NamedTuple):
 
     name: str
     reason: str
-    command: str  # that renews it
+    command: str  # the command that renews the figure
 
 
 def stale() -> Iterator[Stale]:
-    """Find stale figures in the order in which they can be renewed; each is checked only when it is asked for."""
+    """Yield stale figures in the order in which they can be renewed. Each is checked when the caller reaches it."""
     yield from _judged("metrics/ and dvc.lock", "make repro", _run)
     yield from list(_studies())
     for name, study, broken in CLAIMS:
@@ -76,7 +76,7 @@ def _studies() -> Iterator[Stale]:
     """Find the studies that `dvc --cd bench status` names.
 
     Raises:
-        InputError: DVC cannot read bench/dvc.yaml, bench/dvc.lock or what they name.
+        InputError: DVC cannot read bench/dvc.yaml, bench/dvc.lock or a file that they name.
     """
     try:
         with Repo("bench") as repo:
@@ -84,14 +84,14 @@ def _studies() -> Iterator[Stale]:
                 name = ", ".join(f"bench/{out}" for out in stage.outs)
                 yield from _judged(name, f"make study NAME={stage.name}", lambda stage=stage: _changed(stage))  # type: ignore[misc]
     except DvcException as error:
-        hint = "Correct it: `dvc --cd bench status` says more."
+        hint = "Correct the file: `dvc --cd bench status` says more."
         raise InputError("bench/dvc.yaml", f"DVC cannot read it: {error}", hint=hint) from None
 
 
 def _changed(stage: Any) -> str:
-    """Return the first thing that has changed since a study ran."""
+    """Describe the first thing that has changed since a study ran; an empty text if nothing has."""
     if stage.changed_stage():
-        return "bench/dvc.yaml has another command than bench/dvc.lock"
+        return "its command in bench/dvc.yaml differs from that in bench/dvc.lock"
     for item in (*stage.deps, *stage.outs):
         if item.status():
             known = isinstance(item, ParamsDependency) and isinstance(item.hash_info.value, dict) and item.exists
@@ -109,17 +109,17 @@ def _difference(params: ParamsDependency) -> str:
 def _seed() -> str:
     nearest = nearest_seed(read_result(RESULTS / "seeds.json"))
     is_typical = read_mapping(PARAMS)["train"]["seed"] == nearest
-    return "" if is_typical else f"of the study over seeds, {nearest} is the nearest to the mean"
+    return "" if is_typical else f"in the study over seeds, seed {nearest} is the nearest to the mean"
 
 
 def _same_run() -> str:
-    """Compare the committed run with that of the same seed in the study: code may have changed between them."""
+    """Compare the committed run with the study's run of the same seed: code may have changed between them."""
     if _seed():
-        return ""  # then the run is expected to be another one
+        return ""  # the committed run has another seed
     study, scores = read_result(RESULTS / "seeds.json"), read_result(Path("metrics/scores.json"))
     typical = next(one for one in study["runs"] if one["seed"] == nearest_seed(study))
     same = all(scores[split]["accuracy"] == typical[f"{split}_accuracy"] for split in ("test", "train"))
-    return "" if same else "the run in metrics/ has other accuracies than its seed has in the study"
+    return "" if same else "the run in metrics/ and the study have different accuracies for the same seed"
 
 
 def _convnet() -> str:
@@ -127,7 +127,7 @@ def _convnet() -> str:
     ours, example = study["contestants"][str(study["params"]["convnet"]["epochs"])], study["contestants"][EXAMPLE]
     better = ours["test_accuracy"]["mean"] > example["test_accuracy"]["mean"]
     faster = ours["seconds"]["mean"] < example["seconds"]["mean"]
-    return "" if better and faster else "params.yaml claims that it is better than Keras's example in less time"
+    return "" if better and faster else "the convnet is not better than Keras's example in less time"
 
 
 def _whole() -> str:
@@ -135,7 +135,7 @@ def _whole() -> str:
         accuracies(read_result(RESULTS / "convnet.json")),
         read_result(RESULTS / "convnet_whole.json")["machines"],
     )
-    return "" if all(agrees(one, known) for one in machines) else "convnet.json has other accuracies for these seeds"
+    return "" if all(agrees(one, known) for one in machines) else "its accuracies differ from those in convnet.json"
 
 
 def _speed() -> str:
@@ -151,7 +151,7 @@ def _speed() -> str:
     return ""
 
 
-#: Claims that documents make about results: what is claimed, the study that renews it, and its check.
+#: Claims that documents make about results: the name of the claim, the study that renews it, and its check.
 CLAIMS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("bench/results/seeds.json, the committed run", "seeds", _same_run),
     ("params.yaml, train.seed: a typical run", "typical-seed", _seed),

@@ -3,13 +3,13 @@
 python -m bench.convnet --seeds 5 --epochs 1 2 3 --data data --out bench/results/convnet.json \\
     --long convnet.epochs=20 evaluate.views=11
 
-The convnet is trained for the epochs in params.yaml, and for fewer and more: its accuracy against seconds; and once
-with other parameters, for long. The model of the last epoch is scored, and the test set chooses nothing. Its seconds
-are those of the whole stage `train`, from the start of the program to the saved file, without `load` and `preprocess`,
-which take under a second. The example's are those from the start of the program to the end of its `fit`, which also
-scores the images that it keeps back, without its evaluation.
+The convnet is trained for the number of epochs in params.yaml, and for the numbers of --epochs, to show accuracy
+against seconds. --long adds a long training with other parameters. The model of the last epoch is scored, and the test
+set chooses nothing. The convnet's seconds are those of the whole stage `train`, from the start of the program to the
+saved file; `load` and `preprocess` take under a second and do not count. The example's seconds go from the start of the
+program to the end of its `fit`. They include the scoring of its validation images, not its evaluation on the test set.
 
-A study that was ended resumes after its last finished run.
+An interrupted study resumes after its last finished run.
 """
 
 import re
@@ -42,21 +42,21 @@ from dvcproof.values import set_params
 
 Run = dict[str, Any]
 
-#: As the section `convnet` of params.yaml allows.
+#: The largest number of epochs that the section `convnet` of params.yaml allows.
 MOST_EPOCHS = int(ConvnetParams.model_json_schema()["properties"]["epochs"]["maximum"])
 
-#: Names of contestants: Keras's example and the long training. Others are named by their number of epochs, as 7; a
-#: model that is scored on several views of each image also by their number, as longx11.
+#: Names of contestants: Keras's example and the long training. The others are named after their number of epochs: '7'.
+#: If a model is scored on several views of each image, their number is added to the name: 'longx11'.
 EXAMPLE, LONG = "example", "long"
 
 
 class Training(NamedTuple):
-    """What is trained with each of several seeds, and scored."""
+    """A network that is trained and scored with several seeds."""
 
     seeds: int
     #: Parameters of the convnet that differ from params.yaml; None for Keras's example.
     values: Mapping[str, Any] | None = None
-    #: Views of each image, to score the model on once more.
+    #: The number of views of each image in a second scoring of the model; None for no second scoring.
     views: int | None = None
 
 
@@ -64,7 +64,7 @@ def run_convnet(name: str, values: Mapping[str, Any], views: int | None, seed: i
     """Train and evaluate the convnet through the stages.
 
     Returns:
-        One or two contestants and their runs.
+        The run of each contestant: of the model on one view and, if `views` is given, on several.
     """
     params = {"train.model": "convnet", "train.seed": seed, "evaluate.views": 1, **values}
     with trained(params, f"the convnet, seed {seed}", data) as network:
@@ -79,24 +79,24 @@ def run_convnet(name: str, values: Mapping[str, Any], views: int | None, seed: i
 
 
 def run_example(seed: int) -> Run:
-    """Train Keras's example with a seed, as it comes: all cores, every instruction that the processor has."""
+    """Train Keras's example with a seed and default settings: on all cores, with every instruction of the processor."""
     return {"seed": seed} | printed_json([sys.executable, "-m", "bench.example_convnet", MNIST, str(seed)], Path.cwd())
 
 
 def run_contestant(
     name: str, values: Mapping[str, Any] | None, views: int | None, seed: int, data: Path
 ) -> dict[str, Run]:
-    """Run a training with a seed."""
+    """Run one training with a seed, and return the run of each contestant that it gives."""
     return {name: run_example(seed)} if values is None else run_convnet(name, values, views, seed, data)
 
 
 def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> dict[str, list[Run]]:
-    """Run all trainings with the first seed, then with the next: what slows the machine slows all of them.
+    """Run all trainings with one seed, then with the next, so that a slow period of the machine meets all of them.
 
     Args:
-        trainings: by name.
+        trainings: the trainings by name.
         data: the pipeline's folder with raw/ and prepared/.
-        finished: runs that need not be run again; takes up the others.
+        finished: runs that are not computed again; new runs are added to it.
     """
     numbers = range(max(training.seeds for training in trainings.values()))
     points = [
@@ -114,7 +114,7 @@ def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> 
 
 
 def contestants(runs: dict[str, list[Run]]) -> dict[str, Any]:
-    """Describe test accuracy and seconds of each contestant, with its runs."""
+    """Return statistics of the test accuracy and seconds of each contestant, and its runs."""
     return {
         name: {kind: describe([run[kind] for run in found]) for kind in ("test_accuracy", "seconds")} | {"runs": found}
         for name, found in runs.items()
@@ -122,7 +122,7 @@ def contestants(runs: dict[str, list[Run]]) -> dict[str, Any]:
 
 
 def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mapping[str, Any]) -> dict[str, Training]:
-    """Return the trainings of a study: Keras's example, the convnet for several numbers of epochs, and a long one.
+    """Return the trainings of a study: Keras's example, the convnet for several numbers of epochs, and a long training.
 
     Raises:
         InputError: too few seeds, or numbers or parameters that are not allowed.
@@ -130,7 +130,7 @@ def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mappi
     require_at_least(2, "--seeds", seeds, "A spread needs two runs.")
     if min(epochs) < 1 or max(epochs) > MOST_EPOCHS:
         expected, received = f"numbers from 1 to {MOST_EPOCHS}", " ".join(map(str, epochs))
-        raise InputError("--epochs", expected=expected, received=received, hint="As in --epochs 1 2 3.")
+        raise InputError("--epochs", expected=expected, received=received, hint="Write for example --epochs 1 2 3.")
     usual = read_params(PARAMS, "convnet").convnet.epochs
     found = {EXAMPLE: Training(seeds)}
     found |= {str(number): Training(seeds, {"convnet.epochs": number}) for number in sorted({usual, *epochs})}
@@ -141,34 +141,34 @@ def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mappi
             read_network(params)
             views = read_params(params, "evaluate").evaluate.views if "evaluate.views" in long else None
         if views is not None:
-            require_at_least(2, "--long evaluate.views", views, "One view is scored in any case.")
+            require_at_least(2, "--long evaluate.views", views, "One view is always scored.")
         values = {name: value for name, value in long.items() if name != "evaluate.views"}
         found[LONG] = Training(long_seeds, values, views)
     return found
 
 
 def parsed(texts: Sequence[str]) -> dict[str, Any]:
-    """Read parameters of the convnet, and perhaps `evaluate.views`, given as convnet.epochs=35.
+    """Parse parameters of the convnet, and optionally `evaluate.views`, written as NAME=VALUE: convnet.epochs=35.
 
     Raises:
-        InputError: a text names something else or has another form, or none is a parameter of the convnet.
+        InputError: a text has another form or names another parameter, or no text is a parameter of the convnet.
     """
     allowed = re.compile(r"(convnet\.\w+|evaluate\.views)=.+")
     wrong = next((text for text in texts if not allowed.fullmatch(text)), None)
     if wrong is not None or (texts and not any(text.startswith("convnet.") for text in texts)):
-        expected, hint = "parameters of the convnet, and evaluate.views if you like", "As convnet.epochs=35."
+        expected, hint = "parameters of the convnet, and optionally evaluate.views", "Write convnet.epochs=35."
         raise InputError("--long", expected=expected, received=wrong or " ".join(texts), hint=hint)
     return parse_values(texts)
 
 
 def main() -> None:
     parser = parser_of("bench.convnet", __doc__, data=True)
-    parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
+    parser.add_argument("--seeds", type=int, required=True, help="number of seeds, at least 2; they are 0, 1, 2, ...")
     parser.add_argument(
-        "--epochs", type=int, nargs="+", required=True, help="values of convnet.epochs, beside that of params.yaml"
+        "--epochs", type=int, nargs="+", required=True, help="values of convnet.epochs, besides that in params.yaml"
     )
     parser.add_argument("--long", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of one more training")
-    parser.add_argument("--long-seeds", type=int, default=10, help="its number of seeds (default: %(default)s)")
+    parser.add_argument("--long-seeds", type=int, default=10, help="seeds of that training (default: %(default)s)")
     args = parser.parse_args()
     long = parsed(args.long)
     trainings = trainings_of(args.seeds, args.epochs, args.long_seeds, long)

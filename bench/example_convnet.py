@@ -3,9 +3,9 @@
 python -m bench.example_convnet data/mnist.npz 0    prints one line of JSON: test accuracy, seconds, weights
 
 Layers and training are the published ones: adam, cross-entropy, 15 epochs of batch 128 on the first nine tenths of the
-images. The last tenth is scored after each epoch and chooses nothing. Labels stay integers, from which sparse
-cross-entropy computes the same loss as from one-hot rows. The seconds are those from the start of the program to the
-end of `fit`.
+images. The last tenth is scored after each epoch and chooses nothing. Labels stay integers: sparse cross-entropy gives
+the same loss for them as cross-entropy for one-hot rows. The seconds are those from the start of the program to the end
+of `fit`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ class Split(NamedTuple):
 
 
 def read_mnist(path: Path) -> tuple[Split, Split]:
-    """Return the training set and the test set of a .npz with Keras's four names."""
+    """Return the training set and the test set of a .npz whose arrays have Keras's four names."""
     import numpy as np
 
     with np.load(path) as archive:
@@ -41,7 +41,7 @@ def read_mnist(path: Path) -> tuple[Split, Split]:
 
 
 def build_model() -> "keras.Sequential":
-    """Return two convolutions, each followed by pooling: from [n, 28, 28, 1] to the probabilities [n, 10]."""
+    """Return a compiled network: two convolutions, each with pooling, [n, 28, 28, 1] to probabilities [n, 10]."""
     import keras
     from keras import layers
 
@@ -65,10 +65,10 @@ def main() -> None:
     start = time.perf_counter()
     parser = argparse.ArgumentParser(prog="python -m bench.example_convnet", description=__doc__)
     parser.add_argument("data", type=Path, help="the .npz of MNIST")
-    parser.add_argument("seed", type=int, help="of the first weights, the order of the images and the dropout")
+    parser.add_argument("seed", type=int, help="seed of the initial weights, the order of the images and the dropout")
     args = parser.parse_args()
-    sys.modules["matplotlib"] = None  # type: ignore[assignment] # Keras would import it, for nothing
-    import keras  # its import counts
+    sys.modules["matplotlib"] = None  # type: ignore[assignment] # Keras would import it, and does not need it
+    import keras  # the seconds include this import
 
     keras.utils.set_random_seed(args.seed)
     train, test = read_mnist(args.data)

@@ -1,9 +1,9 @@
-"""Run all stages on a data set larger than the memory, with little memory and with all there is, to the same bytes.
+"""Check that all stages write the same bytes from a data set larger than the memory, with limited and with all memory.
 
 python -m bench.large --times 64 --memory 2048 --out bench/results/large.json
 
 The training set of MNIST is repeated. Memory is limited by a control group, which also counts the pages of files that
-the system keeps; where none can be made, by `ulimit -d`, which does not count them.
+the system keeps. Where no control group can be made, `ulimit -d` limits memory, and does not count those pages.
 """
 
 import os
@@ -33,17 +33,18 @@ from exactkeras import memory
 #: Bytes of disk for each value of an image: the source, its copy by `load`, and four times as much by `preprocess`.
 DISK = 6
 
-#: By the file of a group's limit of memory: the file of its limit of swap, or of both, and that limit as a multiple.
+#: For a control group's file with the limit of memory: its file with the limit of swap (or of memory and swap
+#: together), and that limit as a multiple of the limit of memory.
 SWAP = {"memory.max": ("memory.swap.max", 0), "memory.limit_in_bytes": ("memory.memsw.limit_in_bytes", 1)}
 
 MEBIBYTE = 2**20
 
 
 class Way(NamedTuple):
-    """How a stage is started."""
+    """A way to start a stage."""
 
     name: str
-    prefix: tuple[str, ...] = ()  # of its command
+    prefix: tuple[str, ...] = ()  # words before the command of the stage
 
 
 def repeat(source: Path, times: int, out: Path, compression: int = zipfile.ZIP_STORED) -> int:
@@ -65,7 +66,7 @@ def repeat(source: Path, times: int, out: Path, compression: int = zipfile.ZIP_S
 
 @contextmanager
 def limited_to(limit: int) -> Iterator[Way]:
-    """Give a way to start a program with at most `limit` bytes of memory."""
+    """Give a way to start a program so that it has at most `limit` bytes of memory."""
     for group, name in memory.own_groups():
         own = group / f"digits-{os.getpid()}"
         try:
@@ -94,14 +95,14 @@ def run_limited(way: Way, command: list[str], folder: Path) -> dict[str, float]:
 
 
 def run_stages(source: Path, params: Path, way: Way, room: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Run all stages on a source in an empty folder. Return what each took, and the SHA-256 of each output."""
+    """Run all stages on a source in an empty folder. Return time and memory of each, and the SHA-256 of each output."""
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     (room / "data").mkdir(parents=True)
     shutil.copy(PACKAGES, room)
     set_params(Path(shutil.copy(params, room / "params.yaml")), {"load.source": str(source)})
     took = {}
     for stage in tqdm(STAGES, desc=f"large, {way.name}", disable=not on_terminal()):
-        command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]  # in the place of `python`
+        command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]  # replaces the word `python`
         took[stage] = run_limited(way, command, room)
     written = [path for path in outputs(graph, room) if path.exists()]
     hashes = {path.relative_to(room).as_posix(): file_hash(path) for path in written}
@@ -115,11 +116,11 @@ def study(source: Path, params: Path, ways: Mapping[str, Way], folder: Path) -> 
     Args:
         source: the data set.
         params: parameters; the source is put into a copy of them.
-        ways: by their names.
+        ways: the ways to start a stage, by name.
         folder: an empty folder to work in.
 
     Raises:
-        InputError: a stage failed, or wrote other bytes in another way.
+        InputError: a stage failed, or its bytes differ between two ways.
     """
     made = {name: run_stages(source, params, way, folder / name) for name, way in ways.items()}
     first, (_, expected) = next(iter(made.items()))

@@ -1,4 +1,4 @@
-"""Measure commands: seconds of wall-clock and processor time, and memory."""
+"""Measure commands: wall-clock time, processor time, and memory."""
 
 import json
 import os
@@ -17,23 +17,23 @@ from dvcproof.runtime.program import InputError
 
 ROOT = Path(__file__).parents[1]
 
-#: Seconds between two looks at the memory of a command.
+#: Seconds between two measurements of a command's memory.
 PAUSE = 0.02
 
-#: What commits need, and no settings of the user: for the small projects of studies and tests.
+#: Variables with which Git commits without settings of the user, for the small projects of studies and tests.
 NOBODY = {f"GIT_{role}_{field}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
 NOBODY |= {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"}
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Call `work` and return its seconds on the wall and of this process."""
+    """Call `work`, and return its wall-clock seconds and the processor seconds of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
 def environment() -> dict[str, str]:
-    """Return variables for a program: this Python's programs come first, and nobody's Git, make, DVC and pytest."""
+    """Return variables for a program: this Python's programs first on the path, none of Git, make, DVC and pytest."""
     foreign = ("DVC_", "MAKE", "MFLAGS", "PYTEST")
     known = {name: value for name, value in git.environment().items() if not name.startswith(foreign)}
     return known | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
@@ -50,17 +50,17 @@ def execute(
     """Run a command in a folder, with this Python's programs first on the path.
 
     Args:
-        command: its words.
+        command: the words of the command.
         folder: where to run it.
         variables: added to the environment, which is free of the variables of Git, make and DVC.
-        watched: whether to look at its memory too (Linux).
+        watched: whether to measure its memory too (Linux).
         hint: the next step if it fails.
 
     Returns:
-        Seconds as `wall` and `cpu` (children included), what it printed as `output`, and its peak `memory` in MB.
+        `wall` and `cpu` in seconds (children included), its printed `output`, and its peak `memory` in MB.
 
     Raises:
-        InputError: it failed.
+        InputError: the command failed.
     """
     variables = environment() | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."} | dict(variables or {})
     peaks: list[int] = []
@@ -80,7 +80,7 @@ def execute(
 
 
 def _children_seconds() -> float:
-    """Return the processor time of all ended children, with their own."""
+    """Return the processor seconds of all ended children and of their own children."""
     times = os.times()
     return times.children_user + times.children_system
 
@@ -92,10 +92,10 @@ def _watch(process: int, peaks: list[int]) -> None:
 
 
 def peak_bytes(process: int | None = None, field: str = "VmHWM") -> int:
-    """Return the most memory that a process, or this one, has held at once, mapped files included. 0: it has ended.
+    """Return the peak memory in bytes of a process (default: this one), mapped files included; 0 if it has ended.
 
-    Not `getrusage`: that includes what the process was before it became this program. Linux only. `field` is one of
-    proc_pid_status(5): VmRSS for what is held now.
+    `getrusage` does not do: it also counts the memory of the program that the process ran before `exec`. Linux only.
+    `field` is a field of proc_pid_status(5), such as VmRSS for the memory that is held now.
     """
     try:
         status = Path(f"/proc/{process or 'self'}/status").read_text(encoding="utf-8")
@@ -110,7 +110,7 @@ def printed_json(command: Sequence[str], folder: Path) -> dict[str, Any]:
 
 
 def this_machine() -> dict[str, Any]:
-    """Describe the machine that figures are measured on."""
+    """Return a description of this machine, to keep beside the figures measured on it."""
     flags = machine.cpu_flags()
     return {
         "kind": machine.kind(),

@@ -1,10 +1,11 @@
-"""Put each fault of a list into a copy of the project, and see whether its tests then fail.
+"""Put each fault of a list into a copy of the project, and check whether the tests named for it then fail.
 
 python -m bench mutation --out results.json --select "not slow"
 
 A fault is an object of the JSON list: `name`, `kind`, `edits` (`old`, which stands once in `file`, becomes `new`) and
-the `tests` that should find it. Without edits it is a control, whose tests break something themselves: it is killed if
-each of them runs and passes. `--out` is written after each fault; what it holds is not run again, but for errors.
+the `tests` that should find it. An object without edits is a control, whose tests break something themselves: it is
+killed if each of its tests runs and passes. `--out` is written after each fault. Faults that already have a result
+there are not run again, except those that ended in an error.
 """
 
 import argparse
@@ -23,14 +24,14 @@ from typing import Any, NamedTuple
 
 from dvcproof.runtime.program import run
 
-SECONDS = 300  # for the tests of a fault
+SECONDS = 300  # time limit for the tests of one fault
 PASSED, NO_TESTS = 0, 5  # exit statuses of pytest
 
 
 class Outcome(NamedTuple):
     """The result of a run of tests."""
 
-    status: int | None  # pytest's; None: it ran out of time
+    status: int | None  # exit status of pytest; None: it ran out of time
     seconds: float
     passed: int
     failed: str | None  # the first test that failed
@@ -38,7 +39,7 @@ class Outcome(NamedTuple):
 
 @contextmanager
 def copied(project: Path) -> Iterator[Path]:
-    """Clone the project's last commit."""
+    """Clone the project's last commit into a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         copy = Path(folder, "project")
         subprocess.run(["git", "clone", "--quiet", str(project.resolve()), str(copy)], check=True)
@@ -47,10 +48,10 @@ def copied(project: Path) -> Iterator[Path]:
 
 @contextmanager
 def edited(root: Path, edits: Sequence[dict[str, str]]) -> Iterator[None]:
-    """Make a fault's edits for as long as the block runs.
+    """Make a fault's edits, and undo them at the end of the block.
 
     Raises:
-        ValueError: a text to replace does not stand once in its file.
+        ValueError: a text to replace does not stand exactly once in its file.
     """
     before: dict[Path, str] = {}
     try:
@@ -68,12 +69,12 @@ def edited(root: Path, edits: Sequence[dict[str, str]]) -> Iterator[None]:
 
 
 def run_tests(python: Path, root: Path, tests: Sequence[str], select: str | None) -> Outcome:
-    """Run tests up to the first that fails, in the virtual environment of `python`."""
+    """Run tests in the virtual environment of `python`, up to the first failure."""
     options = ("-o", "addopts=", "-o", f"cache_dir={root.parent / 'cache'}", *(("-m", select) if select else ()))
     command = [str(python), "-m", "pytest", "-x", "-q", "--tb=no", "-rfE", *options, *tests]
     variables = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     start = time.monotonic()
-    with tempfile.TemporaryFile("w+", errors="replace") as out:  # a pipe would stay open as long as what is left over
+    with tempfile.TemporaryFile("w+", errors="replace") as out:  # processes that are left over would keep a pipe open
         process = subprocess.Popen(command, cwd=root, env=variables, stdout=out, stderr=out, start_new_session=True)
         try:
             process.wait(SECONDS)
@@ -82,7 +83,7 @@ def run_tests(python: Path, root: Path, tests: Sequence[str], select: str | None
         finally:
             status = process.poll()
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with what the tests have started
+                os.killpg(process.pid, signal.SIGKILL)  # also ends processes that the tests have started
             process.wait()
         out.seek(0)
         text = out.read()
@@ -93,10 +94,10 @@ def run_tests(python: Path, root: Path, tests: Sequence[str], select: str | None
 
 
 def judge(fault: dict[str, Any], unedited: Outcome, python: Path, root: Path, select: str | None) -> dict[str, Any]:
-    """Return whether a fault is killed, given the result of its tests without it."""
+    """Return whether the tests of a fault find it, given their outcome on the unedited project."""
     found, killed, error = unedited, False, ""
     if unedited.status not in (PASSED, NO_TESTS):
-        error = f"its tests fail without it: {unedited.failed or f'status {unedited.status}'}"
+        error = f"its tests fail without the fault: {unedited.failed or f'status {unedited.status}'}"
     elif not fault["edits"]:
         killed = unedited.passed >= len(fault["tests"])
     elif unedited.passed:
@@ -113,16 +114,16 @@ def judge(fault: dict[str, Any], unedited: Outcome, python: Path, root: Path, se
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=Path, required=True, help="the list of faults, JSON")
-    parser.add_argument("--project", type=Path, default=Path(), help="a repository, whose last commit is tested")
-    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="with all that the tests need")
-    parser.add_argument("--select", metavar="MARKEXPR", help="which tests, as pytest's -m")
+    parser.add_argument("--project", type=Path, default=Path(), help="the repository whose last commit is tested")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="has the packages of the tests")
+    parser.add_argument("--select", metavar="MARKEXPR", help="run only these tests, as with pytest's -m")
     parser.add_argument("--kinds", nargs="+", help="only faults of these kinds")
-    parser.add_argument("--out", type=Path, required=True, help="JSON, an object for each fault")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file for the results, an object a fault")
     args = parser.parse_args()
     faults = [fault for fault in json.loads(args.faults.read_text()) if not args.kinds or fault["kind"] in args.kinds]
     results = [one for one in json.loads(args.out.read_text()) if "error" not in one] if args.out.exists() else []
     known, unedited = {one["name"] for one in results}, dict[tuple[str, ...], Outcome]()
-    python = args.python.absolute()  # not resolved: a link is what leads to its virtual environment
+    python = args.python.absolute()  # not resolved: the symlink lies in its virtual environment
     with copied(args.project) as root:
         for fault in (fault for fault in faults if fault["name"] not in known):
             tests = tuple(fault["tests"])

@@ -1,4 +1,4 @@
-"""Measure one part of the pipeline, alone in this process; print one line of JSON.
+"""Measure one part of the pipeline, alone in this process, and print one line of JSON.
 
 python -m bench.parts PART params.yaml FOLDER    PART: load, preprocess, fit, arrays; FOLDER: with raw/ and prepared/
 """
@@ -24,7 +24,7 @@ from exactkeras import determinism
 from stages.load import load
 from stages.preprocess import preprocess
 
-#: Rows and columns of the matrices whose product shows what this machine can do.
+#: Rows and columns of the matrices whose product shows how fast this machine computes.
 SQUARE = 2048
 
 
@@ -43,20 +43,20 @@ def preprocess_set(params: Path, folder: Path) -> None:
 def dense_arithmetic(*, images: int, epochs: int, sizes: list[int]) -> int:
     """Count the multiplications and additions of the matrix products that a training of dense layers needs.
 
-    A layer from a to b values takes 2ab for an image forwards, as many for the gradient of its weights, and as many
-    for that of its input, which the first layer does not need.
+    A layer from a to b values takes, for each image, 2ab operations forwards, 2ab for the gradient of its weights, and
+    2ab for the gradient of its input, which the first layer does not need.
 
     Args:
-        images: of the training set.
-        epochs: passes over it.
-        sizes: values of an image before and after each layer: 784, 512, 10.
+        images: number of images in the training set.
+        epochs: number of passes over the training set.
+        sizes: number of values of an image before and after each layer, such as 784, 512, 10.
     """
     layers = list(pairwise(sizes))
     return images * epochs * sum(2 * a * b * (2 if index == 0 else 3) for index, (a, b) in enumerate(layers))
 
 
 def multiplication_rate() -> float:
-    """Return the operations per second of large float32 matrix products, one on each core; the median of 9."""
+    """Return the operations per second of large float32 matrix products, one on each core (median of 9)."""
     import tensorflow as tf
 
     pairs = [[tf.random.normal((SQUARE, SQUARE)) for _ in range(2)] for _ in range(machine.cores())]
@@ -71,7 +71,7 @@ def multiplication_rate() -> float:
 
 
 def fit(params: Path, data: Path) -> dict[str, Any]:
-    """Do what `train` does, and return the times of its parts, its memory, and the arithmetic that it needs."""
+    """Do what the stage `train` does. Return the times of its parts, its memory, and its number of operations."""
     settings, network = read_network(params)
     dataset = read_dataset(data / "raw" / "dataset.json")
     training = open_split(data / "prepared", "train", dataset)
@@ -115,7 +115,7 @@ def arrays(params: Path, folder: Path) -> dict[str, Any]:
 
 
 def alone(stage: Callable[[Path, Path], None], params: Path, folder: Path) -> dict[str, Any]:
-    """Return time and peak memory of a stage's work."""
+    """Run the work of a stage, and return its time and peak memory."""
     return {"seconds": timed(lambda: stage(params, folder)), "peak": peak_bytes()}
 
 

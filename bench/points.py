@@ -1,7 +1,7 @@
 """Compute the points of a study: here, several at a time, or on the workers of a Dask scheduler.
 
-Equal bytes make points from different machines comparable. So a worker refuses code, packages or parameters that differ
-from this project's, makes the data itself, and compares it with the data here.
+Points from different machines are comparable only if code and data have equal bytes. So a worker refuses code, packages
+or parameters that differ from this project's, makes the data itself, and compares it with the data here.
 """
 
 import argparse
@@ -19,11 +19,12 @@ from bench.study import PACKAGES, PARAMS, require_at_least
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError, on_terminal
 
-#: Seconds within which a scheduler must answer, and have a worker: one that was killed needs some to start again.
+#: Seconds within which a scheduler must answer, and seconds within which it must have a worker: a killed worker
+#: needs some time to start again.
 DEADLINE = 5
 FIRST_WORKER = 30
 
-#: Computes a point from its parts and the folder with the data.
+#: A function that computes a point from its parts and the folder with the data.
 Work = Callable[..., Any]
 Point = tuple[Any, ...]
 
@@ -31,22 +32,22 @@ Point = tuple[Any, ...]
 class Where(NamedTuple):
     """Where points are computed."""
 
-    jobs: int = 1  # at a time, here
-    scheduler: str | None = None  # the address of a Dask scheduler, instead
+    jobs: int = 1  # points at a time on this machine
+    scheduler: str | None = None  # address of a Dask scheduler, to use instead of this machine
 
 
 class Data(NamedTuple):
-    """The data of a study: where it is, and how a worker makes it in an empty folder."""
+    """The data of a study: its folder, and a function with which a worker makes the data in an empty folder."""
 
     folder: Path
     make: Callable[[Path], Path]
 
 
 class Finished:
-    """The results of finished points, in a file beside the study's result, so that a study that was ended resumes."""
+    """The results of finished points, in a file beside the study's result, with which an interrupted study resumes."""
 
     def __init__(self, out: Path, conditions: Mapping[str, Any]) -> None:
-        """Read what an earlier study of the same conditions has found, if it was ended.
+        """Read the results of an interrupted study of the same conditions, if there is one.
 
         Raises:
             InputError: the file is damaged.
@@ -60,24 +61,24 @@ class Finished:
             if found["valid_for"] == self.conditions:
                 self.results = dict(found["runs"])
         except (ValueError, KeyError, TypeError):
-            hint = "Delete it: the study then starts from its first run."
+            hint = "Delete the file: the study then starts from its first run."
             raise InputError(str(self.path), "this file of finished runs is damaged", hint=hint) from None
 
     def add(self, point: Point, result: Any) -> None:
-        """Note the result of a point."""
+        """Add the result of a point, and write the file."""
         self.results[str(point)] = result
         with replacing(self.path, results=False) as (file,):
             file.write_text(json.dumps({"valid_for": self.conditions, "runs": self.results}), encoding="utf-8")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Let the user say where points are computed."""
+    """Add the options that choose where points are computed."""
     parser.add_argument("--jobs", type=int, default=1, help="points at a time, on this machine (default: %(default)s)")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="compute on its workers: a Dask scheduler, tcp://...")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="compute on workers of this Dask scheduler, tcp://...")
 
 
 def where(args: argparse.Namespace) -> Where:
-    """Read the options of `add_options`. Raises InputError if --jobs is below 1."""
+    """Return the values of the options of `add_options`. Raises InputError if --jobs is below 1."""
     require_at_least(1, "--jobs", args.jobs, "Try one for each two cores.")
     return Where(args.jobs, args.scheduler)
 
@@ -88,12 +89,12 @@ def compute(
     """Call `work(*point, folder)` for each point, and return the results in the order of `points`.
 
     Args:
-        work: computes a point. On a cluster its result must be of Python's own types.
-        points: the parts of each.
-        data: what all of them need.
-        where: here or elsewhere: it does not change the results.
-        name: of the study, for the progress bar.
-        finished: results of points that are not computed again; takes up the others.
+        work: computes a point. On a cluster its result must consist of Python's built-in types.
+        points: the parts of each point.
+        data: the data that every point needs.
+        where: where to compute; this does not change the results.
+        name: the name of the study, for the progress bar.
+        finished: results of points that are not computed again; new results are added to it.
 
     Raises:
         InputError: a point failed, or there is no scheduler, or it has no workers.
@@ -111,7 +112,7 @@ def compute(
 
 
 def _here(work: Work, points: Sequence[Point], data: Data, where: Where) -> Iterator[tuple[int, Any]]:
-    pool = ThreadPoolExecutor(where.jobs)  # of threads: each waits for the program of a stage
+    pool = ThreadPoolExecutor(where.jobs)  # threads suffice: each waits for the program of a stage
     try:
         futures = {pool.submit(work, *point, data.folder): index for index, point in enumerate(points)}
         for future in as_completed(futures):
@@ -125,7 +126,7 @@ def _elsewhere(work: Work, points: Sequence[Point], data: Data, where: Where) ->
         from distributed import KilledWorker
         from distributed import as_completed as as_they_come
 
-        # Dask gives the point of a worker that dies to another one.
+        # If a worker dies, Dask gives its point to another worker.
         shared = work, data.make, code(), _hashes(data.folder)
         futures = {client.submit(_on_worker, shared, point, pure=False): index for index, point in enumerate(points)}
         try:
@@ -161,7 +162,7 @@ def _client(address: str) -> Any:
 
 
 def code(rooms: Sequence[str] = ("bench", "digits", "dvcproof", "exactkeras", "stages")) -> dict[str, str]:
-    """Return the hashes of all that a point depends on beside the data: code, packages, parameters."""
+    """Return the hashes of the code, packages and parameters that a point depends on."""
     files = [PARAMS, PACKAGES, *(path for room in rooms for path in Path(room).rglob("*.py"))]
     return {path.as_posix(): file_hash(path) for path in sorted(files)}
 
@@ -170,17 +171,17 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted((folder / "prepared").iterdir())}
 
 
-#: The data that this worker has made, by its hashes; and the lock under which it does.
+#: The data that this worker has made, by the hashes of the data; and the lock that is held while it is made.
 _HERE: dict[str, Any] = {}
 _LOCK = threading.Lock()
 
 
 def _on_worker(shared: Any, point: Point) -> tuple[Any, str]:
-    """Compute a point on a worker. Return its result, and what was wrong: an InputError cannot be sent."""
+    """Compute a point on a worker. Return its result and an error message, since an InputError cannot be pickled."""
     work, make, theirs, hashes = shared
     try:
         with _LOCK:
-            _require_same("code", theirs, code())  # each time: somebody may edit it, and stages are new processes
+            _require_same("code", theirs, code())  # for each point: somebody may edit the code meanwhile
             data = _data(make, hashes)
         return work(*point, data), ""
     except InputError as error:
@@ -190,18 +191,18 @@ def _on_worker(shared: Any, point: Point) -> tuple[Any, str]:
 
 
 def _data(make: Callable[[Path], Path], hashes: Mapping[str, str]) -> Path:
-    """Make the data once in the life of a worker."""
+    """Make the data on the first call in a worker, and return the folder with it."""
     key = repr(sorted(hashes.items()))
     if key not in _HERE:
         room = tempfile.TemporaryDirectory(prefix="study-")
         data = make(Path(room.name))
         _require_same("data", hashes, _hashes(data))
-        _HERE[key] = room, data  # the room is removed with the worker
+        _HERE[key] = room, data  # the temporary folder is removed when the worker ends
     return Path(_HERE[key][1])
 
 
 def _require_same(what: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
-    """Raise InputError if a file differs from that of the machine that asks."""
+    """Raise InputError if a file of the worker differs from the study's own."""
     for name in sorted({*theirs, *ours}):
         if theirs.get(name) != ours.get(name):
             hint = "Start the worker in a clone of the same commit, with the same changes."

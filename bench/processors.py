@@ -1,10 +1,10 @@
-"""Proof across processors: the four stages on a sample of the real digits, natively and emulated, to one hash.
+"""Proof across processors: the four stages give the same hashes on a sample of MNIST, natively and emulated.
 
 The emulator, qemu-user, gives a program another processor's instructions, feature bits and cache sizes. It knows no
-x86-64 processor with an L1 data cache of 48 KiB, which Intel has since Ice Lake and AMD since Zen 5; for these, a
-copy of it is made whose cache tables hold that size. For arm64 it runs an arm64 Python with the packages of the lock
-file, which `make .venv/arm64/python` unpacks. A machine that is arm64 itself, without an x86-64 Python, runs the
-stages natively alone.
+x86-64 processor with an L1 data cache of 48 KiB, which Intel has since Ice Lake and AMD since Zen 5. To emulate these,
+a copy of the emulator is patched: its cache tables hold that size. For arm64 it runs an arm64 Python with the packages
+of the lock file, which `make .venv/arm64/python` unpacks. A machine that is itself arm64 runs the stages only natively,
+since it has no x86-64 Python.
 """
 
 import os
@@ -31,18 +31,19 @@ from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError, run
 from dvcproof.values import set_params
 
-#: A data cache in the emulator's tables: kind, level, size, line, ways, partitions, sets (QEMU, target/i386/cpu.c).
+#: The layout of a data cache in the emulator's tables: kind, level, size, line, ways, partitions, sets (QEMU,
+#: target/i386/cpu.c).
 _CACHE = struct.Struct("<IBxxxIHBBI")
 _L1_32K = _CACHE.pack(0, 1, 32 * 2**10, 64, 8, 1, 64)
 _L1_48K = _CACHE.pack(0, 1, 48 * 2**10, 64, 12, 1, 64)
 
-#: For each network, images, epochs, batches and seed of the sample. Few, since emulation is slow.
+#: The sample of each network: images, epochs, batch size and seed. It is small, since emulation is slow.
 SAMPLES = {
     "dense": {"train": 300, "test": 100, "epochs": 2, "batch_size": 128, "seed": 7},
     "convnet": {"train": 96, "test": 50, "epochs": 2, "batch_size": 32, "seed": 7},
 }
 
-#: What the sample is loaded from, whatever data set the project has.
+#: The data set of the sample, whichever data set the project uses.
 SAMPLE_DATA = {
     "load.source": MNIST,
     "load.test_size": 0,
@@ -59,11 +60,11 @@ class Processor(NamedTuple):
     """One way to run the stages."""
 
     name: str
-    threads: int  # that TensorFlow may run operations on
-    l1_kib: int | None = None  # an emulated L1 data cache of another size than the model has
-    model: str | None = None  # of the emulator; None runs natively
+    threads: int  # threads on which TensorFlow may run operations
+    l1_kib: int | None = None  # size of an emulated L1 data cache; None for that of the model
+    model: str | None = None  # the emulator's name of the processor; None runs natively
     architecture: str = "x86-64"  # or 'arm64'
-    isa: str | None = None  # the widest instruction set that oneDNN may use; None for all that there are
+    isa: str | None = None  # the widest instruction set that oneDNN may use; None for no limit
 
 
 HERE = "x86-64" if machine.is_x86_64() else "arm64"
@@ -79,7 +80,7 @@ EMULATED = (
 
 
 def natively() -> tuple[Processor, ...]:
-    """Return how this machine can run the stages by itself: with AVX2 alone too, if it has more."""
+    """Return the ways in which this machine runs the stages natively: also limited to AVX2, if it has more."""
     return (*NATIVE, CAPPED) if "avx512f" in machine.cpu_flags() else NATIVE
 
 
@@ -99,7 +100,7 @@ def arm64_python(root: Path) -> Path:
 
 
 def missing(root: Path) -> str:
-    """Return the next step before the stages can run on all emulated processors; nothing if they can."""
+    """Return the next step before the stages can run on all emulated processors; an empty text if they can."""
     architectures = {processor.architecture for processor in emulated()}
     if not all(emulator(architecture) for architecture in architectures):
         return "Install qemu-user."
@@ -109,10 +110,10 @@ def missing(root: Path) -> str:
 
 
 def with_l1_of_48_kib(program: Path, copy: Path) -> None:
-    """Copy the emulator, and make every L1 data cache of 32 KiB in its tables one of 48 KiB.
+    """Copy the emulator, and change the size of each 32 KiB L1 data cache in its tables to 48 KiB.
 
     Raises:
-        InputError: the tables are not found.
+        InputError: the program has no such tables.
     """
     content = program.read_bytes()
     if _L1_32K not in content:
@@ -123,13 +124,13 @@ def with_l1_of_48_kib(program: Path, copy: Path) -> None:
 
 
 def make_sample(root: Path, folder: Path, model: str = "dense", size: Mapping[str, int] | None = None) -> None:
-    """Make a folder in which the stages of the project at `root` train a network on its first images.
+    """Make a folder in which the stages of the project at `root` can train a network on a sample of MNIST.
 
     Args:
         root: the project.
-        folder: to be made.
-        model: one of SAMPLES.
-        size: of the sample, where it is not that of SAMPLES.
+        folder: the folder to make.
+        model: the network, a key of SAMPLES.
+        size: values that replace those of the sample in SAMPLES.
     """
     sample = SAMPLES[model] | dict(size or {})
     (folder / "data").mkdir(parents=True)
@@ -152,18 +153,18 @@ def run_stages(
     before: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Run the stages' own commands from dvc.yaml in a folder that `make_sample` filled, a process for each.
+    """Run the commands of stages from dvc.yaml in a folder that `make_sample` filled, each in its own process.
 
     Args:
-        processor: what to run them on.
-        folder: where to run them.
+        processor: the processor to run the stages on.
+        folder: the folder that `make_sample` filled.
         root: the project, whose code runs.
-        stages: which of them.
+        stages: names of the stages to run.
         before: Python code to run first in each process, for negative controls.
-        environment: variables to add.
+        environment: environment variables to add.
 
     Returns:
-        What `hashes` gives.
+        The SHA-256 of each output, by path.
     """
     for stage in stages:
         run_code(processor, folder, before + "\n" + calls(folder, [stage]), root=root, environment=environment)
@@ -178,9 +179,9 @@ def hashes(folder: Path) -> dict[str, str]:
 def run_code(
     processor: Processor, folder: Path, code: str, *, root: Path, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run Python code, such as `calls` of stages, in one process, which imports TensorFlow once.
+    """Run Python code, such as the result of `calls`, in one process, so that TensorFlow is imported only once.
 
-    An emulator needs up to a minute for the import. The other arguments are those of `run_stages`.
+    An emulated processor needs up to a minute for that import. The other arguments are those of `run_stages`.
     """
     variables = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"} | dict(environment or {})
     capped = {} if processor.isa is None else {"ONEDNN_MAX_CPU_ISA": processor.isa}
@@ -191,7 +192,7 @@ def run_code(
         raise RuntimeError(f"{folder.name} on {processor}: {result.stdout}\n{result.stderr}")
 
 
-#: What a process does before its stages. A variable that is set outside of it would be removed.
+#: Code that a process runs before its stages. It sets variables itself: those set outside would be removed.
 _PROGRAM = """
 import os, runpy, sys
 from dvcproof.runtime import machine
@@ -209,7 +210,7 @@ def call(*arguments):
 
 
 def calls(folder: Path, stages: Sequence[str] = STAGES) -> str:
-    """Return Python code that runs stages' own commands, `python -m ...`, in a folder that `make_sample` filled."""
+    """Return Python code that runs the commands of stages (`python -m ...`) in a folder that `make_sample` filled."""
     commands = [shlex.split(_graph(folder)[stage]["cmd"]) for stage in stages]
     for command in commands:
         if command[:2] != ["python", "-m"]:
@@ -253,7 +254,7 @@ def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict
     """Run the stages with each network on each processor, two at a time.
 
     Returns:
-        By network, a row per processor: its fields, the seconds that it took, and the SHA-256 of each output.
+        For each network, a row for each processor: its fields, the seconds it took, and the SHA-256 of each output.
     """
     with tempfile.TemporaryDirectory() as temporary:
 
@@ -273,11 +274,11 @@ def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict
             jobs = {model: [pool.submit(row, model, index) for index in range(len(processors))] for model in SAMPLES}
             return {model: [job.result() for job in rows] for model, rows in jobs.items()}
         finally:
-            pool.shutdown(cancel_futures=True)  # the first failure ends it
+            pool.shutdown(cancel_futures=True)  # the first failure ends the proof
 
 
 def proof_params(params: Path, model: str) -> dict[str, Any]:
-    """Return the parameters that a proof of a network is valid for: all but the data's, which is a sample of MNIST."""
+    """Return the parameters that a proof of a network is valid for: all but those of the data, which is a sample."""
     found = study_params(params, model)
     return {name: found[name] for name in found if name not in ("load", "preprocess")}
 

@@ -1,6 +1,6 @@
-"""Run the verbs of dvcproof over projects with one planted defect each, their mended twins, and clean projects.
+"""Run the verbs of dvcproof over projects with one planted defect each, the same projects repaired, and clean ones.
 
-bench/prover.yaml lists them, with what each verb must say.
+bench/prover.yaml lists the projects, and the findings that each verb must report.
 """
 
 import contextlib
@@ -28,27 +28,27 @@ from dvcproof.runtime.program import InputError, run
 
 LIST = Path(__file__).with_name("prover.yaml")
 
-#: The verbs that judge a project as it is.
+#: The verbs that report findings about a project.
 JUDGES = ("check", "verify", "trace", "vary", "doctor")
 
-#: What every project has.
+#: The files that every project has.
 FILES = {"i.txt": "one\ntwo\n"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A project, and what the verbs say of it.
+    """A project, and the findings that the verbs must report.
 
     Args:
-        name: a name for a folder.
-        kind: the kind of its defect, or what a clean project is like.
-        stages: as in dvc.yaml.
-        files: texts by path; dvc.yaml files beside the first among them.
+        name: the name of the case, which is also that of its folder.
+        kind: the kind of its defect, or a description of a clean project.
+        stages: the stages, as in dvc.yaml.
+        files: texts of files by path, which may include more dvc.yaml files.
         before: a shell script that runs before the stages.
-        after: a shell script that runs when the project has run and is committed. It plants a defect.
-        found: by verb, what is to be found: 'LEVEL RULE part of the message'.
-        alone: whether it has a repository of its own, or else a folder in one that it shares.
-        options: of `dvc init`.
+        after: a shell script that plants a defect after the stages have run and the project is committed.
+        found: for each verb, the expected findings, each as 'LEVEL RULE part of the message'.
+        alone: whether the case has a repository of its own. If not, it has a folder in a shared repository.
+        options: options of `dvc init`.
         missed: why no verb finds the defect.
     """
 
@@ -64,7 +64,7 @@ class Case:
     missed: str = ""
 
     def twin(self, mended: Mapping[str, Any]) -> "Case":
-        """Return the mended project: without what was done after the run, with other keys of its stages."""
+        """Return the repaired project: without the script `after`, and with the keys of `mended` in its stages."""
         stages = dict(self.stages)
         for name, keys in mended.get("stages", {}).items():
             merged = {**stages.get(name, {}), **keys}
@@ -76,7 +76,7 @@ class Case:
 
 
 def read_list(path: Path = LIST) -> tuple[list[Case], list[Case], list[Case]]:
-    """Return the cases with defects, their mended twins, of which equal ones are one, and the clean projects."""
+    """Return the cases with defects, their repaired twins without duplicates, and the clean projects."""
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     defects, twins = [], []
     for kind, cases in document["defects"].items():
@@ -101,7 +101,8 @@ class _Answer(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def surroundings(folder: Path) -> Iterator[dict[str, str]]:
-    """Give what is outside of the projects: a home, a file, a server, a variable. Yields their names in the list."""
+    """Set up what lies outside of the projects: a home folder, a file, a server, a variable. Yield their values by the
+    words that stand for them in the list."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "home").mkdir()
     (folder / "home" / "settings").write_text("x", encoding="utf-8")
@@ -122,13 +123,13 @@ def surroundings(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def make(cases: Sequence[Case], root: Path, words: Mapping[str, str], *, runs: bool = True) -> Path:
-    """Make and commit a repository with one case, or with each in a folder of its own.
+    """Make and commit a repository with one case, or with several cases in a folder each.
 
     Args:
         cases: one that stands alone, or several.
         root: the repository's folder, a new one.
         words: what `surroundings` gives.
-        runs: whether the stages are run, and defects planted after that.
+        runs: whether to run the stages and then the scripts that plant defects.
 
     Raises:
         InputError: a command failed.
@@ -174,11 +175,11 @@ def _sh(script: str, folder: Path) -> None:
 
 
 def judge(verb: str, root: Path) -> Report:
-    """Run a verb as the command line does. If it refuses, that is a finding of the rule 'refused'."""
+    """Run a verb as the command line does. Return an InputError as a finding of the rule 'refused'."""
     args = parser().parse_args([verb, "-C", str(root)])
     options = {name: value for name, value in vars(args).items() if name not in ("verb", "folder", "format")}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
+        warnings.simplefilter("ignore", DeprecationWarning)  # from DVC, about its own packages
         try:
             return call(verb, args.folder.resolve(), options)
         except InputError as error:
@@ -188,7 +189,7 @@ def judge(verb: str, root: Path) -> Report:
 def of_case(report: Report, case: Case) -> list[Finding]:
     """Return the findings about a case: about its stages, files in its folder, or the whole repository.
 
-    What cannot be told is a warning of the rule 'unknown'.
+    What the verb could not decide is given as a warning of the rule 'unknown'.
     """
 
     def is_about(finding: Finding) -> bool:
@@ -200,18 +201,18 @@ def of_case(report: Report, case: Case) -> list[Finding]:
 
 
 def _stage_in(text: str) -> str:
-    """Return the stage with which a text begins: 'FOLDER/dvc.yaml:NAME: ...'."""
+    """Return the stage whose name a text begins with: 'FOLDER/dvc.yaml:NAME: ...'."""
     first = text.partition(": ")[0]
     return first if "dvc.yaml:" in first else ""
 
 
 class Verdict(NamedTuple):
-    """What a verb says of a case.
+    """The findings of a verb about a case, compared with those expected.
 
     Args:
-        found: what is expected and found: 'LEVEL RULE part of the message'.
-        absent: what is expected and not found.
-        besides: errors and warnings that are not expected: false alarms.
+        found: expected findings that were reported, each as 'LEVEL RULE part of the message'.
+        absent: expected findings that were not reported.
+        besides: false alarms: errors and warnings that are not expected.
     """
 
     found: list[str]
@@ -220,7 +221,7 @@ class Verdict(NamedTuple):
 
 
 def compare(report: Report, case: Case) -> Verdict:
-    """Compare what a verb says of a case with what the list expects."""
+    """Compare the findings of a verb about a case with those that the list expects."""
     said = [(one.level, one.rule, one.message.replace(f"{case.name}/", "")) for one in of_case(report, case)]
     found: list[str] = []
     absent: list[str] = []
@@ -234,9 +235,9 @@ def compare(report: Report, case: Case) -> Verdict:
 
 
 def verbs_for(case: Case, *, is_clean: bool) -> Sequence[str]:
-    """Return the verbs that are tried on a case: all, but where they cannot know anything.
+    """Return the verbs to run on a case: all but those that can find nothing there.
 
-    The doctor needs a dvc.yaml in the top folder. Of a damaged work tree, what looks at the last commit knows nothing.
+    The doctor needs a dvc.yaml in the top folder. Verbs that read the last commit cannot see a damaged working tree.
     """
     if not case.alone:
         return JUDGES[:-1]
@@ -246,13 +247,13 @@ def verbs_for(case: Case, *, is_clean: bool) -> Sequence[str]:
 def judged(
     cases: Sequence[Case], root: Path, words: Mapping[str, str], verbs: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, Verdict]]]:
-    """Make a repository of these cases, run verbs over it, and yield what each says of each case.
+    """Make a repository of these cases, run verbs over it, and yield each case's name and its verdict of each verb.
 
     Args:
         cases: one that stands alone, or several.
         root: the repository's folder, a new one.
         words: what `surroundings` gives.
-        verbs: of JUDGES.
+        verbs: some of JUDGES.
     """
     make(cases, root, words)
     reports = {verb: judge(verb, root) for verb in verbs}
@@ -261,7 +262,7 @@ def judged(
 
 
 def study(folder: Path) -> dict[str, Any]:
-    """Run the verbs over every case."""
+    """Run the verbs over every case, and return the result of the study."""
     defects, twins, clean = read_list()
     packed = [case for case in (*defects, *twins, *clean) if not case.alone]
     verdicts: dict[str, dict[str, Verdict]] = {}
@@ -281,7 +282,7 @@ def study(folder: Path) -> dict[str, Any]:
 
 
 def _defect(case: Case, said: Mapping[str, Verdict]) -> dict[str, Any]:
-    """Describe what was found of a defect: all that is expected, or it counts as not found."""
+    """Describe how a defect was found. It counts as found only if all expected findings were reported."""
     is_found = any(one.found for one in said.values()) and not any(one.absent for one in said.values())
     absent = _by_verb(said, "absent")
     return {
@@ -298,7 +299,7 @@ def _rest(said: Mapping[str, Verdict]) -> dict[str, dict[str, str]]:
 
 
 def _by_verb(said: Mapping[str, Verdict], part: str) -> dict[str, str]:
-    """Return findings as text, for each verb that has some: 'undeclared input helper.py [DP201]; ...'."""
+    """Return findings as text, for each verb that reported any: 'undeclared input helper.py [DP201]; ...'."""
     lists = {verb: [one.split(" ", 2) for one in getattr(verdict, part)] for verb, verdict in said.items()}
     return {verb: "; ".join(f"{text} [{rule}]" for _, rule, text in found) for verb, found in lists.items() if found}
 

@@ -1,4 +1,6 @@
-"""Run the experiments that `dvc exp run --queue` has queued, and fail if one fails, which DVC only marks, or is lost.
+"""Run the queued experiments of `dvc exp run --queue`, and fail if an experiment fails or its results are lost.
+
+DVC itself only marks such an experiment in its queue.
 
 python -m bench.queued --jobs 2
 """
@@ -19,12 +21,13 @@ from bench.study import require_at_least
 from dvcproof.git import is_shallow
 from dvcproof.runtime.program import InputError, on_terminal, run
 
-#: Seconds between two looks at the queue, and for which it may have experiments and no worker.
+#: Seconds between two looks at the queue, and seconds for which a queue with experiments may have no worker.
 PAUSE = 1.0
 ALONE = 20.0
 
 
-#: What is no part of a path in an address. DVC makes one of the folder, by which a worker hands in its experiment.
+#: Characters that end or change the path in a URL. DVC builds a URL from the project's folder, to which a worker sends
+#: the results of its experiment.
 OF_ADDRESSES = re.compile("[#?]|%[0-9A-Fa-f]{2}")
 
 
@@ -32,21 +35,21 @@ class Ended(NamedTuple):
     """The names of the experiments that ended badly."""
 
     failed: list[str]
-    lost: list[str]  # there is none of that name: removed from the queue, or a success of which DVC has lost the result
+    lost: list[str]  # removed from the queue, or DVC reports success but has no experiment of this name
 
 
 def require_place(root: Path) -> None:
-    """Refuse a project of which DVC loses every experiment of the queue, after it was computed."""
+    """Raise InputError if DVC would lose the results of queued experiments in this project."""
     if is_shallow(root):
-        hint = "Run `git fetch --unshallow`, and this again."
+        hint = "Run `git fetch --unshallow`, then this command again."
         raise InputError("the queue", "DVC loses the results of queued experiments in a shallow clone", hint=hint)
     if found := OF_ADDRESSES.search(str(root)):
-        hint = "Rename the folder, and queue them again."
-        raise InputError(str(root), f"below a folder with '{found[0]}' in its name, DVC's queue loses all", hint=hint)
+        hint = "Rename the folder, and queue the experiments again."
+        raise InputError(str(root), f"DVC loses queued experiments in a path with '{found[0]}'", hint=hint)
 
 
 def run_queue(root: Path, jobs: int) -> Ended:
-    """Start workers, wait until the queued experiments are done, and say which failed and which were lost.
+    """Start workers, wait until the queued experiments are done, and return those that failed and those that were lost.
 
     Raises:
         InputError: the queue is empty, or no worker is left.
@@ -60,7 +63,7 @@ def run_queue(root: Path, jobs: int) -> Ended:
 
         ours = left = experiments("Queued", "Running")
         if not ours:
-            hint = "Put some there: `dvc exp run --queue -S dense.units=128,256`."
+            hint = "Queue some, for example `dvc exp run --queue -S dense.units=128,256`."
             raise InputError("the queue", "it has no experiments", hint=hint)
         bar.reset(len(ours))
         starts, seen = 0, float("-inf")
@@ -68,11 +71,11 @@ def run_queue(root: Path, jobs: int) -> Ended:
             bar.update(len(ours) - len(left) - bar.n)
             if any(queue.worker_status().values()):
                 seen = time.monotonic()
-            elif time.monotonic() - seen > ALONE:  # also DVC starts none while those of an earlier queue still end
+            elif time.monotonic() - seen > ALONE:  # DVC starts no worker while those of an earlier queue still end
                 if starts == 2:
-                    hint = "Run `dvc queue status`, and this again."
+                    hint = "Run `dvc queue status`, then this command again."
                     raise InputError("the queue", f"no worker runs its {len(left)} experiments", hint=hint)
-                # Their output is not captured: workers would keep the pipe open.
+                # The output is not captured: workers would keep the pipe open.
                 subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 starts, seen = starts + 1, time.monotonic()
             time.sleep(PAUSE)
@@ -110,7 +113,7 @@ def main() -> None:
         hint = f"`dvc queue logs {failed[0]}` says more."
         raise InputError(_named(failed), f"failed: {problem.rstrip('.')}", hint=hint)
     if lost:
-        hint = f"Run it by `dvc exp run`, without the queue; `dvc queue logs {lost[0]}` shows what was run."
+        hint = f"Run it with `dvc exp run`, without the queue; `dvc queue logs {lost[0]}` shows what was run."
         raise InputError(_named(lost), "removed from the queue, or a success that DVC has lost", hint=hint)
     sys.stdout.write("queue: all experiments succeeded; `dvc exp show` compares them\n")
 

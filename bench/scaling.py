@@ -1,4 +1,4 @@
-"""Compute what more images and more workers would take, from measured rates and a simulated exchange.
+"""Compute the seconds of training with more images and more workers, from measured rates and a simulated exchange.
 
 Measured: seconds per image, on the machine of the studies. Simulated: how long workers exchange their gradients, on an
 assumed network. docs/scaling.md says which is which.
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Bytes of an image as the stages write it: uint8 and float32 pixels, and a label twice.
+#: Bytes of an image in the files of the stages: pixels as uint8 and as float32, and the label twice.
 BYTES = 28 * 28 * (1 + 4) + 2
 
-#: Images of the training set in the study of the convnet, of which some may be kept back.
+#: Images of the training set in the study of the convnet. Some of them may be kept back.
 TRAINING = 60_000
 
 #: Images that each worker computes between two exchanges: the batch of the published recipe.
@@ -22,15 +22,15 @@ ROWS = 128
 
 
 class Links(NamedTuple):
-    """The network that is assumed."""
+    """The computer network that is assumed."""
 
-    workers: int = 8  # in one machine
+    workers: int = 8  # workers in one machine
     inside: float = 10e9  # bytes a second between the workers of one machine, all together
-    outside: float = 25e9 / 8  # bytes a second into a machine, and as many out of it
+    outside: float = 25e9 / 8  # bytes a second into a machine, and the same rate out of it
     latency: float = 50e-6  # seconds from the end of a message to the start of the next one
 
 
-#: Machines of eight workers with 25 Gbit/s each, as clouds let them.
+#: Machines of eight workers and 25 Gbit/s each, as cloud providers offer them.
 LINKS = Links()
 
 
@@ -39,7 +39,7 @@ def round_seconds(receivers: NDArray[np.int64], size: float, links: Links) -> fl
 
     `receivers` has the receiver of each worker's message, [workers].
     """
-    senders = np.arange(len(receivers)) // links.workers  # their machines
+    senders = np.arange(len(receivers)) // links.workers  # the machine of each sender
     machines = receivers // links.workers
     within = senders == machines
     inside = np.bincount(senders[within]).max(initial=0) / links.inside
@@ -50,7 +50,7 @@ def round_seconds(receivers: NDArray[np.int64], size: float, links: Links) -> fl
 def flat(workers: int, weights: int, links: Links) -> float:
     """Return the seconds of an exchange in slices between all workers: gradients first, then their sums.
 
-    This is what the project does: in round i, each worker sends to the one i places after it.
+    The project does this: in round i, each worker sends to the worker i places after it.
     """
     own = np.arange(workers)
     size = 4 * weights / workers
@@ -58,9 +58,9 @@ def flat(workers: int, weights: int, links: Links) -> float:
 
 
 def hierarchical(workers: int, weights: int, links: Links) -> float:
-    """Return the seconds if the workers of a machine add up first, and then exchange slices between machines.
+    """Return the seconds if the workers of each machine add up first, then machines exchange slices.
 
-    The order of addition differs from the flat exchange, and so does the model.
+    The order of addition differs from that of `flat`, so the model would differ, too.
     """
     inside = min(workers, links.workers)
     own, machine = np.arange(workers), np.arange(workers) // inside * inside
@@ -73,7 +73,7 @@ def hierarchical(workers: int, weights: int, links: Links) -> float:
 def rates(speed: Mapping[str, Any], convnet: Mapping[str, Any]) -> dict[str, float]:
     """Return the seconds per image to load, preprocess, hash, and train each network for one epoch on one worker.
 
-    They come from the largest set in the study of speed, and from the study of the convnet.
+    The rates come from the largest data set in the study of speed, and from the study of the convnet.
     """
     times = {name: found["wall"]["median"] for name, found in speed["times"].items()}
     largest = max(
@@ -99,23 +99,23 @@ def weights(speed: Mapping[str, Any], convnet: Mapping[str, Any]) -> dict[str, i
 def epoch(images: int, workers: int, image: float, exchange: float) -> float:
     """Return the seconds of an epoch in which each worker computes ROWS images between two exchanges.
 
-    `image` are the seconds of one image on one worker, `exchange` those of an exchange.
+    `image` is the seconds of one image on one worker, `exchange` the seconds of one exchange.
     """
     return math.ceil(images / (ROWS * workers)) * (ROWS * image + exchange)
 
 
 class Row(NamedTuple):
-    """What a number of workers takes: seconds of an exchange of the dense network, and of an epoch of each network."""
+    """The times on some workers: seconds of an exchange of the dense network, and of an epoch of each network."""
 
     workers: int
     flat: float
     hierarchical: float
     epochs: list[float]
-    quicker: tuple[float, ...]  # than one worker, each network
+    quicker: tuple[float, ...]  # how many times as fast as one worker, for each network
 
 
 def by_workers(rates: Mapping[str, float], weights: Mapping[str, int], images: int = 10**9) -> list[Row]:
-    """Compute what an epoch takes on 1 to 1000 workers, from the results of `rates` and `weights`."""
+    """Compute the times of an epoch on 1 to 1000 workers, from the results of `rates` and `weights`."""
     rows: list[Row] = []
     for count in (1, 2, 8, 64, 1000):
         epochs = [epoch(images, count, rates[name], flat(count, size, LINKS)) for name, size in weights.items()]
@@ -126,7 +126,7 @@ def by_workers(rates: Mapping[str, float], weights: Mapping[str, int], images: i
 
 
 def loopback(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Return what the most workers exchanged for the first network, and how much longer than one worker they took."""
+    """Return, for the first network and the most workers, the bytes exchanged and the extra time against one worker."""
     first = [one for one in runs if one["values"] == runs[0]["values"]]
     alone, most = min(first, key=lambda one: one["workers"]), max(first, key=lambda one: one["workers"])
     return {

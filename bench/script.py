@@ -1,4 +1,4 @@
-"""The baseline: the recipe as one plain script, with `model.fit` on NumPy arrays, as most people would write it.
+"""The baseline: the same training as one plain script, with `model.fit` on NumPy arrays, as most people write it.
 
 python -m bench.script data/mnist.npz    prints one line of JSON: accuracy, and seconds of each part
 """

@@ -1,7 +1,7 @@
-"""Show how much the result depends on the seed: train and evaluate with several, on what `dvc repro` prepared.
+"""Show how much the result depends on the seed: train and evaluate with several seeds on the prepared data.
 
 python -m bench.seeds --seeds 10 --data data --out bench/results/seeds.json
-python -m bench.seeds --take-typical bench/results/seeds.json    gives `train.seed` the typical seed of a study
+python -m bench.seeds --take-typical bench/results/seeds.json    writes the typical seed of a study to `train.seed`
 """
 
 import argparse
@@ -45,12 +45,12 @@ def run_seed(seed: int, data: Path) -> dict[str, float]:
 
 
 def prepare(folder: Path) -> Path:
-    """Make the data as `dvc repro` does, in an empty folder of a worker that has not run it."""
+    """Make the data as `dvc repro` does, in an empty folder of a worker that has not run `dvc repro`."""
     return load_and_preprocess(PARAMS, folder)
 
 
 def study(seeds: Sequence[int], data: Path, where: Where) -> dict[str, Any]:
-    """Run every seed and describe the results."""
+    """Run every seed, and return the runs and their statistics."""
     conditions = valid_for()
     runs = compute(run_seed, [(seed,) for seed in seeds], Data(data, prepare), where, "seeds")
     measured = [name for name in runs[0] if name != "seed"]
@@ -58,7 +58,7 @@ def study(seeds: Sequence[int], data: Path, where: Where) -> dict[str, Any]:
 
 
 def nearest_seed(study: Mapping[str, Any]) -> int:
-    """Return the seed of the most typical run: its test accuracy is the nearest to the mean."""
+    """Return the seed of the most typical run, whose test accuracy is the nearest to the mean."""
     mean = study["test_accuracy"]["mean"]
     return int(min(study["runs"], key=lambda one: abs(one["test_accuracy"] - mean))["seed"])
 
@@ -75,8 +75,8 @@ class TakeTypical(argparse.Action):
 
 def main() -> None:
     parser = parser_of("bench.seeds", __doc__, data=True)
-    parser.add_argument("--seeds", type=int, required=True, help="how many: 0, 1, 2, ...; at least 2")
-    parser.add_argument("--take-typical", action=TakeTypical, metavar="STUDY", help="give params.yaml its typical seed")
+    parser.add_argument("--seeds", type=int, required=True, help="number of seeds, at least 2; they are 0, 1, 2, ...")
+    parser.add_argument("--take-typical", action=TakeTypical, metavar="STUDY", help="take its typical seed")
     add_options(parser)
     args = parser.parse_args()
     require_at_least(2, "--seeds", args.seeds, "A spread needs two runs.")

@@ -1,9 +1,9 @@
-"""Measure how fast the pipeline is against two baselines in the same run, interleaved, since machines are noisy.
+"""Measure how fast the pipeline is against two baselines, interleaved in the same run, since machines are noisy.
 
 python -m bench.speed --rounds 3 --out bench/results/speed
 
-It measures the last commit, in a clean clone with an empty cache. Each figure is the median of its rounds, with minimum
-and maximum, on the wall and of the processor. Ratios are of medians.
+The study measures the last commit, in a clean clone with an empty cache. Each figure is the median of its rounds, with
+minimum and maximum, in wall-clock and processor seconds. Ratios are ratios of medians.
 """
 
 import json
@@ -30,10 +30,10 @@ from dvcproof.runtime.files import replacing, write_json
 from dvcproof.runtime.program import on_terminal, run
 from dvcproof.values import set_params
 
-#: How often the training set is repeated to see how cost grows, and the epochs, so that each makes the same steps.
+#: How often the training set is repeated to see how cost grows, and the epochs that make the same number of steps.
 GROWTH = {1: 16, 4: 4, 16: 1}
 
-#: For each ratio of the table, the greatest that is good (for `efficiency`, the least).
+#: The target of each ratio in the table: its greatest good value (for `efficiency`, its least).
 TARGETS = {
     "cold": 0.75,
     "fit": 0.42,
@@ -48,7 +48,7 @@ TARGETS = {
     "copies": 2.0,
 }
 
-#: Other targets on Zen 5, which computes vectors of 512 bits at once: the script's products gain more by it.
+#: Targets that differ on Zen 5. It computes 512-bit vectors at once, from which the script gains more.
 TARGETS_BY_KIND = {"amd-26-": {"cold": 0.85, "fit": 0.55, "efficiency": 0.65}}
 
 Samples = dict[str, list[dict[str, float]]]
@@ -93,18 +93,18 @@ def prepare_clone(folder: Path) -> Path:
 
 
 def prepare_naive(folder: Path) -> Path:
-    """Copy the naive pipeline, with the data and an empty cache."""
+    """Make a project of the naive pipeline, with the data and an empty cache."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "bench" / "naive", folder)
     shutil.copy(ROOT / MNIST, folder)
     subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=folder, check=True)
-    for name in ("analytics", "check_update"):  # as here; the cache is left as DVC has it
+    for name in ("analytics", "check_update"):  # as in this project; the cache keeps DVC's default
         subprocess.run(["dvc", "config", f"core.{name}", "false"], cwd=folder, check=True)
     return folder
 
 
 def cold_round(folder: Path, samples: Samples) -> None:
-    """Measure the script, the naive pipeline and ours, each from nothing, and the parts of ours."""
+    """Measure cold runs of the script, the naive pipeline and this pipeline, and the parts of this pipeline."""
     script = execute([sys.executable, "-m", "bench.script", MNIST], ROOT)
     figures = json.loads(script["output"])["seconds"]
     add(samples, "script", script)
@@ -125,7 +125,7 @@ def cold_round(folder: Path, samples: Samples) -> None:
 
 
 def warm_round(clone: Path, clock: Clock, samples: Samples, seed: int) -> None:
-    """Measure a run with nothing to do, three times against `dvc status`; then with another seed."""
+    """Measure a run with nothing to do against `dvc status`, three times; then a run with another seed."""
     for _ in range(3):
         add(samples, "status", execute(["dvc", "status"], clone, clock.variables))
         add(samples, "nothing", execute(["dvc", "repro"], clone, clock.variables))
@@ -136,12 +136,12 @@ def warm_round(clone: Path, clock: Clock, samples: Samples, seed: int) -> None:
 
 
 def measure_part(part: str, params: Path, folder: Path, code: Path = ROOT) -> dict[str, Any]:
-    """Measure a part of the pipeline in a process of its own, with the code of a project."""
+    """Measure a part of the pipeline in a process of its own, with the code of the project at `code`."""
     return printed_json([sys.executable, "-m", "bench.parts", part, str(params), str(folder)], code)
 
 
 def arrays_round(folder: Path, samples: Samples) -> None:
-    """Measure load, preprocess and hash against copying the same bytes."""
+    """Measure load, preprocess and hashing against copying the same bytes."""
     out = folder / "arrays"
     shutil.rmtree(out, ignore_errors=True)
     parts = measure_part("arrays", ROOT / "params.yaml", out)
@@ -160,12 +160,12 @@ def make_tiled(times: int, folder: Path) -> None:
 
 
 def growth_round(folder: Path, times: int, samples: Samples) -> None:
-    """Measure load, preprocess and train on `times` as many images: seconds an image, and memory."""
+    """Measure load, preprocess and train on `times` as many images: microseconds per image, and memory."""
     if not folder.exists():
         make_tiled(times, folder)
     for part, made in (("load", "raw"), ("preprocess", "prepared"), ("fit", "none")):
-        shutil.rmtree(folder / made, ignore_errors=True)  # as DVC does
-        os.sync()  # what was written before is not this part's to wait for
+        shutil.rmtree(folder / made, ignore_errors=True)  # DVC also removes outputs before a stage
+        os.sync()  # so that the part does not wait for earlier writes
         figures = measure_part(part, folder / "params.yaml", folder)
         images = figures.get("images", 60000 * times + 10000)
         seconds = figures["fit" if part == "fit" else "seconds"]
@@ -176,12 +176,12 @@ def growth_round(folder: Path, times: int, samples: Samples) -> None:
 
 
 def add(samples: Samples, name: str, sample: dict[str, Any]) -> None:
-    """Keep the times of a sample."""
+    """Add the times of a sample to the samples of `name`."""
     samples.setdefault(name, []).append({kind: value for kind, value in sample.items() if kind in ("wall", "cpu")})
 
 
 def medians(samples: Samples) -> dict[str, Any]:
-    """Return median, minimum, maximum and number of the rounds of each thing that was measured."""
+    """Return, for each measured time, its median, minimum, maximum and number of rounds."""
 
     def summary(values: list[float]) -> dict[str, float]:
         return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
@@ -193,7 +193,7 @@ def medians(samples: Samples) -> dict[str, Any]:
 
 
 def ratios(times: dict[str, Any]) -> dict[str, float]:
-    """Return the figures that have a target."""
+    """Return the ratios of medians, most of which have a target."""
 
     def median(name: str) -> float:
         return float(times[name]["wall"]["median"])
@@ -243,9 +243,9 @@ def targets(kind: str) -> dict[str, float]:
 
 
 def keep(result: dict[str, Any], folder: Path) -> None:
-    """Write a result and its chart, named by the kind of machine, beside valid results of other kinds.
+    """Write a result and its chart, named after the kind of machine, beside valid results of other kinds.
 
-    Results with other parameters or data are removed: only a machine of their kind could renew them.
+    Results with other parameters or data are removed, since only a machine of the same kind could renew them.
     """
     for other in folder.glob("*.json"):
         made = read_result(other)
@@ -260,7 +260,7 @@ def keep(result: dict[str, Any], folder: Path) -> None:
 
 def main() -> None:
     parser = parser_of("bench.speed", __doc__)
-    parser.add_argument("--rounds", type=int, required=True, help="how often each is measured")
+    parser.add_argument("--rounds", type=int, required=True, help="how often each time is measured")
     args = parser.parse_args()
     require_at_least(1, "--rounds", args.rounds, "5 take twenty minutes.")
     require_whole_mnist(ROOT / "params.yaml")

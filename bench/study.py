@@ -1,4 +1,4 @@
-"""Share what the studies have in common: parameters from the command line, runs of stages, and statistics."""
+"""Functions that the studies share: parameters from the command line, runs of stages, and statistics."""
 
 import argparse
 import json
@@ -24,13 +24,13 @@ from dvcproof.values import parse_value, set_params
 #: The committed parameters. A study runs in the top folder of the project.
 PARAMS = Path("params.yaml")
 
-#: The list of packages.
+#: The file that pins all packages.
 PACKAGES = Path("requirements.lock")
 
-#: The data set of the studies that need this one.
+#: The data set of the studies that need MNIST.
 MNIST = "data/mnist.npz"
 
-#: The arrays that `load` writes of a data set.
+#: The files that `load` writes for a data set.
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 
 
@@ -50,7 +50,7 @@ def require_at_least(least: int, option: str, value: int, hint: str) -> None:
 
 
 def require_whole_mnist(params: Path) -> None:
-    """Refuse data other than what the study's baselines or pictures are made of.
+    """Check that params.yaml names the data that the study's baselines or pictures are made from.
 
     Raises:
         InputError: params.yaml names other data, or keeps images back for validation.
@@ -68,12 +68,12 @@ def require_whole_mnist(params: Path) -> None:
 
 def data_hashes() -> dict[str, str | None]:
     """Return the MD5 of each array of the data set that the project runs on, from dvc.lock."""
-    written = read_lock(Path("dvc.lock")).stages["load"].outs  # other stages write files of the same names
+    written = read_lock(Path("dvc.lock")).stages["load"].outs  # other stages write files with the same names
     return {Path(file.path).name: file.md5 for file in written if Path(file.path).name in ARRAYS}
 
 
 def valid_for(model: str | None = None, *, scored: bool = True) -> dict[str, Any]:
-    """Return the parameters and data that a study is valid for. Call it before the work: it can fail."""
+    """Return the parameters and data that a study is valid for. Call this before the work, since it may raise."""
     return {"params": study_params(PARAMS, model, scored=scored), "data": data_hashes()}
 
 
@@ -85,15 +85,15 @@ def write_params(folder: Path, values: Mapping[str, Any]) -> Path:
 
 
 class Trained(NamedTuple):
-    """A network that was trained for a study, in a folder with params.yaml and all that the stages have written."""
+    """A network that was trained for a study, in a folder with params.yaml and all outputs of the stages."""
 
     folder: Path
-    seconds: float  # of the stage `train`, from the start of its program to its end
+    seconds: float  # duration of the stage `train`, from start to end of its program
     data: Path
     what: str
 
     def scores(self) -> dict[str, Any]:
-        """Run the stage `evaluate`, and return scores.json."""
+        """Run the stage `evaluate`, and return the content of scores.json."""
         run_model_stage("evaluate", self.what, self.data, self.folder)
         return read_result(self.folder / "scores.json")
 
@@ -103,10 +103,10 @@ def trained(values: Mapping[str, Any], what: str, data: Path, launcher: Sequence
     """Train in a temporary folder, with values that differ from the committed parameters.
 
     Args:
-        values: by the whole names of parameters.
+        values: values of parameters by their full names.
         what: the run's name in messages.
         data: the pipeline's folder with raw/ and prepared/.
-        launcher: a command that is given the stage's command as its next words.
+        launcher: words to put before the stage's command.
 
     Raises:
         InputError: the training failed.
@@ -136,7 +136,7 @@ def run_stage(stage: str, options: Mapping[str, Path], what: str, launcher: Sequ
     """Run one stage with its options. Raises InputError if it fails."""
     words = [str(word) for option in options.items() for word in option]
     command = [*launcher, sys.executable, "-m", "dvcproof.runtime.run", str(PACKAGES), f"stages.{stage}", *words]
-    # A study may itself be a stage of DVC: this one must not report its inputs under that name.
+    # A study may itself run as a stage of DVC. The inner stage must not report its inputs under the study's name.
     outside = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "DVC_STAGE")}
     result = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -153,7 +153,7 @@ def load_and_preprocess(params: Path, folder: Path) -> Path:
 
 
 def parse_values(texts: Sequence[str]) -> dict[str, Any]:
-    """Read parameters given as NAME=VALUE each.
+    """Parse parameters, each written as NAME=VALUE.
 
     Raises:
         InputError: a text has another form.
@@ -175,7 +175,7 @@ def read_result(path: Path) -> dict[str, Any]:
     """Read a study's result.
 
     Raises:
-        InputError: it is not a JSON object.
+        InputError: the file is not a JSON object.
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -184,6 +184,6 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def save(path: Path, result: Any) -> None:
-    """Write a study's result as JSON, or leave the earlier file if that fails."""
+    """Write a study's result as JSON. If that fails, the earlier file stays."""
     with replacing(path) as (file,):
         write_json(file, result)

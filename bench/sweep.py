@@ -1,9 +1,9 @@
-"""Choose between settings of a network: several seeds for each point of a grid, ranked on images kept back.
+"""Choose between settings of a network: several seeds for each point of a grid, ranked on validation images.
 
 python -m bench.sweep --set dense.units=128,512 --set dense.learning_rate=0.0003,0.001,0.003 \
     --seeds 5 --validation 10000 --out bench/results/sweep.json
 
-The test set is deleted before the first training: no choice can rest on it.
+The test set is deleted before the first training, so that no choice can use it.
 """
 
 import functools
@@ -38,18 +38,18 @@ from dvcproof.runtime.files import read_csv
 from dvcproof.runtime.program import InputError, run
 from dvcproof.values import parse_value
 
-#: A point: values as they are written in params.yaml, by their names there: 'dense.units'.
+#: A point of the grid: values as text, by the names of parameters, such as 'dense.units'.
 Point = Mapping[str, str]
 
-#: What may be swept with any network.
+#: Parameters that may be swept with any network.
 SHARED = {f"train.{name}" for name in TrainParams.model_fields if name not in ("seed", "model")}
 
-#: The probability with which the rule may find a difference where there is none.
+#: The allowed probability of finding a difference where there is none.
 ALPHA = 0.05
 
 
 def p_value(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return how probable a difference of means at least this large is if the true means are equal.
+    """Return the probability of a difference of means at least this large if the true means are equal.
 
     This is Welch's two-sided t-test, which lets the two spreads differ: B. L. Welch, The generalization of "Student's"
     problem when several different population variances are involved, Biometrika 34 (1947).
@@ -60,17 +60,18 @@ def p_value(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def rank(runs: Iterable[tuple[Point, Sequence[float]]]) -> list[dict[str, Any]]:
-    """Order points by the mean of their accuracies, and say which cannot be told from the best.
+    """Order points by the mean of their accuracies, and mark those that cannot be told from the best.
 
     A point is inside the noise of the best unless Welch's p, multiplied by the number of pairs of points, is below
     ALPHA. All pairs count, since the best is known only after looking (Bonferroni's correction; R. G. Miller,
     Simultaneous Statistical Inference, Springer, 1981).
 
     Args:
-        runs: each point, and its validation accuracies in [0, 1], one a seed and at least two.
+        runs: each point, and its validation accuracies in [0, 1]: one for each seed, and at least two.
 
     Returns:
-        For each point, the best first: `values`, `validation_accuracy` described, `runs`, `p_value`, and `noise`.
+        For each point, the best first: `values`, statistics of `validation_accuracy`, `runs`, `p_value` against the
+        best, and `noise`, which is true if the point cannot be told from the best.
     """
     ordered = sorted(runs, key=lambda point: statistics.fmean(point[1]), reverse=True)
     pairs = math.comb(len(ordered), 2)
@@ -86,7 +87,7 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
     """Return every combination of values given as 'dense.units=128,512'.
 
     Raises:
-        InputError: a text has another form, a name cannot be swept with the others or stands twice, or a value is not
+        InputError: a text has another form, a name stands twice or cannot be swept with the others, or a value is not
             allowed.
     """
     grid: dict[str, list[str]] = {}
@@ -95,7 +96,7 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
         known = sorted(_sweepable(grid) - set(grid))
         if match is None or match[1] not in known:
             expected = f"NAME=VALUE,VALUE with a name among {', '.join(known)}"
-            hint = "Give each name once, and names of one network only; --seeds takes care of the seeds."
+            hint = "Give each name once, and names of one network only; --seeds sets the seeds."
             raise InputError("--set", expected=expected, received=text, hint=hint)
         name, values = match.groups()
         grid[name] = values.split(",")
@@ -103,13 +104,13 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
             raise InputError("--set", expected="different values", received=text, hint="Give each value once.")
     points: list[Point] = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     with tempfile.TemporaryDirectory() as folder:
-        for point in points:  # all before the first training
+        for point in points:  # check all points before the first training
             read_network(write_params(Path(folder), values_of(point)))
     return points
 
 
 def _sweepable(chosen: Collection[str]) -> set[str]:
-    """Return the names that may join those in a grid: what all networks share, and what belongs to one network."""
+    """Return the names that may join the chosen names in a grid: shared ones and those of one network."""
     networks = [network_of(chosen)] if set(chosen) - SHARED else list(NETWORKS)
     return SHARED | {f"{network}.{name}" for network in networks for name in NETWORKS[network].model_fields}
 
@@ -121,7 +122,7 @@ def network_of(names: Collection[str]) -> str:
 
 
 def values_of(point: Point) -> dict[str, Any]:
-    """Return the values of a point as params.yaml has them, and the network that they are of."""
+    """Return the parameters of a point with parsed values, and with `train.model` for the network they belong to."""
     return {"train.model": network_of(point)} | {name: parse_value(value) for name, value in point.items()}
 
 
@@ -129,7 +130,7 @@ def prepare(validation: int, folder: Path) -> Path:
     """Load and preprocess in an empty folder with images kept back for validation, and delete the test set.
 
     Raises:
-        InputError: no images are kept back, or more than there are.
+        InputError: the number of images to keep back is below 1, or above the number of images.
     """
     require_at_least(1, "--validation", validation, "Points are compared on these images.")
     params = write_params(folder, {"preprocess.validation_size": validation})
@@ -147,7 +148,7 @@ def validation_accuracy(point: Point, seed: int, data: Path) -> float:
 
 def sweep(points: Sequence[Point], seeds: int, validation: int, where: Where) -> dict[str, Any]:
     """Train every point with seeds 0, 1, ... and rank them."""
-    conditions = {"params": shared(points[0], validation), "data": data_hashes()}  # first: it can fail
+    conditions = {"params": shared(points[0], validation), "data": data_hashes()}  # early: it may raise
     steps = [(point, seed) for seed in range(seeds) for point in points]
     with tempfile.TemporaryDirectory() as folder:
         make = functools.partial(prepare, validation)
@@ -156,7 +157,7 @@ def sweep(points: Sequence[Point], seeds: int, validation: int, where: Where) ->
 
 
 def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
-    """Return the parameters that a sweep is valid for: the values that every point has in common."""
+    """Return the parameters that a sweep is valid for, which are the same for every point."""
     values = study_params(PARAMS, network_of(swept), scored=False) | {"preprocess": {"validation_size": validation}}
     for name in swept:
         section, _, key = name.partition(".")
@@ -165,7 +166,7 @@ def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
 
 
 def lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Write the ranked table as text."""
+    """Yield the lines of the ranked table."""
     width = max(14, *(len(name) + 2 for name in points[0]["values"]))
     yield "".join(f"{name:>{width}}" for name in points[0]["values"]) + "   validation     spread   against the best"
     for index, point in enumerate(points):

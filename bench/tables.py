@@ -22,20 +22,20 @@ from digits.apps.summary import summarize
 from dvcproof.runtime.files import replacing
 from dvcproof.runtime.program import InputError, run
 
-#: Units of time with the seconds of each, and of bytes.
+#: Units of time with the seconds of each, and units of bytes.
 TIMES = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6}
 SIZES = {"PB": 1e15, "TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 
-#: Kinds of pictures that do not show one digit, and so are not part of the sums.
+#: Kinds of pictures that do not show exactly one digit, so that the sums leave them out.
 NOT_ONE = ("several digits", "no digit")
 
 
-#: The groups in pyproject.toml, by what they are for.
+#: The purpose of each group of dependencies in pyproject.toml.
 GROUPS = {"parquet": "Parquet", "s3": "a shared store", "cluster": "sweeps on a cluster", "dev": "development"}
 
 
 def in_units(value: float, units: Mapping[str, float]) -> str:
-    """Write a value in the largest unit of which there is at least one, with two digits or all of a whole number."""
+    """Write a value in the largest unit that is not larger than the value, with two digits or as a whole number."""
     if not value:
         return ""
     unit = next((name for name, size in units.items() if value >= size), [*units][-1])
@@ -50,10 +50,10 @@ def one_digit(group: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 
 def licence(name: str) -> str:
-    """Return an installed package's SPDX expression, or classifiers, or the first line of its licence text.
+    """Return the licence of an installed package: its SPDX expression, else classifiers, else the text's first line.
 
     Raises:
-        InputError: it is not installed, or names no licence.
+        InputError: the package is not installed, or names no licence.
     """
     try:
         about = cast(Message, metadata(name))
@@ -68,12 +68,12 @@ def licence(name: str) -> str:
 
 
 def licences(pyproject: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield the direct dependencies, what each is for, and its licence."""
+    """Yield the name, purpose and licence of each direct dependency."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))
     groups = {"runtime": project["project"]["dependencies"]}
     groups |= {GROUPS[name]: lines for name, lines in project["dependency-groups"].items()}
     for group, lines in groups.items():
-        names = [Requirement(line).name for line in lines if isinstance(line, str)]  # else it includes another group
+        names = [Requirement(line).name for line in lines if isinstance(line, str)]  # others include another group
         for name in sorted(names, key=str.lower):
             yield name, group, licence(name)
 
@@ -100,11 +100,11 @@ def tables(root: Path, language: str = "en") -> Any:
         return read_result(results / name)
 
     def every_speed() -> dict[str, dict[str, Any]]:
-        """Return what `make bench` measured, by kind of machine."""
+        """Return the results of `make bench`, by kind of machine."""
         return {path.stem: read(f"speed/{path.name}") for path in sorted((results / "speed").glob("*.json"))}
 
     def rated() -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the speed of the kind of machine of the convnet's study, else of the first kind; and that study."""
+        """Return the study of speed and that of the convnet, of the same kind of machine if there is one."""
         convnet, speeds = read("convnet.json"), every_speed()
         return speeds.get(convnet["machine"]["kind"]) or next(iter(speeds.values())), convnet
 
@@ -127,7 +127,7 @@ def documents(root: Path) -> list[Path]:
 
 
 def filled(document: Path, root: Path) -> str:
-    """Return the text of a document with its tables as the committed results give them.
+    """Return the text of a document with tables that show the committed results.
 
     Raises:
         InputError: a result is damaged.

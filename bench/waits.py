@@ -1,8 +1,8 @@
-"""Measure what people wait for, each beside a plain command in the same run, interleaved.
+"""Measure the commands that people wait for, each against a plain command, interleaved in the same run.
 
 python -m bench.waits --rounds 5 --out bench/results/waits.json
 
-It measures the last commit in clean clones. What downloads packages is measured once, with an empty cache.
+The study measures the last commit in clean clones. Commands that download are measured once, with an empty cache.
 """
 
 import os
@@ -25,13 +25,13 @@ from dvcproof.runtime.program import on_terminal, run
 
 
 def seconds(command: str, folder: Path, **variables: str) -> float:
-    """Run a shell command, and return its seconds on the wall."""
+    """Run a shell command, and return its wall-clock seconds."""
     os.sync()  # so that the command does not wait for earlier writes to reach the disk
     return float(execute(["sh", "-c", command], folder, variables)["wall"])
 
 
 def measure_set_up(folder: Path) -> dict[str, float]:
-    """Measure what downloads: the first `make repro`, `pip install` of the same lock, and `make test`."""
+    """Measure the commands that download: the first `make repro`, `pip install` of the same lock, and `make test`."""
     caches = {"PIP_CACHE_DIR": str(folder / "pip"), "UV_CACHE_DIR": str(folder / "uv")}
     ours, plain = folder / "ours", folder / "plain"
     git.git(folder, "clone", "--quiet", str(ROOT), str(ours))
@@ -48,7 +48,7 @@ def measure_set_up(folder: Path) -> dict[str, float]:
 
 
 def measure_rounds(project: Path, rounds: int) -> dict[str, list[float]]:
-    """Measure what people do all day, in a project where the pipeline has run."""
+    """Measure everyday commands, in a project where the pipeline has run."""
     picture = project / "five.png"
     with np.load(ROOT / MNIST, allow_pickle=False) as mnist:
         Image.fromarray(mnist["x_test"][8]).save(picture)

@@ -1,8 +1,8 @@
-"""Train the convnet whole on another kind of machine than that of its study: is it the same model?
+"""Train the whole convnet on another kind of machine than that of its study, and check that the model is the same.
 
 python -m bench.whole --study bench/results/convnet.json --seeds 2 --data data --out bench/results/convnet_whole.json
 
-The accuracies of the study must come out, and the bytes of the models that other kinds of machines have noted. Runs on
+The accuracies must equal those of the study, and the bytes of the models those on other kinds of machines. Runs on
 other kinds are kept as long as parameters, data and the study's accuracies are the same.
 """
 
@@ -36,11 +36,11 @@ def train(study: dict[str, Any], seeds: int, data: Path) -> Iterator[Run]:
         Seed, test accuracy, seconds, and SHA-256 of the model.
 
     Raises:
-        InputError: the study has fewer seeds, or another accuracy.
+        InputError: the study has fewer seeds, or an accuracy differs from the study's.
     """
     known = accuracies(study)
     if not 1 <= seeds <= len(known):
-        expected = f"1 to {len(known)}, which the study has"
+        expected = f"1 to {len(known)}, the number of seeds in the study"
         raise InputError("--seeds", expected=expected, received=str(seeds), hint="Give another number.")
     for seed in sorted(known)[:seeds]:
         params = {"train.model": "convnet", "train.seed": seed, "evaluate.views": 1}
@@ -52,17 +52,17 @@ def train(study: dict[str, Any], seeds: int, data: Path) -> Iterator[Run]:
 
 
 def _require_equal(what: str, expected: object, received: object, kind: str) -> None:
-    """Raise InputError if something differs from another kind of machine."""
+    """Raise InputError if a value differs from that on another kind of machine."""
     if received != expected:
         hint = "See docs/reproducibility.md."
         raise InputError(what, expected=f"{expected}, as on {kind}", received=str(received), hint=hint)
 
 
 def merged(runs: list[Run], here: dict[str, Any], kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the machines and their runs, one of each kind, with those of this one.
+    """Return the kinds of machines with their runs: those that are kept, and this machine's.
 
     Raises:
-        InputError: a model has other bytes on another kind of machine.
+        InputError: the bytes of a model differ between kinds of machines.
     """
     others = [one for one in kept if one["machine"]["kind"] != here["kind"]]
     for other in others:
@@ -78,7 +78,7 @@ def _is_valid(result: dict[str, Any], conditions: dict[str, Any]) -> bool:
 
 
 def earlier(out: Path, conditions: dict[str, Any], known: dict[int, float]) -> list[dict[str, Any]]:
-    """Return the machines of an earlier result that are still valid; none if it is missing or damaged: Git has it."""
+    """Return the machines of an earlier result that are still valid; none if the file is missing or damaged."""
     try:
         found = read_result(out)
         return [one for one in found["machines"] if _is_valid(found, conditions) and agrees(one, known)]
@@ -89,7 +89,7 @@ def earlier(out: Path, conditions: dict[str, Any], known: dict[int, float]) -> l
 def main() -> None:
     parser = parser_of("bench.whole", __doc__, data=True)
     parser.add_argument("--study", type=Path, required=True, help="convnet.json")
-    parser.add_argument("--seeds", type=int, required=True, help="how many of its seeds")
+    parser.add_argument("--seeds", type=int, required=True, help="how many of the study's seeds to train")
     args = parser.parse_args()
     require_whole_mnist(PARAMS)
     conditions = valid_for("convnet", scored=False)
@@ -100,7 +100,7 @@ def main() -> None:
     runs = list(train(study, args.seeds, args.data))
     machines = merged(runs, this_machine(), earlier(args.out, conditions, accuracies(study)))
     save(args.out, conditions | {"machines": machines})
-    sys.stdout.write(f"{args.seeds} models as on {study['machine']['kind']}\n")
+    sys.stdout.write(f"{args.seeds} models are the same as on {study['machine']['kind']}\n")
 
 
 if __name__ == "__main__":

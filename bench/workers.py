@@ -1,4 +1,4 @@
-"""Measure what several workers cost, and that they change no byte: `train` on 1, 2, 4 of them on this machine.
+"""Measure the cost of several workers on this machine, and check that they change no byte of the model.
 
 python -m bench.workers --workers 1 2 4 --set train.shards=4 --larger dense.units=2048 --data data --out FILE
 """
@@ -19,7 +19,7 @@ from dvcproof.runtime.program import InputError, on_terminal, run
 
 
 def _loopback_bytes() -> int:
-    """Return what the processes of this machine have sent each other (Linux)."""
+    """Return the bytes that the processes of this machine have sent each other (Linux)."""
     return int(psutil.net_io_counters(pernic=True)["lo"].bytes_recv)
 
 
@@ -40,7 +40,7 @@ def study(networks: Sequence[Mapping[str, Any]], counts: Sequence[int], data: Pa
     """Train each network on each number of workers.
 
     Args:
-        networks: values that differ from params.yaml, by their names.
+        networks: for each network, parameters that differ from params.yaml, by name.
         counts: numbers of workers.
         data: the pipeline's folder with raw/ and prepared/.
 

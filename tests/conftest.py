@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs in the background deaf to Ctrl-C
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job of a shell ignores Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: What starts a program that takes seconds: a browser, a store on S3.
+#: Fixtures that start a program that takes seconds: a browser, a store on S3.
 SLOW_FIXTURES = {"browser", "s3"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what needs SLOW_FIXTURES, and the cases of a test beyond those that its mark `fast` leaves."""
+    """Mark tests that use SLOW_FIXTURES as slow. Of a test with the mark `fast(n)`, mark all but n cases as slow."""
     seen: Counter[str] = Counter()
     for item in items:
         name, marker = item.nodeid.partition("[")[0], item.get_closest_marker("fast")
@@ -44,14 +44,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def digits() -> Arrays:
-    """The first 600 training and 200 test images of the real MNIST, with their labels, under Keras's names."""
+    """Return the first 600 training and 200 test images of the real MNIST, with their labels, under Keras's names."""
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
         return {name: mnist[name][: 600 if "train" in name else 200] for name in mnist.files}
 
 
 @pytest.fixture
 def small_npz(tmp_path: Path, digits: Arrays) -> Path:
-    """A .npz of the small sample."""
+    """Return a .npz file of the small sample."""
     path = tmp_path / "small.npz"
     np.savez_compressed(path, **digits)  # type: ignore[arg-type]
     return path
@@ -59,7 +59,7 @@ def small_npz(tmp_path: Path, digits: Arrays) -> Path:
 
 @pytest.fixture
 def edit() -> Callable[[Path, str, str], None]:
-    """Replace a text that stands once in a file."""
+    """Return a function that replaces a text, which must stand exactly once in a file."""
 
     def replace(path: Path, old: str, new: str) -> None:
         text = path.read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def edit() -> Callable[[Path, str, str], None]:
 
 @pytest.fixture(scope="session")
 def tensorflow() -> Any:
-    """TensorFlow, imported with the settings of this project. A test that uses it or Keras asks for this first."""
+    """Return TensorFlow, imported with this project's settings. A test of TensorFlow or Keras needs this fixture."""
     from exactkeras import determinism
 
     determinism.configure(seed=0)
@@ -82,7 +82,7 @@ def tensorflow() -> Any:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file of the usual form, trained on a part of the real images. About 95 of 100 test images are right."""
+    """Return a model file, trained on a part of the real images. It reads about 95 of 100 test images right."""
     from tests.support.trained import train_model
 
     return train_model(tmp_path_factory.mktemp("trained") / "model.keras")
@@ -90,7 +90,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """dataset.json of the real MNIST, with its training images beside it."""
+    """Return the path of dataset.json of the real MNIST, with its training images in the same folder."""
     folder = tmp_path_factory.mktemp("raw")
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
         np.save(folder / "train_images.npy", mnist["x_train"])
@@ -101,7 +101,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
-    """A server that this process, and those it starts, trust; downloads are kept under `tmp_path`."""
+    """Yield a TLS server that this process and its children trust. Downloads are kept under `tmp_path`."""
     import trustme
 
     from tests.support.server import Server
@@ -123,7 +123,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3"]:
-    """A real S3 server with an empty store."""
+    """Yield a real S3 server with an empty store."""
     from tests.support.s3 import serve_s3
 
     with serve_s3(tmp_path_factory.mktemp("s3")) as server:
@@ -132,7 +132,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3"]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:
-    """A browser with no history, for one test file. Its window is 1280 x 900."""
+    """Yield a browser with no history, for one test file. Its window is 1280 x 900."""
     from tests.support.browser import open_browser
 
     with open_browser(tmp_path_factory.mktemp("chromium")) as driver:

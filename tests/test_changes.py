@@ -1,4 +1,4 @@
-"""Inputs and parameters that change in the midst of a real `dvc repro`: dvc.lock names what was read."""
+"""Inputs and parameters that change during a real `dvc repro`: dvc.lock records the content that was read."""
 
 import shutil
 import socket
@@ -15,27 +15,27 @@ from tests.support.project import Arrays, run, run_ok, start
 from tests.support.refusal import one_line
 from tests.support.verifying import doctor, small_project
 
-#: Where each stage has read its inputs and not yet written.
+#: The line at which each stage has read its inputs and not yet written.
 MIDST = {"load": "            write_dataset(description", "train": "    with replacing(args.model"}
 
-#: Where `load` has written, and DVC has not looked yet.
+#: The line at which `load` has written its outputs and DVC has not yet hashed them.
 END = '    sys.stdout.write("\\n".join(lines)'
 
 
 @pytest.fixture
 def project(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, digits: Arrays) -> Path:
     project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path / "project", symlinks=True)
-    shutil.rmtree(project / RECORDS)  # of the files that were copied
+    shutil.rmtree(project / RECORDS)  # the records belong to the files before the copy
     return project
 
 
 def change_in(project: Path, stage: str, line: str, change: Callable[[], object]) -> tuple[int, str]:
-    """Let a stage run up to a line, change something, and let it go on. Returns what `dvc repro` returns and prints."""
+    """Let a stage run up to a line, call `change`, and let the stage go on. Return status and output of `dvc repro`."""
     file = project / "stages" / f"{stage}.py"
     text, indent = file.read_text(encoding="utf-8"), line[: len(line) - len(line.lstrip())]
     assert text.count(line) == 1, f"{line!r} occurs {text.count(line)} times in {file}"
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(300)  # seconds; later, the program has failed before that line
+        server.settimeout(300)  # seconds; a longer wait means that the stage failed before that line
         wait = f"{indent}__import__('socket').create_connection({server.getsockname()}).recv(1)\n"
         file.write_text(text.replace(line, wait + line), encoding="utf-8")
         with start("dvc", "repro", "--single-item", stage, cwd=project) as process:
@@ -47,14 +47,14 @@ def change_in(project: Path, stage: str, line: str, change: Callable[[], object]
 
 
 def other_source(project: Path, digits: Arrays) -> None:
-    """Replace the source by another one of the same size, with another first pixel."""
+    """Replace the source by another file of the same size, with another first pixel."""
     path = project / "data" / "mnist.npz"
     size, content = path.stat().st_size, digits["x_train"].copy()
     content[0, 0, 0] = 255
     np.savez_compressed(path.with_name("other.npz"), **(digits | {"x_train": content}))  # type: ignore[arg-type]
     other = path.with_name("other.npz")
     with other.open("ab") as file:
-        file.truncate(size)  # load has opened the first one: this one is never read
+        file.truncate(size)  # `load` has opened the first file, so this one is never read
     other.replace(path)
 
 
@@ -67,7 +67,7 @@ def change_params(project: Path, name: str, value: object) -> None:
     set_params(project / "params.yaml", {name: value})
 
 
-#: By stage and what changes in its midst.
+#: The changes, by stage and by the name of the thing that changes.
 CHANGES: dict[tuple[str, str], Callable[[Path, Arrays], object]] = {
     ("load", "data/mnist.npz"): other_source,
     ("load", "'load' in params.yaml"): lambda project, _: change_params(project, "load.source", "data/./mnist.npz"),
@@ -104,7 +104,7 @@ def test_what_load_does_not_read_may_change(project: Path) -> None:
 
 @pytest.mark.slow
 def test_the_control_records_what_load_has_not_read(project: Path, digits: Arrays) -> None:
-    """Without the watch the new source is recorded with the old arrays, and all seems well."""
+    """Without the watch, DVC records the new source with the old arrays, and reports no problem."""
     locked = project / "dvcproof" / "runtime" / "run.py"
     text = locked.read_text(encoding="utf-8")
     locked.write_text(text.replace("    with watch.watch() as seen:", "    seen = watch.Inputs()\n    if True:"))
@@ -114,7 +114,7 @@ def test_the_control_records_what_load_has_not_read(project: Path, digits: Array
 
 
 def test_a_change_between_the_end_and_dvcs_look(project: Path, digits: Arrays) -> None:
-    """No stage can see that. It is seen after `dvc repro`, and the wrong record taken back."""
+    """No stage can see such a change. It is found after `dvc repro`, and the wrong record is removed."""
     status, output = change_in(project, "load", END, lambda: other_source(project, digits))
     assert status == 0, output
     assert run("dvc", "status", "load", cwd=project).stdout == "Data and pipelines are up to date.\n"

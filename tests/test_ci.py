@@ -1,4 +1,4 @@
-"""The workflows of GitHub and the report that they give to reviewers: run here, as far as they can be."""
+"""The GitHub workflows and their report for reviewers, run here as far as possible."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def test_every_check_is_run_in_order() -> None:
     assert set(called) <= set(targets)
     lines = CI.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("make ")] == ["make verify", "make check", "make test-all"]
-    assert "set -euo pipefail" in lines  # the first that fails ends it
+    assert "set -euo pipefail" in lines  # the first command that fails ends the script
     assert os.access(CI, os.X_OK)
 
 
@@ -59,7 +59,7 @@ def test_a_workflow_may_read_and_nothing_else(name: str) -> None:
     for job, content in workflow(name)["jobs"].items():
         assert "permissions" not in content
         assert commands(job, name)
-        # What a contributor chooses, the name of a branch, must not be pasted into a command.
+        # A contributor chooses the name of a branch, so it must not be pasted into a command.
         assert not [line for line in commands(job, name) if "${{" in line]
         assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]) for step in steps(job, name) if "uses" in step)
 
@@ -90,7 +90,7 @@ def test_only_the_main_branch_writes_what_was_run_there_with_a_key_of_its_own() 
     for job, test in {"write": "github.event_name == 'push'", "read": "github.event_name != 'push'"}.items():
         assert jobs[job]["environment"] == f"cache-{job}"
         assert test in jobs[job]["if"]
-    assert all("CACHE_REMOTE" in job["if"] for job in jobs.values())  # a repository without one skips it
+    assert all("CACHE_REMOTE" in job["if"] for job in jobs.values())  # a repository without a remote skips the job
     assert not [line for line in commands("read", "cache") if "digits push" in line]
     push = '. .venv/bin/activate && python -m digits push --remote "$REMOTE"'
     assert commands("write", "cache") == ["make repro REMOTE=", "make setup WITH=s3", push]  # it reads nothing

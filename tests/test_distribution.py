@@ -1,4 +1,4 @@
-"""pip installs the project, as many people try at first; `make` needs no such thing."""
+"""Installation with pip, which many people try first; `make` does not need it."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ PACKAGES = ("bench", "digits", "dvcproof", "exactkeras", "stages")
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A repository with the packages and, of the other folders, empty files."""
+    """Return a repository with the packages and the top-level files; all other files are empty."""
     path = tmp_path / "source"
     for name in run_ok("git", "ls-files", cwd=ROOT).splitlines():
         (path / name).parent.mkdir(parents=True, exist_ok=True)

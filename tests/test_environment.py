@@ -1,7 +1,7 @@
-"""The virtual environment that `make` sets up: broken in every way it heals, or one line says what to do.
+"""The virtual environment that `make` sets up: `make` repairs each damage, or one line names the next step.
 
-The project is this one's Makefile with locks of tiny packages, which lie in a folder, as does the real uv: nothing is
-downloaded. In the slow tests the environments are real ones, in a folder whose name misleads a shell.
+The test project has this project's Makefile and locks of tiny packages. These packages and the real uv lie in a folder,
+so that nothing is downloaded. The slow tests make real environments, in a folder whose name has special characters.
 """
 
 import ast
@@ -28,13 +28,13 @@ PROGRAM = "digits/environment.py"
 BASE = str(Path(sys.base_prefix) / "bin" / "python3")
 GROUPS = {"s3", "cluster", "parquet", "dev"}
 
-#: A program that says which environment it runs in, as `dvc` would.
+#: A program in place of `dvc` that prints the environment in which it runs.
 SAYS_WHERE = b"import sys\n\ndef main():\n    print(sys.prefix)\n"
 FOREIGN = "elsewhere==1.0 ; sys_platform == 'nowhere' \\\n    --hash=sha256:" + 64 * "0" + "\n"
 
 
 def wheel(folder: Path, name: str, version: str = "1.0", program: Path | None = None) -> str:
-    """Write a wheel with a module and a program of its name. Gives back its line of a lock."""
+    """Write a wheel with a module and a program of the same name. Return the lines for a lock."""
     info = f"{name}-{version}.dist-info"
     files = {
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
@@ -57,7 +57,7 @@ def wheel(folder: Path, name: str, version: str = "1.0", program: Path | None = 
 
 
 def digest(folder: Path, name: str, version: str = "1.0") -> str:
-    """The line of a wheel in a lock."""
+    """Return the lines of a wheel in a lock."""
     data = (folder / f"{name}-{version}-py3-none-any.whl").read_bytes()
     return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(data).hexdigest()}\n"
 
@@ -69,7 +69,7 @@ def write_locks(project: Path, runtime: str, *more: str) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project without an environment, in which this test runs. Its files have lost their executable bits."""
+    """Return a project without an environment, as the working directory. Its files have lost their executable bits."""
     path = tmp_path / "project"
     (path / PROGRAM).parent.mkdir(parents=True)
     for name in ("Makefile", PROGRAM):
@@ -85,7 +85,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def venv(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What looks like a good environment, of which this Python says that it is its own."""
+    """Return a folder that looks like a good environment to which this Python belongs."""
     monkeypatch.setattr(sys, "executable", str(project / ".venv" / "bin" / "python"))
     for name in (".venv/bin", str(setup.SITE / "pip"), str(setup.SITE / "Tiny-1.0.dist-info")):
         (project / name).mkdir(parents=True)
@@ -94,11 +94,11 @@ def venv(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project / ".venv"
 
 
-# What each `make` asks
+# The check that each `make` runs
 
 
 def ask(*arguments: str) -> int:
-    """The status of the question."""
+    """Return the exit status of the check."""
     command = [setup.PYTHON, "-I", "-S", PROGRAM, "--ask", *arguments]
     return subprocess.run([str(word) for word in command], capture_output=True, check=False).returncode
 
@@ -118,7 +118,7 @@ def test_only_what_a_target_needs_is_asked_for(venv: Path) -> None:
 
 
 def without_package() -> None:
-    """And the stamp stays."""
+    """Remove a package, and leave the stamp."""
     shutil.rmtree(setup.SITE / "Tiny-1.0.dist-info")
 
 
@@ -128,13 +128,13 @@ def of_another_lock() -> None:
 
 
 def of_another_marker() -> None:
-    """A package that was for other machines is for this one now."""
+    """Change a marker in the lock, so that a package for other machines is now for this machine."""
     lock = Path("requirements.lock")
     lock.write_text(lock.read_text(encoding="utf-8").replace("'nowhere'", "'linux'"), encoding="utf-8")
 
 
 def of_another_version() -> None:
-    """As when the system's Python was upgraded: packages lie where the new one does not look."""
+    """Move the packages to a folder where the Python does not look, as after an upgrade of the system's Python."""
     setup.SITE.parent.rename(".venv/lib/python3.2")
 
 
@@ -159,7 +159,7 @@ def of_a_dangling_link() -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        ((setup.SITE / "pip").rmdir, "it has no pip"),  # `ensurepip` failed, or somebody interrupted it
+        ((setup.SITE / "pip").rmdir, "it has no pip"),  # `ensurepip` failed or was interrupted
         (of_another_version, "it has no pip"),
         (without_interpreter, "its interpreter is gone"),
         (of_a_dangling_link, "its interpreter is gone"),
@@ -184,7 +184,7 @@ def test_a_lock_that_cannot_be_read_is_named(project: Path, content: bytes | Non
 
 
 def refused(project: Path, *arguments: str, **variables: str) -> str:
-    """The line that `make setup` fails with, before anything is installed."""
+    """Return the error line of `make setup`, which must fail before it installs anything."""
     result = make(project, "setup", *arguments, **variables)
     assert result.returncode != 0
     assert result.stdout == ""
@@ -193,14 +193,14 @@ def refused(project: Path, *arguments: str, **variables: str) -> str:
 
 
 def stopped(step: Callable[..., object], *arguments: object) -> str:
-    """The line that a step of the program ends with."""
+    """Return the error line with which a step of the program ends."""
     with pytest.raises(SystemExit) as stop:
         step(*arguments)
     return one_line(str(stop.value))
 
 
 def make(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """What `make` does for a user whose registry is a folder of wheels, and who is in no virtual environment."""
+    """Run `make` for a user whose registry is a folder of wheels and who has activated no virtual environment."""
     foreign = ("PIP_", "UV_", "PYTHON", "VIRTUAL")
     env = {name: value for name, value in environment().items() if not name.startswith(foreign)}
     env |= {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project.parent / "wheels")}
@@ -227,7 +227,7 @@ def test_a_path_with_a_colon_is_said_first(project: Path) -> None:
 
 
 def test_a_link_with_a_colon_leads_to_the_environment(venv: Path) -> None:
-    """The shell's PWD is the link, in which a path of programs would end."""
+    """The shell's PWD is the symlink: in PATH, its colon would end the path."""
     (venv.parent / "where.mk").write_text("include Makefile\nwhere:\n\t@$(RUN) command -v python\n", encoding="utf-8")
     link = venv.parent.with_name("a:b")
     link.symlink_to(venv.parent)
@@ -276,7 +276,7 @@ def test_a_python_that_makes_no_environment_leaves_none(project: Path, monkeypat
 
 @pytest.mark.parametrize("prefix", ["/usr", "no python"])
 def test_another_python_than_that_of_the_environment_is_refused(venv: Path, prefix: str) -> None:
-    """Before minutes of installation, after which nothing is found."""
+    """`make` refuses before minutes of installation, after which no package would be found."""
     python = venv / "bin" / "python"
     python.unlink()
     python.write_text(f"#!/bin/sh\necho '{prefix}'\n", encoding="utf-8")
@@ -295,7 +295,7 @@ def test_a_full_disk_is_named(words: str) -> None:
 @pytest.mark.parametrize("size", ["8k", pytest.param("2m", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("disk", ["project", "temporary"])
 def test_a_disk_that_fills_up_during_the_set_up_is_named(project: Path, size: str, disk: str) -> None:
-    """That of the project, or that of the temporary files: never is it the fault of Python."""
+    """The line names the disk of the project or of the temporary files, and does not blame Python."""
     (project / ".venv").mkdir()
     (project.parent / "temporary").mkdir()
     place = project / ".venv" if disk == "project" else project.parent / "temporary"
@@ -333,7 +333,7 @@ def test_a_folder_that_cannot_be_written_is_not_pythons_fault(project: Path, mon
 
 
 def sources(patch: pytest.MonkeyPatch, **variables: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What is read for a user who has these settings alone."""
+    """Return the settings of the registry for a user with only these variables."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         patch.delenv(name)
     for name, value in variables.items():
@@ -343,7 +343,7 @@ def sources(patch: pytest.MonkeyPatch, **variables: str) -> tuple[dict[str, str]
 
 
 def test_of_the_settings_only_the_registry_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the environment, and from a file, where the section of `install` wins; and all else stays."""
+    """Settings come from the environment and from a file, whose section `install` takes precedence."""
     config = tmp_path / "pip.conf"
     config.write_text(
         "[global]\nindex-url = https://a\ntarget = elsewhere\nuser = true\ntimeout = 7\nproxy = http://p\n"
@@ -369,7 +369,7 @@ def test_of_the_settings_only_the_registry_counts(tmp_path: Path, monkeypatch: p
 
 
 def test_uvs_registry_is_pips_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For pip installs uv."""
+    """The setting reaches pip too, since pip installs uv."""
     of_pip, of_uv = sources(monkeypatch, PIP_CONFIG_FILE=os.devnull, UV_INDEX_URL="https://u")
     assert of_pip["PIP_INDEX_URL"] == of_uv["UV_INDEX_URL"] == "https://u"
     assert "UV_DEFAULT_INDEX" not in of_uv
@@ -411,7 +411,7 @@ def test_no_script_is_started_by_its_executable_bit() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in a folder whose name a shell would change, beside its wheels; the first of `good` sets it up."""
+    """Return a project in a folder whose name has special characters, beside its wheels. `good` sets it up once."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "wheels").mkdir()
     uv = shutil.which("uv", path=str(Path(sys.executable).parent))
@@ -422,7 +422,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def good(made: Path, project: Path) -> Path:
-    """A project with an environment of its own that is good."""
+    """Return a project with a good environment of its own."""
     if not made.exists():
         shutil.move(project, made)
     wheels = made.parent / "wheels"
@@ -435,7 +435,7 @@ def good(made: Path, project: Path) -> Path:
 
 
 def set_up(project: Path, target: str = "setup", **variables: str) -> str:
-    """What `make` says, which must succeed and leave a good environment."""
+    """Run `make`, which must succeed and leave a good environment, and return its output."""
     result = make(project, target, **variables)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout + result.stderr
     assert "uv: " not in result.stdout
@@ -445,7 +445,7 @@ def set_up(project: Path, target: str = "setup", **variables: str) -> str:
 
 
 def have(project: Path, name: str) -> bool:
-    """Whether a package is in the environment."""
+    """Return whether a package is in the environment."""
     return bool(list((project / setup.SITE).glob(f"{name}-*.dist-info")))
 
 
@@ -455,7 +455,7 @@ def remove(project: Path, name: str) -> None:
 
 
 def unpack(project: Path) -> None:
-    """Put the package into a folder of the project."""
+    """Unpack the package into a folder of the project."""
     with zipfile.ZipFile(project.parent / "wheels" / "tiny-1.0-py3-none-any.whl") as archive:
         archive.extractall(project / "elsewhere")
 
@@ -503,7 +503,7 @@ def test_a_group_comes_with_its_hash_or_not_at_all(good: Path, uv: str) -> None:
 
 @pytest.mark.slow
 def test_no_setting_leads_elsewhere(good: Path) -> None:
-    """Nor does a package on PYTHONPATH count."""
+    """A package on PYTHONPATH does not count either."""
     remove(good, "tiny")
     unpack(good)
     hostile = dict.fromkeys(
@@ -517,7 +517,7 @@ def test_no_setting_leads_elsewhere(good: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["PIP_TARGET", "PYTHONPATH"])
 def test_a_plain_pip_goes_elsewhere(good: Path, name: str) -> None:
-    """The negative control: what `make` does not let through."""
+    """The negative control: settings that `make` does not pass on."""
     wheels = good.parent / "wheels"
     remove(good, "tiny")
     (good / "elsewhere").mkdir(exist_ok=True)
@@ -534,19 +534,19 @@ def test_a_plain_pip_goes_elsewhere(good: Path, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_copied_checkout_gets_its_own(good: Path, tmp_path: Path) -> None:
-    """And so does a moved one."""
+    """A moved checkout gets its own environment, too."""
     (tmp_path / "wheels").symlink_to(good.parent / "wheels")
     copy = tmp_path / "copy"
     shutil.copytree(good, copy, symlinks=True)
     script = '. .venv/bin/activate && printf %s "$VIRTUAL_ENV"'
-    assert run_ok("sh", "-c", script, cwd=copy) != str(copy / ".venv")  # the negative control: it leads elsewhere
+    assert run_ok("sh", "-c", script, cwd=copy) != str(copy / ".venv")  # the negative control
     assert f"it was made in {good / '.venv'}" in set_up(copy)
     assert make(good, "setup").stdout == ""
 
 
 @pytest.mark.slow
 def test_an_activated_environment_is_made_again_if_an_installation_was_killed(good: Path) -> None:
-    """Then `python3` is the environment's own, which goes away."""
+    """In an activated environment, `python3` belongs to the environment that is removed."""
     (good / setup.STAMP).unlink()
     programs = f"{good / '.venv' / 'bin'}:{Path(BASE).parent}:/usr/bin:/bin"
     assert "it was not made by this Makefile, or not finished" in set_up(
@@ -556,7 +556,7 @@ def test_an_activated_environment_is_made_again_if_an_installation_was_killed(go
 
 @pytest.mark.slow
 def test_a_failure_before_anything_is_installed_leaves_it_as_it_was(good: Path) -> None:
-    """As a pull that changes the lock, and then no network."""
+    """For example, a pull changes the lock, and then there is no network."""
     before = (good / "requirements.lock").read_text(encoding="utf-8")
     write_locks(
         good, before.replace("tiny==1.0", "tiny==3.0").replace(FOREIGN, ""), digest(good.parent / "wheels", "uv")

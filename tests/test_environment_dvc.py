@@ -1,4 +1,4 @@
-"""DVC's own habits: it rewrites files in its own form, and where its experiments fail."""
+"""Behaviour of DVC: it rewrites files in its own form, and its experiments fail in some places."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from tests.support.project import ROOT, commit, recipe_params, run, run_ok
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    """A repository with the project's graph and parameters, and nothing to run."""
+    """Return a repository with the project's graph and parameters, without code."""
     path = tmp_path / "graph"
     path.mkdir()
     run_ok("git", "init", "--quiet", cwd=path)
@@ -23,7 +23,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def changed_lines(path: Path) -> list[str]:
-    """What differs from the last commit, without the marks around it."""
+    """Return the lines that differ from the last commit, without headers of the diff."""
     lines = run_ok("git", "diff", "--unified=0", cwd=path).splitlines()
     return [line for line in lines if line[0] in "+-" and not line.startswith(("+++", "---"))]
 
@@ -38,7 +38,7 @@ def test_dvc_freeze_changes_nothing_but_its_line(graph: Path) -> None:
 
 @pytest.mark.slow
 def test_a_graph_in_another_form_is_rewritten(graph: Path) -> None:
-    """The control: two spaces before each item of a list, as many people write it."""
+    """The control: list items are indented by two more spaces, as many people write them."""
     text = (graph / "dvc.yaml").read_text(encoding="utf-8")
     (graph / "dvc.yaml").write_text(
         re.sub(r"^    - ([^\s:]+)$", r"      - \1", text, flags=re.MULTILINE), encoding="utf-8"
@@ -50,13 +50,13 @@ def test_a_graph_in_another_form_is_rewritten(graph: Path) -> None:
 
 @pytest.mark.slow
 def test_an_experiment_changes_nothing_but_the_value(graph: Path) -> None:
-    """It cannot run, as there is no code; the parameters are changed all the same."""
+    """The experiment cannot run without code, but DVC changes the parameters first."""
     assert run("dvc", "exp", "run", "-S", "dense.units=16", cwd=graph).returncode != 0
     assert changed_lines(graph) == ["-  units: 512", "+  units: 16"]
 
 
 def small_repository(path: Path) -> Path:
-    """A repository with two commits, each with another value of a parameter."""
+    """Make a repository with two commits that differ in the value of a parameter."""
     path.mkdir()
     run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
     run_ok("git", "config", "uploadpack.allowFilter", "true", cwd=path)
@@ -71,7 +71,7 @@ def small_repository(path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_folder_outside_ascii_and_its_remedy(tmp_path: Path) -> None:
-    """As docs/experiments.md says. Once DVC can do it, the passage can go, and this test."""
+    """docs/experiments.md describes this. Once DVC works there, remove the passage and this test."""
     project = small_repository(tmp_path / "café số")
     run_ok("dvc", "repro", "--quiet", cwd=project)
     commit(project, "run")
@@ -87,7 +87,7 @@ def test_a_folder_outside_ascii_and_its_remedy(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_clone_without_old_files_and_its_remedy(tmp_path: Path) -> None:
-    """DVC waits for ever for a file that only Git can fetch; with all files here it does not."""
+    """DVC waits for ever for a file that only Git can fetch; with all files present it works."""
     url = small_repository(tmp_path / "origin").as_uri()
     run_ok("git", "clone", "--quiet", "--filter=blob:none", url, "clone", cwd=tmp_path)
     clone = tmp_path / "clone"

@@ -1,4 +1,4 @@
-"""What a user's Git makes of the files: the same bytes, whatever its settings are."""
+"""A user's Git gives the files the same bytes, whatever its settings are."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.support.project import ROOT, commit, run_ok
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with the project's attributes, and files of both kinds of line ends."""
+    """Return a repository with the project's .gitattributes, and files with both kinds of line endings."""
     path = tmp_path / "repository"
     path.mkdir()
     run_ok("git", "init", "--quiet", cwd=path)
@@ -22,7 +22,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def cloned(repository: Path, setting: str) -> Path:
-    """A clone by a user with a setting, without a word about line ends."""
+    """Clone as a user with a setting of Git; Git must print no warning about line endings."""
     clone = repository.parent / "clone"
     name, _, value = setting.partition("=")
     user = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": name, "GIT_CONFIG_VALUE_0": value}

@@ -1,4 +1,4 @@
-"""What a user's shell or container holds, or lacks: `make` takes out what misleads, and gives what DVC asks for."""
+"""The shell or container of a user: `make` removes harmful variables, and sets those that DVC needs."""
 
 import os
 import pwd
@@ -9,12 +9,12 @@ import pytest
 from tests.support.namespace import has_namespaces, in_namespace
 from tests.support.project import ROOT, environment, run, run_ok
 
-#: A file of make's that shows the environment that its commands run in.
+#: A makefile that prints the environment of its commands.
 SHOW = f"include {ROOT}/Makefile\nshow:\n\t@env\n"
 
 
 def seen(folder: Path, **variables: str) -> dict[str, str]:
-    """The environment of a command of the Makefile, for a user who has these variables."""
+    """Return the environment of a command in the Makefile, for a user with these variables."""
     (folder / "show.mk").write_text(SHOW, encoding="utf-8")
     lines = run_ok("make", "--file", "show.mk", "show", cwd=folder, env=variables).splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
@@ -44,7 +44,7 @@ NAMELESS = (
 @pytest.mark.slow
 @pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a user lose the name")
 def test_a_user_without_a_name(tmp_path: Path) -> None:
-    """As `docker run --user 1000`: DVC asks for a name, and `make` gives one."""
+    """With `docker run --user 1000`, DVC asks for a user name, and `make` sets one."""
     (tmp_path / "status.mk").write_text(f"include {ROOT}/Makefile\nstatus:\n\t@dvc status\n", encoding="utf-8")
     run_ok("git", "init", "--quiet", cwd=tmp_path)
     run_ok("dvc", "init", "--quiet", cwd=tmp_path)
@@ -58,7 +58,7 @@ def test_a_user_without_a_name(tmp_path: Path) -> None:
 
 
 def test_without_home_there_is_one(tmp_path: Path) -> None:
-    """The user's; for a user who is nowhere named, the environment's folder."""
+    """HOME becomes the user's home; for a user without an entry, the folder of the environment."""
     (tmp_path / "home.mk").write_text(f"include {ROOT}/Makefile\nhome:\n\t@printenv HOME\n", encoding="utf-8")
     home = run_ok("env", "--unset", "HOME", "make", "--file", "home.mk", "home", cwd=tmp_path).strip()
     assert home == pwd.getpwuid(os.getuid()).pw_dir
@@ -68,7 +68,7 @@ def test_without_home_there_is_one(tmp_path: Path) -> None:
 
 
 def test_a_shell_that_hides_the_folder_from_python() -> None:
-    """The control: with PYTHONSAFEPATH, what `make` takes out, no stage is found."""
+    """The control: with PYTHONSAFEPATH, which `make` removes, Python finds no stage."""
     words = ("python", "-m", "dvcproof.runtime.run", "--help")
     hidden = run(*words, cwd=ROOT, env=environment(PYTHONSAFEPATH="1"))
     assert "No module named 'dvcproof'" in hidden.stderr

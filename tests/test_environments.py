@@ -1,4 +1,4 @@
-"""docs/environments.md: every row names tests, and each of them exists."""
+"""Every row of docs/environments.md names tests that exist."""
 
 import ast
 import re
@@ -13,12 +13,12 @@ TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def named_tests(row: str) -> list[tuple[str, str]]:
-    """The tests that a row of a table names in its last cell."""
+    """Return the tests that a row of a table names in its last cell, as file and name."""
     return TEST.findall(row.rsplit(" | ", 1)[1])
 
 
 def missing(tests: list[tuple[str, str]]) -> list[str]:
-    """Of some tests, those that are not there."""
+    """Return the tests that do not exist."""
     absent = []
     for file, name in tests:
         path = ROOT / file

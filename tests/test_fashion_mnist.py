@@ -10,7 +10,7 @@ from dvcproof.values import set_params
 from tests.support.fashion import FOLDER, installed
 from tests.support.project import Arrays, commit, make_project, run_ok, stages_run
 
-#: In the order of their labels, by the authors: the table of labels in their README, which is in the package.
+#: The names of the classes in the order of their labels, from the authors' README, which is in the package.
 NAMES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
@@ -25,7 +25,7 @@ def test_a_missing_data_set_is_skipped_but_not_in_ci(tmp_path: Path, monkeypatch
 
 
 def results(project: Path) -> dict[str, bytes]:
-    """All that a run leaves to read."""
+    """Return the content of all results of a run."""
     return {path.name: path.read_bytes() for path in (project / "metrics").iterdir()} | {
         "dvc.lock": (project / "dvc.lock").read_bytes()
     }
@@ -58,13 +58,13 @@ def test_fashion_mnist_runs_and_both_sets_stay_cached(tmp_path: Path, digits: Ar
     assert switch("fashion") == []
     assert results(project) == of_fashion
     set_params(params, {"train.seed": 1})
-    assert stages_run(run_ok("dvc", "repro", cwd=project)) == everything[2:]  # so a run would have been seen
+    assert stages_run(run_ok("dvc", "repro", cwd=project)) == everything[2:]  # so the check above would notice a run
 
 
 def check_fashion(metrics: Path) -> None:
-    """The results of one epoch with the default recipe, by the names of the classes."""
+    """Check the results of one epoch with the default parameters, and the names of the classes."""
     scores = json.loads((metrics / "scores.json").read_text(encoding="utf-8"))
-    # Seen with the seeds 0, 1, 2, 3 and 7: 0.8278 to 0.8509, and with 7, the default, 0.8374.
+    # Measured with the seeds 0, 1, 2, 3 and 7: 0.8278 to 0.8509; with 7, the default, 0.8374.
     assert 0.81 < scores["test"]["accuracy"] < 0.87
     by_class = read_csv(metrics / "per_class.csv")
     assert [row["label"] for row in by_class] == NAMES

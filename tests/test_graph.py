@@ -1,4 +1,4 @@
-"""dvc.yaml: the code that each stage depends on is the code that it imports."""
+"""The code among the deps of each stage in dvc.yaml is the code that the stage imports."""
 
 import ast
 from pathlib import Path
@@ -14,8 +14,8 @@ PACKAGES = ("bench", "digits", "dvcproof", "exactkeras", "stages")
 STAGES = ["load", "preprocess", "train", "evaluate"]
 IMPORTS = grimp.build_graph(*PACKAGES, cache_dir=None)
 
-#: Modules below a folder of a stage's deps that the stage does not import. Naming the others one by one would be longer
-#: and gain nothing: an edit of these runs the stage beside it all the same.
+#: Modules below a folder of a stage's deps that the stage does not import. Listing all other modules would be longer
+#: and gain nothing, since an edit of these modules makes another stage stale in any case.
 UNUSED = {
     "load": (set[str](), ""),
     "preprocess": (set[str](), ""),
@@ -23,8 +23,8 @@ UNUSED = {
     "evaluate": ({"exactkeras/oracle.py", "exactkeras/probe.py"}, "train"),
 }
 
-#: The wording of errors. A stage imports it only once it has failed, so an edit of it need not run the stage again:
-#: `test_pipeline.py` shows that stages that succeed have imported none of it.
+#: Modules with the wording of errors. A stage imports them only after a failure, so that an edit need not make the
+#: stage stale: `test_pipeline.py` shows that stages that succeed import none of these modules.
 WORDING = {"dvcproof.messages", "dvcproof.package_errors", "dvcproof.values", "digits.param_errors"}
 
 
@@ -33,7 +33,7 @@ def graph() -> dict[str, Any]:
 
 
 def imports_of(stage: str) -> set[str]:
-    """Return the files that a stage and its runner import, in functions too, without the wording."""
+    """Return the files that a stage and its runner import, also inside functions, without the modules in WORDING."""
     own = {f"stages.{stage}", "dvcproof.runtime.run", "digits"}
     modules = own.union(*map(IMPORTS.find_upstream_modules, own)) - WORDING
     return {
@@ -46,7 +46,7 @@ def code_deps(stage: str) -> set[str]:
 
 
 def modules_of(deps: set[str]) -> set[str]:
-    """Return the files of code among the deps and in their folders, without packages' own."""
+    """Return the Python files among the deps and in their folders, without __init__.py."""
     files = {file for dep in deps for file in ([ROOT / dep] if (ROOT / dep).is_file() else (ROOT / dep).rglob("*.py"))}
     return {path.relative_to(ROOT).as_posix() for path in files if path.name != "__init__.py"}
 
@@ -103,7 +103,7 @@ def test_the_wording_of_errors_is_imported_inside_functions_alone() -> None:
 
 
 def test_a_package_itself_binds_no_name() -> None:
-    """So its __init__.py is no dependency of a stage. That of digits looks at the processor."""
+    """So no stage depends on an __init__.py. That of digits only checks the processor."""
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("__init__.py")]
     assert len(files) > len(PACKAGES)
     for path in files:

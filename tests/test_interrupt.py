@@ -1,4 +1,4 @@
-"""Ctrl-C, also while a program still imports: it ends without a traceback."""
+"""A program that Ctrl-C ends, even during its imports, prints no traceback."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.project import ROOT, run
 
-#: A module in the place of another, in whose import Ctrl-C is pressed.
+#: A module that takes the place of another and sends SIGINT when it is imported.
 PRESSED = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
 
 
@@ -37,7 +37,7 @@ def test_an_interrupt_during_imports_is_quiet(
 
 
 def test_an_import_from_elsewhere_changes_nothing(tmp_path: Path) -> None:
-    """The negative control, and a promise to other programs: they keep Python's own handling."""
+    """The negative control: other programs that import the package keep Python's own handling of SIGINT."""
     status, error = interrupted(tmp_path, "numpy", "-c", "import stages.load")
     assert status == -signal.SIGINT
     assert error.endswith("KeyboardInterrupt\n")
@@ -47,4 +47,4 @@ def test_within_a_program_an_interrupt_tidies_up(tmp_path: Path) -> None:
     source = "https://localhost/a.npz#sha256=" + "0" * 64
     (tmp_path / "params.yaml").write_text(f"load: {{source: '{source}', test_size: 0, transpose: auto}}")
     command = ("-m", "stages.load", "--params", "params.yaml", "--out", "out")
-    assert interrupted(tmp_path, "pooch", *command) == (128 + signal.SIGINT, "")  # imported when all else is
+    assert interrupted(tmp_path, "pooch", *command) == (128 + signal.SIGINT, "")  # the last import

@@ -1,4 +1,4 @@
-"""examples/kubernetes: what a cluster would accept, and the workers that this project's code understands."""
+"""examples/kubernetes: a cluster accepts the manifest, and this project's code understands its workers."""
 
 import copy
 from typing import Any
@@ -14,7 +14,7 @@ MANIFEST = ROOT / "examples" / "kubernetes" / "workers.yaml"
 
 
 def objects() -> dict[str, Any]:
-    """The objects of the manifest, by kind."""
+    """Return the objects of the manifest, by kind."""
     return {one["kind"]: one for one in yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8"))}
 
 
@@ -43,7 +43,7 @@ def test_each_pod_runs_the_graphs_command_and_knows_the_others() -> None:
     for index in range(spec["completions"]):
         cluster = read_cluster({"TF_CONFIG": text.replace("$(INDEX)", str(index))})
         assert cluster is not None
-        # What Kubernetes calls the pods of an Indexed Job, in the domain of the service.
+        # The names that Kubernetes gives the pods of an Indexed Job, in the domain of the service.
         names = [f"{job['metadata']['name']}-{k}.{service['metadata']['name']}" for k in range(spec["completions"])]
         assert cluster.addresses == tuple(f"{name}:{service['spec']['ports'][0]['port']}" for name in names)
         assert cluster.number == index

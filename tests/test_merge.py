@@ -1,4 +1,4 @@
-"""docs/merge-conflicts.md does what it says: its commands end a merge with a dvc.lock that is fresh."""
+"""The commands in docs/merge-conflicts.md end a merge with an up-to-date dvc.lock."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ def documented_commands() -> list[str]:
 
 @pytest.fixture
 def conflict(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, digits: Arrays) -> Path:
-    """The branch `worst` in the middle of merging the branch `seed`."""
+    """Return a project on the branch `worst`, in the middle of merging the branch `seed`."""
     project = shutil.copytree(branched_project(tmp_path_factory, digits), tmp_path / "project")
     shutil.copy(ROOT / ".gitattributes", project)
     commit(project, "attributes")
@@ -53,7 +53,7 @@ def test_a_merge_that_forgets_to_run_is_found(conflict: Path) -> None:
 
 
 def test_changes_far_apart_in_the_lock_are_a_conflict_too(tmp_path: Path) -> None:
-    """Git alone would merge them into a record of a run that never was."""
+    """Git alone would merge the changes into the record of a run that never happened."""
     run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=tmp_path)
     lines = [f"line {number}" for number in range(40)]
     (tmp_path / "metrics").mkdir()

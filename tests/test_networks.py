@@ -1,4 +1,4 @@
-"""The networks: each builds itself from its section of params.yaml, and a third one is a section and a class."""
+"""Each network builds itself from its section of params.yaml; a section and a class add a third network."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def test_a_network_fits_the_data_set(name: str, image_shape: tuple[int, int], cl
 
 @pytest.mark.usefixtures("tensorflow")
 def test_the_convnet_sees_the_image(digits: Arrays) -> None:
-    images = digits["x_train"][:4].astype(np.uint8)[:, 4:24]  # 20 x 28: height and width exchanged would be noticed
+    images = digits["x_train"][:4].astype(np.uint8)[:, 4:24]  # 20 x 28, so that exchanged height and width are noticed
     image = convnet().build((20, 28), 10).get_layer("image")
     np.testing.assert_array_equal(image(to_features(images))[..., 0], images / np.float32(255))
 

@@ -1,6 +1,6 @@
-"""Sets that are not like MNIST, from load to export: other sizes, colours, labels and networks.
+"""Data sets unlike MNIST, from load to export: other sizes, colours, labels and networks.
 
-Each set is run as DVC would run it, and its report, card and export are made.
+The pipeline is run on each data set as DVC runs it, and its report, card and export are made.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ DATASET, DATA = Path("data/raw/dataset.json"), Path("data/prepared")
 
 
 def small_digits(*, side: int, classes: tuple[int, ...]) -> Arrays:
-    """MNIST's images of some classes, dark on light, at another size; the labels are as they are."""
+    """Return MNIST's images of some classes, dark on light, at another size, with their original labels."""
     sets: Arrays = {}
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
         for name, count in (("train", 600), ("test", 150)):
@@ -47,7 +47,7 @@ def small_digits(*, side: int, classes: tuple[int, ...]) -> Arrays:
 
 
 def coloured(*, side: int) -> Arrays:
-    """Bright discs in red, green or blue, anywhere on a background of any level; labels from 1."""
+    """Return images of bright discs in red, green or blue, at random places on random backgrounds; labels from 1."""
     random = np.random.default_rng(0)
     sets: Arrays = {}
     y, x = np.mgrid[:side, :side]
@@ -63,14 +63,14 @@ def coloured(*, side: int) -> Arrays:
 
 
 class Case(NamedTuple):
-    """A set, what it is, and what is trained on it."""
+    """A data set, the parameters to train with, and the expected description and accuracy."""
 
     arrays: Arrays
     params: dict[str, Any]
     image_shape: tuple[int, ...]
     names: list[str]
     ink: str | None
-    accuracy: float  # at least
+    accuracy: float  # the least test accuracy
 
 
 CASES = {
@@ -118,7 +118,7 @@ def test_a_set_goes_through_every_stage_and_program(tmp_path: Path, name: str) -
 
 
 def check_programs(case: Case) -> None:
-    """The report, the card and the export of the project in the working folder."""
+    """Check the report, the card and the export of the project in the working folder."""
     values = int(np.prod(case.image_shape))
     report = gather(SOURCES)
     assert "data:image/png" in render(report) or not (report.predictions.classes != report.predictions.labels).any()
@@ -132,11 +132,11 @@ def check_programs(case: Case) -> None:
     assert found.shape == (2, len(case.names))
 
 
-# What a network cannot take
+# Images that a network cannot use
 
 
 def prepared(folder: Path, arrays: Arrays, **sections: dict[str, object]) -> list[str]:
-    """The options of `train` for a set that is prepared in a folder."""
+    """Prepare a data set in a folder, and return the options of `train` for it."""
     np.savez(folder / "set.npz", **arrays)  # type: ignore[arg-type]
     load.load(str(folder / "set.npz"), folder)
     preprocess.preprocess(0, folder, folder)
@@ -154,7 +154,7 @@ def prepared(folder: Path, arrays: Arrays, **sections: dict[str, object]) -> lis
     ],
 )
 def test_images_too_small_for_the_convnet_are_refused(tmp_path: Path, side: int, line: str) -> None:
-    """And the next step of the refusal works."""
+    """The next step that the error message names works."""
     options = prepared(tmp_path, small_digits(side=side, classes=(0, 1)), train={"model": "convnet"})
     with mock.patch("exactkeras.determinism.configure", side_effect=AssertionError("TensorFlow was started")):
         assert line in refusal(train.main, *options)
@@ -166,7 +166,7 @@ def test_images_too_small_for_the_convnet_are_refused(tmp_path: Path, side: int,
 
 
 def test_a_network_beyond_the_bounds_is_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`evaluate` would refuse to read its model."""
+    """`evaluate` would refuse to read the model of such a network."""
     from exactkeras import costs
 
     arrays = small_digits(side=16, classes=(0, 1))

@@ -1,4 +1,4 @@
-"""params.yaml: what is allowed, and that it means to a stage what it means to DVC."""
+"""params.yaml: the allowed values, which stages and DVC read alike."""
 
 import re
 import sys
@@ -21,19 +21,19 @@ from tests.support.project import AT_ROOT, ROOT, recipe_params, run
 from tests.support.refusal import one_line
 
 ALL = tuple(Params.model_fields)
-PREPROCESS = r"^preprocess:(\n.*)*?(?=^train:)"  # the section, as a pattern
+PREPROCESS = r"^preprocess:(\n.*)*?(?=^train:)"  # a pattern that matches the section
 Change = Callable[[str, str], Path]
 
 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
-    """A file with the parameters of the recipe."""
+    """Return a file with the parameters of the tests."""
     return recipe_params(tmp_path)
 
 
 @pytest.fixture
 def change(params: Path) -> Change:
-    """Replace what a pattern finds in the recipe, once."""
+    """Return a function that replaces the only match of a pattern in the file."""
 
     def change(old: str, new: str) -> Path:
         text, count = re.subn(old, lambda _: new, params.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
@@ -45,13 +45,13 @@ def change(params: Path) -> Change:
 
 
 def refusal_of(path: Path, *names: str) -> str:
-    """The line with which the file is refused."""
+    """Return the line with which the file is refused."""
     with pytest.raises(InputError) as caught:
         read_params(path, *names)
     return one_line(f"ERROR: {caught.value}")
 
 
-# What the models say
+# The bounds of the models
 
 
 @pytest.mark.parametrize("name", ["recipe", "committed"])
@@ -154,11 +154,11 @@ def test_a_key_that_stands_twice_is_refused(change: Change) -> None:
     path = change("^  units: .*", "  units: 5\n  units: 6")
     assert re.search(r'it is not YAML: found duplicate key "units".* in line \d+\.', refusal_of(path, "train"))
     assert "none.yaml: there is no such file. Restore it" in refusal_of(path.with_name("none.yaml"))
-    with pytest.raises(ParseError, match="structure is corrupted"):  # by DVC too
+    with pytest.raises(ParseError, match="structure is corrupted"):  # DVC refuses it too
         load_yaml(path)
 
 
-# PyYAML, which follows YAML 1.1, reads many of these otherwise than DVC.
+# PyYAML follows YAML 1.1, and reads many of these values differently from DVC.
 WRITTEN = ["1e-3", "1E3", "+.5", "010", "0o10", "08", "yes", "off", "1:30", ".1e3", "1_000", "0x10", "5.", "-0"]
 WRITTEN += [".inf", "1e400", "TRUE", "'5'", "~", "", "!!float 5", "[1, 2]", "2001-01-01", "1,000", "5 # five"]
 
@@ -173,7 +173,7 @@ def test_a_value_means_what_it_means_to_dvc(tmp_path: Path, written: str) -> Non
 
 @pytest.mark.slow
 def test_any_change_of_the_text_is_refused_or_read_as_by_dvc(params: Path) -> None:
-    """Signs of YAML put anywhere: never another error than ours, and never another value than DVC's."""
+    """With YAML syntax inserted anywhere, the only error is InputError, and every accepted value is that of DVC."""
     generator, text = np.random.default_rng(0), re.sub(r"#.*", "", params.read_text(encoding="utf-8"))
     signs = [*"[]{}:,-?!&*#|>'\"%@`~=<\n\t .0_e", "!!int ", "!!bool ", "!!set ", "!!binary ", "<<: ", "---", "0x", "*a"]
     counts = {"read": 0, "refused": 0}
@@ -188,7 +188,7 @@ def test_any_change_of_the_text_is_refused_or_read_as_by_dvc(params: Path) -> No
             continue
         try:
             document = load_yaml(params)
-        except ParseError:  # its parser in C reads a little less than that in Python; then DVC runs no stage
+        except ParseError:  # DVC's parser in C accepts a little less than that in Python; DVC then runs no stage
             continue
         counts["read"] += 1
         assert found == document

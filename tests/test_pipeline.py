@@ -1,4 +1,4 @@
-"""The whole graph: what runs again when something changes, and what DVC's commands have to show."""
+"""The whole graph: which stages a change makes stale, and the output of DVC's commands."""
 
 import json
 import shutil
@@ -22,13 +22,13 @@ Edit = Callable[[Path, str, str], None]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """A project on the small sample in which every stage has run once."""
+    """Return a project on the small sample in which every stage has run once."""
     return small_project(tmp_path_factory, digits)
 
 
 @pytest.fixture
 def copy(built: Path, tmp_path: Path) -> Path:
-    """A copy of the built project, cache and all, to change."""
+    """Return a copy of the built project with its cache, which a test may change."""
     target = tmp_path / "copy"
     shutil.copytree(built, target, symlinks=True)
     return target
@@ -36,30 +36,30 @@ def copy(built: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def params(copy: Path) -> Path:
-    """The parameters of the copy."""
+    """Return the params.yaml of the copy."""
     return copy / "params.yaml"
 
 
 def stale(project: Path) -> list[str]:
-    """List the stages that DVC would run, in the order of the graph."""
+    """Return the stages that DVC would run, in the order of the graph."""
     status = json.loads(run_ok("dvc", "status", "--json", cwd=project))
     return [stage for stage in STAGES if stage in status]
 
 
 def repro(project: Path) -> list[str]:
-    """List the stages that `dvc repro` executes."""
+    """Run `dvc repro`, and return the stages that it executes."""
     return stages_run(run_ok("dvc", "repro", cwd=project))
 
 
 def refused(project: Path, *options: str) -> str:
-    """Return what a `dvc repro` says that fails."""
+    """Run `dvc repro`, which must fail without a traceback, and return its standard error."""
     result = run("dvc", "repro", *options, cwd=project)
     assert result.returncode != 0
     assert "Traceback" not in result.stderr
     return result.stderr
 
 
-# Code: what an edit makes stale
+# Code: the stages that an edit makes stale
 
 EDITS = {
     "digits/apps/**/*": [],
@@ -82,14 +82,14 @@ EDITS = {
 
 
 def append(path: Path) -> None:
-    """Edit a text file."""
+    """Append a line to a text file."""
     with path.open("a", encoding="utf-8") as file:
         file.write("# changed\n")
 
 
 @pytest.mark.parametrize("pattern", EDITS)
 def test_an_edit_makes_only_its_own_stages_stale(copy: Path, pattern: str) -> None:
-    if pattern.startswith("bench"):  # of no stage, so that a project of the tests lacks it
+    if pattern.startswith("bench"):  # no stage uses bench, so that the test projects lack it
         shutil.copytree(ROOT / "bench", copy / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     files = [path for path in copy.glob(pattern) if path.is_file() and path.suffix != ".pyc"]
     assert files
@@ -105,7 +105,7 @@ def test_a_stage_that_succeeds_has_imported_no_wording_of_errors(built: Path, st
     assert not {"dvcproof.messages", "dvcproof.package_errors", "dvcproof.values", "digits.param_errors"} & set(modules)
 
 
-#: What editors, merges, Python, other tools, systems and writers leave beside code.
+#: Files that editors, merges, Python, other tools and systems leave beside code.
 STRAYS = [".fit.py.swp", "fit.py~", "#fit.py#", ".#fit.py", ".idea/misc.xml", ".vscode/settings.json"]
 STRAYS += ["fit.py.orig", "fit.py.rej", "fit.py.bak", "fit.py.tmp", ".writing-1/fit.py", "README.md", "beside.pyc"]
 STRAYS += ["__pycache__/fit.cpython-311.pyc", ".DS_Store", ".ipynb_checkpoints/fit-checkpoint.py"]
@@ -116,7 +116,7 @@ STRAYS += ["._fit.py", ".nfs0001", ".fuse_hidden0001", "Thumbs.db", "desktop.ini
 def test_what_is_left_beside_code_is_no_edit(copy: Path) -> None:
     for path in (copy / room / name for room in ROOMS for name in STRAYS):
         path.parent.mkdir(exist_ok=True)
-        if path.name.startswith(".#"):  # a lock of Emacs: a link to nobody's file
+        if path.name.startswith(".#"):  # a lock of Emacs: a dangling symlink
             path.symlink_to("somebody@somewhere.1234")
         else:
             path.write_text("stray", encoding="utf-8")
@@ -144,7 +144,7 @@ def test_nothing_changed_runs_nothing(copy: Path) -> None:
     ("name", "value", "stages"),
     [
         ("dense.units", 8, ["train"]),
-        ("convnet.filters", 8, []),  # of the network that is not trained
+        ("convnet.filters", 8, []),  # a parameter of the network that is not trained
         ("load.source", "data/again.npz", ["load"]),
         ("preprocess.validation_size", 1, ["preprocess"]),
         ("train.model", "convnet", ["train"]),
@@ -163,7 +163,7 @@ def test_a_parameter_makes_its_stage_stale(
 
 @pytest.mark.slow
 def test_both_networks_stay_cached(copy: Path, params: Path) -> None:
-    """The convnet is one parameter away; who has trained both changes between them without training."""
+    """One parameter selects the network. After both are trained, switching between them needs no training."""
     found = list[tuple[str, bytes]]()
     for model in ("dense", "convnet", "dense", "convnet"):
         set_params(params, {"train.model": model, "convnet.epochs": 3 if model == "convnet" else 7})
@@ -208,7 +208,7 @@ def test_a_pinned_address_is_a_source_that_dvc_watches(
 ) -> None:
     server.files["small.npz"] = small_npz.read_bytes()
     set_params(params, {"load.source": server.address("small.npz")})
-    assert repro(copy) == ["load"]  # equal arrays: what follows is not run again
+    assert repro(copy) == ["load"]  # equal arrays: later stages do not run again
     assert repro(copy) == []
     assert len(list((copy.parent / "cache" / "digits").iterdir())) == 1
     np.savez(small_npz, **(digits | {"y_test": digits["y_test"][::-1]}))  # type: ignore[arg-type]
@@ -237,7 +237,7 @@ def test_the_commands_of_dvc_show_what_a_change_did(copy: Path, params: Path) ->
     page = (copy / "dvc_plots" / "index.html").read_text()
     for title in ("learning curves", "confusion matrix", "val_accuracy"):
         assert title in page.lower()
-    assert 'src="https://cdn.' in page  # so the summary points to `make report`, which needs no network
+    assert 'src="https://cdn.' in page  # so the summary names `make report`, which works offline
 
 
 def test_the_model_is_an_artifact_that_dvc_knows(copy: Path) -> None:

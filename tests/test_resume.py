@@ -1,6 +1,6 @@
-"""A training of the pipeline that was killed: `make repro` goes on with it, to the bytes of one that was not.
+"""After a killed training, `make repro` continues it and gives the same bytes as an uninterrupted training.
 
-That one starts from nothing since its checkpoint is damaged.
+The uninterrupted training starts from the beginning, since its checkpoint was damaged.
 """
 
 import os
@@ -17,7 +17,7 @@ from tests.support.arrays import flip
 from tests.support.project import Arrays, environment, run_ok, stages_run
 from tests.support.verifying import doctor_says, small_project
 
-#: So many that the training can be killed before its last one.
+#: Enough epochs to kill the training before its last epoch.
 EPOCHS = 30
 
 CHECKPOINT = Path("data") / ".model.keras.checkpoint"
@@ -25,7 +25,7 @@ CHECKPOINT = Path("data") / ".model.keras.checkpoint"
 
 @pytest.fixture
 def killed(tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tmp_path: Path) -> Path:
-    """A project whose `dvc repro` was killed in the training, with all that it had started."""
+    """Return a project whose `dvc repro` was killed during the training, with all child processes."""
     project = Path(shutil.copytree(small_project(tmp_path_factory, digits), tmp_path / "project"))
     set_params(project / "params.yaml", {"dense.epochs": EPOCHS})
     with subprocess.Popen(

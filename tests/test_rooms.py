@@ -1,4 +1,4 @@
-"""The rooms of the library: import-linter, which `make test` runs, finds imports against the contracts."""
+"""The contracts between packages: import-linter, which `make test` runs, finds forbidden imports."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.project import ROOT, run
 
-#: Modules that import what they may not, with the contract and import-linter's words.
+#: Modules, each with a forbidden import, the broken contract and import-linter's message.
 WRONG = {
     "digits/data/wrong.py": (
         "digits.apps.summary",
@@ -33,7 +33,7 @@ WRONG = {
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A copy of the packages and of their contracts, to change."""
+    """Return a copy of the packages and of their contracts, which a test may change."""
     for package in ("bench", "digits", "dvcproof", "exactkeras", "stages"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

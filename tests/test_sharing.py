@@ -1,4 +1,4 @@
-"""docs/sharing.md: every command of it, run as it stands, against a real S3 server in the place of the team's."""
+"""Every command of docs/sharing.md, run as written, against a real S3 server in place of the team's."""
 
 import re
 import shutil
@@ -12,12 +12,12 @@ from tests.support.verifying import small_project
 
 PAGE = ROOT / "docs" / "sharing.md"
 
-#: The page's own addresses and keys.
+#: The addresses and keys in the page, which the test replaces.
 THEIRS = ("https://s3.example.org", "https://git.example.org/digits.git", "KEY", "SECRET")
 
 
 def blocks() -> list[str]:
-    """The commands of the page, a block each."""
+    """Return the blocks of commands in the page."""
     return re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
@@ -25,7 +25,7 @@ def commands(block: str, s3: S3, origin: Path) -> list[str]:
     ours = (s3.address, f"file://{origin}", "team", "secret")
     for their, our in zip(THEIRS, ours, strict=True):
         block = block.replace(their, our)
-    # `make` prepares no environment here: the tests' own is active.
+    # `make` sets up no environment here: that of the tests is active.
     return [re.sub(r"^make ", "make SETUP=: RUN= ", line) for line in block.splitlines() if line]
 
 

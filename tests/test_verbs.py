@@ -14,7 +14,7 @@ from tests.support.verifying import run_main, small_project
 
 
 def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What the command prints, with exit status 0."""
+    """Run the command, which must end with exit status 0, and return its output."""
     with mock.patch.object(sys, "argv", ["digits", *words]):
         try:
             main()

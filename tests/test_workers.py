@@ -1,4 +1,4 @@
-"""The committed model, trained again on two workers."""
+"""The committed model, trained again on two workers, with the same bytes."""
 
 import shutil
 import sys

@@ -1,8 +1,8 @@
 """Inject faults of every kind, each into a copy of a small project, and count the outcomes: `make study NAME=faults`.
 
-A fault ends in the right bytes (right), in an error message and then, once it is over, in the right bytes (line), in a
-project that `make repro` does not run (stuck), or in something else (wrong). As a control some are repeated without the
-doctor and the watch: there they end stuck or wrong, or the check would see nothing.
+A fault has one of four outcomes. right: the right bytes. line: an error message, and the right bytes in a later run
+without the fault. stuck: `make repro` no longer runs the project. wrong: anything else. As a control, some faults are
+repeated without the doctor and the watch of inputs: there they must end stuck or wrong.
 """
 
 import math
@@ -27,7 +27,7 @@ from bench.measure import this_machine
 from bench.study import parser_of, save
 from dvcproof.runtime.program import on_terminal, run
 
-#: By kind of fault, how many were injected, and how many ended in each outcome.
+#: For each kind of fault, the number of injected faults and the number of each outcome.
 Found = dict[str, dict[str, int]]
 
 #: The options for the number of faults of each kind.
@@ -35,12 +35,12 @@ KINDS = ("kills", "moments", "interrupts", "full", "places", "changes", "damages
 
 
 def measure(trials: Sequence[tuple[Trial, Scene]], processes: int, deadline: float) -> Found:
-    """Carry out trials, each in its project, and count the outcomes by kind.
+    """Run trials, each in its own copy of a project, and count the outcomes by kind.
 
     Args:
-        trials: the trials.
+        trials: each trial, and the project that it damages.
         processes: number of trials at a time.
-        deadline: the time of the monotonic clock after which the trials left are dropped; infinite for the control.
+        deadline: the monotonic time after which remaining trials are dropped; infinite for the control.
     """
     found = {trial.kind: Counter(dict.fromkeys(("injected", *Outcome), 0)) for trial, _ in trials}
     with ThreadPoolExecutor(processes) as pool:
@@ -58,13 +58,13 @@ def measure(trials: Sequence[tuple[Trial, Scene]], processes: int, deadline: flo
 
 
 def inject(folder: Path, counts: Mapping[str, int], processes: int, minutes: float) -> dict[str, Found]:
-    """Inject faults into projects in a folder. Returns the outcomes, and those of the controls."""
+    """Inject faults into projects in a folder. Return the outcomes of the faults and of the controls."""
     started, seconds = time.monotonic(), 0.0
     scene = real_scene = build(folder / "toy", "stages.repro", toy.write, toy.second)
     if counts["real"]:
         real_scene = build(folder / "real", "digits repro", toy.write_real)
         dates = [path.stat().st_mtime for path in (real_scene.good / ".dvc" / "tmp" / "inputs").glob("*.json")]
-        seconds = max(dates) - min(dates) + 5  # of a run, by the dates of its first and last result
+        seconds = max(dates) - min(dates) + 5  # duration of a run, from the dates of its first and last record
     trials = [(trial, real_scene if trial.real else scene) for trial in plan(scene, counts, seconds)]
     found = measure(trials, processes, started + 60 * minutes * 0.7)
     unwatched = build(folder / "control", "dvc repro", lambda path: toy.write(path, watched=False), toy.second)
@@ -76,9 +76,9 @@ def main() -> None:
     parser = parser_of("bench.faults", __doc__)
     for name in (*KINDS, "inputs", "processes"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--minutes", type=float, required=True, help="time limit, of which faults get 70 percent")
+    parser.add_argument("--minutes", type=float, required=True, help="time limit; faults get 70 percent of it")
     args = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored, also by children
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job and its children ignore SIGINT
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         counts = {name: getattr(args, name) for name in KINDS}

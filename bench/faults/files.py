@@ -1,4 +1,4 @@
-"""Write generated files: bytes in the forms that the readers know, or something else in a file's place."""
+"""Write generated files: bytes in the forms that the readers know, or a special file such as a pipe."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ from PIL import Image
 
 
 class Special(Enum):
-    """What may stand in the place of a file."""
+    """A thing other than a regular file that a path may name."""
 
     NOTHING = "nothing"
     PIPE = "pipe"
@@ -33,7 +33,7 @@ Files = Mapping[str, Content]
 
 
 def write(folder: Path, files: Files) -> Path:
-    """Write files into a new folder, in place of an earlier one. Their names may contain folders."""
+    """Write files into a new folder, and replace an existing one. File names may contain folders."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, content in files.items():
@@ -62,12 +62,12 @@ def saved(array: NDArray[Any]) -> bytes:
 
 
 def with_head(head: str, values: bytes = b"") -> bytes:
-    """Return a .npy file with any text as its head."""
+    """Return a .npy file with the given text as its header."""
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode("latin1") + values
 
 
 def idx_bytes(array: NDArray[Any]) -> bytes:
-    """Return an array of uint8 as an IDX file: magic number, lengths, values, all big-endian."""
+    """Return an array of uint8 as an IDX file: magic number and lengths, both big-endian, and the values."""
     return struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape) + array.tobytes()
 
 
@@ -77,7 +77,7 @@ def flip(content: bytes, position: int) -> bytes:
 
 
 def archive(members: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """Return a zip archive, the same bytes for the same members."""
+    """Return a zip archive; equal members give equal bytes."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression, compresslevel=1) as target:
         for name, content in members:

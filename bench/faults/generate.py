@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the files that readers are given: sound, damaged, with lies about sizes, or bombs."""
+"""Hypothesis strategies for the files of the readers: sound, damaged, with false sizes, or bombs."""
 
 import copy
 import functools
@@ -29,7 +29,7 @@ from digits.sources.arrays import IDX_NAMES, NPZ_NAMES
 
 Bytes = st.SearchStrategy[bytes]
 
-#: Numbers at which programs go wrong, also as bytes and digits.
+#: Numbers that often break programs, used as values, as bytes and as digits.
 NUMBERS = (0, 1, 2, 27, 28, 255, 256, 784, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**64 - 1)
 PACKED = [struct.pack(form, n % 256 ** struct.calcsize(form)) for n in NUMBERS for form in ("<H", "<I", ">I", "<Q")]
 PACKED += [str(number).encode() for number in NUMBERS]
@@ -49,7 +49,7 @@ VALUES = st.recursive(
 
 
 def nested(first: str, entry: str, levels: int) -> str:
-    """Return YAML in which each level names the one before nine times."""
+    """Return YAML in which each level refers nine times to the level before."""
     names = [", ".join([f"*b{level}"] * 9) for level in range(levels)]
     return f"b0: &b0 {first}\n" + "".join(f"b{k}: &b{k} {entry % name}\n" for k, name in enumerate(names, 1))
 
@@ -68,10 +68,10 @@ YAML_BOMBS = (
 JSON_BOMBS = ("[" * 10**6, '{"a":' * 10**5, "[]," * 10**6, "9" * 10**5, "1e999", "NaN", "\0" * 5 * 2**20)
 WIDE = ",".join(f"c{number}" for number in range(10_000))
 CSV_BOMBS = (f"{WIDE}\n" + "1\n" * 10_000, "a\n" + "1\n" * 10**6, '"' + "a" * 10**6, "\n" * 10**6, "a," * 10**6, "\0")
-#: Heads of .npy files that are no description of an array that can be read.
+#: Headers of .npy files that describe no array that can be read.
 NPY_HEADS = ("(" * 5000, "{" * 500, "1" * 60_000, "__import__('os').abort()", "{'a': 1if 1else 2}", "-" * 9000 + "1")
 NPY_KINDS = ("|V0", "|O", "<U9", "|V1000000000", "<M8[s]", "nonsense", "|S1")
-#: Small files that unpack to 600 MB or to many empty members, or have a very long name in their head.
+#: Small files that unpack to 600 MB or to many empty members, or have a very long name in their header.
 GZIP_BOMBS = (
     gzip.compress(struct.pack(">II", 0x801, 6 * 10**8), mtime=0) + gzip.compress(bytes(10**6), mtime=0) * 600,
     gzip.compress(b"", mtime=0) * 20_000,
@@ -86,7 +86,7 @@ def choice(*options: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[An
 
 
 def case(files: Mapping[str, bytes], sound: int) -> st.SearchStrategy[Files]:
-    """Draw the files of one input; each is sound in `sound` percent, and in one percent something else than a file."""
+    """Draw the files of one input. Each file is sound with `sound` percent, and a special file with one percent."""
 
     def content(name: str, whole: bytes) -> st.SearchStrategy[Content]:
         special = st.sampled_from(list(Special))
@@ -97,7 +97,7 @@ def case(files: Mapping[str, bytes], sound: int) -> st.SearchStrategy[Files]:
 
 @functools.cache
 def spoiled(name: str, content: bytes) -> Bytes:
-    """Draw a damaged or hostile version of a file, by the form that its name says."""
+    """Draw a damaged or hostile version of a file; its name tells its form."""
     others: list[tuple[int, Bytes]] = []
     match name.rpartition(".")[2]:
         case "yaml" | "lock":
@@ -128,7 +128,7 @@ def yaml_bytes(value: Any) -> bytes:
 
 
 def texts(bombs: Sequence[str]) -> Bytes:
-    """Draw one of several texts."""
+    """Draw one of several texts, as bytes."""
     return st.sampled_from([bomb.encode() for bomb in bombs])
 
 
@@ -168,7 +168,7 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
 
 
 def other_arrays(content: bytes) -> Bytes:
-    """Draw a .npy file of another array, or with a head that lies about this one."""
+    """Draw a .npy file of another array, or with a false header for this array."""
     array = np.load(io.BytesIO(content))
     values = content[-array.nbytes :]
     kinds = st.sampled_from([array.dtype.str, *NPY_KINDS])
@@ -183,13 +183,13 @@ def other_arrays(content: bytes) -> Bytes:
 
 
 def npy_head(kind: Any, shape: Any, order: Any = False) -> str:
-    """Return the head of a .npy file."""
+    """Return the header of a .npy file as text."""
     return repr({"descr": kind, "fortran_order": order, "shape": shape}).ljust(100)
 
 
 @st.composite
 def zipped(draw: st.DrawFn, content: bytes) -> bytes:
-    """Spoil, exchange, repeat or remove members of a zip archive, and pack them in other ways."""
+    """Spoil, exchange, repeat or remove members of a zip archive, and pack it in other ways."""
     members = members_of(content)
     chosen = draw(st.integers(0, len(members) - 1))
     name, one = members[chosen]
@@ -232,7 +232,7 @@ def npz_bombs(size: int = 6 * 10**8) -> list[bytes]:
 
 @functools.cache
 def picture_bombs() -> list[bytes]:
-    """Return small pictures that take much memory or time, and files of very many parts."""
+    """Return small pictures that take much memory or time to decode, and files with very many parts."""
 
     def black(mode: str, width: int, height: int, kind: str = "PNG", **options: Any) -> bytes:
         return image_file(Image.new(mode, (width, height)), kind, **options)
@@ -276,7 +276,7 @@ def npz_file() -> dict[str, bytes]:
 
 
 def idx_files() -> list[dict[str, bytes]]:
-    """Return a data set as IDX files, plain and packed."""
+    """Return a data set as IDX files, uncompressed and compressed."""
     plain = {f"data/{name}": idx_bytes(array) for name, array in zip(IDX_NAMES, arrays().values(), strict=True)}
     return [plain, {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in plain.items()}]
 
@@ -324,7 +324,7 @@ def drawings() -> list[bytes]:
 
 
 def lock() -> dict[str, bytes]:
-    """Return the project's dvc.lock, with the parameters that are in it."""
+    """Return the project's dvc.lock, and a params.yaml with the parameters recorded in it."""
     content = (ROOT / "dvc.lock").read_bytes()
     sections = [stage.get("params", {}).get("params.yaml", {}) for stage in yaml.safe_load(content)["stages"].values()]
     params = {name: value for section in sections for name, value in section.items()}
@@ -355,10 +355,10 @@ def members_of(content: bytes) -> list[tuple[str, bytes]]:
 
 
 class Kind(NamedTuple):
-    """The files of a kind of reader in `bench.faults.readers`, in each way that they may come.
+    """The sound files of a kind of reader in `bench.faults.readers`, in each form that it reads.
 
-    `sound` is the percentage of files that are sound: the more files it needs, the more. `share` is the percentage of
-    inputs that are of this kind; one for `models` takes a tenth of a second.
+    `sound` is the percentage of files left undamaged, higher for readers of many files. `share` is the percentage of
+    inputs of this kind; it is low for `models`, where an input takes a tenth of a second.
     """
 
     files: Callable[[], Sequence[Mapping[str, bytes]]]

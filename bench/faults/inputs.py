@@ -1,6 +1,6 @@
-"""Give generated inputs, damaged and hostile, to every reader: each is read correctly or refused in one line.
+"""Give damaged and hostile inputs to every reader, and check that each is read correctly or refused in one line.
 
-Child processes read them, with limits of memory and time. If one dies, its parent counts that.
+Child processes read the inputs, with limits of memory and time. If a child dies, its parent counts that as wrong.
 """
 
 import json
@@ -19,7 +19,7 @@ from bench.faults.generate import KINDS, inputs
 from bench.faults.judge import BAD, MEGABYTES, Outcome, attempt
 from bench.measure import peak_bytes
 
-#: Inputs that a child reads, and seconds after which it is killed. Many of its inputs may be slow.
+#: The number of inputs that a child reads, and the seconds after which it is killed: many inputs may be slow.
 BATCH = 500
 PATIENCE = 1200
 
@@ -28,7 +28,7 @@ def inject(count: int, processes: int = 2) -> dict[str, Counter[str]]:
     """Give `count` inputs to the readers, with several children at a time.
 
     Returns:
-        By kind of reader, how many inputs were injected, and how many had each Outcome.
+        For each kind of reader, the number of inputs and the number of each Outcome.
     """
     counts = {kind: Counter(dict.fromkeys(("injected", *Outcome), 0)) for kind in KINDS}
     batches: list[tuple[str, int, int]] = [
@@ -44,7 +44,10 @@ def inject(count: int, processes: int = 2) -> dict[str, Counter[str]]:
 
 
 def _batch(batch: tuple[str, int, int]) -> list[str]:
-    """Let a child read inputs. If it dies or hangs, the input at which it did is the last one that counts."""
+    """Let a child read inputs, and return the outcomes.
+
+    If the child dies or hangs, the input that it was reading is the last to count.
+    """
     kind, seed, count = batch
     end = None
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +72,7 @@ def main() -> None:
 
     kind, seed, count, folder = sys.argv[1:]
     read = reader(kind)
-    limit = peak_bytes(field="VmData") + 3 * MEGABYTES * 2**20  # protects the machine; the peak is measured besides
+    limit = peak_bytes(field="VmData") + 3 * MEGABYTES * 2**20  # only protects the machine: `attempt` measures the peak
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
     phases, checks = [hypothesis.Phase.generate], list(hypothesis.HealthCheck)

@@ -1,4 +1,4 @@
-"""Outcomes, and the judge of a reader: it reads an input correctly, refuses it in one clear line, or gets it wrong."""
+"""Outcomes, and the judge of readers. A reader reads an input correctly, refuses it in one clear line, or is wrong."""
 
 import ctypes
 import gc
@@ -16,10 +16,10 @@ from dvcproof.runtime.program import InputError
 
 
 class Outcome(StrEnum):
-    """What a fault or an input led to, the worst last."""
+    """The outcome of a fault or an input, from best to worst."""
 
     RIGHT = "right"  # the right bytes
-    LINE = "line"  # an error in one clear line, and then the right bytes
+    LINE = "line"  # an error in one clear line, and the right bytes in a later run
     STUCK = "stuck"
     WRONG = "wrong"
 
@@ -28,18 +28,18 @@ BAD = (Outcome.STUCK, Outcome.WRONG)
 
 
 class Verdict(NamedTuple):
-    """An outcome, and what was wrong."""
+    """An outcome, and a text that says what was wrong."""
 
     outcome: Outcome
     problem: str = ""
 
 
-#: Limits for one input: megabytes above what the process holds without it, seconds of processor time, seconds in all.
+#: Limits for one input: megabytes of memory besides those held before, seconds of processor time, seconds in all.
 MEGABYTES = 500
 SECONDS = 5.0
 WAITING = 30.0
 
-#: The longest message, and its form: the thing at fault, what is wrong with it, the next step.
+#: The length of the longest good message, and the form of a message: thing at fault, problem, next step.
 LONGEST = 1500
 FORM = re.compile(r"\S.*: .+\. [A-Z].*[.?]")
 
@@ -47,18 +47,18 @@ Reader = Callable[[Path], None]
 
 
 class WrongError(Exception):
-    """A reader accepted what it should have refused, or read it as something else."""
+    """A reader accepted an input that it should have refused, or read wrong values from it."""
 
 
 class SlowError(BaseException):
-    """Time is up. No reader catches it."""
+    """Time is up. This is a BaseException, so that no reader catches it."""
 
 
 def attempt(read: Reader, folder: Path) -> Verdict:
     """Let a reader read the files in a folder, and judge what it does."""
-    # Else what was free before is used again, or is given back meanwhile, and hides what the reader takes.
+    # Memory that is already free would be used again, or given back meanwhile, and hide what the reader takes.
     gc.collect()
-    with suppress(AttributeError, OSError):  # where the C library has none
+    with suppress(AttributeError, OSError):  # the C library may have no such function
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from now on
     before = peak_bytes(field="VmRSS")
@@ -80,7 +80,7 @@ def _verdict(read: Reader, folder: Path) -> Verdict:
         line = str(error)
         clear = bool(FORM.fullmatch(line)) and line.isprintable() and len(line) <= LONGEST and "[Errno" not in line
         return Verdict(Outcome.LINE, line) if clear else Verdict(Outcome.WRONG, f"unclear: {line}")
-    except OSError as error:  # the command line prints one line, if the error names the file
+    except OSError as error:  # if the error names the file, the command line prints one line
         clear = bool(error.filename and error.strerror)
         return Verdict(Outcome.LINE, str(error)) if clear else Verdict(Outcome.WRONG, f"unclear: {error}")
     except WrongError as error:

@@ -1,4 +1,4 @@
-"""The project that faults happen to: make, copy and run it, and judge what it is afterwards."""
+"""The projects for faults: make, copy and run a project, and judge its state after a fault."""
 
 import json
 import re
@@ -23,17 +23,17 @@ from dvcproof.runtime.files import file_hash
 #: Seconds after which a command counts as stuck.
 PATIENCE = 120
 
-#: What only a killed process leaves. A run that ends removes its own, and goes on from the last.
+#: Patterns of files that only a killed process leaves. A run that ends removes its own.
 LEFT_OVER = (".writing-*", "*.tmp", ".*.checkpoint")
 
 Process = subprocess.Popen[bytes]
 
 
 class Scene(NamedTuple):
-    """A project before a run of all its stages, `start`, and after it, `good`. The last commit is as `good`.
+    """Two copies of a project: `start` before a run of all stages, and `good` after it. Both have the commit of `good`.
 
-    The work tree of `start` may hold the results of other parameters; its cache holds nothing of this run.
-    `command` does what `make repro` does; for the control it is `dvc repro` alone.
+    The working tree of `start` may hold the results of other parameters; its cache holds no result of this run.
+    `command` does the same as `make repro`; for the control it is `dvc repro` alone.
     """
 
     start: Path
@@ -42,13 +42,13 @@ class Scene(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A command that has ended. Processes that it started may still run, and keep its output open."""
+    """A command that has ended. Processes that it started may still run and keep its output open."""
 
-    status: int | None  # negative: the signal that ended it; None: it was stuck
+    status: int | None  # exit status; negative: the signal that ended the command; None: it was stuck
     process: Process
 
     def output(self) -> str:
-        """Read the whole output, once no process can write to it any more. Call this once."""
+        """Wait until no process can write to the output any more, and return it. Call this only once."""
         try:
             content = self.process.communicate(timeout=PATIENCE)[0]
         except subprocess.TimeoutExpired as error:
@@ -57,18 +57,18 @@ class Ended(NamedTuple):
 
 
 def own_environment(folder: Path) -> dict[str, str]:
-    """Return the variables for a project whose DVC keeps its own files beside the project."""
+    """Return environment variables with which DVC keeps its own files beside the project."""
     places = dict.fromkeys(("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR"), f"{folder}.site")
     return environment() | NOBODY | places | {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def start(command: str, folder: Path, plan: hook.Plan | None = None) -> Process:
-    """Start what `python -m` would run in `folder`, in a process group of its own.
+    """Start a Python module in `folder`, in a process group of its own.
 
     Args:
-        command: a module and its arguments.
+        command: the module and its arguments, as after `python -m`.
         folder: its working folder.
-        plan: what happens at which change of a file.
+        plan: the fault to inject, and the change of a file at which it happens.
     """
     planned = {"PYTHONPATH": str(Path(hook.__file__).parent), "FAULT": json.dumps(plan._asdict())} if plan else {}
     words, variables = [sys.executable, "-m", *command.split()], own_environment(folder) | planned
@@ -84,7 +84,7 @@ def start(command: str, folder: Path, plan: hook.Plan | None = None) -> Process:
 
 
 def end(process: Process) -> Ended:
-    """Wait for the end of a command. One that is stuck is killed."""
+    """Wait for the end of a command. Kill the command if it is stuck."""
     try:
         return Ended(process.wait(PATIENCE), process)
     except subprocess.TimeoutExpired:
@@ -99,10 +99,10 @@ def build(
     """Make a scene in a folder.
 
     Args:
-        folder: a new one.
-        command: of Python, that runs the project.
+        folder: a new folder.
+        command: the module and arguments that run the project, as after `python -m`.
         write: writes the files of the project into a folder.
-        second: changes its parameters, so that every stage runs. Without it nothing has run in `start`.
+        second: changes the parameters, so that every stage runs. Without `second`, nothing has run in `start`.
     """
     good, before = folder / "good", folder / "start"
     write(good)
@@ -132,7 +132,7 @@ def _run(folder: Path, command: str) -> str:
 
 @contextmanager
 def copied(project: Path) -> Iterator[Path]:
-    """Copy a project for one fault. A folder beside the copy, `.site`, is for files outside of the project."""
+    """Copy a project for one fault. A folder beside the copy, NAME.site, is for files outside of the project."""
     with tempfile.TemporaryDirectory(dir=project.parent, prefix="trial-", ignore_cleanup_errors=True) as folder:
         Path(folder, "project.site").mkdir()
         yield shutil.copytree(project, Path(folder, "project"), symlinks=True)
@@ -154,7 +154,7 @@ def judge(scene: Scene, folder: Path, status: int | None, output: str) -> Verdic
 
 
 def _wrong(scene: Scene, folder: Path) -> Iterator[str]:
-    """Yield what differs from a run without faults: an output, the cache, or a file that Git would commit."""
+    """Yield differences from a run without faults: in an output, in the cache, or in a file that Git would commit."""
     for stage in read_lock(scene.good / "dvc.lock").stages.values():
         for out in stage.outs:
             path = folder / out.path
@@ -176,7 +176,7 @@ def _wrong(scene: Scene, folder: Path) -> Iterator[str]:
 def refused(status: int | None, output: str) -> Verdict | None:
     """Judge a run by its exit status and output. Return None if nothing failed.
 
-    An error must be named, or a finding with its rule, and without a traceback.
+    A failed run must print an error message, or a finding with its rule, and no traceback.
     """
     if status is None:
         return Verdict(Outcome.STUCK, output)

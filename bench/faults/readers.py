@@ -1,4 +1,4 @@
-"""Read generated inputs as the project does, and check what is accepted by a second, independent reading."""
+"""Read generated inputs as the project does, and check accepted inputs with a second, independent reading."""
 
 import csv
 import gzip
@@ -30,7 +30,7 @@ from stages.preprocess import preprocess
 
 
 def require(true: object, what: str) -> None:
-    """Check what a reader accepted."""
+    """Raise WrongError with the text `what` unless the condition is true."""
     if not true:
         raise WrongError(what)
 
@@ -56,7 +56,7 @@ def params(folder: Path) -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Compare values and types; an integer equals the same float."""
+    """Compare nested values. A truth value equals no number; an integer equals the same float."""
     if isinstance(one, dict):
         return set(one) == set(other) and all(_same(one[key], other[key]) for key in one)
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
@@ -79,7 +79,7 @@ def npz(folder: Path) -> None:
         _require_loaded(folder / "out", [arrays[key] for key in NPZ_NAMES])
 
 
-#: The third byte of an IDX file.
+#: The type of the values for the third byte of an IDX file.
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -97,7 +97,7 @@ def idx(folder: Path) -> None:
 
 
 def _require_loaded(out: Path, arrays: Sequence[NDArray[Any]]) -> None:
-    """Compare what `load` wrote with the arrays of both sets; in each set the images have more dimensions."""
+    """Compare the files that `load` wrote with the arrays of both sets. In each set the images have more dimensions."""
     sets = {"train": sorted(arrays[:2], key=np.ndim), "test": sorted(arrays[2:], key=np.ndim)}
     classes = sorted(set(sets["train"][0].ravel().tolist()))
     for split, (labels, images) in sets.items():
@@ -166,7 +166,7 @@ def models() -> Reader:
         require(np.isfinite(probabilities).all() and np.allclose(probabilities.sum(axis=1), 1), f"{probabilities}")
         try:
             model = keras.models.load_model(folder / "model.keras", compile=False)
-        except Exception:  # settings that the reader ignores
+        except Exception:  # Keras may refuse settings that the reader ignores
             return
         expected = model(digits.reshape(3, 784).astype(np.float32) / np.float32(255)).numpy()
         require(np.allclose(expected, probabilities, atol=1e-3), f"{probabilities} for Keras's {expected}")
@@ -175,7 +175,7 @@ def models() -> Reader:
 
 
 def reader(kind: str) -> Reader:
-    """Return the reader of a kind in `bench.faults.generate.KINDS`, with what it needs already imported."""
+    """Return the reader of a kind in `bench.faults.generate.KINDS`, after importing the modules that it needs."""
     if kind == "models":
         return models()
     return {one.__name__: one for one in (params, lock, npz, idx, npy, metrics, pictures)}[kind]

@@ -1,5 +1,6 @@
-"""A pipeline of four quick stages, built on the parts that carry the real ones: DVC, the lock of packages, the watch of
-inputs, and files that appear whole.
+"""A pipeline of four quick stages that rely on the same parts as the real stages.
+
+These parts are DVC, the lock of packages, the watch of inputs, and outputs that appear complete or not at all.
 """
 
 import re
@@ -13,7 +14,7 @@ from bench.processors import make_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: The files that each stage reads and writes. The outputs of the last are in Git, not in DVC's cache.
+#: The files that each stage reads and writes. The outputs of the last stage are in Git, not in DVC's cache.
 READS = {
     "load": ["data/source"],
     "preprocess": ["data/raw/images", "data/raw/labels"],
@@ -27,7 +28,7 @@ WRITES = {
     "evaluate": ["metrics/scores.json", "metrics/history.json"],
 }
 
-#: A stage, whose outputs are hashes of all that it reads.
+#: The code of a stage. Its outputs are hashes of its parameters and inputs.
 STEP = """
 import hashlib, json, os, pathlib, sys
 
@@ -54,7 +55,7 @@ with replacing(*map(pathlib.Path, writes)) as files:
 """
 
 
-#: What `make repro` does, for a project without the parameters of this one.
+#: A program that does the same as `make repro` in a project with other parameters than this project's.
 REPRO = """
 import sys
 from pathlib import Path
@@ -78,12 +79,12 @@ def write(path: Path, *, watched: bool = True) -> None:
 
     Args:
         path: a new folder.
-        watched: whether the stages check that what they have read does not change; False is a control.
+        watched: whether the stages check that their inputs do not change while they run. False is for the control.
     """
     shutil.copytree(ROOT / "dvcproof", path / "dvcproof", ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, path / name)
-    # One package: the check of all of them is not under test.
+    # One package suffices here, since the check of packages is not under test.
     pin = re.findall(r"^pyyaml==.*\n(?: .*\n)*", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     stages = {"stages": {name: _stage(name, watched=watched) for name in READS}}
     contents = {
@@ -130,12 +131,12 @@ def _stage(name: str, *, watched: bool) -> dict[str, object]:
     }
 
 
-#: A file that changes while a stage runs, and how; None: it vanishes.
+#: A file that changes while a stage runs, and a function that gives its new content; None: the file vanishes.
 Change = tuple[str, Callable[[str], str] | None]
 
 
 def changes(stage: str) -> list[Change]:
-    """List what may change while a stage runs."""
+    """List the changes to inject while a stage runs."""
     ways = (lambda text: text.replace("e", "3"), lambda text: text + "x", None)
     return [
         *((path, how) for path in READS[stage] for how in ways),

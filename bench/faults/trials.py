@@ -1,4 +1,4 @@
-"""The faults: a function for each way to inject one, and the list of all trials."""
+"""The faults: a function for each way to inject a fault, and the list of all trials."""
 
 import os
 import random
@@ -25,10 +25,10 @@ from dvcproof.lockfile import read_lock
 
 T = TypeVar("T")
 
-#: Commands of which two run at once.
+#: Commands that are run two at a time.
 COMMANDS = ("dvc repro", "dvc exp run", "dvc exp run --temp", "dvc status", "dvcproof verify")
 
-#: Places that cannot be written.
+#: Folders and files that are made read-only.
 DATA = ("data", "data/raw", "data/prepared", "metrics")
 PLACES = ("", ".dvc", ".dvc/tmp", ".dvc/cache", ".dvc/cache/runs", "dvc.lock", *DATA)
 
@@ -42,17 +42,17 @@ class Trial(NamedTuple):
 
     @property
     def real(self) -> bool:
-        """Return whether the fault happens to the project of the real stages."""
+        """Return whether the fault is injected into the project with the real stages."""
         return self.kind == "kill of the real stages"
 
 
 def planned(project: Path, action: str, **fields: Any) -> Plan:
-    """Return a plan whose counter is beside the project."""
+    """Return a plan whose counter file is beside the project."""
     return Plan(action, str(project), f"{project}.site/count", **fields)
 
 
 def at_change(scene: Scene, action: str, number: int) -> Verdict:
-    """Let a fault happen at the change of a file that has this number in the run."""
+    """Inject a fault at change `number` of a file in the run, counted from 1."""
     with copied(scene.start) as project:
         ended = end(start("dvc repro", project, planned(project, action, at=number)))
         if ended.status == 0 and action.startswith("kill"):
@@ -61,7 +61,7 @@ def at_change(scene: Scene, action: str, number: int) -> Verdict:
 
 
 def at_moment(scene: Scene, action: str, seconds: float) -> Verdict:
-    """Send a signal to DVC, to its whole group or to a stage after some seconds, or earlier if the run ends before."""
+    """Send a signal to DVC, its process group or a stage after some seconds, or earlier if the run ends before."""
     with copied(scene.start) as project:
         process = start("dvc repro", project)
         with suppress(subprocess.TimeoutExpired):
@@ -75,7 +75,7 @@ def at_moment(scene: Scene, action: str, seconds: float) -> Verdict:
 
 
 def _strike(process: Process, action: str) -> bool:
-    """Send the signal, to a stage as soon as there is one. Return whether there was."""
+    """Send the signal; for a stage, wait until one runs. Return whether the signal was sent."""
     if action == "kill stage":
         stages: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
@@ -91,7 +91,7 @@ def _strike(process: Process, action: str) -> bool:
 
 
 def read_only(scene: Scene, place: str) -> Verdict:
-    """Run while a place cannot be written."""
+    """Run the project while a folder or file is read-only."""
     with copied(scene.start) as project:
         ended = end(start("dvc repro", project, planned(project, "read-only", path=str(project / place))))
         return _again(scene, project, ended, "read-only")
@@ -108,9 +108,9 @@ def _again(scene: Scene, project: Path, ended: Ended, action: str) -> Verdict:
 
 
 def interrupted(output: str) -> Verdict | None:
-    """Judge the output at Ctrl-C. Return None if there is no traceback.
+    """Judge the output of a run that Ctrl-C ended. Return None if it has no traceback.
 
-    Python prints one itself while it starts, before it knows the program, and DVC has its own. No stage can help those.
+    Tracebacks of Python's own start and of DVC do not count: no stage can prevent them.
     """
     if "Traceback" not in output:
         return None
@@ -120,7 +120,7 @@ def interrupted(output: str) -> Verdict | None:
 
 
 def changed(scene: Scene, stage: str, number: int) -> Verdict:
-    """Change or remove an input of a stage while it writes its results. It is put back for the second run."""
+    """Change or remove an input of a stage while the stage writes its results. Restore the input for the second run."""
     name, how = toy.changes(stage)[number]
     with copied(scene.start) as project:
         path, before = project / name, (scene.good / name).read_text(encoding="utf-8")
@@ -136,7 +136,7 @@ def changed(scene: Scene, stage: str, number: int) -> Verdict:
 
 
 def damaged(scene: Scene, name: str, damage: str, twice: bool) -> Verdict:
-    """Damage a file of the cache and, if `twice`, the outputs in the work tree with the same content."""
+    """Damage a file of the cache and, if `twice`, the outputs in the working tree with the same content."""
     with copied(scene.good) as project:
         path = project / name
         digest, content = path.parent.name + path.name, path.read_bytes()
@@ -152,7 +152,7 @@ def damaged(scene: Scene, name: str, damage: str, twice: bool) -> Verdict:
 
 
 def spoil(path: Path, damage: str) -> None:
-    """Change a file as a disk would: without its mode and date; a flip keeps the size, too."""
+    """Damage a file as a disk would: its mode and date stay, and a flip keeps the size, too."""
     before, content = path.stat(), path.read_bytes()
     middle = len(content) // 2
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
@@ -176,12 +176,12 @@ def together(scene: Scene, first: str, other: str) -> Verdict:
 
 
 def plan(scene: Scene, counts: Mapping[str, int], real_seconds: float) -> list[Trial]:
-    """Choose the trials; the same for the same counts, apart from the moments of time.
+    """Choose the trials. Equal counts give equal trials, apart from the moments in time.
 
     Args:
-        scene: the project of the quick stages.
-        counts: how many faults of each kind; at most as many as there are places.
-        real_seconds: what a run of the real stages takes.
+        scene: the project with the quick stages.
+        counts: the number of faults of each kind; fewer are chosen where fewer are possible.
+        real_seconds: seconds of a run of the real stages.
     """
     chance = random.Random(0)  # noqa: S311
     events, seconds = _listed(scene)
@@ -231,7 +231,7 @@ def plan(scene: Scene, counts: Mapping[str, int], real_seconds: float) -> list[T
 
 
 def _listed(scene: Scene) -> tuple[list[str], float]:
-    """List the changes of files in a run without faults, and measure its seconds."""
+    """Return the changes of files in a run without faults, and the seconds of the run."""
     with copied(scene.start) as project:
         plan, before = planned(project, "list"), time.monotonic()
         ended = end(start("dvc repro", project, plan))
@@ -242,13 +242,13 @@ def _listed(scene: Scene) -> tuple[list[str], float]:
 
 
 def spread(items: Sequence[T], number: int) -> list[T]:
-    """Choose items, evenly spread; all of them if there are fewer."""
+    """Choose `number` items, evenly spread; all items if there are fewer."""
     number = min(number, len(items))
     return [items[(2 * index + 1) * len(items) // (2 * number)] for index in range(number)]
 
 
 def known(scene: Scene) -> list[Trial]:
-    """Return faults that end stuck or wrong without the doctor and the watch: the control."""
+    """Return the controls: faults that end stuck or wrong without the doctor and the watch."""
     events, _ = _listed(scene)
     places = [events.index(f"made {name}") + 1 for name in (".dvc/tmp/rwlock", "dvc.lock")]
     model = read_lock(scene.good / "dvc.lock").stages["train"].outs[0].md5 or ""

@@ -1,4 +1,4 @@
-"""The baseline's stage 4."""
+"""Stage 4 of the naive pipeline: evaluate."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The baseline's stage 1."""
+"""Stage 1 of the naive pipeline: load."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The baseline's stage 2."""
+"""Stage 2 of the naive pipeline: preprocess."""
 
 from pathlib import Path
 

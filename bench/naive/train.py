@@ -1,4 +1,4 @@
-"""The baseline's stage 3."""
+"""Stage 3 of the naive pipeline: train."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Measure how pictures are read, by kind: right, unsure, and sure but wrong. make study NAME=pictures
+"""Count how pictures of each kind are read: right, unsure, or sure but wrong. Run `make study NAME=pictures`.
 
-Each kind is measured twice: on the digits and the random numbers that the program was developed on, and on others, kept
-aside. Each kind has digits of its own: otherwise the few that the model misreads would count in all kinds or in none.
+Each kind is measured twice: on the digits and random numbers that the program was developed on, and on others that were
+kept aside. Each kind has its own digits: otherwise a digit that the model misreads would count in every kind.
 """
 
 import io
@@ -31,7 +31,7 @@ from digits.apps.handwriting import prepare
 from digits.apps.reading import Reader, Reading, open_reader
 from dvcproof.runtime.program import InputError, run
 
-#: The first digit of a kind in the test set, in each class, and what the random numbers start from.
+#: For each set: the position of its first digit in each class of the test set, and the seed of the random numbers.
 SETS = {"seen": (0, "dev"), "kept": (450, "kept aside")}
 
 #: Validation images that are read at a time.
@@ -41,7 +41,7 @@ Counts = dict[str, int]
 
 
 def count(readings: Iterable[tuple[str, list[Reading]]]) -> Counts:
-    """Count the pictures that are right (sure or not), unsure, and sure but wrong; a refused one is unsure."""
+    """Count the pictures that are right (sure or not), unsure, and sure but wrong. A refused picture is unsure."""
     found = {"pictures": 0, "right": 0, "unsure": 0, "sure_and_wrong": 0}
     for label, digits in readings:
         right = "".join(digit.predicted for digit in digits) == label
@@ -54,7 +54,7 @@ def count(readings: Iterable[tuple[str, list[Reading]]]) -> Counts:
 
 
 def read(reader: Reader, image: Image.Image) -> list[Reading]:
-    """Read a picture from a file; nothing if it is refused."""
+    """Read a picture as from a file; return an empty list if the picture is refused."""
     stream = io.BytesIO()
     image.save(stream, "TIFF" if image.mode == "CMYK" else "PNG")
     try:
@@ -64,14 +64,14 @@ def read(reader: Reader, image: Image.Image) -> list[Reading]:
 
 
 def digits_of(images: Digit, labels: Digit, start: int, each: int) -> Iterator[tuple[str, Digit]]:
-    """Yield some images of each class."""
+    """Yield `each` images of each class, from position `start`, with their label."""
     for label in range(10):
         for index in np.flatnonzero(labels == label)[start : start + each]:
             yield str(label), images[index]
 
 
 def several(digits: list[tuple[str, Digit]], rng: np.random.Generator) -> Iterator[tuple[str, Image.Image]]:
-    """Yield numbers of two to seven digits."""
+    """Yield pictures of numbers of two to seven digits, with the number."""
     for length in (length for length in range(2, 8) for _ in range(3)):
         chosen = [digits[index] for index in rng.integers(0, len(digits), length)]
         sheet = Sheet.paper(rng, 220, 60 + 170 * length)
@@ -81,7 +81,7 @@ def several(digits: list[tuple[str, Digit]], rng: np.random.Generator) -> Iterat
 
 
 def pictures(images: Digit, labels: Digit, name: str, each: int) -> Iterator[tuple[str, str, Image.Image]]:
-    """Yield all pictures of one of SETS: the kind, what is in the picture, and the picture."""
+    """Yield all pictures of one of SETS: the kind, the label (the digits in the picture), and the picture."""
     start, salt = SETS[name]
 
     def random(kind: str) -> np.random.Generator:
@@ -109,11 +109,11 @@ def measure(reader: Reader, images: Digit, labels: Digit, name: str, each: int) 
 
 
 def measure_limits(data: Path, held_out: int) -> dict[str, Counts]:
-    """Measure the limits of `unsure` on what they were chosen with: validation images, and shapes that are not digits.
+    """Count readings of the images with which the limits of `unsure` were chosen: validation images and other shapes.
 
     Args:
-        data: the pipeline's folder, with raw/.
-        held_out: how many training images, the last ones, are read; the model is trained on the others.
+        data: the pipeline's folder with raw/.
+        held_out: number of training images, from the end, to read; the model is trained on the others.
     """
     images, labels = (np.load(data / "raw" / f"train_{kind}.npy") for kind in ("images", "labels"))
     known, other = slice(None, -held_out), slice(-held_out, None)
@@ -134,7 +134,7 @@ def measure_limits(data: Path, held_out: int) -> dict[str, Counts]:
 
 def main() -> None:
     parser = parser_of("bench.pictures", __doc__, data=True)
-    parser.add_argument("--digits", type=int, required=True, help="of each class, for each kind and set")
+    parser.add_argument("--digits", type=int, required=True, help="digits of each class, for each kind and set")
     parser.add_argument("--held-out", type=int, required=True, help="training images for the limits of `unsure`")
     args = parser.parse_args()
     require_whole_mnist(PARAMS)

@@ -1,4 +1,4 @@
-"""Draw paper, ink and what a camera does, to make pictures of digits as people have them."""
+"""Draw paper, ink and the effects of a camera, to make realistic pictures of digits."""
 
 import io
 import math
@@ -18,7 +18,7 @@ CREAM, BLUE_INK = (246, 245, 240), (25, 30, 90)
 
 
 def pen(digit: Digit, side: int) -> Pixels:
-    """Return a real digit as the crisp stroke of a pen: how much ink there is, [side, side] in [0, 1]."""
+    """Return a real digit as the crisp stroke of a pen: the amount of ink, [side, side] in [0, 1]."""
     image = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
     return np.clip((np.asarray(image, np.float32) / 255 - 0.45) * max(side / 84, 3) + 0.5, 0, 1)
 
@@ -93,12 +93,12 @@ class Sheet:
         return self.show(image)
 
     def light(self, light: NDArray[np.floating]) -> Self:
-        """Multiply by the light, [h, w]."""
+        """Multiply each pixel by the light, [h, w]."""
         self.pixels = self.pixels * light[..., None].astype(np.float32)
         return self
 
     def add(self, levels: NDArray[np.floating]) -> Self:
-        """Add levels, [h, w]."""
+        """Add levels, [h, w], to each pixel."""
         self.pixels = self.pixels + levels[..., None].astype(np.float32)
         return self
 
@@ -129,7 +129,7 @@ def hand_shadow(rng: Random, height: int = 480, width: int = 640) -> Pixels:
 
 
 def drawn(strokes: list[Stroke], side: int, width: int, ink: Colour = (20, 20, 60)) -> Image.Image:
-    """Draw strokes with a pen with round ends, `width` pixels wide."""
+    """Draw strokes with a pen that is `width` pixels wide and has round ends."""
     large = Image.new("RGB", (2 * side, 2 * side), (250, 250, 250))
     draw = ImageDraw.Draw(large)
     for stroke in strokes:

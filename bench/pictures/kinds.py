@@ -1,4 +1,4 @@
-"""Make pictures of one digit, by kind: those that the program was developed on, and those kept aside."""
+"""Make pictures of one digit: kinds on which the program was developed, and kinds that were kept aside."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def clean(digit: Digit, rng: Random) -> Sheet:
-    """Write somewhere on a sheet."""
+    """Write a digit somewhere on a sheet."""
     top, left = int(rng.integers(20, 160)), int(rng.integers(20, 320))
     return Sheet.paper(rng).write(digit, 300, top, left)
 
@@ -210,7 +210,7 @@ def forwarded(digit: Digit, rng: Random) -> Image.Image:
     return image
 
 
-#: By name, in the order in which they get their digits.
+#: The kinds by name, in the order in which they get their digits.
 SEEN: dict[str, Kind] = {
     "clean paper": clean,
     "ruled paper with a margin": ruled_with_margin,
@@ -312,7 +312,7 @@ SEEN: dict[str, Kind] = {
     "cell of a table": cell_of_a_table,
 }
 
-#: Made when the program was finished, so they had no part in any choice.
+#: Kinds that were made when the program was finished, so that no choice rests on them.
 KEPT: dict[str, Kind] = {
     "squared paper, a photo": lambda digit, rng: (
         squared(digit, rng)

@@ -1,4 +1,4 @@
-"""Draw digits as people in other places write them, and what is not a digit."""
+"""Draw digits with various habits of writing, and shapes that are not digits."""
 
 import math
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from bench.pictures.drawing import Random, Stroke, drawn
 
 
 def strokes(text: str) -> list[Stroke]:
-    """Read strokes, separated by |, of points x,y and of arcs x,y,width,height,start,end in per cent and degrees."""
+    """Parse strokes, separated by |, of points x,y and arcs x,y,width,height,start,end, in per cent and degrees."""
     return [[point for item in part.split() for point in _points(item)] for part in text.split("|")]
 
 
 def _points(item: str) -> Stroke:
-    """Read a point, or an arc around one, clockwise from the right."""
+    """Parse a point, or an arc around a point, clockwise from the right."""
     numbers = [float(number) for number in item.split(",")]
     x, y, *radii = (number / 100 for number in numbers[:4])
     if not radii:
@@ -25,7 +25,7 @@ def _points(item: str) -> Stroke:
     return [(x + radii[0] * math.cos(angle), y + radii[1] * math.sin(angle)) for angle in angles]
 
 
-#: By digit and habit.
+#: Strokes for each digit and habit of writing.
 HABITS = {
     "7 crossed": "25,15 75,15 42,90 | 35,52 70,52",
     "7 crossed, curved": "22,22 27,14 75,17 52,50 45,90 | 34,50 72,47",
@@ -47,7 +47,7 @@ HABITS = {
     "8 of two circles": "50,30,18,18,90,450 | 50,70,22,21,-90,270",
 }
 
-#: Shapes that are not digits. Letters that are digits to the eye (B, I, O, S, Z, b, g, l, q) are left out.
+#: Shapes that are not digits. Letters that look like digits (B, I, O, S, Z, b, g, l, q) are left out.
 NOT_DIGITS = {
     "dash": "10,50 90,50",
     "plus": "10,50 90,50 | 50,10 50,90",
@@ -76,18 +76,18 @@ NOT_DIGITS = {
     "face": "50,50,45,45,0,360 | 35,35 35,40 | 65,35 65,40 | 50,55,22,20,20,160",
 }
 
-#: Capitals of a printer that are not digits to the eye either.
+#: Printed capitals that do not look like digits.
 LETTERS = "ACEFHKMNPRTUVWXY"
 
 
 def habits(width: int, side: int = 300) -> Iterator[tuple[str, Image.Image]]:
-    """Yield each habit, with the digit that it is."""
+    """Yield a picture of each habit, with its digit."""
     for name, text in HABITS.items():
         yield name[0], drawn(strokes(text), side, width, (20, 20, 20))
 
 
 def shaken(text: str, rng: Random) -> list[Stroke]:
-    """Return strokes as another hand draws them: slanted, rotated and imprecise."""
+    """Return strokes with the variation of a hand: slanted, rotated and imprecise."""
     turn, slant = rng.uniform(-0.15, 0.15), rng.uniform(-0.2, 0.2)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array([[1, slant], [0, 1]])
     moved: list[Stroke] = []
@@ -98,7 +98,7 @@ def shaken(text: str, rng: Random) -> list[Stroke]:
 
 
 def no_digits(rng: Random, each: int) -> Iterator[Image.Image]:
-    """Yield shapes, `each` of every one, then scribbles and blurs."""
+    """Yield `each` pictures of every shape, then scribbles and blurs."""
     for text in NOT_DIGITS.values():
         for _ in range(each):
             yield drawn(shaken(text, rng), 240, int(rng.integers(5, 14)))

@@ -1,4 +1,4 @@
-"""Calibration and Brier's score, against figures computed by hand or in another way."""
+"""Calibration and Brier's score, compared with figures computed by hand or in another way."""
 
 import numpy as np
 import pytest
@@ -29,14 +29,14 @@ def test_the_calibration_error_is_the_published_sum() -> None:
     confidences = random.uniform(0.1, 1, 500)
     right = random.uniform(size=500) < confidences**2
     total = 0.0
-    for m in range(1, 16):  # the definition of Guo et al., word by word
+    for m in range(1, 16):  # the literal definition of Guo et al.
         inside = [i for i in range(500) if (m - 1) / 15 < confidences[i] <= m / 15]
         if inside:
             accuracy = sum(bool(right[i]) for i in inside) / len(inside)
             confidence = sum(float(confidences[i]) for i in inside) / len(inside)
             total += len(inside) / 500 * abs(accuracy - confidence)
     assert calibration_error(reliability(confidences, right)) == pytest.approx(total, rel=1e-12)
-    assert total > 0.05  # an over-confident model is seen
+    assert total > 0.05  # an over-confident model is noticed
 
 
 def test_brier_goes_from_0_to_2() -> None:

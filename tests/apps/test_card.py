@@ -1,4 +1,4 @@
-"""The model card: its figures are those of the run, its front matter is Hugging Face's, and it claims nothing else."""
+"""The model card shows the figures of the run, and its front matter follows Hugging Face's specification."""
 
 import json
 import re
@@ -28,7 +28,7 @@ SCORES = SOURCES.metrics / "scores.json"
 def folder(
     tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """The working folder: a copy of the files that the card is made from, with MNIST's hashes."""
+    """Return the working folder: a copy of the files that the card is made from, with MNIST's hashes."""
     built = small_project(tmp_path_factory, digits)
     for name in ("params.yaml", "dvc.lock", "metrics/scores.json", "metrics/per_class.csv", "data/raw/dataset.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -56,19 +56,19 @@ def set_md5(path: str, md5: str) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, and its hash into dvc.lock."""
+    """Write a file, and record its hash in dvc.lock."""
     path.write_text(text, encoding="utf-8")
     set_md5(path.as_posix(), file_hash(path, "md5"))
 
 
 def set_everywhere(name: str, value: object) -> None:
-    """Give a parameter another value in params.yaml and dvc.lock, as a run with it would."""
+    """Set a parameter in params.yaml and in dvc.lock, as a run with this value would."""
     set_params(SOURCES.params, {name: value})
     edit_lock(rf"\n( +{name.partition('.')[2]}:) .*", rf"\n\1 {value}")
 
 
 def another_set(source: str = "data/letters", md5: str = "", **facts: object) -> None:
-    """Train on another data set, described by these facts; `md5`: a wrong hash of the description for dvc.lock."""
+    """Describe another data set by these facts; `md5` is a wrong hash of the description for dvc.lock."""
     set_everywhere("load.source", source)
     set_md5("data/raw/test_labels.npy", "0" * 32)
     path = Path("data/raw/dataset.json")
@@ -110,13 +110,13 @@ def test_other_scores_make_another_card() -> None:
     found["test"]["accuracy"] = 0.4242
     write(SCORES, json.dumps(found))
     set_everywhere("preprocess.validation_size", 12345)
-    set_md5("data/prepared/train_labels.npy", "0" * 32)  # shorter now, under the same name
+    set_md5("data/prepared/train_labels.npy", "0" * 32)  # a shorter file under the same name
     text = card.write_card(SOURCES)
     assert "It classifies 42.42 % of the" in text
     assert front_matter(text)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.4242
     assert "\n12,345 training images were kept back for validation." in text
     assert "| validation | 93.21 % | 0.1000 |" in text
-    assert "\n`f1`: 0.5000\n" in text  # as a user may add it
+    assert "\n`f1`: 0.5000\n" in text  # a metric that a user has added
     assert "# Handwritten digits: a Keras network trained on MNIST" in text
 
 
@@ -128,7 +128,7 @@ URL = "https://localhost/sets/Kuzushiji-49.npz"
     [
         ("data/letters", "letters", "data/letters"),
         (f"{URL}#sha256=00", "kuzushiji-49", URL),
-        ("data/7.npz", "7", "data/7.npz"),  # no number in YAML
+        ("data/7.npz", "7", "data/7.npz"),  # a text in YAML, not a number
         ("data/mnist.npz", "mnist", "data/mnist.npz"),  # MNIST is known by its arrays, not by a name
         (None, "ylecun/mnist", "MNIST"),
     ],
@@ -181,7 +181,7 @@ def test_the_card_describes_the_images(facts: dict[str, Any], size: str, values:
 
 def test_the_spread_over_seeds_is_shown_only_where_it_belongs() -> None:
     spread = "| test accuracy | 97.98 % | 0.18 % | 97.64 % | 98.24 % |"
-    set_everywhere("train.seed", 3)  # which the study varies
+    set_everywhere("train.seed", 3)  # the study over seeds varies this parameter
     assert spread in card.write_card(SOURCES)
     set_everywhere("train.shards", 64)
     text = card.write_card(SOURCES)

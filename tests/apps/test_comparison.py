@@ -1,4 +1,4 @@
-"""Two runs: McNemar's exact test against figures computed in another way, the verdict, and what differs."""
+"""Comparison of two runs: McNemar's exact test against independent figures, the verdict, and the differences."""
 
 import re
 
@@ -14,7 +14,7 @@ LABELS = np.arange(100) % 10
 
 
 def made(wrong: range, *, test_set: str = "a", amount: float = 0.0) -> Run:
-    """A run that misreads these images; `amount` is added to its scores."""
+    """Return a run that misreads these images; `amount` is added to its scores."""
     predicted = LABELS.copy()
     predicted[wrong] = (predicted[wrong] + 1) % 10
     lock = Lock(stages={"evaluate": Stage(cmd="evaluate", deps=[File(path="test_labels.npy", md5=test_set)])})
@@ -62,7 +62,7 @@ def test_without_a_comparable_run_there_is_no_verdict() -> None:
 
 
 def test_every_metric_is_shown_and_judged_if_it_can_be() -> None:
-    """Also one that a user has added: without a loss or an error in its name, it is better if it is higher."""
+    """For a metric that a user has added, higher is better unless its name contains loss or error."""
 
     def changes(amount: float) -> dict[str, str]:
         return {one.key: one.judgement for one in metrics(made(range(0), amount=amount), made(range(0)))}

@@ -1,4 +1,4 @@
-"""Image files are decoded within limits, or refused by what they are."""
+"""Image files are decoded within limits, or refused with a message that names their kind."""
 
 import re
 import struct
@@ -80,7 +80,7 @@ def test_what_is_refused(case: str) -> None:
 
 
 def test_what_is_just_within_the_limits() -> None:
-    for content in (scans(30), raw(255), file(Image.new("L", (8000, 6000)), "JPEG")):  # the last as from a camera
+    for content in (scans(30), raw(255), file(Image.new("L", (8000, 6000)), "JPEG")):  # the last as large as a photo
         decode("a", content)
 
 

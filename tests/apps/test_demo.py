@@ -40,7 +40,7 @@ def program(model: Path, dataset: Path, port: int = 0) -> tuple[str, ...]:
 
 @contextmanager
 def demonstration(model: Path, dataset: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Start the demo on any free port: its address, and its process."""
+    """Start the demo on any free port, and yield its address and its process."""
     with start(*program(model, dataset), cwd=ROOT) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
@@ -111,7 +111,7 @@ def test_a_bad_request_is_refused_in_one_line(address: str, case: str) -> None:
 
 
 def test_only_this_machine_can_reach_it(address: str) -> None:
-    """And what is not HTTP is refused in one line."""
+    """Data that are not HTTP are refused in one line."""
     port = urlsplit(address).port or 0
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"what is this\r\n\r\n")
@@ -128,7 +128,7 @@ def test_only_this_machine_can_reach_it(address: str) -> None:
 @pytest.mark.slow
 def test_ctrl_c_ends_it_quietly(trained: Path, loaded: Path) -> None:
     with demonstration(trained, loaded) as (url, process):
-        silent = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0))  # as a browser keeps one open
+        silent = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0))  # as a browser does
         assert ask(url, body=file(plain()))[0] == 200
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
@@ -151,9 +151,10 @@ def test_what_is_missing_is_refused_in_one_line(tmp_path: Path, loaded: Path) ->
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, address: str) -> Iterator[webdriver.Chrome]:
-    """Open the page. At the end it must have complained about nothing, and asked nobody else.
+    """Open the page. At the end, check that its console has no errors and that it sent no request to other machines.
 
-    A drawing half done, which a slow machine sends, may be refused: the page says so until the next answer.
+    On a slow machine an unfinished drawing may be sent and refused. The page then shows the refusal until the next
+    answer.
     """
     console_errors(browser)
     requested_urls(browser)
@@ -166,7 +167,7 @@ def page(browser: webdriver.Chrome, address: str) -> Iterator[webdriver.Chrome]:
 
 
 def stroke(page: webdriver.Chrome, digit: int, kind: str = "mouse") -> None:
-    """Draw a digit with the pointer, and wait until the page shows the answer to the whole of it."""
+    """Draw a digit with the pointer, and wait until the page shows the answer to the complete drawing."""
     paper = page.find_element(By.ID, "paper")
     side = paper.rect["width"]
     for points in STROKES[digit]:
@@ -187,7 +188,7 @@ def wait_for(page: webdriver.Chrome, name: str, expected: str) -> None:
 
 
 def shares(page: webdriver.Chrome) -> dict[str, float]:
-    """Return the per cent that the bars show for each class."""
+    """Return the percentage that the bar of each class shows."""
     cells = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "#bars li > *")]
     return {name: float(share.removesuffix(" %")) for name, share in zip(cells[::3], cells[2::3], strict=True)}
 

@@ -1,4 +1,4 @@
-"""The export: every format predicts what the Keras model predicts, on all test images, or nothing is written."""
+"""The export: every format gives the Keras model's predictions on all test images, or nothing is written."""
 
 import hashlib
 import re
@@ -33,10 +33,10 @@ BEFORE = "the export of before"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """A copy of the small project, with 200 test images, and a study over seeds with other parameters."""
+    """Return a copy of the small project, with 200 test images, and a study over seeds with other parameters."""
     small, project = small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("export") / "project"
     shutil.copytree(small, project, ignore=shutil.ignore_patterns(".dvc", ".git", "train*", "test_images.npy"))
-    set_params(project / "params.yaml", {"evaluate.batch_size": 33})  # 200 is no multiple of it
+    set_params(project / "params.yaml", {"evaluate.batch_size": 33})  # 200 is not a multiple of 33
     lock = project / "dvc.lock"
     lock.write_text(re.sub("batch_size: [0-9]+\n( +views)", r"batch_size: 33\n\1", lock.read_text()))
     (project / SOURCES.seeds).parent.mkdir(parents=True)
@@ -46,7 +46,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
 
 @pytest.fixture
 def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: a copy of the project, to change, with an earlier export."""
+    """Return the working folder: a copy of the project with an earlier export, which a test may change."""
     target = shutil.copytree(built, tmp_path / "project")
     (target / "export").mkdir()
     (target / "export" / "model.onnx").write_text(BEFORE)
@@ -56,7 +56,7 @@ def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture(scope="module")
 def exported(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The export of the project, by the command, over an earlier one. It is the working folder."""
+    """Export the project over an earlier export, and yield the export, which is the working folder."""
     out = tmp_path_factory.mktemp("exported") / "export"
     (out / "saved_model" / "old").mkdir(parents=True)
     status, output, errors = run_main(main, built, "--out", str(out))
@@ -70,7 +70,7 @@ def exported(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def reference(built: Path) -> NDArray[np.float32]:
-    """The probabilities that Keras itself predicts for the first 100 test images: [100, 10]."""
+    """Return the probabilities that Keras itself predicts for the first 100 test images: [100, 10]."""
     import keras
 
     model = keras.saving.load_model(built / SOURCES.model, compile=False)
@@ -115,7 +115,7 @@ def test_the_code_of_the_card_runs(
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
         np.save(exported.parent / "images.npy", mnist["x_test"][:100])
     code = code.replace("np.zeros((2, 28, 28), np.uint8)", 'np.load("../images.npy")')
-    missing = f"import sys\nsys.modules.update(dict.fromkeys({without}))\n"  # as where it is not installed
+    missing = f"import sys\nsys.modules.update(dict.fromkeys({without}))\n"  # as if these packages were not installed
     program = f"{missing}{code}np.save('../found.npy', probabilities)\n"
     run_ok(sys.executable, "-c", program, cwd=exported, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
     found = np.load(exported.parent / "found.npy")

@@ -1,4 +1,4 @@
-"""An earlier export that came with a layer of an image, in a container whose disk is overlayfs."""
+"""An earlier export in a layer of a container image, on overlayfs."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def write_export(folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["movable", "of a layer"])
 def test_an_earlier_export_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """A link to a folder is left alone."""
+    """A symlink to a folder stays unchanged."""
     out, rename = write_export(tmp_path), os.rename
 
     def refuse(source: str | Path, target: str | Path) -> None:
@@ -64,7 +64,7 @@ def test_a_mount_is_refused_and_keeps_the_export(tmp_path: Path, monkeypatch: py
 @pytest.mark.skipif(not has_namespaces(), reason="only in a mount namespace can there be layers")
 @pytest.mark.parametrize(("call", "status"), [("make_movable(out); ", 0), ("", 1)])
 def test_a_real_layer(tmp_path: Path, call: str, status: int) -> None:
-    """With the control: the folder of a layer cannot be renamed."""
+    """The control shows that a folder of a layer cannot be renamed."""
     write_export(tmp_path / "l")
     command = f'{OVERLAY} python -c "{REPLACE.format(call)}"'
     result = in_namespace(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})

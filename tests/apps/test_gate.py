@@ -1,4 +1,4 @@
-"""The gate of a pull request: equal, better and slightly worse pass, clearly worse only if a commit says why."""
+"""The gate of a pull request: a clearly worse model passes only if a commit says why; all others pass."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def write_seeds(project: Path, accuracies: list[float]) -> None:
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: a branch from `main`, whose run has 98.0 %; over seeds 98.0 % +- 0.8."""
+    """Return the working folder: a branch from `main`. The run of `main` has 98.0 %; over seeds 98.0 % +- 0.8."""
     recipe_params(tmp_path)
     write_run(tmp_path, BASE)
     write_seeds(tmp_path, [0.978, 0.978, 0.98, 0.982, 0.982])
@@ -58,13 +58,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def onto_main(project: Path, message: str) -> None:
-    """Commit everything, also as the branch to compare with."""
+    """Commit everything, and move `main` to this commit."""
     commit(project, message)
     run_ok("git", "branch", "--force", "main", cwd=project)
 
 
 def passes(project: Path) -> str:
-    """What the gate prints when it lets a change pass."""
+    """Run the gate, which must let the change pass, and return its output."""
     status, output, errors = run_main(main, project, *ARGUMENTS, "main")
     assert (status, errors) == (0, "")
     assert output.endswith("gate: ok\n")
@@ -72,7 +72,7 @@ def passes(project: Path) -> str:
 
 
 def stops(project: Path) -> list[str]:
-    """The errors with which the gate stops a change."""
+    """Run the gate, which must stop the change, and return its error lines."""
     status, output, errors = run_main(main, project, *ARGUMENTS, "main")
     assert status == 1
     assert "gate: ok" not in output
@@ -84,7 +84,7 @@ def test_what_is_not_clearly_worse_passes(project: Path) -> None:
         (BASE, "The same predictions as before"),
         (set(range(8, 20)), "Better than before"),
         (BASE | {500, 501}, "No clear difference"),  # slightly worse
-        (set(range(15, 37)), "No clear difference"),  # others
+        (set(range(15, 37)), "No clear difference"),  # other images
     ):
         write_run(project, wrong)
         output = passes(project)
@@ -106,7 +106,7 @@ def test_an_accuracy_below_the_spread_is_stopped(project: Path) -> None:
     (error,) = stops(project)
     assert "test accuracy: expected 0.9720 or more, of 0.9800 +- 0.0080 (4 standard deviations over 5 seeds)" in error
     assert "Got 0.9710. " in error
-    write_seeds(project, [0.96] * 4 + [0.961])  # a change cannot move its own bar
+    write_seeds(project, [0.96] * 4 + [0.961])  # a change cannot move the limit that it is judged by
     assert len(stops(project)) == 1
 
 
@@ -123,7 +123,7 @@ def test_what_is_intended_passes_with_its_reason(project: Path) -> None:
 
 
 def clone(project: Path, folder: Path, pull_request: int, main_branch: int) -> Path:
-    """Clone the branch as a workflow may, so many commits deep, and its target beside it."""
+    """Clone the branch and its target as a workflow does, each with the given number of commits."""
     path, url = folder / f"clone-{pull_request}-{main_branch}", project.as_uri()
     options = ("--quiet", "--single-branch", "--branch", "branch", f"--depth={pull_request}")
     run_ok("git", "clone", *options, url, str(path), cwd=folder)
@@ -135,7 +135,7 @@ def clone(project: Path, folder: Path, pull_request: int, main_branch: int) -> P
 def test_a_clone_that_ends_too_early_is_refused(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
-    """A commit of the target branch accepts nothing here, and one that was cut off may: neither can be told."""
+    """In a shallow clone, the gate cannot tell whether a commit that accepts the change belongs to the branch."""
     folder = tmp_path_factory.mktemp("clones")
     for number in range(3):
         commit_empty(project, f"more {number}\n\nAccept-worse-model: older")
@@ -153,7 +153,7 @@ def test_a_clone_that_ends_too_early_is_refused(
         assert "the history: this clone is shallow, and HEAD and main have no common commit. Run `git fetch" in line
     run_ok("git", "fetch", "--quiet", "--unshallow", "origin", cwd=path)
     assert (run_main(main, path, *ARGUMENTS, "main").status == 0) is bool(reason)
-    path = clone(project, folder, 2 + bool(reason), 2)  # just as deep as it must be
+    path = clone(project, folder, 2 + bool(reason), 2)  # the least depth that suffices
     assert (path / ".git" / "shallow").exists()
     assert (run_main(main, path, *ARGUMENTS, "main").status == 0) is bool(reason)
 
@@ -174,7 +174,7 @@ def test_a_branch_of_another_history_accepts_nothing(project: Path) -> None:
 def test_a_shallow_clone_of_what_is_not_worse_passes(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And its report says why it compares with nothing."""
+    """Its report says why there is no run to compare with."""
     commit_empty(project, "more")
     path = clone(project, tmp_path_factory.mktemp("clones"), 1, 1)
     assert "The same predictions as before" in passes(path)

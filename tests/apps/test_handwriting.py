@@ -1,4 +1,4 @@
-"""Pictures of digits in MNIST's form: the same digit comes out for any size, colours, light and polarity."""
+"""Pictures of digits are brought to MNIST's form: size, colours, light and polarity do not change the digit."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,8 @@ from tests.support.strokes import draw
 Colour = tuple[int, int, int]
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
-#: Greatest `difference` between two renderings of one digit, for a pixel's shift by rounding. Between two digits: 20.
+#: Greatest allowed `difference` between two renderings of one digit: rounding may shift it by a pixel. Between two
+#: digits the difference is 20.
 SAME = 10
 
 
@@ -60,7 +61,7 @@ def test_every_mode_gives_the_same_digit() -> None:
 
 
 def test_one_bit_and_sixteen_bits() -> None:
-    assert difference(plain().convert("1", dither=Image.Dither.NONE)) < 5  # its edges are rough
+    assert difference(plain().convert("1", dither=Image.Dither.NONE)) < 5  # such a picture has rough edges
     deep = (np.asarray(plain()).astype(np.uint32) * (2**16 - 1)) // 255
     picture = decode("deep.png", file(Image.fromarray(deep.astype(np.uint16))))
     assert picture.mode == "L"
@@ -78,14 +79,14 @@ def coloured(ink: Colour, paper: Colour, drawing: Image.Image | None = None) -> 
 
 
 def on_nothing(ink: Colour, hidden: Colour) -> Image.Image:
-    """Draw a digit on transparent paper, cut close to it."""
+    """Draw a digit on transparent paper, cropped close to the digit."""
     picture = coloured(ink, hidden, plain().point(lambda level: 255 if level == 255 else 0)).convert("RGBA")
     picture.putalpha(plain().point(lambda level: 255 - level))
     return picture.crop(picture.getchannel("A").getbbox())
 
 
 def palette() -> Image.Image:
-    """Draw a digit in a palette of one colour, transparent as paper."""
+    """Draw a digit in a palette whose colour for paper is transparent."""
     picture = Image.fromarray((np.asarray(plain()) < 128).astype(np.uint8), "P")
     picture.putpalette([20, 20, 20, 20, 20, 20])
     return decode("a", file(picture, transparency=0))
@@ -127,7 +128,7 @@ def test_proportions_and_full_ink_are_kept() -> None:
 
 
 def photograph(digit: int, noise: float) -> Image.Image:
-    """Photograph a pen on grey paper that is brighter on one side."""
+    """Draw a digit as in a photograph: by pen, on grey paper that is brighter on one side."""
     paper = np.asarray(draw(digit, side=700, width=50).filter(ImageFilter.GaussianBlur(3)), np.float32)[..., None] / 255
     y, x = np.mgrid[0:700, 0:700, 0:1][:2] / 700 - 0.5
     pixels = (70 + 120 * paper) * (1 + 60 / 190 * (0.8 * x + 0.6 * y)) * np.array([1, 0.97, 0.9])
@@ -184,12 +185,12 @@ def test_a_picture_of_a_set_with_few_levels_is_stretched_as_the_set_is() -> None
     faint = file(Image.fromarray(strokes // 16))
     full = prepare("a", file(Image.fromarray(strokes)), few).images
     assert np.abs(prepare("a", faint, few).images.astype(int) - full).mean() < 8
-    with pytest.raises(InputError, match="there is no ink"):  # where the set has all levels, it is nearly black
+    with pytest.raises(InputError, match="there is no ink"):  # with all levels, it counts as nearly black
         prepare("a", faint, sample_dataset())
 
 
 def test_a_stripe_of_two_pixels_is_not_a_sheet() -> None:
-    """It has edges on both sides, and nothing between them."""
+    """The stripe has edges on both sides, and nothing between them."""
     colours = [(44, 240, 150), (245, 156, 183), (251, 137, 147), (251, 115, 214), (199, 28, 227), (161, 36, 91)]
     stripes = np.array(colours, np.uint8)[:, None].repeat([3, 5, 6, 5, 2, 3], axis=0).repeat(293, axis=1)
     assert not prepared(Image.fromarray(stripes)).any()

@@ -1,4 +1,4 @@
-"""Pictures as people have them are read, by kind, and not without the step that each kind needs."""
+"""Realistic pictures of each kind are read, and are misread without the step that the kind needs."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +50,7 @@ def sure(reader: Reader, image: Image.Image) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SEEN)
 def test_a_digit_in_every_kind_of_picture(reader: Reader, digits: Digits, kind: str) -> None:
-    """The quick model of these tests may miss one that is turned, in pencil or in 8 x 8 pixels."""
+    """The quick model of these tests may miss a digit that is turned, in pencil or in 8 x 8 pixels."""
     assert right(reader, digits, kind) >= len(digits) - 1
 
 
@@ -77,7 +77,7 @@ def test_what_each_step_is_for(reader: Reader, digits: Digits, step: str, monkey
 
 
 def test_the_lines_of_a_table_are_no_digit(reader: Reader, digits: Digits) -> None:
-    """They do not touch the edge of the picture, and stand around the cell with the digit."""
+    """The lines do not touch the edge of the picture, and surround the cell with the digit."""
     for label, digit in digits:
         sheet = Sheet(600, 800, 250)
         for top, left in zip(range(50, 546, 165), range(50, 747, 232), strict=True):

@@ -1,4 +1,4 @@
-"""Reading digits from pictures: how many are right, what is printed, and what is refused while the others go on."""
+"""Reading digits from pictures: accuracy, output, and refused files, which do not stop the others."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def classifier(trained: Path) -> Classifier:
 
 @pytest.fixture(scope="module")
 def images() -> Digits:
-    """Return real test images that had no part in the choice of any setting."""
+    """Return real test images that were not used to choose any setting."""
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as mnist:
         return mnist["x_test"][5000:5060]
 
@@ -44,7 +44,7 @@ def labels_of(classifier: Classifier, digits: Digits) -> list[int]:
 
 
 def agreement(classifier: Classifier, digits: list[Digits], images: Digits) -> float:
-    """Return the fraction of digits that are read as the images that they come from, rightly or not."""
+    """Return the fraction of digits that are read as the same class as their original images, right or wrong."""
     return float(np.mean(np.equal(labels_of(classifier, np.stack(digits)), labels_of(classifier, images))))
 
 
@@ -75,7 +75,7 @@ def test_centring_by_the_box_would_not_do(
 
 
 def test_digits_drawn_with_a_pen(classifier: Classifier) -> None:
-    """The default model reads all of them. The quick one of these tests takes the 8 of the thinnest pen for a 3."""
+    """The default model reads all digits. The quick model of these tests reads the 8 of the thinnest pen as a 3."""
     for width, least in ((4, 9), (10, 10), (30, 10)):
         drawn = np.stack([prepared(draw(digit, side=280, width=width)) for digit in range(10)])
         assert sum(read == digit for digit, read in enumerate(labels_of(classifier, drawn))) >= least
@@ -96,7 +96,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 
 @pytest.mark.slow
 def test_what_cannot_be_read_is_named_and_the_others_go_on(tmp_path: Path, trained: Path, loaded: Path) -> None:
-    """The whole program, with everything at once: a subfolder, a blank picture, a note, what systems leave, nothing."""
+    """Run the whole program on a subfolder, a blank picture, a text, system files, and a missing file at once."""
     for name in ("pictures/subfolder", "pictures/.trash", "empty"):
         (tmp_path / name).mkdir(parents=True)
     for name in (".trash/x.png", "subfolder/Thumbs.db", "notes.txt", ".hidden"):
@@ -159,11 +159,11 @@ def test_a_file_that_is_too_large_is_not_read_on(monkeypatch: pytest.MonkeyPatch
 def test_names_come_from_the_parameters(
     trained: Path, loaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And where no picture can be read, no model is needed."""
+    """If no picture can be read, no model is needed."""
     monkeypatch.chdir(tmp_path)
     plain(7).save("seven.png")
     names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    set_params(recipe_params(tmp_path), {"class_names": names})  # params.yaml of this folder
+    set_params(recipe_params(tmp_path), {"class_names": names})  # write params.yaml into the working folder
     assert command(monkeypatch, "--model", trained, "--dataset", loaded, "seven.png") == 0
     assert capsys.readouterr().out.startswith("seven.png: seven, probability ")
     assert command(monkeypatch, "--model", "none.keras", "--dataset", loaded, "none.png") == 1

@@ -1,4 +1,4 @@
-"""What is read in images, and when the answer is unsure."""
+"""Classes and probabilities that are read in images, and answers that are unsure."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ Images = NDArray[np.uint8]
 
 
 def always(probability: float, label: int = 7) -> Classifier:
-    """Return a model that gives one class this probability, whatever the image is."""
+    """Return a model that gives one class this probability for every image."""
     row = np.full(10, (1 - probability) / 9)
     row[label] = probability
     return Classifier(list("0123456789"), lambda images: np.tile(row, (len(images), 1)))
@@ -28,7 +28,7 @@ def always(probability: float, label: int = 7) -> Classifier:
 
 @pytest.fixture
 def raw(tmp_path: Path, digits: Arrays) -> Path:
-    """Make a folder as `load` leaves it."""
+    """Return a folder with the outputs of `load`."""
     np.save(tmp_path / "train_images.npy", digits["x_train"])
     np.save(tmp_path / "train_labels.npy", digits["y_train"])
     write_dataset(tmp_path / "dataset.json", sample_dataset())

@@ -1,4 +1,4 @@
-"""The page of a run: what it shows, what it refuses, and how it looks in a real browser."""
+"""The report of a run: its content, the runs that it refuses, and its look in a real browser."""
 
 import base64
 import io
@@ -35,14 +35,14 @@ def files_of(project: Path) -> Files:
 
 
 def arguments(project: Path) -> list[str]:
-    """The command's options for a project, without --out."""
+    """Return the command's options for a project, without --out."""
     named = files_of(project)._asdict()
     return [word for name, path in named.items() if name != "seeds" for word in (f"--{name}", str(path))]
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """A project on the small sample with one run, committed."""
+    """Return a project on the small sample with one run, committed."""
     project = make_project(tmp_path_factory.mktemp("first") / "project", digits)
     set_params(project / "params.yaml", {"dense.epochs": 2, "dense.units": 32, "evaluate.worst": 7})
     run_pipeline(project)
@@ -52,7 +52,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
 
 @pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory, first: Path) -> Path:
-    """The same project with another run, not committed: six epochs, and a validation split."""
+    """Return the project of `first` with another run, not committed: six epochs, and a validation split."""
     project = shutil.copytree(first, tmp_path_factory.mktemp("second") / "project", symlinks=True)
     set_params(project / "params.yaml", {"dense.epochs": 6, "preprocess.validation_size": 50})
     run_pipeline(project)
@@ -61,7 +61,7 @@ def second(tmp_path_factory: pytest.TempPathFactory, first: Path) -> Path:
 
 @pytest.fixture
 def copy(second: Path, tmp_path: Path) -> Path:
-    """A copy of the project with two runs, to change, without DVC's cache."""
+    """Return a copy of the project with two runs, without DVC's cache, which a test may change."""
     return shutil.copytree(second, tmp_path / "copy", ignore=shutil.ignore_patterns("cache", "tmp"))
 
 
@@ -72,27 +72,27 @@ def report(second: Path) -> Report:
 
 @pytest.fixture(scope="module")
 def html(report: Report) -> str:
-    """The page of the second run."""
+    """Return the page of the second run."""
     return render(report)
 
 
 def text_of(page: str) -> str:
-    """The text of a page, without tags."""
+    """Return the text of a page, without tags."""
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", page[page.index("<body>") :])).split())
 
 
 def shown(project: Path) -> str:
-    """The text of a project's page."""
+    """Return the text of a project's page."""
     return text_of(render(gather(files_of(project))))
 
 
 def scores(project: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """The scores of the run and of the committed one, by their full names."""
+    """Return the scores of the run and of the committed one, by their full names."""
     committed = run_ok("git", "show", "HEAD:metrics/scores.json", cwd=project)
     return flatten(json.loads((project / "metrics" / "scores.json").read_text())), flatten(json.loads(committed))
 
 
-# What it shows
+# Content of the page
 
 
 def test_a_second_run_beside_the_committed_one(second: Path, html: str) -> None:
@@ -150,7 +150,7 @@ def test_a_refusal_of_git_is_not_no_earlier_run(copy: Path, monkeypatch: pytest.
 
 
 def test_without_a_clear_difference_nothing_is_called_better(report: Report) -> None:
-    """And changed code is named, and a metric that a user has added is shown."""
+    """The page also names changed code, and shows a metric that a user has added."""
     assert isinstance(report.earlier, Earlier)
     wrong = int((report.run.predicted != report.run.labels).sum())
     predicted = report.run.labels.copy()
@@ -195,7 +195,7 @@ def test_two_runs_of_the_program_give_equal_bytes_and_no_date(second: Path, html
     assert not re.search(r"\b20\d\d-\d\d-\d\d\b|://", html)
 
 
-# What it refuses
+# Runs that are refused
 
 SCORES = "metrics/scores.json"
 
@@ -260,16 +260,16 @@ def test_files_that_are_missing_or_of_another_model_are_shown_as_such(html: str,
 
 def open_page(driver: webdriver.Chrome, path: Path, page: str) -> None:
     console_errors(driver)
-    requested_urls(driver)  # of the page before
+    requested_urls(driver)  # drop the requests of the page before
     path.write_text(page, encoding="utf-8")
     driver.get(path.as_uri())
 
 
 def faults(driver: webdriver.Chrome, path: Path) -> list[str]:
-    """What is wrong with the open page: complaints, requests, charts that cannot be seen, a page too wide."""
+    """Return the faults of the open page: console errors, requests, charts too small to see, a page too wide."""
     found = [f"console: {message}" for message in console_errors(driver)]
     urls = requested_urls(driver)
-    assert path.as_uri() in urls  # requests are seen
+    assert path.as_uri() in urls  # the log does show requests
     found += [f"asks for {url}" for url in urls if url != path.as_uri() and not url.startswith("data:image/png;")]
     for chart in driver.find_elements(By.CSS_SELECTOR, "[data-chart]"):
         name, size = chart.get_attribute("data-chart"), chart.rect
@@ -283,7 +283,7 @@ def faults(driver: webdriver.Chrome, path: Path) -> list[str]:
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, html: str, tmp_path: Path) -> Path:
-    """The page of the second run, open."""
+    """Open the page of the second run in the browser, and return its path."""
     path = tmp_path / "report.html"
     open_page(browser, path, html)
     return path
@@ -322,7 +322,7 @@ def test_a_fault_in_the_page_is_noticed(browser: webdriver.Chrome, page: Path, c
 
 
 def rows(browser: webdriver.Chrome, table: str) -> list[list[str]]:
-    """The texts of a table's cells, row by row: some may be scrolled out of sight."""
+    """Return the texts of a table's cells, row by row, also of cells that are scrolled out of sight."""
     script = "return [...arguments[0].tBodies[0].rows].map(row => [...row.cells].map(cell => cell.textContent.trim()))"
     return list(browser.execute_script(script, browser.find_element(By.ID, table)))
 

@@ -1,4 +1,4 @@
-"""The summary of the files that `evaluate` writes, and the refusal of others."""
+"""The summary of the files that `evaluate` writes, and the refusal of damaged files."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.support.refusal import refusal, refused_by
 
 @pytest.fixture
 def metrics(tmp_path: Path) -> Path:
-    """The files of a run that got nine of the first ten images right."""
+    """Return the files of a run that got nine of the first ten images right."""
     folder = tmp_path / "metrics"
     folder.mkdir()
     scores = {
@@ -50,7 +50,7 @@ worst mistakes: {metrics}/worst.png   charts: `make report` writes report.html (
 def test_all_metrics_and_long_names_of_classes_have_their_place(metrics: Path) -> None:
     assert summarize(metrics) == EXPECTED.format(metrics=metrics)
     scores = json.loads((metrics / "scores.json").read_text())
-    scores["test"]["top3"] = 0.9991  # as a user may add them
+    scores["test"]["top3"] = 0.9991  # metrics that a user has added
     more = {"validation": {"accuracy": 0.98, "loss": 0.07}, "f1": 1}
     (metrics / "scores.json").write_text(json.dumps(scores | more))
     path = metrics / "first_ten.csv"

@@ -1,4 +1,4 @@
-"""The launcher: ports, statuses, and that no worker outlives the first that fails."""
+"""The launcher of workers: ports, exit statuses, and the end of all workers when a worker fails."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ from dvcproof.runtime.program import InputError
 from tests.support.project import AT_ROOT, ROOT, environment, run
 from tests.support.refusal import refusal, refused_by
 
-#: Prints which worker it is, and ends as the word for its number says: a status, a signal, or 'wait' for ever.
+#: A worker that prints its number and ends as its argument says: with a status, by a signal, or never ('wait').
 PROGRAM = """
 import json, os, signal, sys
 config = json.loads(os.environ["TF_CONFIG"])
@@ -46,7 +46,7 @@ KILLED = "ERROR: worker {} was killed by {}; stopping the other workers.\n"
         (("0", "wait", "2"), 2, ""),
         (("wait", "SIGKILL"), 137, KILLED.format(1, "SIGKILL")),
         (("SIGTERM", "wait"), 143, KILLED.format(0, "SIGTERM")),
-        (("SIGALRM", "wait"), 142, ""),  # it has printed why itself
+        (("SIGALRM", "wait"), 142, ""),  # the worker has printed the reason itself
     ],
 )
 def test_the_first_failure_ends_all(program: Path, words: tuple[str, ...], status: int, errors: str) -> None:
@@ -62,14 +62,14 @@ def test_a_killed_launcher_leaves_no_worker(program: Path) -> None:
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == b"0 1\n"
         launcher.kill()
-        assert launcher.stdout.read() == b""  # ends when nobody can write any more: not the worker either
+        assert launcher.stdout.read() == b""  # ends only when the worker has ended too
 
 
 def test_a_worker_that_ignores_sigterm_is_killed(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "GRACE", 0.1)
     deaf = workers.start(["python", str(program), "deaf"], ["127.0.0.1:1"], 0)
     workers.end([deaf])
-    assert deaf.returncode in (-signal.SIGKILL, -signal.SIGTERM)  # the second: it had not begun yet
+    assert deaf.returncode in (-signal.SIGKILL, -signal.SIGTERM)  # SIGTERM if the program had not begun yet
 
 
 def test_the_command_is_that_of_the_graph(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stale figures: each kind is found, with the command that renews it, and nothing else is."""
+"""Stale figures: each kind is found, with the command that renews it, and no valid figure is called stale."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ from tests.support.verifying import small_project
 
 Edit = Callable[[Path], object]
 
-#: The studies of MNIST alone: other data leave them as they are.
+#: The studies that always use MNIST: other data do not make them stale.
 OF_MNIST = {"convnet", "convnet-whole", "pictures", "large", "speed", "waits"}
 STAGES = yaml.safe_load((ROOT / "bench" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 DENSE = {"repro", "seeds", "processors", "workers", "pictures", "large", "speed", "waits", "card"}
@@ -36,14 +36,14 @@ DENSE = {"repro", "seeds", "processors", "workers", "pictures", "large", "speed"
 @contextlib.contextmanager
 def repo(path: str) -> Iterator[Repo]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
+        warnings.simplefilter("ignore", DeprecationWarning)  # from DVC, about its own packages
         with Repo(path) as found:
             yield found
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """The small project with results and documents that belong to it: no figure is stale."""
+    """Return the small project with valid results and documents: no figure is stale."""
     project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("check") / "project")
     (project / "bench").mkdir()
     for name in ("dvc.yaml", ".dvcignore", "prover.yaml"):
@@ -59,7 +59,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
 
 @pytest.fixture
 def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the built project, to make stale; the working directory."""
+    """Return a copy of the built project, which a test may make stale. It is the working directory."""
     project = shutil.copytree(built, tmp_path / "project")
     monkeypatch.chdir(project)
     for name in [name for name in os.environ if name.startswith(("DVC_", "GIT_"))]:
@@ -68,7 +68,7 @@ def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def stale() -> dict[str, str]:
-    """Return what is to be run, as `make study NAME=` names it, each with the first reason."""
+    """Return the names of the studies to run for `make study`, each with the first reason."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         found = [*check.stale()]
@@ -77,14 +77,14 @@ def stale() -> dict[str, str]:
 
 
 def params(**values: Any) -> Edit:
-    """Edit params.yaml: dense__units=64."""
+    """Return an edit of params.yaml, such as dense__units=64."""
     return lambda project: set_params(
         project / "params.yaml", {name.replace("__", "."): value for name, value in values.items()}
     )
 
 
 def result(name: str, change: Callable[[Any], object]) -> Edit:
-    """Edit the results of a study: `change` is given the content of its JSON."""
+    """Return an edit of a study's results; `change` gets the parsed JSON."""
 
     def edit(project: Path) -> None:
         path = project / RESULTS / f"{name}.json"
@@ -96,7 +96,7 @@ def result(name: str, change: Callable[[Any], object]) -> Edit:
 
 
 def text(name: str, old: str, new: str) -> Edit:
-    """Edit a text file."""
+    """Return an edit that replaces a text in a file."""
 
     def edit(project: Path) -> None:
         content = (project / name).read_text(encoding="utf-8")
@@ -117,14 +117,14 @@ def data(project: Path) -> None:
 
 
 def other_run(project: Path) -> None:
-    """Record a run on other data of the same name."""
+    """Record a run on other data with the same file name."""
     text("dvc.lock", str(data_hashes()["train_images.npy"]), "a" * 32)(project)
 
 
 SPEED = "speed/test-1-2-cores"
 EDITS: dict[str, tuple[Edit, set[str]]] = {
     "nothing": (lambda _: None, set()),
-    "dense.units": (params(dense__units=64), DENSE),  # which the sweep varies
+    "dense.units": (params(dense__units=64), DENSE),  # the sweep varies this parameter
     "load.source": (
         params(load__source="data/other.npz"),
         {"repro", "seeds", "sweep", "convnet-sweep", "workers", "card"},
@@ -175,7 +175,7 @@ def test_an_edit_makes_only_its_own_figures_stale(project: Path, name: str) -> N
 
 
 def recorded(root: Path) -> Iterator[tuple[str, Path, dict[str, Any], dict[str, Any]]]:
-    """Yield each result of a study, with the parameters and the data that bench/dvc.lock has for it."""
+    """Yield each result of a study, with the parameters and the data that bench/dvc.lock records for it."""
     lock = yaml.safe_load((root / "bench" / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     for name, stage in lock.items():
         outs = [root / "bench" / out["path"] for out in stage["outs"]]
@@ -186,7 +186,7 @@ def recorded(root: Path) -> Iterator[tuple[str, Path, dict[str, Any], dict[str, 
 
 @pytest.mark.parametrize("here", ["the real project", "a project of the tests"])
 def test_dvc_knows_what_each_result_says_it_was_made_with(built: Path, here: str) -> None:
-    """So nobody records a result of other parameters by `dvc commit`, and a new parameter is not forgotten."""
+    """So `dvc commit` cannot record a result of other parameters, and no new parameter is forgotten."""
     for name, path, known, locked in recorded(ROOT if here == "the real project" else built):
         content = json.loads(path.read_text(encoding="utf-8"))
         made_with: dict[str, Any] = {}
@@ -194,8 +194,8 @@ def test_dvc_knows_what_each_result_says_it_was_made_with(built: Path, here: str
             made_with |= flatten(one["params"])
         left_out = ["load.", "preprocess."] if name in OF_MNIST else []
         if "sweep" in name:
-            left_out = ["preprocess.", *re.findall(r"--set ([\w.]+)=", STAGES[name]["cmd"])]  # what it decides itself
-        left_out += ["train.model"] if "train.model" not in known else []  # which the study decides itself
+            left_out = ["preprocess.", *re.findall(r"--set ([\w.]+)=", STAGES[name]["cmd"])]  # set by the study itself
+        left_out += ["train.model"] if "train.model" not in known else []  # set by the study itself
         assert {key: made_with[key] for key in made_with if not key.startswith(tuple(left_out))} == known, path
         hashes = {Path(out["path"]).name: out["md5"] for out in locked.get("stages.load.outs", [])}
         assert not hashes or content["data"].items() <= hashes.items(), path
@@ -226,16 +226,16 @@ def test_users_commands_do_not_see_the_studies(project: Path) -> None:
         assert list(found.status()) == ["bench/dvc.yaml:seeds"]
 
 
-CONVNET = "params.yaml claims that it is better than Keras's example in less time"
+CONVNET = "the convnet is not better than Keras's example in less time"
 CLAIMS: list[tuple[Callable[[], str], Edit, str]] = [
-    (check._seed, params(train__seed=99), "of the study over seeds, 0 is the nearest to the mean"),
+    (check._seed, params(train__seed=99), "in the study over seeds, seed 0 is the nearest to the mean"),
     (check._seed, result("seeds", lambda study: study["runs"][0].update(test_accuracy=0.1)), "[12] is the nearest"),
-    (check._same_run, text("metrics/scores.json", '"accuracy": 0.', '"accuracy": 0.1'), "has other accuracies"),
+    (check._same_run, text("metrics/scores.json", '"accuracy": 0.', '"accuracy": 0.1'), "have different accuracies"),
     (check._same_run, params(train__seed=3), ""),
     (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["test_accuracy"].update(mean=0.98171)), ""),
     (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["test_accuracy"].update(mean=0.9)), CONVNET),
     (check._convnet, result("convnet", lambda it: it["contestants"]["7"]["seconds"].update(mean=31.5)), CONVNET),
-    (check._whole, result("convnet", lambda it: it["contestants"]["7"]["runs"][0].update(test_accuracy=1)), "other ac"),
+    (check._whole, result("convnet", lambda it: it["contestants"]["7"]["runs"][0].update(test_accuracy=1)), "differ"),
     (check._speed, result(SPEED, lambda found: found["ratios"].update(cold=1.19)), ""),
     (check._speed, result(SPEED, lambda found: found["ratios"].update(cold=1.21)), "a cold run takes as long"),
     (check._speed, result(SPEED, lambda found: found["times"]["fit"]["wall"].update(max=9)), "less time than `model"),
@@ -258,12 +258,12 @@ def test_damage_is_named_in_one_line(project: Path) -> None:
         stale()
 
 
-#: What the studies write that are stale in the tests of renewal.
+#: The files that the studies write which are stale in the tests of renewal.
 MADE = {"seeds": RESULTS / "seeds.json", "speed": RESULTS / f"{SPEED}.json", "card": Path("docs/model-card.md")}
 
 
 def renewed(built: Path, monkeypatch: pytest.MonkeyPatch, *, restored: bool = True, fails: str = "") -> list[str]:
-    """Renew what is stale with a `make` that takes figures from a fresh project, and return what it was called for."""
+    """Renew stale figures with a `make` that copies them from a fresh project, and return the calls of `make`."""
     calls = []
 
     def make(command: list[str], **_: object) -> SimpleNamespace:

@@ -1,4 +1,4 @@
-"""The studies of the convnet: beside Keras's example, resumed when they were ended, and on another kind of machine."""
+"""The studies of the convnet: against Keras's example, resumed when interrupted, and on another kind of machine."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from tests.support.results import MACHINE
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the parameters of the recipe; the working directory."""
+    """Return the working directory, with the parameters of the tests."""
     recipe_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -33,17 +33,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_example_is_the_published_network() -> None:
     from bench.example_convnet import build_model
 
-    assert build_model().count_params() == 34_826  # as Keras's page says
+    assert build_model().count_params() == 34_826  # the number in Keras's page
 
 
-#: What a study depends on, for those that are not run.
+#: The conditions of a study, for studies that are not run.
 CONDITIONS = {"params": {"train": {"seed": 8}}, "rates": (1e-9, 0.5)}
 
 
 def studied(
     monkeypatch: pytest.MonkeyPatch, out: Path, conditions: Any = CONDITIONS, epochs: int = 90, most: int = 1000
 ) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """Study contestants that are made up, and end the study after `most` runs. Return the runs made and the result."""
+    """Study made-up contestants, and interrupt the study after `most` runs. Return the runs and the result."""
     calls: list[tuple[str, int]] = []
 
     def made_up(name: str, values: object, views: int | None, seed: int, *_: Path) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def test_a_study_does_not_take_the_runs_of_another(
 @pytest.mark.parametrize("content", ["", "[]", "{}"])
 def test_a_damaged_file_of_runs_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / ".out.json.checkpoint").write_text(content)
-    with pytest.raises(InputError, match=r"\.out\.json\.checkpoint: this file of finished runs is damaged\. Delete it"):
+    with pytest.raises(InputError, match=r"\.out\.json\.checkpoint: this file of finished runs is damaged\. Delete"):
         Finished(tmp_path / "out.json", CONDITIONS)
 
 
@@ -130,7 +130,7 @@ def test_it_scores_as_the_pipeline_does(monkeypatch: pytest.MonkeyPatch, tmp_pat
     run_ok("dvc", "repro", cwd=project)
     scores = json.loads((project / "metrics" / "scores.json").read_text(encoding="utf-8"))
     run_ok("git", "checkout", "params.yaml", cwd=project)
-    set_params(project / "params.yaml", {"evaluate.views": 3})  # which is not this study's
+    set_params(project / "params.yaml", {"evaluate.views": 3})  # no parameter of this study
     monkeypatch.chdir(project)
     found = run_convnet("2", {"convnet.epochs": 2}, 5, 3, Path("data"))
     assert list(found) == ["2", "2x5"]
@@ -140,7 +140,7 @@ def test_it_scores_as_the_pipeline_does(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 @pytest.fixture
 def again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A study of the convnet to be repeated by `whole.main`, whose models are made up; the path of the result."""
+    """Write a study of the convnet for `whole.main`, with made-up models, and return the path of the result."""
 
     @contextlib.contextmanager
     def trained(values: dict[str, Any], what: str, data: Path) -> Iterator[Trained]:
@@ -179,10 +179,10 @@ def test_a_kind_of_machine_is_added_to_the_others(again: Path) -> None:
     replace(again, this_machine()["kind"], "another-kind")
     whole.main()
     assert [one["runs"] for one in machines(again)] == [only["runs"]] * 2
-    replace(again, '"shift": 1.0', '"shift": 2.0')  # of other parameters
+    replace(again, '"shift": 1.0', '"shift": 2.0')  # a result of other parameters
     whole.main()
     assert machines(again) == [only]
-    again.write_text('{"machines": 3}')  # damaged: Git has it
+    again.write_text('{"machines": 3}')  # a damaged result is ignored, since Git has it
     whole.main()
     assert machines(again) == [only]
 
@@ -197,7 +197,7 @@ def test_other_bytes_on_another_kind_are_refused_and_nothing_is_written(again: P
     assert again.read_bytes() == before
     runs = [{"seed": 0, "sha256": "z"}]
     kept = [{"machine": MACHINE, "runs": [{"seed": 0, "sha256": "a"}]}]
-    assert merged(runs, MACHINE, kept) == [{"machine": MACHINE, "runs": runs}]  # its own are renewed
+    assert merged(runs, MACHINE, kept) == [{"machine": MACHINE, "runs": runs}]  # this machine's earlier runs go
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The study of images beyond the memory: what it makes, how it limits a program, what it refuses."""
+"""The study of images beyond the memory: its data set, its limit of memory, and its refusals."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from exactkeras import memory
 from tests.support.memory import linux_only
 from tests.support.project import Arrays, recipe_params
 
-#: Takes as many MiB as it is asked for, and holds them until its peak was looked at.
+#: A program that takes the given MiB of memory, and holds them until its peak is measured.
 HOLD = "import sys, time; held = b'x' * (int(sys.argv[1]) * 2**20); time.sleep(0.3)"
 
 
@@ -58,7 +58,7 @@ def test_swap_is_limited_too(
     name: str, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "own_groups", lambda: [(tmp_path, name)])
-    monkeypatch.setattr(Path, "rmdir", shutil.rmtree)  # a control group takes its files with it
+    monkeypatch.setattr(Path, "rmdir", shutil.rmtree)  # removing a control group also removes its files
     with limited_to(100):
         assert {path.name: path.read_text() for path in tmp_path.glob("*/*")} == expected
 

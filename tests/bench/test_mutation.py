@@ -1,4 +1,4 @@
-"""bench.mutation: a fault that tests find is killed, another is alive, and one that cannot be judged is an error."""
+"""bench.mutation: a fault that tests find is killed, a fault that they miss is alive, a broken fault is an error."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Where points are computed makes no difference: one process, several at a time, the workers of a Dask cluster."""
+"""Points are the same from one process, from several processes and from the workers of a Dask cluster."""
 
 import os
 import signal
@@ -17,38 +17,38 @@ from tests.support.project import recipe_params
 
 
 def square(number: int, folder: Path) -> dict[str, Any]:
-    """A point: it reads the data."""
+    """Compute a point from the data."""
     return {"number": number, "square": number**2, "data": (folder / "prepared" / "data.txt").read_text()}
 
 
 def make(folder: Path) -> Path:
-    """The data of the toy study."""
+    """Make the data of the toy study."""
     (folder / "prepared").mkdir()
     (folder / "prepared" / "data.txt").write_text("data")
     return folder
 
 
 def make_other(folder: Path) -> Path:
-    """Data that differs from machine to machine."""
+    """Make data that differ from machine to machine."""
     make(folder)
     (folder / "prepared" / "data.txt").write_text(str(os.getpid()))
     return folder
 
 
 def fail(number: int, _: Path) -> int:
-    """A point that cannot be computed."""
+    """Raise InputError, as a point that cannot be computed."""
     raise InputError(f"point {number}", expected="luck", received="none", hint="Try another.")
 
 
 def die(_: Path) -> int:
-    """A point that no worker survives."""
+    """End the worker that computes this point."""
     os.kill(os.getpid(), signal.SIGKILL)
     return 0
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with what a point depends on, and the working directory."""
+    """Yield the working directory, with the files that a point depends on."""
     path = tmp_path_factory.mktemp("project")
     recipe_params(path)
     (path / "requirements.lock").write_text("numpy==1\n")
@@ -63,7 +63,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def cluster(project: Path) -> Iterator[str]:
-    """The address of a scheduler with two workers, each a process, started in the project."""
+    """Yield the address of a scheduler with two workers, each a process, started in the project."""
     local = str(project / "dask")
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
@@ -131,7 +131,7 @@ def test_no_scheduler_and_no_worker_are_one_line(data: Data, project: Path, monk
 
 
 def test_a_worker_looks_at_its_code_before_each_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody may edit it while the worker lives."""
+    """Code may be edited while the worker runs."""
 
     def make(folder: Path) -> Path:
         (folder / "prepared").mkdir()

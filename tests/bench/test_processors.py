@@ -1,4 +1,4 @@
-"""The same bytes however this machine runs the stages, and other bytes as soon as one of the settings is missing."""
+"""All ways in which this machine runs the stages give the same bytes; without a setting the bytes differ."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def references(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By network, the folder of a native run on two threads, a process for each stage, on the small sample."""
+    """Return, for each network, the folder of a native run on the small sample: two threads, a process a stage."""
     folder = tmp_path_factory.mktemp("references")
     for model in SMALL:
         run_sample(recipe, folder / model, model, TWO_THREADS)
@@ -61,7 +61,7 @@ def test_every_output_is_compared(model: str, references: dict[str, Path], hashe
 
 @pytest.mark.parametrize("model", SMALL)
 def test_the_committed_table_holds_what_is_computed(model: str, recipe: Path, tmp_path: Path) -> None:
-    """Computed with the sample and the parameters that the table records: a user's own may be others."""
+    """The run uses the sample and parameters that the table records, since a user's own may differ."""
     table = json.loads((ROOT / "bench" / "results" / "processors.json").read_text(encoding="utf-8"))[model]
     runs = table["runs"]
     assert all(run["sha256"] == runs[0]["sha256"] for run in runs)
@@ -113,9 +113,9 @@ def test_other_threads_and_instructions_give_the_same_bytes(
 
 
 class Control(NamedTuple):
-    """A training with a change in the code, where the change shows."""
+    """A change in the code, and where it shows in the results of a training."""
 
-    file: str  # in exactkeras
+    file: str  # the file in exactkeras to change
     old: str
     new: str
     model: str
@@ -155,7 +155,7 @@ def test_shapes_without_padding_differ_and_are_recorded(
 
 
 def train_with(control: Control, references: dict[str, Path], tmp_path: Path) -> dict[str, str]:
-    """Hashes after another training in a copy of the reference, with the change."""
+    """Train again with the change, in a copy of the reference, and return the hashes."""
     root = tmp_path / "root"
     for package in ("stages", "digits", "exactkeras", "dvcproof"):
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -181,7 +181,7 @@ def test_what_is_missing_to_emulate_is_to_be_made(tmp_path: Path, monkeypatch: p
     assert processors.missing(tmp_path) == "Run `make .venv/arm64/python`."
     monkeypatch.setattr(shutil, "which", lambda program: None if program == "qemu-aarch64" else program)
     assert processors.missing(tmp_path) == "Install qemu-user."
-    monkeypatch.setattr(processors, "HERE", "arm64")  # which emulates nothing
+    monkeypatch.setattr(processors, "HERE", "arm64")  # arm64 emulates no other processor
     assert (processors.emulated(), processors.missing(tmp_path)) == ((), "")
 
 
@@ -220,7 +220,7 @@ def test_the_first_failure_ends_the_proof(recipe: Path, monkeypatch: pytest.Monk
 
 
 def make_arm64(folder: Path, **scripts: str) -> subprocess.CompletedProcess[str]:
-    """Run the script that unpacks an arm64 Python into `folder`, with programs that are these shell scripts."""
+    """Run the script that unpacks an arm64 Python into `folder`, with these shell scripts in place of programs."""
     lock, path = folder.parent / "requirements.lock", folder.parent / "bin"
     lock.write_text("tensorflow==2.21.0\n", encoding="utf-8")
     path.mkdir()
@@ -249,7 +249,7 @@ def test_an_arm64_machine_unpacks_nothing(tmp_path: Path) -> None:
 def test_unpacking_that_fails_leaves_no_python(failing: str, tmp_path: Path) -> None:
     folder = tmp_path / "arm64"
     folder.mkdir()
-    (folder / "python").touch()  # of another lock
+    (folder / "python").touch()  # left by an earlier lock
     if failing == "pip":
         (folder / "root").mkdir()
     working = {"uname": "echo x86_64", "qemu_aarch64": "echo 3.11", "debootstrap": "", "pip": ""}

@@ -1,4 +1,4 @@
-"""The queue of experiments: what DVC would lose without a word is refused, or noticed by what is not there."""
+"""The queue of experiments: results that DVC would lose silently are prevented, or noticed as missing."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from tests.support.refusal import refusal
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """An empty repository with four commits."""
+    """Return an empty repository with four commits."""
     path = tmp_path / "project"
     path.mkdir()
     run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
@@ -31,7 +31,7 @@ def test_a_shallow_clone_is_refused_before_anything_is_computed(
     run_ok("git", "clone", "--quiet", f"--depth={depth}", project.as_uri(), str(clone), cwd=project)
     monkeypatch.chdir(clone)
     line = "ERROR: the queue: DVC loses the results of queued experiments in a shallow clone. "
-    assert refusal(queued.main) == f"{line}Run `git fetch --unshallow`, and this again."
+    assert refusal(queued.main) == f"{line}Run `git fetch --unshallow`, then this command again."
     run_ok("git", "fetch", "--quiet", "--unshallow", cwd=clone)
     queued.require_place(clone)
 
@@ -40,9 +40,7 @@ def test_a_shallow_clone_is_refused_before_anything_is_computed(
 def test_a_name_that_an_address_misreads_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     path = project.rename(project.parent / name)
     monkeypatch.chdir(path)
-    assert f"{path}: below a folder with '{name[1:-1]}' in its name, DVC's queue loses all. Rename" in refusal(
-        queued.main
-    )
+    assert f"{path}: DVC loses queued experiments in a path with '{name[1:-1]}'. Rename" in refusal(queued.main)
 
 
 @pytest.mark.parametrize("name", ["a%zz", "50% b", "a&b=c", "a b"])
@@ -69,7 +67,7 @@ def test_an_experiment_that_was_removed_meanwhile_is_no_success(monkeypatch: pyt
 def test_an_experiment_that_is_not_there_is_no_success(
     project: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """Whatever DVC says of it."""
+    """The command fails although DVC reports success."""
     stage = {"cmd": "cp params.yaml out.json", "params": ["x"], "metrics": [{"out.json": {"cache": False}}]}
     (project / "dvc.yaml").write_text(json.dumps({"stages": {"copy": stage}}), encoding="utf-8")
     (project / "params.yaml").write_text("x: 1\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The arithmetic of docs/scaling.md, and the simulated exchange against one that sends each message by itself."""
+"""The arithmetic of docs/scaling.md, and the simulated exchange against a simulation of single messages."""
 
 from collections import Counter
 from typing import Any
@@ -10,12 +10,12 @@ from bench.scaling import Links
 from tests.support.networks import convnet, dense
 from tests.support.results import speed_results
 
-#: Bytes a second that make the time of each link another one; latency in a digit of its own.
+#: Rates that give each link another time, and a latency that shows in its own digit.
 LINKS = Links(workers=2, inside=10.0, outside=2.0, latency=1000.0)
 
 
 def by_hand(rounds: list[list[tuple[int, int]]], size: float) -> float:
-    """Seconds of rounds of messages, each from one worker to another."""
+    """Return the seconds of rounds of messages, each from one worker to another."""
     total = 0.0
     for messages in rounds:
         busy: Counter[tuple[str, int]] = Counter()
@@ -56,17 +56,17 @@ def test_rates_are_those_of_the_largest_set() -> None:
 
 
 def test_rows_compare_with_one_worker() -> None:
-    assert scaling.epoch(1281, 2, 0.5, 10) == pytest.approx(6 * (64 + 10))  # the last step is not whole
+    assert scaling.epoch(1281, 2, 0.5, 10) == pytest.approx(6 * (64 + 10))  # the last step has fewer images
     alone, two, *_, most = scaling.by_workers({"dense": 1e-4, "convnet": 1e-3}, {"dense": 400_000, "convnet": 100_000})
     assert (alone.workers, alone.flat, alone.quicker) == (1, 0, (1, 1))
     assert alone.epochs == pytest.approx([1e5, 1e6])
-    assert two.flat == two.hierarchical  # one machine has no hierarchy
+    assert two.flat == two.hierarchical  # on one machine both exchanges are the same
     assert most.hierarchical < most.flat
     assert most.quicker[1] == alone.epochs[1] / most.epochs[1] > most.quicker[0]
 
 
 def study(epochs: int, validation: int) -> dict[str, Any]:
-    """A study of the convnet whose training took 70 s."""
+    """Return a study of the convnet whose training took 70 s."""
     params = {"convnet": {"epochs": epochs, "filters": 4}, "preprocess": {"validation_size": validation}}
     return {"params": params, "contestants": {str(epochs): {"seconds": {"mean": 70.0}}}}
 

@@ -1,4 +1,4 @@
-"""The measurements of `make bench`: right arithmetic, and a run that did not do its work is no measurement."""
+"""The measurements of `make bench`: the arithmetic is right, and a run that did not do its work is an error."""
 
 import json
 import sys
@@ -41,7 +41,7 @@ def test_processor_time_is_that_of_the_command(tmp_path: Path) -> None:
     busy = "import time\nend = time.process_time() + 0.35\nwhile time.process_time() < end: pass\nprint('done')"
     result = execute([sys.executable, "-c", busy], tmp_path)
     assert result["output"] == "done\n"
-    assert result["cpu"] >= 0.3  # the system counts in hundredths
+    assert result["cpu"] >= 0.3  # the system counts in hundredths of a second
     assert execute([sys.executable, "-c", "import time; time.sleep(0.3)"], tmp_path)["wall"] >= 0.3
     assert timed(lambda: sum(range(10**6)))["cpu"] > 0
 
@@ -120,7 +120,7 @@ def test_ratios_are_of_medians() -> None:
 
 
 def result_of(kind: str, *, params: int = 1, cold: float = 0.8) -> dict[str, Any]:
-    """Return a result as it is kept, with made-up parameters."""
+    """Return a result in the form of bench/results/speed, with made-up parameters."""
     found: dict[str, Any] = {"machine": {"kind": kind}, "params": params, "data": 1, "targets": targets(kind)}
     found |= speed_results()
     found["ratios"]["cold"] = cold
@@ -134,7 +134,7 @@ def test_each_kind_of_machine_has_a_result_of_its_own(tmp_path: Path, monkeypatc
     kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("*.json")}
     found = {kind: one["ratios"]["cold"] for kind, one in kept.items()}
     assert found == {"amd-25-17-2-cores": 0.8, "amd-26-2-2-cores": 0.9}
-    speed.keep(result_of("amd-26-2-2-cores", params=2), tmp_path)  # of other parameters: the other does not stay
+    speed.keep(result_of("amd-26-2-2-cores", params=2), tmp_path)  # removes the result with other parameters
     assert sorted(path.name for path in tmp_path.iterdir()) == ["amd-26-2-2-cores.json", "amd-26-2-2-cores.png"]
 
 

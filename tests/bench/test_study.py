@@ -1,4 +1,4 @@
-"""What the studies share: the command that runs them, what they record, what they refuse, and where stages run."""
+"""Parts that all studies share: the command, the recorded conditions, the refusals, and runs of stages."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ from tests.support.verifying import small_project
 def project(
     tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A copy of the small project, without results; the working directory."""
+    """Return a copy of the small project without results, which is the working directory."""
     project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path / "project")
     (project / RESULTS).mkdir(parents=True)
     monkeypatch.chdir(project)

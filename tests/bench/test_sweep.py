@@ -1,4 +1,4 @@
-"""Choosing between settings: the ranking and its noise rule, no use of the test set, and DVC's experiments."""
+"""Choosing between settings: the ranking and its rule for noise, no use of the test set, and DVC's experiments."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def test_the_p_value_is_that_of_the_example_worked_by_hand() -> None:
 
 
 def test_the_committed_p_values_are_those_of_scipy() -> None:
-    """They were computed by another program."""
+    """SciPy is an independent implementation."""
     for name in ("sweep.json", "convnet_sweep.json"):
         study = json.loads((ROOT / "bench" / "results" / name).read_text(encoding="utf-8"))
         ranked = rank((point["values"], point["runs"]) for point in study["points"])
@@ -61,7 +61,7 @@ def test_only_a_clear_difference_from_the_best_is_called_one() -> None:
     assert ranked[0]["validation_accuracy"]["mean"] == pytest.approx(0.98)
     assert [point["p_value"] for point in ranked[::2]] == pytest.approx([1, 3 * p_value(GOOD, BAD)])
     wide = [0.92, 0.95, 0.98, 1.01, 1.04]
-    assert rank([({}, wide), ({}, [value - 0.03 for value in wide])])[1]["noise"]  # the same difference as to BAD
+    assert rank([({}, wide), ({}, [value - 0.03 for value in wide])])[1]["noise"]  # the same difference in means as BAD
     text = list(lines(ranked))
     assert "the best of 3, 5 seeds each" in text[1]
     assert "inside the noise, p = " in text[2]
@@ -70,7 +70,7 @@ def test_only_a_clear_difference_from_the_best_is_called_one() -> None:
 
 @pytest.mark.slow
 def test_among_equal_points_a_difference_is_rarely_found() -> None:
-    """Without the correction it often is."""
+    """Without the correction a difference is often found."""
     generator = np.random.default_rng(0)
     corrected = uncorrected = 0
     for _ in range(150):
@@ -83,7 +83,7 @@ def test_among_equal_points_a_difference_is_rarely_found() -> None:
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The recipe's params.yaml, in the working directory."""
+    """Return the params.yaml of the tests, in the working directory."""
     monkeypatch.chdir(tmp_path)
     return recipe_params(tmp_path)
 
@@ -125,7 +125,7 @@ def test_a_grid_names_its_network_and_is_valid_for_the_rest(recipe: Path) -> Non
     assert found["preprocess"] == {"validation_size": 100}
     assert set(found) == {"load", "preprocess", "train", "convnet"}
     assert {"epochs", "shift"} & set(found["convnet"]) == {"shift"}
-    for model in ("dense", "convnet"):  # what all networks share is of the chosen one
+    for model in ("dense", "convnet"):  # shared parameters belong to the chosen network
         set_params(recipe, {"train.model": model})
         assert network_of(["train.shards"]) == model
         assert network_of(["train.shards", "dense.units"]) == "dense"
@@ -133,7 +133,7 @@ def test_a_grid_names_its_network_and_is_valid_for_the_rest(recipe: Path) -> Non
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """A committed project on the small sample, one epoch, with a validation split; every stage has run."""
+    """Return a committed project on the small sample, one epoch, with a validation split; every stage has run."""
     path = make_project(tmp_path_factory.mktemp("sweep") / "project", digits)
     set_params(path / "params.yaml", {"dense.epochs": 1, "preprocess.validation_size": 100, "train.seed": 0})
     run_ok("dvc", "repro", cwd=path)
@@ -149,7 +149,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 def test_the_test_set_is_gone_before_training(
     monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path, digits: Arrays
 ) -> None:
-    """And what it held makes no difference."""
+    """The content of the test set does not change the result."""
     other = tmp_path / "other"
     shutil.copytree(project, other, ignore=shutil.ignore_patterns(".dvc", ".git"))
     generator = np.random.default_rng(0)
@@ -165,7 +165,7 @@ def test_the_test_set_is_gone_before_training(
     names = [f"{split}_{kind}.npy" for split in ("train", "validation") for kind in ("features", "labels")]
     assert list(found[0]) == names
     assert found[0] == found[1]
-    with pytest.raises(InputError, match=r"test_features\.npy: expected .* Got no such file"):  # it would be noticed
+    with pytest.raises(InputError, match=r"test_features\.npy: expected .* Got no such file"):  # a use would be noticed
         run_model_stage("evaluate", "no test set", work, _with_model(project, work))
 
 
@@ -176,7 +176,7 @@ def _with_model(project: Path, work: Path) -> Path:
 
 
 class Kill(WorkerPlugin):
-    """Kills the first worker that begins a second point."""
+    """A plugin that kills the first worker that begins a second point."""
 
     def __init__(self, trace: str) -> None:
         self.trace, self.begun = Path(trace), 0
@@ -222,7 +222,7 @@ def test_a_sweep_ranks_by_the_pipelines_validation_score(
     (tmp_path / "data").mkdir()
     data = prepare(100, tmp_path / "data")
     labels = data / "prepared" / "validation_labels.npy"
-    np.save(labels, (np.load(labels) + np.uint8(1)) % np.uint8(10))  # another validation split, another score
+    np.save(labels, (np.load(labels) + np.uint8(1)) % np.uint8(10))  # another validation split gives another score
     assert validation_accuracy({"dense.units": "512"}, 0, data) < committed["validation"]["accuracy"] / 2
 
 
@@ -242,19 +242,19 @@ def shown(clone: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_dvc_experiments_in_a_clean_clone(project: Path, tmp_path: Path) -> None:
-    """Run, queue, show, compare and apply."""
+    """The commands run, queue, show, diff and apply work."""
     clone = tmp_path / "clone"
     run_ok("git", "clone", "--quiet", str(project), str(clone), cwd=tmp_path)
     output = run_ok("dvc", "exp", "run", "--name", "direct", "-S", "dense.units=16", cwd=clone)
     assert stages_run(output) == ["load", "preprocess", "train", "evaluate"]
-    assert "val_accuracy: " in output  # the progress of training is seen
+    assert "val_accuracy: " in output  # the progress of training is shown
     run_ok("git", "checkout", "--quiet", ".", cwd=clone)
     run_ok("dvc", "exp", "run", "--queue", "-S", "dense.units=24,32", cwd=clone)
     queue = (sys.executable, "-m", "bench.queued")
     assert "queue: all experiments succeeded" in run_ok(*queue, "--jobs", "2", cwd=clone, env=AT_ROOT)
     found = shown(clone)
     assert sorted(experiment["units"] for experiment in found.values()) == [16, 24, 32]
-    assert run_ok("git", "status", "--porcelain", cwd=clone) == ""  # the queue works elsewhere
+    assert run_ok("git", "status", "--porcelain", cwd=clone) == ""  # the queue runs in other folders
     queued = next(name for name, experiment in found.items() if experiment["units"] == 24)
     difference = json.loads(run_ok("dvc", "exp", "diff", "--json", "direct", queued, cwd=clone))
     assert difference["params"]["params.yaml"]["dense.units"] == {"old": 16, "new": 24, "diff": 8}

@@ -1,6 +1,6 @@
-"""The documents: tables from committed files in their places, nothing named that does not exist, two READMEs alike.
+"""The documents: tables are filled from committed files, all named things exist, and the two READMEs agree.
 
-All of it holds whatever is committed. Whether the tables are those of the committed results, `make check` says.
+These tests do not depend on the committed results. `make check` checks that the tables show the committed results.
 """
 
 import json
@@ -25,12 +25,12 @@ from tests.support.verifying import small_project
 
 READMES = (ROOT / "README.md", ROOT / "docs" / "README.vi.md")
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MADE = {path: names for path, names in places().items() if path.name != "data.md"}  # whose table is not of results
+MADE = {path: names for path, names in places().items() if path.name != "data.md"}  # its table does not show results
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """The small project with results and documents. Not to be changed."""
+    """Return the small project with results and documents. Do not change it."""
     project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("tables") / "project")
     write_results(project)
     write_documents(project)
@@ -39,7 +39,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
 
 @pytest.fixture
 def project(built: Path, tmp_path: Path) -> Path:
-    """A copy of it, with what tables read."""
+    """Return a copy of the built project, with the other files that tables read."""
     return shutil.copytree(built, tmp_path / "project", ignore=shutil.ignore_patterns(".git", ".dvc", "data", "stages"))
 
 
@@ -128,7 +128,7 @@ def test_the_table_of_seeds_shows_the_committed_run(built: Path) -> None:
 
 
 def test_the_readmes_table_is_of_the_studies(project: Path) -> None:
-    """Only the dense network has a published figure."""
+    """Only the dense network has a published accuracy."""
     assert rows(made(project, "results"))[0][3] == "published: 97.85 %"
     edit(project, "seeds.json", lambda study: study["params"].update(train={"model": "tiny"}, tiny={"epochs": 9}))
     edit(project, "convnet.json", lambda study: study["params"]["convnet"].update(epochs=20))
@@ -140,7 +140,7 @@ def test_the_readmes_table_is_of_the_studies(project: Path) -> None:
 def test_rates_are_of_the_kind_of_machine_of_the_convnets_study(project: Path) -> None:
     before = made(project, "scaling_images")
     speed = project / RESULTS / "speed"
-    shutil.copy(speed / "test-1-2-cores.json", speed / "another.json")  # the first by name
+    shutil.copy(speed / "test-1-2-cores.json", speed / "another.json")  # first in the order of names
     edit(project, "speed/another.json", lambda study: study["times"]["arrays hash"]["wall"].update(median=9))
     assert made(project, "scaling_images") == before
     (speed / "test-1-2-cores.json").unlink()
@@ -225,7 +225,7 @@ def anchors(text: str) -> set[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """Return the links of a page that lead nowhere."""
+    """Return the broken links of a page."""
     found = []
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         name, _, anchor = link.partition("#")
@@ -268,7 +268,7 @@ def test_the_targets_that_pages_name_are_found_at_all() -> None:
     assert any("`make study NAME=" in page.read_text(encoding="utf-8") for page in PAGES)
 
 
-#: Patterns of what both READMEs have alike, and whether in the same order.
+#: Patterns of the parts that both READMEs must share, and whether their order must be the same.
 ALIKE = {
     "headings": r"^## ",
     "blocks": r"^```\w*$",
@@ -283,7 +283,7 @@ ALIKE = {
 
 
 def from_root(page: Path) -> str:
-    """Return the text of a page with its links as they would be at the top level."""
+    """Return the text of a page with its links changed to be relative to the top folder."""
     text = page.read_text(encoding="utf-8")
     return text if page.parent == ROOT else re.sub(r"\]\((?=\w+[.-])", "](docs/", text).replace("](../", "](")
 
@@ -292,7 +292,7 @@ def from_root(page: Path) -> str:
 def test_both_readmes_are_alike(name: str) -> None:
     english, vietnamese = (re.findall(ALIKE[name], from_root(page), re.MULTILINE) for page in READMES)
     assert english
-    if name in ("links", "names", "targets", "figures"):  # in an order of their own; each links to the other
+    if name in ("links", "names", "targets", "figures"):  # their order may differ, and each README links to the other
         own = {"](docs/README.vi.md)", "](README.md)"}
         assert {*english} - own == {*vietnamese} - own
     else:

@@ -1,4 +1,4 @@
-"""The description of a data set: right, the same from every source, and read back or refused."""
+"""The description of a data set is right and the same from every source; damaged descriptions are refused."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.support.project import ROOT
 
 def test_mnist_has_the_classes_and_counts_that_are_known(tmp_path: Path) -> None:
     run_load(tmp_path, ROOT / "data" / "mnist.npz")
-    assert json.loads((tmp_path / "out" / "dataset.json").read_bytes()) == {  # facts with their default are left out
+    assert json.loads((tmp_path / "out" / "dataset.json").read_bytes()) == {  # default values are left out
         "image_shape": [28, 28],
         "classes": [str(label) for label in range(10)],
         "images": {

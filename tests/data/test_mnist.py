@@ -19,7 +19,7 @@ def test_the_arrays_are_the_original_files() -> None:
     assert tuple(published) == IDX_NAMES
     with np.load(ROOT / "data" / "mnist.npz", allow_pickle=False) as arrays:
         mnist = dict(arrays)
-    assert set(mnist) == set(NPZ_NAMES)  # and nothing else
+    assert set(mnist) == set(NPZ_NAMES)  # the file has no other arrays
     for key, name, magic in zip(NPZ_NAMES, IDX_NAMES, IDX_MAGIC, strict=True):
         content = idx_bytes(mnist[key])
         assert mnist[key].dtype == np.uint8

@@ -1,4 +1,4 @@
-"""Arrays on disk: what is written and read, and what is refused."""
+"""Arrays on disk: writing, reading and refusals."""
 
 import struct
 from pathlib import Path
@@ -17,7 +17,7 @@ GOOD = saved(IMAGES)
 
 @pytest.fixture
 def file(tmp_path: Path) -> NpyFile:
-    """The images as a file."""
+    """Return the file of the images."""
     (tmp_path / "images.npy").write_bytes(GOOD)
     return opened(tmp_path / "images.npy")
 
@@ -26,7 +26,7 @@ def opened(path: Path) -> NpyFile:
     return NpyFile(path, dtype="uint8", shape=(None, 28, 28))
 
 
-# What is written and read
+# Writing and reading
 
 
 def test_a_type_and_shape_in_words() -> None:
@@ -94,7 +94,7 @@ def test_a_file_that_is_cut_after_the_check_is_refused(file: NpyFile) -> None:
     assert np.array_equal(file.rows(4, 5), IMAGES[4:5])
 
 
-# What is refused
+# Refusals
 
 
 def with_shape(shape: str) -> bytes:

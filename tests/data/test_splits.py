@@ -1,4 +1,4 @@
-"""The splits: exact features, where each is cut, and that every value is checked before it is used."""
+"""The splits: exact features, the sizes of the splits, and checks of every value before its use."""
 
 from pathlib import Path
 
@@ -68,14 +68,14 @@ def test_validation_is_spread_where_the_end_is_no_fair_sample(labels: np.ndarray
 
 
 def test_validation_leaves_each_class_an_image() -> None:
-    """Here the end is a fair sample, but holds the only image of a class."""
+    """Here the last images are a fair sample, but include the only image of a class."""
     labels = np.r_[SHUFFLED, 10, SHUFFLED[:100]]
     assert set(labels[~choose_validation(labels, 400)]) == {*range(11)}
 
 
 def test_a_good_split_is_opened(tmp_path: Path) -> None:
     features = FEATURES.copy()
-    features[0, 0] = -0.0  # a number in the range
+    features[0, 0] = -0.0  # a negative zero is in the range
     split = open_split(write(tmp_path, features), "test", DATASET)
     assert np.array_equal(split.features.read(), features)
     assert (str(split.labels.dtype), split.labels.tolist()) == ("int32", [0, 1, 9])

@@ -1,4 +1,4 @@
-"""attest: the statement holds what was proved, and that it was not."""
+"""attest: the statement holds the result of a proof, also of a failed proof."""
 
 import hashlib
 import json
@@ -92,7 +92,7 @@ def test_what_does_not_hold_is_written_down_too(toy: Path) -> None:
 
 
 def test_nothing_is_said_of_a_commit_from_other_files(toy: Path) -> None:
-    (toy / "new.txt").touch()  # which is no part of the commit
+    (toy / "new.txt").touch()  # an untracked file
     (toy / "data.csv").write_text("c\n", encoding="utf-8")
     with pytest.raises(
         InputError, match=r"the work tree: data\.csv differs from the last commit, .*\. Commit the change"

@@ -1,4 +1,4 @@
-"""The audit of a store: a record that lies is named, an honest one passes, and no command of a record is run."""
+"""The audit of a store: false records are named, true records pass, and no command of a record is run."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.support.team import (
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Path:
-    """The project, as it is committed; another setting was run as well, and all is in the store."""
+    """Return the committed project. It was also run with another setting, and the store holds both runs."""
     path = write_team(tmp_path_factory.mktemp("team") / "project", "s3://team/digits", s3.address)
     set_shift(path, 1.5)
     executed(path)
@@ -34,14 +34,14 @@ def committed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Path:
 
 @pytest.fixture
 def project(committed: Path, s3: S3) -> Path:
-    """The project, and a store that has all that was run."""
+    """Return the project; the store holds all of its runs."""
     empty(s3)
     push(committed, s3)
     return committed
 
 
 def test_honest_records_come_out(project: Path, s3: S3) -> None:
-    """But not that of an earlier commit, whose train had no parameter."""
+    """The record of an earlier commit, whose stage train had no parameter, is not judged."""
     assert len(records(s3)) == 6
     result = audit(project, s3, "--sample", "10")
     assert (result.status, result.errors) == (0, "")
@@ -49,14 +49,14 @@ def test_honest_records_come_out(project: Path, s3: S3) -> None:
 
 
 def poison(s3: S3, stage: str) -> Path:
-    """Have the record of a stage name another result, which the store has: that of another setting."""
+    """Change the record of a stage so that it names the result of another setting, which is in the store."""
     honest, other = record_of(s3, stage, "shift: 0.0"), record_of(s3, stage, "shift: 1.5")
     results = [YAML(typ="safe").load(path.read_text())["outs"][0]["md5"] for path in (honest, other)]
     return write_record(honest, *results)
 
 
 def test_a_record_that_lies_is_named_and_removed(project: Path, s3: S3) -> None:
-    """The honest one beside it is not. (rclone takes a minute to remove the last file of a folder: so it stays.)"""
+    """The true record beside it stays, also because rclone takes a minute to remove the last file of a folder."""
     lie = poison(s3, "cmd: python train.py")
     result = audit(project, s3, "--sample", "10")
     assert result.status == 1
@@ -78,7 +78,7 @@ def test_a_record_that_cannot_run_is_named_beside_a_lie(project: Path, s3: S3) -
     assert result.status == 1
     found, unknown, _ = result.output.splitlines()
     assert found.startswith(f"error: record {lie.name}: ")
-    assert unknown.startswith(f"cannot tell: record {broken.name}: it could not be run here: ")  # the machine's fault?
+    assert unknown.startswith(f"cannot tell: record {broken.name}: it could not be run here: ")  # perhaps the machine
     assert ": stage 'train': it fails in a clean clone: " in unknown
 
 
@@ -110,7 +110,7 @@ def test_a_record_whose_inputs_are_gone_is_left_out(project: Path, s3: S3) -> No
 
 
 def test_a_sample_is_so_many(project: Path, s3: S3, tmp_path: Path) -> None:
-    """In a clone without a cache, too."""
+    """The audit also works in a clone without a cache."""
     other = clone(project, tmp_path / "clone")
     assert "2 records reproduced" in audit(other, s3, "--sample", "2").output
     assert "--sample: expected at least 1. Got 0." in audit(other, s3, "--sample", "0").errors

@@ -1,4 +1,4 @@
-"""The list of bench/prover.yaml: each defect is found with its cause; of mended and clean projects nothing is said."""
+"""The list of bench/prover.yaml: each defect is found with its cause; repaired and clean projects have no findings."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +12,12 @@ from dvcproof.findings import Report
 from tests.support.project import ROOT
 
 DEFECTS, TWINS, CLEAN = read_list()
-#: These run the stages several times.
+#: Verbs that run the stages several times.
 SLOW = {"verify", "vary"}
 
 
 def concerned(verb: str) -> list[Case]:
-    """Return the cases in one repository that a verb must find, and their twins; for verify, clean projects too."""
+    """Return the cases that a verb must find, and their repaired twins; for verify, clean projects too."""
     names = {case.name for case in DEFECTS if verb in case.found and not case.alone}
     clean = [case for case in CLEAN if not case.alone and verb == "verify"]
     return [*(case for case in (*DEFECTS, *TWINS) if case.name.removesuffix("-mended") in names), *clean]
@@ -39,7 +39,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory, words: dict[str, str]) -> Callable[[str], Report]:
-    """Return what a verb says of all cases that concern it. It runs once."""
+    """Return a function that gives the report of a verb on all cases that concern it. Each verb runs once."""
     reports: dict[str, Report] = {}
 
     def report(verb: str) -> Report:

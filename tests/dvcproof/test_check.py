@@ -1,4 +1,4 @@
-"""dvcproof.check beside the cases of test_cases.py: what it leaves alone, its options, its forms of output."""
+"""dvcproof.check, in addition to test_cases.py: projects without findings, options and forms of output."""
 
 import json
 import os
@@ -60,7 +60,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with two dvc.yaml, two dvc.lock, a .dvc file and parameters in four forms; run and committed."""
+    """Return a project with two dvc.yaml, two dvc.lock, a .dvc file and parameters in four forms; run and committed."""
     path = tmp_path_factory.mktemp("check") / "project"
     for name, text in FILES.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def test_only_the_named_stages_are_looked_at(project: Path, edit: Edit) -> None:
 
 
 def test_other_packages_than_the_locks(project: Path) -> None:
-    """Every package counts, those with a marker that holds here among them."""
+    """Every package counts, including those whose marker holds on this machine."""
 
     def packages(text: str) -> list[str]:
         (project / "requirements.lock").write_text(text, encoding="utf-8")

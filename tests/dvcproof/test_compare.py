@@ -1,4 +1,4 @@
-"""dvcproof.compare and dvcproof.tolerance: where two versions differ, and how far apart a machine may be."""
+"""dvcproof.compare and dvcproof.tolerance: the place of a difference, and the allowed difference of a machine."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def npy(array: object) -> bytes:
 
 
 def keras(kernel: list[float], name: str = "dense", date: str = "1980") -> bytes:
-    """An archive as Keras writes it, with one array."""
+    """Return an archive as Keras writes it, with one array."""
     weights, archive = io.BytesIO(), io.BytesIO()
     with h5py.File(weights, "w") as file:
         file[f"layers/{name}/vars/0"] = np.asarray(kernel, np.float32)
@@ -112,13 +112,13 @@ CONFIG = ToleranceConfig(
 )
 
 
-#: What each stage depends on, directly or not.
+#: The stages that each stage depends on, directly or indirectly.
 BEFORE: dict[str, set[str]] = {"load": set(), "train": {"load"}, "report": {"load", "train", "evaluate"}}
 BEFORE["evaluate"] = {"load", "train"}
 
 
 class Described:
-    """A project whose `train` writes the record."""
+    """A project whose stage `train` writes the record of the machine."""
 
     def __init__(self, *names: str) -> None:
         commands = {"train": ("true", "train --platform p.json")}

@@ -1,4 +1,4 @@
-"""dvcproof as a distribution of its own: what it holds, what it imports, and how its command line ends."""
+"""dvcproof as a separate distribution: its files, its imports, and the exit statuses of its command line."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from dvcproof.version import VERSION
 from tests.support.project import AT_ROOT, ROOT, run, run_ok, run_pipeline
 from tests.support.verifying import Result, run_main
 
-#: What the distribution must do without.
+#: Packages that the distribution must not import.
 FOREIGN = ("bench", "digits", "exactkeras", "h5py", "keras", "numpy", "stages", "tensorflow")
 
 GRAPH = """
@@ -44,7 +44,7 @@ def toy(built: Path, tmp_path: Path) -> Path:
 
 
 def dvcproof(*words: str | Path, cwd: Path) -> Result:
-    """Run the command, in this process, from another folder than the project's."""
+    """Run the command in this process, from another folder than the project's."""
     return run_main(main, cwd, *map(str, words))
 
 
@@ -106,7 +106,7 @@ def test_another_process_at_work_is_told(toy: Path, tmp_path: Path) -> None:
 def test_a_store_is_filled_read_and_audited_from_elsewhere(toy: Path, tmp_path: Path) -> None:
     remote = ("--remote", "team", "--format", "json", "-C", toy)
     run_ok("dvc", "remote", "add", "--quiet", "team", str(tmp_path / "store"), cwd=toy)
-    assert json.loads(dvcproof("audit", *remote, cwd=tmp_path).output)["status"] == CANNOT_TELL  # it is empty
+    assert json.loads(dvcproof("audit", *remote, cwd=tmp_path).output)["status"] == CANNOT_TELL  # the store is empty
     pushed = json.loads(dvcproof("push", *remote, cwd=tmp_path).output)
     assert [one["message"] for one in pushed["findings"]] == ["1 objects and 1 records of runs added"]
     shutil.rmtree(toy / ".dvc" / "cache")

@@ -1,4 +1,4 @@
-"""The doctor: what a kill or a damaged file leaves is found and mended, and `dvc repro` gives the right bytes."""
+"""The doctor finds and repairs the effects of kills and damaged files; then `dvc repro` gives the right bytes."""
 
 import fcntl
 import json
@@ -51,9 +51,9 @@ def refuses(toy: Path, *options: str, status: int = USAGE) -> str:
 
 
 def damage(path: Path, kind: str) -> None:
-    """Change a file as a disk would: its mode stays, and its date; a flip or a swap leaves its size too."""
+    """Damage a file as a disk would: its mode and date stay, and a flip or a swap keeps its size, too."""
     before, content = path.stat(), path.read_bytes()
-    middle = content.find(b"md5: ") + 5 if b"md5: " in content else len(content) // 2  # in a record: not in a size
+    middle = content.find(b"md5: ") + 5 if b"md5: " in content else len(content) // 2  # in a record: a hash, no size
     path.chmod(0o644)
     if kind == "gone":
         path.unlink()
@@ -64,7 +64,7 @@ def damage(path: Path, kind: str) -> None:
 
 
 def objects(toy: Path) -> list[Path]:
-    """The objects that are files. Of a folder's list nobody knows what it named once it is damaged."""
+    """Return the objects that are files. The list of a folder is left out: once damaged, its content is unknown."""
     found = (toy / ".dvc" / "cache" / "files" / "md5").rglob("*")
     return [path for path in found if path.is_file() and path.suffix != ".dir"]
 
@@ -91,7 +91,7 @@ def test_a_good_project_is_left_as_it_is(toy: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_all_reads_every_file_again(toy: Path) -> None:
-    """What a disk changes on its own leaves a file's identity: only --all sees that."""
+    """A disk error does not change size or date of a file, so only --all finds it."""
     assert doctor_says(toy) == ""
     memory = toy / ".dvc" / "tmp" / "doctor.json"
     known = json.loads(memory.read_text())
@@ -128,7 +128,7 @@ def test_the_memory_of_another_version_is_none(toy: Path, change: Callable[[list
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
 def test_damage_in_each_object_and_output(toy: Path, kind: str) -> None:
-    """Both at once: nothing is left to take the right bytes from, so that they are made again."""
+    """If both are damaged, no copy of the right bytes is left, so the stages run again."""
     before, names = results(toy), {path.name for path in objects(toy)}
     assert len(names) == 3  # a.npy and b.npy are equal
     for path in (*objects(toy), *(toy / name for name in RESULTS)):
@@ -155,7 +155,7 @@ def test_the_control_serves_damaged_bytes(toy: Path) -> None:
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", ["flip", "cut", "gone"])
 def test_a_damaged_object_whose_output_is_good(toy: Path, kind: str) -> None:
-    """It is taken from the work tree: nothing runs."""
+    """The object is restored from the working tree, and no stage runs."""
     names = {path.name for path in objects(toy)}
     (model,) = (path for path in objects(toy) if cache.md5(toy / "model.npy").endswith(path.name))
     damage(model, kind)
@@ -178,7 +178,7 @@ def test_a_damaged_output_whose_object_is_good(toy: Path) -> None:
 
 @pytest.mark.slow
 def test_an_object_that_only_another_run_needs(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
-    """Going back to an earlier run never restores a damaged object."""
+    """Returning to an earlier run never restores a damaged object."""
     before = results(toy)
     edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
     run_ok("dvc", "repro", cwd=toy)
@@ -220,7 +220,7 @@ def test_damage_in_each_record(toy: Path, kind: str) -> None:
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", ["without outputs", "gone"])
 def test_the_control_is_stuck_at_a_bad_record(toy: Path, kind: str) -> None:
-    """DVC can neither read a record without its outputs, nor a folder without its record; nor does it replace them."""
+    """DVC cannot read such a record, and does not replace it either."""
     for path in records(toy):
         text = path.read_text(encoding="utf-8")
         path.write_text(text[: text.index("outs:")], encoding="utf-8")
@@ -249,7 +249,7 @@ def test_a_lock_that_was_cut_short(toy: Path, length: float) -> None:
 
 @pytest.mark.slow
 def test_an_uncommitted_record_is_not_lost(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
-    """It is in the cache of runs: nothing runs again."""
+    """The record is in the run cache, so no stage runs again."""
     edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
     run_ok("dvc", "repro", cwd=toy)
     before, lock = results(toy), (toy / "dvc.lock").read_bytes()
@@ -278,11 +278,11 @@ def test_a_merge_is_not_taken_for_damage(toy: Path, name: str) -> None:
     assert (toy / name).read_bytes() == merged
 
 
-# DVC's list of who reads and writes
+# DVC's list of processes that read and write
 
 
 def holding(toy: Path, pid: int, cmd: str = "dvc repro") -> Path:
-    """Write DVC's list as if a process were training."""
+    """Write DVC's list as if this process were running a stage."""
     path = toy / ".dvc" / "tmp" / "rwlock"
     holder = {"pid": pid, "cmd": cmd}
     path.write_text(json.dumps({"write": {str(toy / "model.npy"): holder}, "read": {str(toy / "raw"): [holder]}}))
@@ -291,7 +291,7 @@ def holding(toy: Path, pid: int, cmd: str = "dvc repro") -> Path:
 
 @pytest.fixture
 def at_work(toy: Path) -> Iterator[int]:
-    """A process that looks like DVC's in this project."""
+    """Yield a process that looks like a DVC command in this project."""
     command = [sys.executable, "-c", "print(flush=True); input()", "dvc", "repro"]
     with subprocess.Popen(command, cwd=toy, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -326,7 +326,7 @@ def test_a_damaged_list_while_dvc_is_at_work(toy: Path, at_work: int) -> None:
 
 @pytest.mark.slow
 def test_a_number_that_another_process_has_now(toy: Path) -> None:
-    """That of the tests themselves."""
+    """The listed number is that of the test process."""
     path = holding(toy, os.getpid())
     (toy / "train.py").write_text((toy / "train.py").read_text() + "# edited\n")
     assert "is busy" in run("dvc", "repro", cwd=toy).stderr  # the control
@@ -336,7 +336,7 @@ def test_a_number_that_another_process_has_now(toy: Path) -> None:
 
 
 def test_a_number_that_another_dvc_has_now(toy: Path, at_work: int) -> None:
-    """It started after the list was written."""
+    """This process of DVC started after the list was written."""
     os.utime(holding(toy, at_work), (0, 0))
     assert f"named processes that are not DVC: {at_work}" in doctor_says(toy)
 
@@ -359,7 +359,7 @@ def test_another_command_holds_the_lock(toy: Path) -> None:
     assert doctor_says(toy) == ""
 
 
-# Left-overs, and what a failed stage takes away
+# Left-over files, and outputs that a failed stage removes
 
 
 def test_left_overs_are_cleared(toy: Path) -> None:
@@ -394,7 +394,7 @@ def test_what_a_failed_stage_took_away_is_put_back(toy: Path, source: str) -> No
     before = (toy / "scores.json").read_bytes()
     (toy / "evaluate.py").write_text("raise SystemExit(1)\n")
     assert run("dvc", "repro", cwd=toy).returncode != 0
-    assert not (toy / "scores.json").exists()  # DVC removes outputs first
+    assert not (toy / "scores.json").exists()  # DVC removes outputs before it runs a stage
     if source == "git":
         shutil.rmtree(toy / ".dvc" / "cache")
     assert "missing, and put back: scores.json" in doctor_says(toy)
@@ -402,7 +402,7 @@ def test_what_a_failed_stage_took_away_is_put_back(toy: Path, source: str) -> No
     assert run_ok("git", "status", "--porcelain", cwd=toy) == " M evaluate.py\n"
 
 
-# What DVC recorded, beside what was read
+# Records of DVC that differ from the content that was read
 
 
 def record(toy: Path, stage: str, seen: dict[str, object]) -> None:
@@ -435,14 +435,14 @@ def test_a_stage_that_read_what_is_recorded(toy: Path) -> None:
     record(toy, "unknown", {})
     assert doctor_says(toy, "--after") == ""
     record(toy, "train", {"files": {"train.py": "other"}})
-    assert doctor_says(toy) == ""  # which forgets the records of an earlier run
+    assert doctor_says(toy) == ""  # the doctor removes the records of an earlier run
     assert doctor_says(toy, "--after") == ""
 
 
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("seen", [{"files": {"train.py": "other"}}, {"files": {"raw/a.npy": "other"}}])
 def test_a_stage_that_read_something_else(toy: Path, seen: dict[str, object]) -> None:
-    """A file, and one in a folder. The record of the run goes too, or DVC would take the result from there."""
+    """Cases: a file, and a file in a folder. The run record is removed too, or DVC would restore the result from it."""
     before, lock = results(toy), (toy / "dvc.lock").read_bytes()
     record(toy, "train", seen)
     assert "stage 'train', " in refuses(toy, "--after", status=FOUND)
@@ -454,7 +454,7 @@ def test_a_stage_that_read_something_else(toy: Path, seen: dict[str, object]) ->
 
 @pytest.fixture
 def swapped(toy: Path, edit: Callable[[Path, str, str], None]) -> dict[str, bytes]:
-    """Another command of DVC put an earlier model in the place of the new one just before DVC looked at it."""
+    """Replace the new model by an earlier one, as if another DVC command did so just before DVC hashed it."""
     earlier, before = (toy / "model.npy").read_bytes(), (toy / "dvc.lock").read_text()
     edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
     run_ok("dvc", "repro", cwd=toy)
@@ -496,7 +496,7 @@ def test_damage_is_not_taken_for_another_result(toy: Path) -> None:
 def test_a_lock_of_other_inputs_is_not_judged_by_an_earlier_run(
     toy: Path, edit: Callable[[Path, str, str], None]
 ) -> None:
-    """As after `git checkout`."""
+    """Such a lock is there after `git checkout`."""
     record(toy, "train", {"outputs": {"model.npy": "other"}, "files": {"train.py": "other"}})
     edit(toy / "train.py", '"raw/b.npy") +', '"raw/b.npy") + 1 +')
     before = (toy / "dvc.lock").read_bytes()
@@ -506,7 +506,7 @@ def test_a_lock_of_other_inputs_is_not_judged_by_an_earlier_run(
 
 @pytest.mark.parametrize("taken", [["/raw"], ["/raw", "/model.npy"]])
 def test_a_list_of_what_git_ignores_is_put_back(toy: Path, taken: list[str]) -> None:
-    """DVC takes outputs off it before it runs a stage; it was killed then."""
+    """DVC removes outputs from .gitignore before it runs a stage, and may be killed then."""
     path = toy / ".gitignore"
     before = path.read_text()
     path.write_text("".join(f"{line}\n" for line in before.splitlines() if line not in taken))
@@ -530,7 +530,7 @@ def test_a_folder_without_a_project(tmp_path: Path) -> None:
 
 
 def test_repro_calls_it_before_and_after(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a `dvc repro` that failed, it mends; after one that did not, it checks what was recorded."""
+    """After a failed `dvc repro` the doctor repairs; after a successful one it checks the records."""
     calls: list[object] = []
     monkeypatch.setattr(repro, "require_params", lambda params: calls.append(params.name))
     monkeypatch.setattr(repro, "summarize", lambda _: "the summary")

@@ -1,4 +1,4 @@
-"""The doctor in other people's projects: it leaves alone what is good, and what nobody can make again."""
+"""The doctor in other people's projects: it does not touch good files, nor files that no stage can make again."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ stages:
 
 
 def start(path: Path, graph: str) -> Path:
-    """Make a project that has not run."""
+    """Make a project whose stages have not run."""
     path.mkdir(parents=True)
     (path / "dvc.yaml").write_text(graph, encoding="utf-8")
     run_ok("git", "init", "--quiet", cwd=path)
@@ -45,7 +45,7 @@ def start(path: Path, graph: str) -> Path:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that has run: the object of its data is that of an output too."""
+    """Return a project that has run. One object of the cache belongs to both its data and an output."""
     path = start(tmp_path_factory.mktemp("good") / "project", GRAPH)
     (path / "data.csv").write_text("b\na\n", encoding="utf-8")
     run_ok("dvc", "add", "--quiet", "data.csv", cwd=path)
@@ -72,7 +72,7 @@ def stored(folder: Path, text: bytes) -> Path:
 
 
 def damage(path: Path) -> bytes:
-    """Change one bit of a file, as a disk does. Returns what it holds then."""
+    """Change one bit of a file, as a disk does, and return the new content."""
     mode = path.stat().st_mode
     path.chmod(0o644)
     path.write_bytes(flip(path.read_bytes(), 0))
@@ -100,13 +100,13 @@ def test_a_valid_lock_stays(toy: Path, name: str, ending: str) -> None:
     lock.write_text(dumps_yaml({"schema": "2.0", "stages": LOCKS[name]}).rstrip("\n") + ending, encoding="utf-8")
     commit(toy, "lock")
     before = lock.read_bytes()
-    if name == "large":  # the control: as a file of parameters it would be refused
+    if name == "large":  # the control: such a large parameter file would be refused
         with pytest.raises(ValueError, match=r"10,?000"):
             require_small_yaml(before.decode())
     doctor_says(toy)
     assert lock.read_bytes() == before
     assert is_whole(before) == bool(ending)
-    if name == "digits":  # the control: one that was cut short does not
+    if name == "digits":  # the control: a lock that is cut short is not accepted
         lock.write_bytes(before[: len(before) // 2].rstrip())
         assert "dvc.lock was damaged" in doctor_says(toy)
 
@@ -117,7 +117,7 @@ TEXT = b"a,b\r\n"
 
 
 def write_legacy(path: Path, place: Path) -> Path:
-    """Write a project as DVC 2 left it, with its cache in the folder `place`."""
+    """Write a project in the form of DVC 2, with its cache in the folder `place`."""
     start(path, 'stages:\n  make:\n    cmd: cp in.txt "out.csv"\n    deps: [in.txt]\n    outs: [out.csv]\n')
     (path / "in.txt").write_bytes(TEXT)
     digest = file_md5(str(path / "in.txt"), name="md5-dos2unix")
@@ -163,7 +163,7 @@ def test_a_cache_that_is_shared_with_dvc_2_stays(toy: Path, tmp_path: Path) -> N
     path = write_legacy(tmp_path / "legacy", place)
     run_ok("dvc", "config", "cache.dir", str(place), cwd=toy)
     graph = (toy / "dvc.yaml").read_text(encoding="utf-8")
-    graph = graph.replace("cat data.csv > copy.txt", 'cp in.txt "out.csv"')  # the same command, to be misled by
+    graph = graph.replace("cat data.csv > copy.txt", 'cp in.txt "out.csv"')  # the same command
     (toy / "dvc.yaml").write_text(graph, encoding="utf-8")
     lock = (toy / "dvc.lock").read_text(encoding="utf-8")
     (toy / "dvc.lock").write_text(lock.replace("cat data.csv > copy.txt", 'cp in.txt "out.csv"'), encoding="utf-8")
@@ -174,7 +174,7 @@ def test_a_cache_that_is_shared_with_dvc_2_stays(toy: Path, tmp_path: Path) -> N
 
 
 def test_the_control_is_an_object_of_dvc_3(tmp_path: Path) -> None:
-    """Where the record says that the hash is that of all bytes, the same content is damaged."""
+    """If the record says that the hash covers all bytes, the same content counts as damaged."""
     path = write_legacy(tmp_path / "legacy", tmp_path / "legacy" / ".dvc" / "cache")
     lock = (path / "dvc.lock").read_text(encoding="utf-8")
     (path / "dvc.lock").write_text(lock.replace("path: out.csv\n", "path: out.csv\n      hash: md5\n"))
@@ -215,7 +215,7 @@ def test_what_a_stage_made_is_moved_and_not_deleted(toy: Path) -> None:
     place.write_bytes(left)
     assert "1 damaged objects moved to" in doctor_says(toy)
     assert {path.read_bytes() for path in (toy / ".dvc" / "cache" / "damaged").iterdir()} == {left}
-    assert len([*(toy / ".dvc" / "cache" / "damaged").iterdir()]) == 2  # the earlier one is not written over
+    assert len([*(toy / ".dvc" / "cache" / "damaged").iterdir()]) == 2  # the earlier damaged object is kept
     run_ok("dvc", "repro", cwd=toy)
     assert (toy / "sorted.txt").read_bytes() == b"a\nb\n"
 
@@ -224,7 +224,7 @@ def test_what_a_stage_made_is_moved_and_not_deleted(toy: Path) -> None:
 def test_a_file_that_cannot_be_read_is_not_called_damaged(
     toy: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Root may read all: so the answer of the system is made up for it."""
+    """Root may read every file, so the system's error is simulated."""
     places = {
         "object": [stored(toy / ".dvc" / "cache", b"a\nb\n")],
         "record": [path for path in (toy / ".dvc" / "cache" / "runs").rglob("*") if path.is_file()],
@@ -297,7 +297,7 @@ def test_a_cache_that_a_group_shares_gets_the_modes_of_dvc(toy: Path, tmp_path: 
 
     shutil.rmtree(place)
     place.mkdir()
-    doctor_says(toy)  # puts back what the work tree has
+    doctor_says(toy)  # restores the objects that the working tree has
     assert modes(place, folders=True) == {0o2775}
     assert modes(place, folders=False) == {0o444}
 
@@ -353,7 +353,7 @@ def test_without_fix_nothing_is_changed(toy: Path, edit: Callable[[Path, str, st
 def test_a_record_that_cannot_run_here_is_not_accused(
     toy: Path, tmp_path: Path, edit: Callable[[Path, str, str], None]
 ) -> None:
-    """The program that it needs is not on this machine."""
+    """The program that the record needs is not installed."""
     store, program = tmp_path / "store", tmp_path / "program"
     program.write_text("#!/bin/sh\nsort data.csv\n", encoding="utf-8")
     program.chmod(0o755)

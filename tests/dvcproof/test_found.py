@@ -1,4 +1,4 @@
-"""Faults that public projects and made-up ones brought to light, each with its control."""
+"""Regression tests for faults found with public and made-up projects, each with a control."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from dvcproof.project import Project
 from tests.support.project import commit, run_ok
 from tests.support.verifying import Result, run_main
 
-# DVC's own: its library of prefix trees changes.
+# A warning from inside DVC: its library of prefix trees changes.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
 
 GRAPH = "stages:\n  go:\n    cmd: cp i.txt o.txt\n    deps: [i.txt]\n    outs: [o.txt]\n"
@@ -68,7 +68,7 @@ def test_a_command_that_differs_by_spaces(tmp_path: Path, edit: Callable[[Path, 
 
 @pytest.fixture(scope="module")
 def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose only dvc.yaml is in a folder, with parameters in TOML, added data, and a store."""
+    """Return a project whose only dvc.yaml is in a folder, with parameters in TOML, added data, and a store."""
     path = tmp_path_factory.mktemp("nested") / "project"
     path.mkdir()
     run_ok("git", "init", "--quiet", cwd=path)
@@ -91,7 +91,7 @@ def command(path: Path, *options: str) -> Result:
 
 
 def test_only_a_folder_has_a_dvc_yaml(nested: Path, tmp_path: Path) -> None:
-    """Every verb finds it, from the root and from below; the doctor mends what is in the folder."""
+    """Every verb finds the dvc.yaml, from the root and from below; the doctor repairs files in the folder."""
     path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
     for verb in ("doctor", "push", "fetch", "audit", "run"):
         options = ("--remote", "team") if verb in ("push", "fetch", "audit") else ()
@@ -113,7 +113,7 @@ def test_only_a_folder_has_a_dvc_yaml(nested: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["schema: '2.0'\nstages: {}\n", "schema: '2.0'\n", ""])
 def test_an_empty_lock(tmp_path: Path, text: str) -> None:
-    """One that says that it has no stages is whole; one that was cut short before them is not."""
+    """A lock that says that it has no stages is complete; a lock that was cut short before them is not."""
     path = start(tmp_path / "project", run=False)
     (path / "dvc.lock").write_text(text, encoding="utf-8")
     assert ("damaged" in command(path, "doctor").output) == ("stages" not in text)
@@ -132,7 +132,7 @@ def test_a_lock_in_a_folder_that_dvc_ignores(tmp_path: Path) -> None:
 
 
 def test_records_of_dvc_2(tmp_path: Path) -> None:
-    """Nothing is written to the cache by `check`, and nothing is said of objects that a store cannot have."""
+    """`check` writes nothing to the cache, and reports no objects that a store cannot have."""
     path = start(tmp_path / "project", GRAPH.replace("[i.txt]", "[i.txt, d]"), run=False)
     (path / "d").mkdir()
     (path / "d" / "x.txt").write_bytes(b"1\r\n")
@@ -170,7 +170,7 @@ def test_when_a_stage_without_dependencies_runs(tmp_path: Path) -> None:
 
 
 def test_data_that_is_damaged_in_the_cache(nested: Path, tmp_path: Path) -> None:
-    """No stage is blamed for what comes of it, and the doctor says it, though it cannot mend it."""
+    """No stage is blamed for the effects, and the doctor reports the damage, although it cannot repair it."""
     path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
     assert command(path, "doctor").status == command(path, "verify").status == 0  # the control
     (path / "models" / "i.txt").unlink()
@@ -194,7 +194,7 @@ def test_data_that_is_damaged_in_the_cache(nested: Path, tmp_path: Path) -> None
 
 
 def test_what_dvc_and_python_keep_for_themselves(tmp_path: Path, edit: Callable[[Path, str, str], None]) -> None:
-    """No stage is blamed for files that .gitignore ought to name, and that Git has or sees."""
+    """No stage is blamed for such files, even if .gitignore does not name them or Git tracks them."""
     path = start(tmp_path / "project")
     (path / ".dvc" / ".gitignore").unlink()
     commit(path, "all")
@@ -213,7 +213,7 @@ def test_what_dvc_and_python_keep_for_themselves(tmp_path: Path, edit: Callable[
 
 
 def test_data_that_dvc_cannot_check_out(nested: Path, tmp_path: Path) -> None:
-    """As where the program for its remote is not installed: no stage has failed, and DVC's own words are shown."""
+    """For example, the program for the remote is missing. No stage is blamed, and DVC's message is shown."""
     path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
     run_ok("dvc", "remote", "add", "--default", "far", "gdrive://nothing", cwd=path)
     commit(path, "a remote of a kind that is not installed")

@@ -1,4 +1,4 @@
-"""gate: a metric that is worse than that of another commit is found, unless a commit accepts it."""
+"""gate: a metric that is worse than in another commit is an error, unless a commit accepts it."""
 
 import json
 import re
@@ -25,7 +25,7 @@ VALUES = {"test": {"accuracy": 0.9, "loss": 0.2, "note": "x", "good": True, "par
 
 
 def set_values(path: Path, **values: object) -> None:
-    """Write the metrics, with others than VALUES, and run the stage."""
+    """Write the metrics VALUES with these changes, and run the stage."""
     test = {name: value for name, value in (VALUES["test"] | values).items() if value is not None}
     (path / "values.json").write_text(json.dumps({"test": test}), encoding="utf-8")
     run_ok("dvc", "repro", "--quiet", cwd=path)
@@ -33,7 +33,7 @@ def set_values(path: Path, **values: object) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project on its branch main, and a branch on which the metrics are worse, not committed."""
+    """Return a project on its branch main, and a branch on which the metrics are worse, not committed."""
     path = tmp_path_factory.mktemp("gate") / "project"
     path.mkdir()
     (path / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
@@ -92,7 +92,7 @@ def test_a_metric_that_is_gone_or_no_number_is_worse(project: Path) -> None:
 
 def test_a_commit_accepts_it(project: Path) -> None:
     run_ok("git", "commit", "--quiet", "--all", "-m", "worse\n\nAccept-worse-model:", cwd=project)
-    assert judged(project).status() == FOUND  # it says no reason
+    assert judged(project).status() == FOUND  # the commit gives no reason
     run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "yes", "-m", "Accept-worse-model: smaller", cwd=project)
     report = judged(project)
     assert report.status() == HOLDS
@@ -170,7 +170,7 @@ def test_what_cannot_be_compared_is_not_passed(project: Path) -> None:
         judged(project, "nowhere")
     set_values(project)
     shutil.rmtree(project / ".dvc" / "cache")
-    report = judged(project)  # the cached metrics of main are nowhere
+    report = judged(project)  # the cached metrics of main are in no cache
     assert report.status() == CANNOT_TELL
     assert any("cached.json of main cannot be read" in reason for reason in report.unknown)
     (project / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")

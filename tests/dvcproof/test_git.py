@@ -1,4 +1,4 @@
-"""dvcproof.git: Git's output, or its own line of what went wrong; no hook and nobody's settings change it."""
+"""dvcproof.git: it returns Git's output or raises with Git's message; hooks and user settings have no effect."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ from tests.support.project import environment as environment_of_tests
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit, in an environment of its own."""
+    """Return a repository with one commit, in a clean environment."""
     for name, value in environment_of_tests().items():
         monkeypatch.setenv(name, value)
     path = tmp_path / "repository"
@@ -100,7 +100,7 @@ def test_a_worktree_whose_repository_moved(repository: Path) -> None:
 
 
 def test_no_variable_of_another_call_reaches_git(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of them would make Git fail, or look elsewhere."""
+    """Each of these variables would make Git fail, or use another repository."""
     names = run_ok("git", "rev-parse", "--local-env-vars", cwd=repository).split()
     assert {"GIT_DIR", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT"} <= set(names)
     for name in (*names, "GIT_QUARANTINE_PATH", "GIT_NAMESPACE"):

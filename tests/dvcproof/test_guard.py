@@ -1,4 +1,4 @@
-"""python -m dvcproof run: a stage whose input changes while it runs is refused, and a table says what each one did."""
+"""python -m dvcproof run: a stage whose input changes while it runs is refused; a table shows what each stage did."""
 
 import shutil
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def guarded(toy: Path, *options: str, shell: str = "/bin/sh") -> Result:
 
 
 def table(result: Result) -> dict[str, list[str]]:
-    """Return the words about each stage."""
+    """Return the cells of the table for each stage."""
     lines = [line.split() for line in result.output.splitlines()]
     return {words[0]: words[1:] for words in lines if words and words[0] in ("one", "two")}
 
@@ -61,7 +61,7 @@ def recorded(toy: Path) -> list[str]:
 
 @pytest.mark.parametrize("editor", ["(sleep 0.1; echo c >> a.txt) &\n", "(sleep 0.1; rm a.txt) &\n"])
 def test_a_stage_whose_input_changes_is_refused(toy: Path, editor: str) -> None:
-    """In the background of the shell, while the stage runs."""
+    """A background job of the shell changes the input while the stage runs."""
     (toy / "one.sh").write_text(f"{editor}{READS}wait\n", encoding="utf-8")
     result = guarded(toy)
     assert result.status != 0
@@ -72,7 +72,7 @@ def test_a_stage_whose_input_changes_is_refused(toy: Path, editor: str) -> None:
 
 
 def test_dvc_alone_records_it(toy: Path) -> None:
-    """The control: what DVC records has never been read together."""
+    """The control: DVC records inputs that the stage never read together."""
     (toy / "one.sh").write_text(f"(sleep 0.1; echo c >> a.txt) &\n{READS}wait\n", encoding="utf-8")
     run_ok("dvc", "repro", "--quiet", "one", cwd=toy)
     assert recorded(toy) == ["one"]
@@ -80,7 +80,7 @@ def test_dvc_alone_records_it(toy: Path) -> None:
 
 
 def test_its_twin_runs(toy: Path) -> None:
-    """It edits a file that is no input, and writes the same content into one that is."""
+    """The twin edits a file that is no input, and rewrites an input with the same content."""
     (toy / "one.sh").write_text(f"(echo c >> b.txt; cat one.sh > c; cat c > one.sh) &\n{READS}wait\n", encoding="utf-8")
     result = guarded(toy)
     assert result.status == 0, result
@@ -115,7 +115,7 @@ def test_a_stage_that_was_not_reached(toy: Path) -> None:
 
 
 def test_the_shell_is_that_of_the_user(toy: Path) -> None:
-    """As DVC has it: a command may be written for bash."""
+    """DVC uses the user's shell too, so a command may be written for bash."""
     shell = shutil.which("bash")
     assert shell
     graph = (toy / "dvc.yaml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""verify called by Git itself, in a hook, an alias or a rebase: the commit is the user's, and the clone is clean."""
+"""verify called by Git, in a hook, an alias or a rebase: the user's commit is unchanged, and the clone is clean."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from tests.support.project import ROOT, commit, run, run_ok
 from tests.support.verifying import fails, write_toy
 
-#: The part of verify that calls Git: it makes the clone, and asks what is changed here and there.
+#: The part of verify that calls Git: it makes the clone, and lists changed files in the clone and in the project.
 CLONE = """
 import sys, tempfile
 from pathlib import Path
@@ -34,7 +34,7 @@ def toy(good_toy: Path, tmp_path: Path) -> Path:
 
 
 def program(folder: Path, *arguments: str) -> str:
-    """A shell script that runs Python with the packages of the project, and keeps what it says in a file."""
+    """Return a shell script that runs Python with the packages of the project, and writes its output to a file."""
     words = " ".join(f"'{word}'" for word in (sys.executable, *arguments))
     script = folder / "script"
     script.write_text(f"#!/bin/sh\nPYTHONPATH='{ROOT}' {words} >'{folder}/said' 2>&1\n", encoding="utf-8")
@@ -48,20 +48,20 @@ def cloning(folder: Path) -> str:
 
 
 def as_hook(repository: Path, script: str) -> None:
-    """Make a program the pre-commit hook of a repository."""
+    """Write a program as the pre-commit hook of a repository."""
     hook = repository / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.symlink_to(script)
 
 
 def last_commit(path: Path) -> list[str]:
-    """The files that the last commit changed."""
+    """Return the files that the last commit changed."""
     return run_ok("git", "show", "--format=", "--name-only", "HEAD", cwd=path).split()
 
 
 @pytest.mark.slow
 def test_a_hook_of_commit_a(toy: Path, tmp_path: Path) -> None:
-    """The hook gets GIT_INDEX_FILE, and the commit is what that file holds when the hook is over."""
+    """Git sets GIT_INDEX_FILE for the hook, and commits the content of that index when the hook ends."""
     as_hook(toy, program(tmp_path, "-m", "digits", "verify", "--only", "verify"))
     (toy / "seeds.json").write_text("{}\n", encoding="utf-8")
     run_ok("git", "commit", "--quiet", "-a", "-m", "edit", cwd=toy)
@@ -71,7 +71,7 @@ def test_a_hook_of_commit_a(toy: Path, tmp_path: Path) -> None:
 
 
 def test_the_control_destroys_the_commit(toy: Path, tmp_path: Path) -> None:
-    """A clone that keeps Git's variables writes its own index where the commit's is."""
+    """A clone that keeps Git's variables overwrites the index of the commit with its own."""
     clone = f"import subprocess; subprocess.run(['git', 'clone', '-q', '{toy}', '{tmp_path}/clone'], check=True)"
     (tmp_path / "clone.py").write_text(clone, encoding="utf-8")
     as_hook(toy, program(tmp_path, str(tmp_path / "clone.py")))
@@ -82,7 +82,7 @@ def test_the_control_destroys_the_commit(toy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hook_in_a_linked_worktree(toy: Path, tmp_path: Path) -> None:
-    """There the hook gets GIT_DIR too."""
+    """In a linked worktree, Git also sets GIT_DIR for the hook."""
     as_hook(toy, cloning(tmp_path))
     linked = tmp_path / "linked"
     run_ok("git", "worktree", "add", "--quiet", "-b", "other", str(linked), cwd=toy)
@@ -91,7 +91,7 @@ def test_a_hook_in_a_linked_worktree(toy: Path, tmp_path: Path) -> None:
     assert last_commit(linked) == ["seeds.json"]
     assert run_ok("git", "status", "--porcelain", cwd=linked) == ""
     assert (tmp_path / "said").read_text() == "changed in the clone: [] here: ['seeds.json']\n"
-    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "another", cwd=linked)  # of the branch of this worktree
+    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "another", cwd=linked)  # on this worktree's branch
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""dvcproof.lockfile: what dvc.lock records, and whether files and parameters agree with it."""
+"""dvcproof.lockfile: the records in dvc.lock, and the comparison with files and parameters."""
 
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def test_a_damaged_lock_is_refused_in_one_line(tmp_path: Path, text: str | None,
 
 @pytest.fixture
 def run(tmp_path: Path) -> tuple[Lock, Path]:
-    """A run of the dense network, and the params.yaml that it was made with."""
+    """Return a run of the dense network, and the params.yaml that it was made with."""
     params = recipe_params(tmp_path)
     dense = {"optimizer": "rmsprop", "learning_rate": 0.001, "epochs": 5, "batch_size": 128, "units": 512}
     train = {"model": "dense", "seed": 7, "shards": 2, "device": "cpu"}
@@ -145,7 +145,7 @@ def test_a_run_without_parameters_agrees_with_any(tmp_path: Path) -> None:
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> tuple[Path, Lock]:
-    """A file, and a lock that names it by its path."""
+    """Return a file, and a lock that names it by its path."""
     path = tmp_path / "scores.json"
     path.write_text("{}", encoding="utf-8")
     out = {"path": path.as_posix(), "md5": file_hash(path, "md5")}

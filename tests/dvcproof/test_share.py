@@ -1,4 +1,4 @@
-"""A store that a team shares, on a real S3 server: what others ran is not run again, and nothing damaged is taken."""
+"""A shared store on a real S3 server: runs of others are reused, and damaged objects are not."""
 
 import hashlib
 import json
@@ -45,20 +45,20 @@ from tests.support.verifying import dvcproof
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Path:
-    """The project, as it is committed."""
+    """Return the committed project."""
     return write_team(tmp_path_factory.mktemp("team") / "project", "s3://team/digits", s3.address)
 
 
 @pytest.fixture
 def first(committed: Path, s3: S3, tmp_path: Path) -> Path:
-    """The clone of who ran the project, with a full cache. The store is empty."""
+    """Return the clone in which the project was run, with a full cache. The store is empty."""
     empty(s3)
     return shutil.copytree(committed, tmp_path / "first", symlinks=True)
 
 
 @pytest.fixture
 def second(committed: Path, tmp_path: Path) -> Path:
-    """The clone of a colleague, with an empty cache."""
+    """Return the clone of a colleague, with an empty cache."""
     return clone(committed, tmp_path / "second")
 
 
@@ -74,7 +74,7 @@ def test_the_same_commit_executes_nothing(first: Path, second: Path, s3: S3) -> 
 
 
 def test_what_was_fetched_is_not_sent_again(first: Path, second: Path, s3: S3) -> None:
-    """An audit removes a record: nobody who has fetched it brings it back, only who ran it."""
+    """After an audit removed a record, a clone that only fetched it does not push it; the clone that ran it does."""
     set_shift(first, 1.5)
     assert executed(first) == ["train", "evaluate"]
     push(first, s3)
@@ -88,7 +88,7 @@ def test_what_was_fetched_is_not_sent_again(first: Path, second: Path, s3: S3) -
 
 
 def test_what_was_run_and_not_committed_is_not_trained(first: Path, second: Path, s3: S3) -> None:
-    """Two settings, of which dvc.lock holds the last: DVC would push the objects of that one alone."""
+    """Two settings were run. dvc.lock holds only the last, and DVC itself would push only its objects."""
     for shift in (1.5, 2.5):
         set_shift(first, shift)
         assert executed(first) == ["train", "evaluate"]
@@ -122,7 +122,7 @@ def test_a_damaged_object_is_refused_and_mended(first: Path, second: Path, s3: S
     assert f"stage 'train': 1 objects are {state} in the store, so it runs here\n" in fetch(second, s3)
     assert executed(second) == ["train"]
     assert results(second) == results(first)
-    if kind == "flip":  # DVC sees that there is an object, and leaves it
+    if kind == "flip":  # DVC sees an object of this name, and does not replace it
         run_ok("dvc", "push", cwd=second, env=s3.env)
         assert path.read_bytes() != good
     said = push(second, s3)
@@ -162,7 +162,7 @@ def test_records_that_contradict_each_other_are_not_used(first: Path, second: Pa
 
 
 def test_a_record_leads_to_no_other_path(first: Path, s3: S3) -> None:
-    """Its folder is the hash of the paths, too: DVC would write wherever the record says."""
+    """The record's folder is also a hash of the paths. DVC alone would write to any path in the record."""
     push(first, s3)
     path = record_of(s3, "shift: 0.0")
     text = path.read_text().replace("path: model.npy", "path: ../model.npy")
@@ -186,7 +186,7 @@ def test_a_folder_holds_no_file_that_lies_outside(tmp_path: Path, path: str) -> 
 
 
 def local_store(tmp_path: Path) -> Store:
-    """A store in a folder: DVC has many kinds."""
+    """Return a store in a folder, one of DVC's many kinds."""
     run_ok("git", "init", "--quiet", cwd=tmp_path)
     run_ok("dvc", "init", "--quiet", cwd=tmp_path)
     run_ok("dvc", "remote", "add", "folder", str(tmp_path / "store"), cwd=tmp_path)
@@ -199,14 +199,14 @@ def local_store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a server that takes connections and never says a word."""
+    """Yield the address of a server that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture
 def closed() -> str:
-    """The address of a server that is not there."""
+    """Return the address of a server that is not there."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -224,7 +224,7 @@ def test_a_store_that_cannot_be_read_costs_one_line(
     shutil.rmtree(first / ".dvc" / "cache")
     result = dvcproof(first, "fetch", "--remote", remote, "--patience", "2", env=env)
     assert (result.status, result.errors) == (0 if kind == "bucket" else CANNOT_TELL, ""), result
-    if kind != "bucket":  # where nothing is to be had
+    if kind != "bucket":  # no case in which the store has nothing to fetch
         line, _, summary = result.output.removesuffix("\n").partition("\n")
         assert line.isprintable()
         expected = f"cannot tell: {remote} cannot be read, so that `dvc repro` runs the missing stages here: "
@@ -236,7 +236,7 @@ def test_a_store_that_cannot_be_read_costs_one_line(
 
 @contextmanager
 def signed_late(times: int) -> Iterator[None]:
-    """The first `times` that a request is signed, it is signed by a clock that is an hour slow."""
+    """Yield the first `times` requests are signed by a clock that is an hour slow."""
     sign, seen = SigV4Auth.add_auth, Counter[tuple[str, str]]()
 
     def add_auth(self: SigV4Auth, request: AWSRequest) -> None:
@@ -303,7 +303,7 @@ def test_a_remote_that_is_not_there(first: Path, s3: S3, remote: str) -> None:
 
 
 def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DVC raises an ImportError where it knows the package."""
+    """DVC raises an ImportError if it knows the missing package."""
     run_ok("git", "init", "--quiet", cwd=tmp_path)
     run_ok("dvc", "init", "--quiet", cwd=tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
@@ -311,5 +311,5 @@ def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch:
     result = dvcproof(tmp_path, "push", "--remote", "s3://team/digits")
     assert result.status == USAGE
     assert result.errors.endswith("Install the packages of `dvc[s3]`.\n")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # which knows a command of this project for it
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # names this project's command for it
     assert dvcproof(tmp_path, "push", "--remote", "s3://team/digits").errors.endswith("Run `make setup WITH=s3`.\n")

@@ -1,4 +1,4 @@
-"""The keys of a store on a server that checks what each may do: pull requests only read."""
+"""The keys of a store, on a server that checks their rights: pull requests may only read."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def share(project: Path, env: dict[str, str], direction: str, *words: str) -> Re
 
 @pytest.mark.slow
 def test_a_key_that_may_only_read_writes_nothing(tmp_path: Path) -> None:
-    """It fetches what the main branch pushed; what it runs stays here, and its push is refused with one line."""
+    """The key fetches the runs of the main branch. New runs stay local, and a push is refused with one line."""
     with serve_moto(tmp_path) as keys:
         main = write_team(tmp_path / "main", "s3://team/digits", keys.address)
         pull = clone(main, tmp_path / "pull")

@@ -1,4 +1,4 @@
-"""What DVC takes for granted of a machine is asked before it, in one line with a way out."""
+"""Assumptions of DVC about a machine are checked first; one line names the problem and the next step."""
 
 import os
 import sys
@@ -41,7 +41,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.fixture
 def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of DVC's notes, which may not be written."""
+    """Return the folder of DVC's notes, which is read-only."""
     path = tmp_path / "notes"
     path.mkdir()
     monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)

@@ -1,4 +1,4 @@
-"""This project under its own tool: its stages declare what they read, and no circumstance changes a byte."""
+"""dvcproof on this project: its stages declare what they read, and no circumstance changes a byte."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def project(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, digits: Arrays) -> Path:
-    """Its graph and code on a small sample."""
+    """Return a project with this project's graph and code, on a small sample."""
     return Path(shutil.copytree(small_project(tmp_path_factory, digits), tmp_path / "project", symlinks=True))
 
 
@@ -27,7 +27,7 @@ def test_each_stage_declares_what_it_reads_and_writes(project: Path) -> None:
         report = trace(opened, how="strace")
     assert report.status() == HOLDS, [str(one) for one in report.findings if one.level == "error"]
     assert [str(one) for one in report.findings if one.level == "warning"] == []
-    assert any("allowed: " in one.message for one in report.findings)  # it has looked: exceptions are printed
+    assert any("allowed: " in one.message for one in report.findings)  # so the stages were traced
 
 
 def test_no_circumstance_changes_a_byte(project: Path) -> None:

@@ -1,4 +1,4 @@
-"""dvcproof.trace beside the cases of test_cases.py: its options, its limits, and the parts that it is made of."""
+"""dvcproof.trace, in addition to test_cases.py: its options, its limits and its parts."""
 
 import textwrap
 from pathlib import Path
@@ -15,7 +15,7 @@ from dvcproof.runtime.program import InputError
 from dvcproof.trace import trace
 from tests.support.project import commit, run_ok
 
-# DVC's own: its library of prefix trees changes.
+# A warning from inside DVC: its library of prefix trees changes.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
 
 needs_strace = pytest.mark.skipif(bool(strace.obstacle()), reason=strace.obstacle())
@@ -33,7 +33,7 @@ FILES = {
 
 
 def write(folder: Path, files: dict[str, str], stages: str) -> Path:
-    """Make a project of files and a dvc.yaml, and commit it."""
+    """Make a project of these files and a dvc.yaml, and commit it."""
     folder.mkdir()
     for name, text in (files | {"dvc.yaml": stages}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +202,7 @@ def test_a_patch_edits_only_what_findings_ask_for(tmp_path: Path) -> None:
 
 
 def traced_alone(folder: Path, graph: str, files: dict[str, str] | None = None, **options: object) -> Report:
-    """The report of a new project."""
+    """Return the report on a new project."""
     write(folder, FILES | (files or {}), f"stages:\n{textwrap.indent(textwrap.dedent(graph), '  ')}")
     commit(folder, "start")
     with Project.open(folder) as project:

@@ -1,4 +1,4 @@
-"""Parameters are set in their file, which keeps all else, and taken apart into names with dots."""
+"""Setting parameters keeps everything else in their file; nested parameters become names with dots."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.project import recipe_params
 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
-    """A file with the parameters of the recipe."""
+    """Return a file with the parameters of the tests."""
     return recipe_params(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""dvcproof.vary beside the cases of test_cases.py: each variation acts, its options, its limits."""
+"""dvcproof.vary, in addition to test_cases.py: the effect of each variation, its options and its limits."""
 
 import os
 import shutil
@@ -27,14 +27,14 @@ DEFECTS, TWINS, _ = read_list()
 
 
 def commands(cases: Sequence[Case]) -> dict[str, str]:
-    """Return the commands of the cases of one circumstance, by its name."""
+    """Return the commands of the cases about one circumstance, by the name of the circumstance."""
     return {case.name.partition("-")[0]: str(case.stages["go"]["cmd"]) for case in cases if case.kind == "circumstance"}
 
 
-#: A command for each circumstance, which writes what it finds into o.txt, with its mended twin.
+#: For each circumstance, a command that writes the circumstance into o.txt, and the command of its repaired twin.
 CIRCUMSTANCES = {name: (one, commands(TWINS)[name]) for name, one in commands(DEFECTS).items() if name in ADVICE}
 
-#: Which cannot be varied on every machine.
+#: Circumstances that cannot be varied on every machine.
 NOT_EVERYWHERE = ("clock", "network", "host", "language", "cores", "processor", "order", "shell")
 
 
@@ -45,7 +45,7 @@ def _variables() -> Iterator[None]:
 
 
 def make(path: Path, stages: dict[str, Any], files: dict[str, str] | None = None) -> Path:
-    """Make and commit a project. A stage that is only a command writes its words to a file of the stage's name."""
+    """Make and commit a project. If a stage is only a command, its output goes to a file of the stage's name."""
     path.mkdir(parents=True)
     run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
     (path / ".dvc").mkdir()
@@ -62,14 +62,14 @@ def make(path: Path, stages: dict[str, Any], files: dict[str, str] | None = None
 
 
 def shown(name: str, command: str, **more: Any) -> dict[str, Any]:
-    """Return a stage that writes what a command prints to a file of its own name."""
+    """Return a stage that writes the output of a command to a file of the stage's name."""
     return {"cmd": f"( {command} ) > {name}.txt", "deps": ["i.txt"], "outs": [f"{name}.txt"]} | more
 
 
 def varied(path: Path, **options: Any) -> Report:
-    """Vary a project."""
+    """Run vary on a project, and return its report."""
     with warnings.catch_warnings(), Project.open(path) as project:
-        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
+        warnings.simplefilter("ignore", DeprecationWarning)  # from DVC, about its own packages
         return vary(project, **options)
 
 
@@ -85,7 +85,7 @@ def results(report: Report) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def possible(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Circumstance]:
-    """What can be varied on this machine, but for the two that are no work of a shell."""
+    """Return the circumstances that can be varied on this machine and in a shell."""
     with mock.patch.dict(os.environ, environment(SHADE="blue"), clear=True):
         found, absent = circumstances.circumstances(tmp_path_factory.mktemp("circumstances"), os.environ)
     assert set(absent) <= set(NOT_EVERYWHERE)
@@ -93,12 +93,12 @@ def possible(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Circumstance
 
 
 def said_by(folder: Path, command: str, varied: Sequence[Circumstance]) -> str:
-    """Return what a command prints in a shell of ours."""
+    """Return the output of a command in a shell with these circumstances varied."""
     return run_ok(*shell_words(varied), "-c", command, cwd=folder)
 
 
 def written_by(folder: Path, command: str, varied: Sequence[Circumstance]) -> str:
-    """Return what a command writes into o.txt in a shell of ours."""
+    """Return what a command writes into o.txt in a shell with these circumstances varied."""
     return said_by(folder, f"{command}; cat o.txt", varied)
 
 
@@ -149,7 +149,7 @@ def test_packages_and_paths_stay_in_a_bare_environment(possible: dict[str, Circu
 
 
 def left_over() -> set[str]:
-    """Return what programs of ours or of faketime leave in shared memory."""
+    """Return the files that dvcproof or faketime left in shared memory."""
     shared = Path("/dev/shm")  # noqa: S108, where both are
     found = {path for path in shared.iterdir() if "dvcproof-vary" in path.name} if shared.is_dir() else set()
     return {path.name for path in [*found, *circumstances._left_by_faketime()]}
@@ -157,7 +157,7 @@ def left_over() -> set[str]:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """What is said of stages that depend on others, and of what dvc.yaml excuses."""
+    """Return the report on stages that depend on others, and on differences that dvc.yaml excuses."""
     excuse = {"meta": {"dvcproof": {"varies": {"zoned.txt": "it is for people"}}}}
     stages: dict[str, Any] = {
         "first": "umask",
@@ -283,7 +283,7 @@ def test_git_works_in_the_copies(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stopped_clock_does_not_stop_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stage waits for the clock, which is held fast to see whether it is the cause."""
+    """The stage waits for the clock, which is stopped to test whether it is the cause."""
     monkeypatch.setattr(alone, "MORE_SECONDS", 2)
     code = "import time, os; end = time.time() + .1\nwhile time.time() < end: pass\nprint(os.urandom(4))"
     stage = {"cmd": "python go.py > o.txt", "deps": ["go.py"], "outs": ["o.txt"]}
@@ -323,7 +323,7 @@ def test_a_difference_that_is_seen_only_once_is_no_circumstance(tmp_path: Path) 
 
 
 class Scripted:
-    """A stage that gives what a test wants: the text for a run, by the names of what is varied."""
+    """A stage with scripted output: a text for each run, given the names of the varied circumstances."""
 
     def __init__(self, project: Project, write: Callable[[int, list[str]], str]) -> None:
         self.stage, self.write, self.runs = project.stages[0], write, 0
@@ -341,7 +341,7 @@ class Scripted:
 
 @pytest.fixture(scope="module")
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[int, list[str]], str]], Inquiry]:
-    """An inquiry into a scripted stage, with two circumstances."""
+    """Return an inquiry into a scripted stage, with two circumstances."""
     path = make(tmp_path_factory.mktemp("scripted") / "project", {"go": "cat i.txt"})
 
     def inquire(write: Callable[[int, list[str]], str]) -> Inquiry:
@@ -354,7 +354,7 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[in
 
 
 def test_an_accusation_needs_a_second_run(scripted: Callable[..., Inquiry]) -> None:
-    # The runs: three plain ones, the one with another zone, and then the second of its kind.
+    # The runs: three plain ones, one with another time zone, and then a second with that zone.
     assert not scripted(lambda run, _: "odd" if run == 4 else "even").findings()
     assert not scripted(lambda run, _: "odd" if run in (4, 5, 6) else "even").findings()
     with mock.patch("dvcproof.inquiry.first_difference", return_value=Difference("o.txt", "how")):

@@ -1,4 +1,4 @@
-"""dvcproof.verify beside the cases of test_cases.py: its evidence, its options, data and disks that are missing."""
+"""dvcproof.verify, in addition to test_cases.py: its evidence, its options, missing data and full disks."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def toy(good: Path, tmp_path: Path) -> Path:
 
 
 def test_a_commit_that_gives_its_own_bytes(toy: Path, tmp_path: Path) -> None:
-    (toy / "untracked.txt").touch()  # which is not in the clone
+    (toy / "untracked.txt").touch()  # an untracked file is not in the clone
     report = verified(toy, keep=tmp_path / "kept")
     assert report.status() == HOLDS, report
     assert [row[:3] for row in report.table[1:]] == [("one", "yes", "equal"), ("two", "yes", "equal")]
@@ -85,7 +85,7 @@ def test_data_that_only_the_work_tree_has(toy: Path) -> None:
 
 @pytest.mark.parametrize("here", [True, False])
 def test_a_record_that_was_made_up(toy: Path, *, here: bool) -> None:
-    """The committed version is shown from the work tree, or from the cache."""
+    """The evidence takes the committed version from the working tree or from the cache."""
     (toy / "one.txt").unlink()
     (toy / "one.txt").write_text("far better\n", encoding="utf-8")
     run_ok("dvc", "commit", "--quiet", "--force", "one", cwd=toy)
@@ -132,7 +132,7 @@ def test_without_a_commit(tmp_path: Path) -> None:
 @pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a disk be made small")
 @pytest.mark.parametrize(("kib", "status"), [(600, USAGE), (3000, STAGE_FAILED)])
 def test_a_temporary_folder_that_is_too_small(tmp_path: Path, kib: int, status: int) -> None:
-    """The cause is the disk, and not what is committed."""
+    """The report blames the disk, not the commit."""
     toy, small = make(tmp_path / "toy"), tmp_path / "small"
     (toy / "large").write_bytes(os.urandom(700_000))
     graph = (toy / "dvc.yaml").read_text(encoding="utf-8")
@@ -149,7 +149,7 @@ def test_a_temporary_folder_that_is_too_small(tmp_path: Path, kib: int, status: 
 
 @pytest.mark.slow
 def test_another_machine_is_judged_by_the_metric(tmp_path: Path) -> None:
-    """Where a project says so itself: [tool.dvcproof.tolerance] in its pyproject.toml."""
+    """This applies only if the project has [tool.dvcproof.tolerance] in its pyproject.toml."""
     toy = write_toy(tmp_path / "toy")
     assert "equal" in passes(toy, "--only", "verify", env={"BECAUSE": "no-AVX2"})
     said = passes(toy, "--only", "verify", env={"SHIFT": "0.01", "BECAUSE": "no-AVX2"})

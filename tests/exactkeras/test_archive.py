@@ -50,7 +50,7 @@ def test_two_saves_of_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("year", [1903, 1975, 2120])
 def test_no_clock_prevents_a_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int) -> None:
-    """As on a board without a battery; Keras's own fails, as a zip archive has no such date."""
+    """A board without a battery has such a clock. Keras's own save fails, since a zip archive has no such date."""
     model = small()
     content = saved(model, tmp_path / "model.keras")
     monkeypatch.setattr("time.time", lambda: datetime(year, 5, 5, tzinfo=UTC).timestamp())
@@ -60,7 +60,7 @@ def test_no_clock_prevents_a_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_kerass_own_saves_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The negative control: what `save` takes away is really there in Keras's own file."""
+    """The negative control: Keras's own file does contain the varying parts that `save` removes."""
     model = small()
     monkeypatch.setattr(zipfile.time, "localtime", lambda *_: (2001, 2, 3, 4, 5, 6, 0, 0, 0))  # type: ignore[attr-defined]
     model.save(tmp_path / "first.keras")

@@ -54,7 +54,7 @@ def test_each_element_of_a_short_product_is_a_chain(
 
 
 def test_a_sum_in_another_order_has_other_bits() -> None:
-    """The negative control of the comparisons here: the numbers are such that order and rounding count."""
+    """The negative control of these comparisons: with these numbers, order and rounding matter."""
     a, b = normal(24, 784), normal(784, 16, seed=1)
     expected = reference.product(a, b)
     for other in (

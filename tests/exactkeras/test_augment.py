@@ -1,4 +1,4 @@
-"""Affine maps: what they do to an image, and that nothing but the seed decides them."""
+"""Affine maps: their effect on images, which only the seed determines."""
 
 import itertools
 from typing import Any
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 
 @pytest.fixture
 def features(digits: Arrays) -> Floats:
-    """Features [50, 784] of the first training images."""
+    """Return features [50, 784] of the first training images."""
     return digits["x_train"][:50].reshape(50, 784).astype(np.float32) / np.float32(255)
 
 

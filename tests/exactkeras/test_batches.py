@@ -69,7 +69,7 @@ def test_features_of_all_splits_fill_at_most_half_the_memory(
 
 
 def peak_of_first_batch(dataset: Any) -> int:
-    """Return the most bytes that this process holds more while it makes an iterator and a batch."""
+    """Return the peak of additional bytes while this process makes an iterator and a batch."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again: proc(5)
     except OSError:
@@ -97,6 +97,6 @@ def test_an_iterator_holds_no_second_copy_of_the_features(
         return peak_of_first_batch(getattr(batches, kind)((features, tf.zeros(rows, tf.int32)), **options))
 
     assert peak() < size / 4
-    # The negative control: tensors that stand in the dataset's graph.
+    # The negative control: tensors that are constants in the dataset's graph.
     monkeypatch.setattr(batches, "wrapped", lambda data: SimpleNamespace(get_value=lambda: data))
     assert peak() > size / 2

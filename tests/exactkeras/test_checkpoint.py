@@ -1,4 +1,4 @@
-"""A training that continues from its checkpoint: the bytes of one that was never killed, or from the beginning."""
+"""A training continues from its checkpoint, with the bytes of an uninterrupted one, or starts from the beginning."""
 
 import errno
 import hashlib
@@ -38,7 +38,7 @@ def train(name: str, folder: Path, checkpoint: Any = None) -> bytes:
 
 @pytest.fixture(scope="module")
 def whole(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, list[bytes]]]:  # noqa: ARG001
-    """Both networks, trained once: the result, and the checkpoint after each epoch, as a kill would leave it."""
+    """Return both networks, trained once: the result, and the checkpoint after each epoch, as a kill would leave it."""
     folder, found = tmp_path_factory.mktemp("whole"), {}
     for name in several.NETWORKS:
         checkpoint, left = checkpoint_at(folder / name), list[bytes]()
@@ -82,7 +82,7 @@ def test_with_a_part_forgotten_the_bytes_are_others(
 
 @pytest.fixture
 def kept(tf: Any, tmp_path: Path) -> tuple[Path, list[Any]]:
-    """A checkpoint after three epochs, and variables like those in it."""
+    """Return a checkpoint after three epochs, and variables like those in it."""
     values = [tf.Variable([[1.5, -2.0], [0.0, 3.0]]), tf.Variable(7, dtype=tf.int64), tf.Variable(tf.zeros((0, 3)))]
     checkpoint_at(tmp_path / "checkpoint").write(values, HISTORY)
     return tmp_path / "checkpoint", [tf.Variable(tf.zeros_like(value)) for value in values]
@@ -92,7 +92,7 @@ def test_what_was_written_is_restored(kept: tuple[Path, list[Any]]) -> None:
     path, state = kept
     assert checkpoint_at(path).restore(state) == HISTORY
     assert [variable.numpy().tolist() for variable in state] == [[[1.5, -2.0], [0.0, 3.0]], 7, []]
-    assert checkpoint_at(path).restore(state[:1]) == {}  # of another network
+    assert checkpoint_at(path).restore(state[:1]) == {}  # state of another network
     for _ in range(2):
         checkpoint_at(path).remove()
         assert checkpoint_at(path).restore(state) == {}
@@ -150,7 +150,7 @@ def test_a_full_disk_does_not_end_a_training(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", full)
         checkpoint_at(path).write(state, HISTORY)
-    assert path.read_bytes() == before  # still that of an earlier epoch
+    assert path.read_bytes() == before  # still the checkpoint of an earlier epoch
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("WARNING: no checkpoint")
@@ -158,7 +158,7 @@ def test_a_full_disk_does_not_end_a_training(
 
 
 def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> None:
-    """Else a training with the old code, killed, would continue with the new."""
+    """Otherwise a killed training with old code would continue with new code."""
     from exactkeras.checkpoint import fingerprint
 
     file = tmp_path / "train.py"

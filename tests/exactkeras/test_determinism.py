@@ -1,4 +1,4 @@
-"""The settings that fix the bits: set by code whatever the environment holds, without a word, and in less time."""
+"""The settings that fix the bits: code sets them in any environment, without output, and imports faster."""
 
 import json
 import shutil
@@ -87,7 +87,7 @@ with determinism._quiet_standard_error(), determinism.quick_import():
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="qemu-user is not installed")
 @pytest.mark.skipif("avx" not in machine.cpu_flags(), reason="the processor is refused before")
 def test_tensorflow_that_dies_is_named() -> None:
-    """On a processor without AVX whose system says that it has it: qemu-user shows its host's /proc/cpuinfo."""
+    """The processor lacks AVX but reports it: qemu-user shows the host's /proc/cpuinfo."""
     result = run("qemu-x86_64", "-cpu", "Denverton", sys.executable, "-c", CONFIGURE, cwd=ROOT)
     assert result.returncode == -signal.SIGILL
     assert "\nERROR: TensorFlow: its import was killed by a signal" in result.stderr

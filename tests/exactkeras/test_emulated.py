@@ -1,6 +1,6 @@
 """The same bytes on emulated processors, of x86-64 and arm64, as natively: all four stages, and the README's example.
 
-An emulator needs the better part of a minute to import TensorFlow, so one process runs everything on a processor.
+An emulator needs most of a minute to import TensorFlow, so one process runs everything for a processor.
 """
 
 import os
@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.emulated]
 
 HASWELL, _SKYLAKE, EPYC, ICELAKE, ARM64 = EMULATED
 
-#: What each runs. `make study NAME=processors` runs both networks on each, and on a Skylake, which is a Haswell to the
-#: emulator.
+#: The runs of each processor. `make study NAME=processors` runs both networks on each processor, and also on a Skylake,
+#: which the emulator treats as a Haswell.
 RUNS = {ARM64: ("example", "convnet", "dense"), HASWELL: ("example", "dense"), EPYC: ("convnet",), ICELAKE: ("dense",)}
 CASES = [
     pytest.param(model, processor, id=f"{model}-{processor.name}")

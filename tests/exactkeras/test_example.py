@@ -51,7 +51,7 @@ except Exception as error:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder with the example and what docs/reproducibility.md says to copy."""
+    """Return a folder with the example and what docs/reproducibility.md says to copy."""
     step = re.search(r"^1\. Copy (.*?) \(they need", PAGE, re.MULTILINE)
     assert step
     for name in re.findall(r"`([^`]+)`", step[1]):

@@ -1,4 +1,4 @@
-"""Training and prediction in this process: as Keras does it, whatever the batches; and data that do not fit."""
+"""Training and prediction in this process, compared with Keras for several batch sizes; and invalid data."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def tf(tensorflow: Any) -> Any:
 
 @pytest.fixture
 def batch(tf: Any, digits: Arrays) -> Data:
-    """Features [600, 784] and labels [600] of the small sample."""
+    """Return features [600, 784] and labels [600] of the small sample."""
     return tf.constant(to_features(digits["x_train"].astype(np.uint8))), tf.constant(digits["y_train"].astype(np.int32))
 
 
@@ -48,7 +48,7 @@ def weights(model: Any) -> bytes:
 
 
 def test_a_step_equals_the_step_of_plain_keras(batch: Data) -> None:
-    """The shards are an order of adding, not another method: one step agrees with Keras's own to rounding."""
+    """Shards only change the order of additions: one step agrees with Keras's own up to rounding."""
     import keras
 
     features, labels = batch[0][:127], batch[1][:127]
@@ -75,7 +75,7 @@ def stored(path: Path, features: Any) -> Any:
 
 @pytest.mark.slow
 def test_features_on_disk_train_to_the_same_bits(batch: Data, tmp_path: Path) -> None:
-    """With a validation split that is on disk too, and a last batch that is shorter."""
+    """The validation split is on disk too, and the last batch is shorter."""
     import keras
 
     def trained(training: Data, validation: Data) -> Any:

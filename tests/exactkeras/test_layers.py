@@ -89,7 +89,7 @@ def test_a_dense_layer_of_more_than_two_axes_is_refused() -> None:
 
 @pytest.mark.parametrize("base", ["Dense", "Conv2D", "Reshape", "Flatten"])
 def test_a_layer_with_its_own_call_is_refused(base: str) -> None:
-    """It would be trained as the plain layer."""
+    """Otherwise the layer would be trained as its plain base class."""
     import keras
 
     kind = getattr(keras.layers, base)

@@ -56,7 +56,7 @@ run(memory.require_address_space)
 
 
 def test_a_shell_that_limits_memory_is_named() -> None:
-    """Otherwise a library ends the process with `pthread_create failed`, or without a word."""
+    """Otherwise a library ends the process with `pthread_create failed` or without a message."""
     line = refused_by(run(sys.executable, "-c", LIMITED, cwd=ROOT))
     assert "expected a limit of at least 2621440 (`ulimit -v`). Got 2097152. Run `ulimit -v unlimited`" in line
     assert run(sys.executable, "-c", LIMITED.replace("(2**31,", "(2**33,"), cwd=ROOT).returncode == 0

@@ -53,7 +53,7 @@ def opened(
     tensorflow: Any,  # noqa: ARG001 (it sets TensorFlow up)
     pytestconfig: pytest.Config,
 ) -> tuple[str, Path]:
-    """A version of Keras, and the folder in which it has opened both networks, and one as Keras itself saves it."""
+    """Return a version of Keras, and the folder in which it opened both networks and one that Keras itself saved."""
     from exactkeras import archive
 
     assert pytestconfig.cache is not None

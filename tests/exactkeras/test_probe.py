@@ -1,4 +1,4 @@
-"""The probe before a training: no deviation on this machine, and another arithmetic is caught."""
+"""The probe before a training: it finds no deviation on this machine, and detects other arithmetic."""
 
 import json
 import subprocess

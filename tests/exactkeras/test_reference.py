@@ -111,7 +111,7 @@ def in_float64(a: Floats, b: Floats) -> Floats:
     return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
 
 
-#: Definitions that differ in one sentence.
+#: Changed definitions, each of which differs in one rule.
 OTHERS: dict[str, tuple[str, object]] = {
     "chains of 144": ("LONGEST", 144),
     "sums in float64": ("chain", in_float64),

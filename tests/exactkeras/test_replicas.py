@@ -1,4 +1,4 @@
-"""One training on several workers or devices: the bytes of one process; and what a worker does that loses another."""
+"""Training on several workers or devices gives the bytes of one process; and the loss of a worker is an error."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ PROGRAM = (sys.executable, "-m", "tests.support.several")
 
 @pytest.fixture(scope="module")
 def alone(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:  # noqa: ARG001 (it sets it up)
-    """The results of one process for both networks."""
+    """Return the results of one process for both networks."""
     folder = tmp_path_factory.mktemp("alone")
     return {name: several.train(name, folder) for name in several.NETWORKS}
 
@@ -59,7 +59,7 @@ def test_so_do_devices_but_not_in_another_order(alone: dict[str, bytes], tmp_pat
 
 
 def error_of(index: int, addresses: list[str], deadline: int, folder: Path, prefix: list[str]) -> str:
-    """Run one of two workers, the other of which does not run, and return its line."""
+    """Run one of two workers without the other, and return its error line."""
     config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     command = (*prefix, *PROGRAM, str(folder), "dense", "--deadline", str(deadline))
     result = run(*command, cwd=folder, env={**AT_ROOT, "TF_CONFIG": json.dumps(config)})
@@ -77,7 +77,7 @@ def test_an_absent_worker_is_missed_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
-    """Not in a network of its own, where another program could not have it."""
+    """This test uses the machine's network: in a separate one, no other program could use the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         own = f"127.0.0.1:{taken.getsockname()[1]}"
         line = error_of(0, [own, *free_addresses(1)], 30, tmp_path, [])
@@ -86,7 +86,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def gathered(tensorflow: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
-    """Three replicas, the last of which has what a function makes of one's own value."""
+    """Return three replicas, the last of which has what a function makes of one's own value."""
     from exactkeras.replicas import Replicas
 
     def make(other: Callable[[Any], Any]) -> Replicas:

@@ -1,4 +1,4 @@
-"""TF_CONFIG: who trains together, in the forms that clouds write it in; and what is refused."""
+"""TF_CONFIG: the list of workers, in the forms that clouds write; and refused values."""
 
 import json
 from typing import Any

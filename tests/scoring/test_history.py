@@ -1,4 +1,4 @@
-"""The history of a training: read with its types, and in the form that DVC plots."""
+"""The history of a training is read with its types, and written in the form that DVC plots."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Scores against cases that are counted by hand."""
+"""Scores compared with cases that were counted by hand."""
 
 import math
 
@@ -14,7 +14,7 @@ def predictions(probabilities: list[list[float]], labels: list[int]) -> Predicti
 
 @pytest.fixture
 def five() -> Predictions:
-    """Five images of three classes; the second and the last are misclassified, and class 2 is never predicted."""
+    """Return five images of three classes: the second and the last are misclassified, class 2 is never predicted."""
     return predictions(
         [[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.75, 0.125, 0.125], [0.25, 0.625, 0.125]],
         [0, 1, 1, 0, 2],
@@ -49,7 +49,7 @@ def test_precision_and_recall_of_each_class(five: Predictions) -> None:
 def test_the_worst_mistakes_have_the_greatest_loss(five: Predictions) -> None:
     assert [worst(five, count).tolist() for count in (1, 2, 100)] == [[4], [4, 1], [4, 1]]
     same = predictions([[0.75, 0.25], [0.875, 0.125]] * 100, [1] * 200)
-    assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]  # of equal ones the first
+    assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]  # of equally bad images the first
     assert worst(predictions([[0.75, 0.25]], [0]), 25).tolist() == []
 
 

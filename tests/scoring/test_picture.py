@@ -1,4 +1,4 @@
-"""The picture of digits: the digits themselves, in equal bytes every time."""
+"""The picture of the worst mistakes shows the digits, and has equal bytes every time."""
 
 import struct
 from pathlib import Path
@@ -23,7 +23,7 @@ def captions(count: int) -> list[str]:
 
 
 def chunks(content: bytes) -> list[bytes]:
-    """The names of the parts of a PNG."""
+    """Return the names of the parts of a PNG."""
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     names, position = [], 8
     while position < len(content):
@@ -47,7 +47,7 @@ def test_images_of_any_size_and_colour_are_drawn_in_rows_of_five(count: int, for
         left, top = MARGIN + index % COLUMNS * step, MARGIN + index // COLUMNS * (height + CAPTION + MARGIN)
         pixels = np.asarray(picture)[top : top + height + CAPTION, left : left + width]
         assert np.array_equal(pixels[:height], image.repeat(scale, axis=0).repeat(scale, axis=1))
-        assert pixels[height:].min() == 0  # its caption
+        assert pixels[height:].min() == 0  # the caption has dark pixels
 
 
 LONG = "Ankle boot read as T-shirt/top"
@@ -57,7 +57,7 @@ def test_long_captions_stand_apart_and_are_whole(digits: Arrays) -> None:
     alone = np.asarray(draw_images(sample(digits, 1), [LONG]))
     width = (alone.shape[1] - MARGIN) // COLUMNS
     assert width > SIDE + MARGIN
-    assert (alone[:, width:] == 255).all()  # it ends within its cell
+    assert (alone[:, width:] == 255).all()  # the caption ends within its cell
     together = np.asarray(draw_images(sample(digits, 5), [LONG, *captions(4)]))
     below = slice(MARGIN + SIDE, MARGIN + SIDE + CAPTION)
     assert np.array_equal(together[below, :width], alone[below, :width])
@@ -91,7 +91,7 @@ def test_a_text_in_the_file_would_be_noticed(tmp_path: Path, digits: Arrays) -> 
 
 def test_ink_is_dark_and_photographs_are_unchanged() -> None:
     dataset = sample_dataset()
-    assert np.asarray(draw_images(np.empty((0, 28, 28), np.uint8), [])).min() == 0  # says that there is none
+    assert np.asarray(draw_images(np.empty((0, 28, 28), np.uint8), [])).min() == 0  # says that there is no mistake
     pixels = np.arange(2 * 784, dtype=np.int64).astype(np.uint8).reshape(2, 28, 28)
     features = to_features(pixels)
     assert np.array_equal(as_seen(list(features), dataset), 255 - pixels)

@@ -1,4 +1,4 @@
-"""Predictions for a split: every image once, whatever the batches and the cores."""
+"""Predictions for a split contain every image once, for any batch size and number of cores."""
 
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.usefixtures("tensorflow")
 
 @pytest.fixture
 def split(tmp_path: Path, digits: Arrays) -> Split:
-    """The 100 test images of the small sample."""
+    """Return the 100 test images of the small sample."""
     return open_split(write_prepared(tmp_path / "data", digits), "test", sample_dataset())
 
 
 @pytest.fixture
 def model() -> Any:
-    """An untrained network."""
+    """Return an untrained network."""
     return dense().build((28, 28), 10)
 
 
@@ -44,7 +44,7 @@ def test_every_image_is_predicted_in_order_to_the_same_bits(network: Any, split:
 def test_splits_of_any_size_are_predicted_as_if_alone(
     model: Any, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And on any number of cores."""
+    """The predictions are the same on any number of cores."""
     np.save(tmp_path / "three.npy", split.features.rows(7, 10))
     three = Split(NpyFile(tmp_path / "three.npy", dtype="float32", shape=(None, 784)), split.labels[7:10])
     monkeypatch.setattr(machine, "cores", lambda: 1)

@@ -39,7 +39,7 @@ def whole(digits: Arrays, compression: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def claims(shape: str) -> bytes:
-    """Return a .npy of uint8 that claims a shape, with 784 bytes of values."""
+    """Return a .npy of uint8 whose header claims a shape, with 784 bytes of values."""
     shape = re.sub(r"(\d+)\*\*(\d+)", lambda power: str(int(power[1]) ** int(power[2])), shape)
     return with_head(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n", bytes(784))
 
@@ -48,7 +48,7 @@ Build = Callable[[Arrays], bytes]
 
 
 def changed(**files: bytes | Callable[[bytes], bytes]) -> Build:
-    """Return the archive with other files under these names."""
+    """Return a function that makes the archive with other files under these names."""
 
     def build(digits: Arrays) -> bytes:
         every = members(digits)
@@ -92,7 +92,7 @@ def test_a_bad_npz_is_refused(tmp_path: Path, digits: Arrays, build: Build, matc
 
 
 class Payload:
-    """Something that makes a file when it is unpickled."""
+    """An object that makes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -110,7 +110,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path, digits: Arrays, in_array: bool
     assert ("the array holds pickled Python objects" if in_array else "this is a pickle, which can") in line
     assert not mark.exists()
     np.load(bad, allow_pickle=True)["x_train"] if in_array else pickle.loads(bad.read_bytes())
-    assert mark.exists()  # so the payload does what it should when it is opened
+    assert mark.exists()  # so unpickling does run the payload
 
 
 @pytest.mark.fast(1)

@@ -1,4 +1,4 @@
-"""Data sets at an address: fetched once, pinned by their hash, and refused when anything is amiss."""
+"""Data sets at a URL: fetched once, pinned by their hash, and refused after any failure."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:Resource
 
 @pytest.fixture
 def npz(small_npz: Path, server: Server) -> bytes:
-    """Serve the small sample as a .npz."""
+    """Serve the small sample as a .npz, and return its bytes."""
     server.files |= {name: small_npz.read_bytes() for name in ("small.npz", "cut.npz")}
     return small_npz.read_bytes()
 

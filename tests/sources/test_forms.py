@@ -1,4 +1,4 @@
-"""Every form of a data set gives the same arrays, or is refused, with the words of its row in docs/data.md."""
+"""Every form of a data set gives the same arrays or is refused, with the message in its row of docs/data.md."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support.project import Arrays
 
 
 def in_order(images: np.ndarray, labels: np.ndarray) -> list[tuple[int, bytes]]:
-    """Sort labels and images in an order of their own."""
+    """Return images and labels, sorted by their content."""
     return sorted((int(label), image.tobytes()) for label, image in zip(labels, images, strict=True))
 
 
@@ -88,7 +88,7 @@ def test_a_test_size_beside_a_test_set_is_refused(tmp_path: Path, small_npz: Pat
         load(str(small_npz), tmp_path / "out", test_size=5)
 
 
-# What files are, and what they are for
+# Kinds and purposes of files
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How images lie, and how they are stored: what is changed is said, and the rest stays to the last byte."""
+"""Orientation and storage of images: every change is reported, and all else stays the same to the last byte."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ def test(digits: Arrays) -> Images:
 
 
 def cropped(images: Images) -> Images:
-    """Each digit in 8 x 8 pixels without a margin above and below, as scikit-learn's are."""
+    """Return each digit in 8 x 8 pixels, without margin above and below, as in scikit-learn's data set."""
     return np.stack([np.asarray(Image.fromarray(image).resize((8, 8), box=(2, 4, 26, 24))) for image in images])
 
 
@@ -39,14 +39,14 @@ def coloured(images: Images, *colour: float) -> Images:
 
 
 def scanned(images: Images) -> Images:
-    """Dark ink on sheets of paper that differ, with noise."""
+    """Return dark ink on sheets of paper of different brightness, with noise."""
     random = np.random.default_rng(0)
     paper = random.normal(235, 8, (len(images), 1, 1)) + random.normal(0, 6, images.shape)
     return np.clip(paper - 0.8 * images, 0, 255).astype(np.uint8)
 
 
 def clothes(count: int) -> Images:
-    """White things on black that stand or lie, and fill the picture: made as Fashion-MNIST's are."""
+    """Return white shapes on black that fill the picture, upright or lying, as in Fashion-MNIST."""
     random, images = np.random.default_rng(1), np.zeros((count, 28, 28), np.uint8)
     for number, image in enumerate(images):
         long, short = random.integers(22, 27), random.integers(8, 20)
@@ -57,7 +57,7 @@ def clothes(count: int) -> Images:
 
 
 def photographs(*form: int) -> Images:
-    """Smooth levels everywhere, from one corner to the other and as bright as dark."""
+    """Return images of smooth levels from one corner to the other, as many bright as dark."""
     random = np.random.default_rng(2)
     slopes = random.normal(0, 300, (form[0], 2, 1, 1))
     y, x = np.mgrid[: form[1], : form[2]] / form[1] - 0.5
@@ -65,7 +65,8 @@ def photographs(*form: int) -> Images:
     return np.clip(grey, 0, 255).astype(np.uint8)
 
 
-INK: dict[str, tuple[Callable[[Images], Images], str | None, bool]] = {  # with its ink, and whether lying is noticed
+#: For each case: a function that makes the images, their ink, and whether lying digits are noticed.
+INK: dict[str, tuple[Callable[[Images], Images], str | None, bool]] = {
     "MNIST": (lambda x: x, "light", True),
     "scans": (scanned, "dark", True),
     "black and white": (lambda x: (x < 128) * np.uint8(255), "dark", True),
@@ -113,7 +114,7 @@ def test_levels_are_stretched_and_inverted(highest: int, expected: list[int]) ->
     assert stored_levels("dark", highest)[[0, 1, 254, 255]].tolist() == [255 - level for level in expected]
 
 
-# What is stored
+# Stored images
 
 
 class Stored:
@@ -155,7 +156,7 @@ def test_images_are_sampled_from_the_whole_set(
 
 
 def test_images_without_an_even_background_have_no_form(tmp_path: Path, written: Images, test: Images) -> None:
-    """Strokes in noise cannot be measured, even where the middle of each image is a digit."""
+    """Strokes in noise cannot be measured, even if the middle of each image is a digit."""
     rng = np.random.default_rng(0)
     framed = [np.where(images > 0, images, rng.integers(0, 256, images.shape)) for images in (written, test)]
     found = Stored(tmp_path, *(images.astype(np.uint8) for images in framed))
@@ -204,7 +205,7 @@ def test_a_test_set_on_another_background_is_a_warning(tmp_path: Path, written: 
 
 
 def boxed(images: Images) -> Images:
-    """Move each digit so that its box is in the centre."""
+    """Return each digit, moved so that its box is in the centre."""
     moved = np.zeros_like(images)
     for place, image in zip(moved, images, strict=True):
         rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))

@@ -1,4 +1,4 @@
-"""Tables, CSV and Parquet: which column is which, what is not a table of images, and bounds."""
+"""Tables, CSV and Parquet: the roles of columns, tables without images, and bounds."""
 
 import gzip
 import io
@@ -29,7 +29,7 @@ def numbered(content: bytes) -> bytes:
 
 
 def loaded(path: Path, content: bytes) -> list[str]:
-    """Load one table, and keep 20 images of it for the test set."""
+    """Load a table with 20 of its images as the test set, and return the output lines."""
     path.write_bytes(content)
     return load(str(path), path.parent / "out", test_size=20)
 
@@ -147,7 +147,7 @@ def test_a_value_that_is_in_many_rows_takes_no_memory(tmp_path: Path, monkeypatc
     before = pa.default_memory_pool().max_memory()
     with pytest.raises(InputError, match="the picture has more than 1048576 bytes"):
         load(source, tmp_path / "out", test_size=20)
-    assert pa.default_memory_pool().max_memory() - before < 2**27  # 5000 of them would take 20 GB
+    assert pa.default_memory_pool().max_memory() - before < 2**27  # 5000 such pictures would take 20 GB
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The files of a data set in folders and archives: found, and refused where an archive asks for too much."""
+"""The files of a data set are found in folders and archives; archives that need too much are refused."""
 
 import gzip
 import io

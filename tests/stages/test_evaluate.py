@@ -34,7 +34,7 @@ def save_model(folder: Path, *, image_shape: tuple[int, int] = (28, 28), classes
 
 @pytest.fixture
 def folder(tmp_path: Path, digits: Arrays) -> Path:
-    """A folder with params.yaml, the splits of the small sample, an untrained model and a history."""
+    """Return a folder with params.yaml, the splits of the small sample, an untrained model and a history."""
     params = recipe_params(tmp_path, evaluate={"batch_size": 33, "worst": 7})
     set_params(params, {"class_names": None})
     write_prepared(tmp_path / "data", digits)
@@ -50,7 +50,7 @@ def options(folder: Path, out: str = "metrics") -> list[str]:
 
 
 def evaluate(folder: Path, out: str = "metrics", **params: Any) -> Path:
-    """Run the stage in this process with other parameters, and give back the folder of what it wrote."""
+    """Run the stage in this process with other parameters, and return its output folder."""
     set_params(folder / "params.yaml", {name.replace("__", "."): value for name, value in params.items()})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["evaluate", *options(folder, out)])
@@ -59,7 +59,7 @@ def evaluate(folder: Path, out: str = "metrics", **params: Any) -> Path:
 
 
 def test_every_image_counts_whatever_the_batch_size(folder: Path) -> None:
-    """Accuracy, loss and the first ten predictions are Keras's own."""
+    """Accuracy, loss and the first ten predictions equal those of Keras."""
     results = []
     for batch_size in (33, 100, 1000):
         out = evaluate(folder, f"metrics{batch_size}", evaluate__batch_size=batch_size)

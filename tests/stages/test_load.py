@@ -1,4 +1,4 @@
-"""The stage `load`: four arrays, unchanged, and what they are, or a refusal that changes nothing."""
+"""The stage `load`: four unchanged arrays and their description, or a refusal that changes nothing."""
 
 import re
 import subprocess
@@ -109,7 +109,7 @@ def test_the_command_line_writes_and_describes_the_arrays(tmp_path: Path, small_
     assert snapshot(tmp_path / "raw") == run_load(tmp_path, small_npz)
 
 
-# What Keras's first example shows of the data set: `train_images.shape`, `len(train_labels)`, `train_labels`, ...
+# Keras's first example shows `train_images.shape`, `len(train_labels)`, `train_labels`, ... of the data set.
 def test_of_mnist_it_prints_what_the_first_example_shows(tmp_path: Path) -> None:
     assert load.load(str(ROOT / "data" / "mnist.npz"), tmp_path) == [
         "train_images  uint8 [60000, 28, 28]",
@@ -148,4 +148,4 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) 
         naive.append(peak_mebibytes("import numpy; numpy.load(sys.argv[1])['x_train']", tmp_path / "data.npz"))
     assert np.load(tmp_path / "out" / "train_images.npy", mmap_mode="r").shape == (76800, 28, 28)
     assert ours[1] - ours[0] < 4
-    assert naive[1] - naive[0] > 40  # so the measure notices what is held whole
+    assert naive[1] - naive[0] > 40  # so the measurement notices an array that is held in memory as a whole

@@ -39,7 +39,7 @@ def raw(tmp_path: Path, digits: Arrays) -> Path:
 
 
 def prepare(raw: Path, validation_size: int = 0, out: str = "out") -> dict[str, NDArray[np.generic]]:
-    """Run the stage, and return what it wrote."""
+    """Run the stage, and return the arrays that it wrote."""
     preprocess.preprocess(validation_size, raw, raw.parent / out)
     return {path.stem: np.load(path) for path in (raw.parent / out).iterdir()}
 
@@ -51,7 +51,7 @@ def write_params(folder: Path, validation_size: object = 0) -> Path:
 
 
 def refused(raw: Path, validation_size: object = 0) -> str:
-    """Refuse the arrays, and leave earlier outputs as they are and nothing else behind. Returns the line."""
+    """Check that the arrays are refused and earlier outputs stay unchanged, and return the line."""
     out = raw.parent / "out"
     out.mkdir()
     earlier = {f"{name}.npy": f"earlier {name}".encode() for name in NAMES}
@@ -102,11 +102,11 @@ def test_a_validation_split_that_leaves_nothing_is_refused(raw: Path, size: int)
 
 
 def array(change: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Path], object]:
-    """Change the array in a .npy file."""
+    """Return a function that changes the array in a .npy file."""
     return lambda path: np.save(path, change(np.load(path)))
 
 
-#: tests/data/test_npy.py has the rest.
+#: Damaged inputs of the stage. tests/data/test_npy.py has further cases.
 BAD_RAW: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("train_labels.npy", Path.unlink, r"expected uint8 \[n\]\. Got no such file\. Run `dvc repro`"),
     "wide labels": ("train_labels.npy", array(lambda y: y.astype(np.int64)), r"uint8 \[n\]\. Got int64 \[600\]"),
@@ -140,7 +140,7 @@ def test_the_command_line_writes_in_silence(raw: Path) -> None:
 def test_validation_of_a_sorted_set_has_every_class(
     raw: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    """One line says so; each image keeps its label, and none is in two splits."""
+    """The output says so; each image keeps its label, and no image is in two splits."""
     monkeypatch.setattr(npy, "BLOCK_BYTES", block_bytes)
     order = np.argsort(digits["y_train"], kind="stable")
     images, labels = (digits[name][order] for name in ("x_train", "y_train"))
@@ -166,4 +166,4 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) 
         naive.append(peak_mebibytes("import numpy; numpy.load(sys.argv[1]) / 255", raw / "train_images.npy"))
     assert np.load(tmp_path / "out" / "train_features.npy", mmap_mode="r").shape == (75800, 784)
     assert ours[1] - ours[0] < 4
-    assert naive[1] - naive[0] > 40  # so the measure notices what is held whole
+    assert naive[1] - naive[0] > 40  # so the measurement notices an array that is held in memory as a whole

@@ -1,4 +1,4 @@
-"""The stage `train`: what it writes, what it refuses, and that its parameters reach the training."""
+"""The stage `train`: its outputs, its refusals, and the parameters that reach the training."""
 
 import json
 import shlex
@@ -24,7 +24,7 @@ OUTPUTS = {"model.keras", "history.csv", "platform.json"}
 
 @pytest.fixture
 def prepared(tmp_path: Path, digits: Arrays) -> Path:
-    """A folder with params.yaml (one epoch of a small network) and the splits of the small sample in `data`."""
+    """Return a folder with params.yaml (one epoch of a small network) and the splits of the small sample in `data`."""
     small = {"epochs": 1}
     recipe_params(tmp_path, dense=small | {"units": 16}, convnet=small | {"filters": 4})
     write_prepared(tmp_path / "data", digits)
@@ -32,7 +32,7 @@ def prepared(tmp_path: Path, digits: Arrays) -> Path:
 
 
 def options(folder: Path, params: str = "params.yaml") -> list[str]:
-    """Return the stage's command line for what `prepared` made."""
+    """Return the stage's options for the folder of `prepared`."""
     files = {"params": params, "dataset": "data/dataset.json", "data": "data", "model": "model.keras"}
     files |= {"history": "history.csv", "platform": "platform.json"}
     return [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
@@ -70,7 +70,7 @@ def test_a_training_outlives_whoever_reads_along(prepared: Path, ending: str) ->
 
 
 def change(**arrays: Any) -> Callable[[Path], object]:
-    """Write other arrays."""
+    """Return a function that replaces arrays."""
 
     def damage(folder: Path) -> None:
         for name, array in arrays.items():
@@ -79,7 +79,7 @@ def change(**arrays: Any) -> Callable[[Path], object]:
     return damage
 
 
-#: tests/data/test_splits.py has the rest.
+#: Damaged inputs of the stage. tests/data/test_splits.py has further cases.
 BAD_DATA: dict[str, tuple[Callable[[Path], object], str]] = {
     "no description": (lambda folder: (folder / "data" / "dataset.json").unlink(), "dataset.json: "),
     "NaN": (change(train_features=np.full((300, 784), np.nan, np.float32)), "[0, 1]"),

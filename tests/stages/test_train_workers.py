@@ -1,4 +1,4 @@
-"""The stage `train` on several workers, and after a kill: the results of one process that nothing has disturbed."""
+"""The stage `train` on several workers, and after a kill, gives the results of one undisturbed process."""
 
 import json
 import os
@@ -23,10 +23,10 @@ from tests.support.arrays import snapshot, write_prepared
 from tests.support.project import AT_ROOT, Arrays, environment, recipe_params, run
 from tests.support.refusal import one_line, refusal
 
-#: So many that a training can be ended before its last one.
+#: Enough epochs to end a training before its last epoch.
 EPOCHS = 30
 
-#: Seconds in which a worker must notice that another one has ended or does not move: 15, and some for a busy machine.
+#: Seconds within which a worker must notice that another worker has ended or hangs: 15, and some for a busy machine.
 NOTICED = 25
 
 OUTPUTS = ("model.keras", "history.csv", "platform.json")
@@ -35,7 +35,7 @@ CHECKPOINT = ".model.keras.checkpoint"
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """A folder with params.yaml and the splits of the small sample in `data`. To be copied."""
+    """Return a folder with params.yaml and the splits of the small sample in `data`. Copy it, do not change it."""
     folder = tmp_path_factory.mktemp("prepared")
     recipe_params(folder, train={"shards": 4}, dense={"epochs": EPOCHS, "units": 16})
     write_prepared(folder / "data", digits)
@@ -49,7 +49,7 @@ def project(prepared: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tensorflow: Any, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:  # noqa: ARG001
-    """Model and history of one process that was never killed."""
+    """Return model and history of one process that was never killed."""
     folder = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("undisturbed") / "project"))
     with mock.patch.object(sys, "argv", ["train", *options(folder)]):
         stage.main()
@@ -85,7 +85,7 @@ def started(folder: Path, count: int, params: Mapping[int, str] | None = None) -
 
 
 def wait_for_epoch(worker: subprocess.Popen[str], number: int) -> None:
-    """Read the output of a worker until it begins an epoch: the one before has its checkpoint then."""
+    """Read the output of a worker until it begins an epoch: the epoch before then has its checkpoint."""
     assert worker.stdout is not None
     for line in worker.stdout:
         if line.startswith(f"Epoch {number}/"):
@@ -94,7 +94,7 @@ def wait_for_epoch(worker: subprocess.Popen[str], number: int) -> None:
 
 
 def last_words(worker: subprocess.Popen[str], within: float) -> str:
-    """Return the one line of a worker that fails within so many seconds."""
+    """Return the error line of a worker, which must fail within so many seconds."""
     assert worker.stderr is not None
     assert worker.wait(within) == 1
     return one_line(worker.stderr.read().removesuffix("\n"))
@@ -106,7 +106,7 @@ def test_a_killed_training_continues_however_it_runs(project: Path, undisturbed:
         wait_for_epoch(alone, 3)
         alone.kill()
     with started(project, 2) as workers:
-        wait_for_epoch(workers[0], 6)  # the first that it begins is no less than 3
+        wait_for_epoch(workers[0], 6)  # the first epoch after resuming is at least 3
         workers[1].kill()
         line = last_words(workers[0], NOTICED)
     assert re.search(r"worker 0 of 2 \(.*\): another worker was lost \(", line)
@@ -132,7 +132,7 @@ def test_a_worker_that_does_not_move_ends_the_other(project: Path) -> None:
 def test_signals_are_obeyed_at_once(project: Path) -> None:
     with started(project, 2) as workers:
         wait_for_epoch(workers[0], 2)
-        workers[1].send_signal(signal.SIGSTOP)  # so the other one waits for it, in C++
+        workers[1].send_signal(signal.SIGSTOP)  # so the other worker waits for this one, in C++
         workers[0].send_signal(signal.SIGINT)
         assert workers[0].wait(NOTICED) == -signal.SIGINT
         workers[1].send_signal(signal.SIGTERM)

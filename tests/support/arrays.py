@@ -16,12 +16,12 @@ saved, with_head, idx_bytes, flip = files.saved, files.with_head, files.idx_byte
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Return name and content of every file in a folder."""
+    """Return the name and the content of every file in a folder."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def write_idx(folder: Path, digits: Arrays, *, packed: tuple[str, ...] = ()) -> Path:
-    """Write the folder of the four IDX files, some of them packed with gzip."""
+    """Write the four IDX files into a folder; compress those named in `packed` with gzip."""
     folder.mkdir()
     for key, name in zip(NPZ_NAMES, IDX_NAMES, strict=True):
         content = idx_bytes(digits[key])
@@ -33,12 +33,12 @@ def write_idx(folder: Path, digits: Arrays, *, packed: tuple[str, ...] = ()) -> 
 
 
 def tiled(digits: Arrays, times: int) -> Arrays:
-    """Repeat the training set of the sample."""
+    """Return the sample with its training set repeated."""
     return digits | {"x_train": np.tile(digits["x_train"], (times, 1, 1)), "y_train": np.tile(digits["y_train"], times)}
 
 
 def sample_dataset(classes: int = 10) -> Dataset:
-    """Describe a data set of 28 x 28 images."""
+    """Return the description of a data set of 28 x 28 images."""
     counts = [1] * classes
     return Dataset(
         image_shape=(28, 28),
@@ -50,7 +50,7 @@ def sample_dataset(classes: int = 10) -> Dataset:
 
 
 def write_load_params(folder: Path, source: str | Path, transpose: object = "auto") -> Path:
-    """Write a params.yaml with the section `load` alone. JSON is YAML."""
+    """Write a params.yaml with only the section `load`, as JSON, which is also YAML."""
     path = folder / "params.yaml"
     path.write_text(json.dumps({"load": {"source": str(source), "test_size": 0, "transpose": transpose}}))
     return path

@@ -19,10 +19,10 @@ def assert_same_bits(found: Any, expected: ArrayLike) -> None:
 
 
 def normal(*shape: int, seed: int = 0) -> Floats:
-    """Draw from a normal distribution."""
+    """Return random numbers of a normal distribution."""
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def whole(*shape: int, seed: int = 0) -> Floats:
-    """Draw integers so small that their sums and products are exact in any order."""
+    """Return random integers so small that their sums and products are exact in any order."""
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Control a real browser, headless Chromium, and read the console and the requests of a page."""
+"""Control headless Chromium, and read the console and the requests of a page."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from selenium import webdriver
 
 FLAGS = (
     "--headless=new",
-    "--no-sandbox",  # root has none, and the pages are ours
+    "--no-sandbox",  # Chromium has no sandbox for root, and the pages are this project's
     "--disable-dev-shm-usage",  # containers have little shared memory
     "--disable-gpu",
     "--disable-quic",
@@ -22,17 +22,17 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-proxy-server",
-    # Only this machine has an address. The log names requests to other machines all the same.
+    # Only this machine can be reached. The log still names requests to other machines.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1",
 )
 
 
 @contextmanager
 def open_browser(profile: Path, size: tuple[int, int] = (1280, 900)) -> Iterator[webdriver.Chrome]:
-    """Start Chromium, and end it with the block.
+    """Start Chromium, and end it at the end of the block.
 
     Args:
-        profile: an empty folder for what the browser keeps.
+        profile: an empty folder for the browser's files.
         size: width and height of the window.
     """
     chromium, driver_path = programs()
@@ -44,14 +44,14 @@ def open_browser(profile: Path, size: tuple[int, int] = (1280, 900)) -> Iterator
     driver = webdriver.Chrome(options, webdriver.ChromeService(driver_path))
     try:
         driver.get("about:blank")
-        requested_urls(driver)  # drop those of the browser's own first page
+        requested_urls(driver)  # drop the requests of the browser's own first page
         yield driver
     finally:
         driver.quit()
 
 
 def programs() -> tuple[str, str]:
-    """Find Chromium and its driver. Without them the test is skipped; in CI it fails."""
+    """Return the paths of Chromium and its driver. If one is missing, skip the test, or fail in CI."""
     chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if chromium and driver:
         return chromium, driver
@@ -62,7 +62,7 @@ def programs() -> tuple[str, str]:
 
 
 def console_errors(driver: webdriver.Chrome) -> list[str]:
-    """Return exceptions, failed loads, console.error and .warn since the last call."""
+    """Return the exceptions, failed loads, errors and warnings in the console since the last call."""
     return [entry["message"] for entry in _log(driver, "browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 
@@ -75,6 +75,6 @@ def requested_urls(driver: webdriver.Chrome) -> list[str]:
 
 
 def _log(driver: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
-    """Return the entries of a log since it was last read."""
+    """Return the entries of a log since the last call."""
     entries: list[dict[str, Any]] = driver.get_log(name)  # type: ignore[no-untyped-call]
     return entries

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from digits.apps.options import Files
 
-#: By their names in the working folder.
+#: The files of the run, under their default names in the working folder.
 SOURCES = Files()
 
 
 class Part(BaseModel):
-    """A mapping of Hugging Face's specification (github.com/huggingface/hub-docs, modelcard.md): nothing unknown."""
+    """A mapping in Hugging Face's format (github.com/huggingface/hub-docs, modelcard.md). Other keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -57,7 +57,7 @@ class FrontMatter(Part):
 
 
 def front_matter(text: str) -> dict[str, Any]:
-    """The front matter of a card."""
+    """Return the front matter of a card."""
     match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     assert match is not None
     return dict(yaml.safe_load(match[1]))

@@ -13,13 +13,13 @@ FOLDER = Path("/usr/share/datasets/fashion-mnist")
 README = (ROOT / "exactkeras" / "README.md").read_text(encoding="utf-8")
 MODEL = "fashion.keras"
 
-#: What the README shows: commands, and what each prints last. The second trains on a subset.
+#: The commands that the README shows, each with its last lines of output. The second command trains on a subset.
 SHOWN = re.findall(r"^\$ (python .*)\n(test accuracy .*\nSHA-256 [0-9a-f]{64}\n)", README, re.MULTILINE)
 SHA256 = SHOWN[1][1].split()[-1]
 
 
 def installed(folder: Path) -> Path:
-    """The data set. Its absence skips the test for a user, and fails it in CI."""
+    """Return the folder of the data set. If it is missing, skip the test, or fail in CI."""
     if not folder.is_dir() and os.environ.get("CI"):
         pytest.fail(f"{folder} is missing: CI may not skip the test on another data set (.ci/run installs it)")
     if not folder.is_dir():

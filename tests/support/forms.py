@@ -1,4 +1,4 @@
-"""A small data set in every form that people have. The table in docs/data.md has a row for each, in the same order."""
+"""A small data set in every supported form. The table in docs/data.md has a row for each form, in the same order."""
 
 import csv
 import gzip
@@ -24,12 +24,12 @@ Make = Callable[[Path, Arrays], Path]  # writes a data set into a folder, and re
 
 
 def few(digits: Arrays) -> Arrays:
-    """Return as few images of a data set as still have all ten classes in both sets."""
+    """Return the fewest images of a data set that still have all ten classes in both sets."""
     return {key: array[: 120 if "train" in key else 40] for key, array in digits.items()}
 
 
 def files(content: Callable[[Arrays], Files]) -> Make:
-    """Make a folder with these files."""
+    """Return a function that makes a folder with these files."""
 
     def make(folder: Path, digits: Arrays) -> Path:
         for name, each in content(digits).items():
@@ -49,7 +49,7 @@ def one_file(name: str, content: bytes | Callable[[Arrays], bytes]) -> Make:
 
 
 def damaged(make: Make, name: str, change: Callable[[bytes], bytes] | None = None) -> Make:
-    """Make another form, with one file changed, or removed."""
+    """Return a function that makes a form with one file changed, or removed."""
 
     def made(folder: Path, digits: Arrays) -> Path:
         path = make(folder, digits) / name
@@ -66,7 +66,7 @@ def damaged(make: Make, name: str, change: Callable[[bytes], bytes] | None = Non
 
 
 def npz(names: Sequence[str] = NPZ_NAMES, **change: Callable[[Array], Array]) -> Make:
-    """Make a .npz with arrays of these names; `x` changes the images, `y` the labels."""
+    """Return a function that makes a .npz with arrays of these names; `x` changes the images, `y` the labels."""
     return one_file(
         "data.npz",
         lambda digits: npz_bytes(
@@ -82,14 +82,14 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
 
 
 def validated(digits: Arrays) -> bytes:
-    """As MedMNIST: with a validation set, and labels [n, 1]."""
+    """Return a .npz in the form of MedMNIST: with a validation set, and labels [n, 1]."""
     arrays = {f"{key[2:]}_{'images' if key[0] == 'x' else 'labels'}": digits[key] for key in NPZ_NAMES}
     arrays |= {"val_images": arrays["test_images"], "val_labels": arrays["test_labels"]}
     return npz_bytes({name: values[:, None] if "labels" in name else values for name, values in arrays.items()})
 
 
 def idx(name: Callable[[str], str] = str, *, packed: bool = False, y: Callable[[Array], bytes] = idx_bytes) -> Make:
-    """Make the four IDX files under other names."""
+    """Return a function that makes the four IDX files under other names."""
 
     def content(digits: Arrays) -> Files:
         every = {
@@ -102,7 +102,7 @@ def idx(name: Callable[[str], str] = str, *, packed: bool = False, y: Callable[[
 
 
 def qmnist(labels: Array) -> bytes:
-    """Return labels as QMNIST has them: the digit, and seven columns that tell where it came from."""
+    """Return labels in the form of QMNIST: the digit, and seven columns about its origin."""
     columns = np.zeros((len(labels), 8), ">i4")
     columns[:, 0], columns[:, 5] = labels, np.arange(len(labels))
     return struct.pack(">3I", 0x0C02, *columns.shape) + columns.tobytes()
@@ -112,7 +112,7 @@ def qmnist(labels: Array) -> bytes:
 
 
 def archive(inner: Make, kind: str) -> Make:
-    """Make another form, in an archive of a kind that `shutil.make_archive` knows."""
+    """Return a function that packs a form into an archive; `kind` is a format of `shutil.make_archive`."""
 
     def make(folder: Path, digits: Arrays) -> Path:
         source = inner(folder, digits)
@@ -147,7 +147,7 @@ def table(images: Array, labels: Array | None, header: Sequence[str] | None, **o
 
 
 def tables(header: Sequence[str] | None, *, packed: bool = False, **options: Any) -> Make:
-    """Make a folder with train.csv and test.csv."""
+    """Return a function that makes a folder with train.csv and test.csv."""
 
     def content(digits: Arrays) -> Files:
         sets = {name: (digits[f"x_{name}"], digits[f"y_{name}"]) for name in ("train", "test")}
@@ -167,7 +167,7 @@ def kaggle(digits: Arrays) -> Files:
 
 
 def parquet(digits: Arrays) -> Files:
-    """Return the files of the Hugging Face hub, each set in two parts."""
+    """Return Parquet files as on the Hugging Face hub, each set in two parts."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -189,7 +189,7 @@ WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def picture(image: Array, kind: str = "PNG", mode: str | None = None) -> bytes:
-    """Return an image as a file."""
+    """Return the bytes of an image file."""
     file = io.BytesIO()
     made = Image.fromarray(image)
     (made.convert(mode) if mode else made).save(file, kind)
@@ -197,7 +197,7 @@ def picture(image: Array, kind: str = "PNG", mode: str | None = None) -> bytes:
 
 
 def pictures(sets: Mapping[str, str], name: Callable[[int], str] = str, mode: str | None = None) -> Make:
-    """Make a folder for each class; `sets` are the folders of the sets."""
+    """Return a function that makes a folder of pictures for each class; `sets` maps sets to their folders."""
     return files(
         lambda digits: {
             f"{folder}{name(int(label))}/{place}.png": picture(image, mode=mode)
@@ -211,7 +211,7 @@ IDX, FOLDERS, GZIPPED = idx(), pictures(BOTH), idx(packed=True)
 PAGE = b"<!DOCTYPE html>\n<html><head><title>403 Forbidden</title></head></html>\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 11490434\n"
 
-#: How each form is made, in the order of the table.
+#: The functions that make the forms, in the order of the table.
 MAKERS: tuple[Make, ...] = (
     GZIPPED,
     idx(lambda name: f"qmnist-{name.replace('t10k', 'test')} (1).gz", packed=True),
@@ -278,9 +278,9 @@ MAKERS: tuple[Make, ...] = (
 class Form(NamedTuple):
     """A form of a data set, and its row in the table."""
 
-    title: str  # in Markdown
+    title: str  # the name of the form, in Markdown
     outcome: str  # accepted, converted or refused
-    said: str  # by `load`
+    said: str  # the message of `load`
     make: Make
 
     @property

@@ -16,13 +16,13 @@ OUTPUTS = {*(f"{name}.npy" for name in NAMES), "dataset.json"}
 
 
 def run_load(folder: Path, source: str | Path) -> dict[str, bytes]:
-    """Load a data set. Returns the files that are written."""
+    """Load a data set, and return the written files."""
     load.load(str(source), folder / "out", test_size=0)
     return snapshot(folder / "out")
 
 
 def refused(folder: Path, source: str | Path) -> str:
-    """Check that a data set is refused, and that earlier outputs stay as they are. Returns the error line."""
+    """Check that a data set is refused and earlier outputs stay unchanged, and return the error line."""
     out = folder / "out"
     out.mkdir()
     earlier = {name: f"earlier {name}".encode() for name in OUTPUTS}

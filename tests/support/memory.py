@@ -21,7 +21,7 @@ linux_only = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 
 def peak_mebibytes(work: str, *arguments: str | Path) -> float:
-    """Run a Python program. Returns its peak memory."""
+    """Run a Python program, and return its peak memory in MiB."""
     result = subprocess.run(
         [sys.executable, "-c", PEAK.format(work=work), *map(str, arguments)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Start moto's S3 server on this machine: it checks the rights of each key, as Amazon does."""
+"""Start moto's S3 server on this machine. It checks the rights of each key, as Amazon does."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import boto3
 
-#: The rights of people in a team; the first two are for reading.
+#: The rights of a user who may write; the first two suffice for reading.
 RIGHTS = ("s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject")
 
 #: Requests that need no rights: create a bucket and, for two users, the user, its rights and its key.
@@ -20,14 +20,14 @@ OPENING = 7
 
 
 class Keys(NamedTuple):
-    """A server, and the environments of a user who may write and of one who may only read."""
+    """A server, and the environments of two users: one may write, the other may only read."""
 
     address: str
     writer: dict[str, str]
     reader: dict[str, str]
 
     def names(self) -> list[str]:
-        """List the keys in the store."""
+        """Return the names of the objects in the store."""
         found = _client("s3", self.writer).list_objects_v2(Bucket="team")
         return [item["Key"] for item in found.get("Contents", ())]
 
@@ -43,7 +43,7 @@ def _client(service: str, env: dict[str, str]) -> Any:
 
 
 def _add_user(name: str, rights: tuple[str, ...], base: dict[str, str]) -> dict[str, str]:
-    """Create a user. Returns its environment."""
+    """Create a user, and return its environment."""
     iam = _client("iam", base)
     iam.create_user(UserName=name)
     statement = {"Effect": "Allow", "Action": rights, "Resource": "*"}

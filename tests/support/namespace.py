@@ -14,6 +14,6 @@ def in_namespace(command: str, *, cwd: Path, env: Mapping[str, str] | None = Non
 
 
 def has_namespaces() -> bool:
-    """Check that this user may create a namespace and mount in it."""
+    """Return whether this user may create a namespace and mount in it."""
     test = "mount -t tmpfs tmpfs /mnt"
     return shutil.which("unshare") is not None and in_namespace(test, cwd=Path("/")).returncode == 0

@@ -24,7 +24,7 @@ def plain(digit: int = 3) -> Image.Image:
 
 
 def to_digit(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return the only digit in a picture, uint8 [28, 28], all zero if there is none."""
+    """Return the only digit in a picture, uint8 [28, 28]; all zero if there is no digit."""
     found = find_digits(picture)
     if found is None:
         return np.zeros((28, 28), np.uint8)
@@ -33,7 +33,7 @@ def to_digit(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def prepared(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return the first digit that the program finds in the file of a picture, all zero if it refuses the file."""
+    """Return the first digit that the program finds in a picture file; all zero if the program refuses the file."""
     try:
         return prepare("a", file(picture), sample_dataset()).images[0]
     except InputError:

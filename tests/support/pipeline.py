@@ -1,4 +1,4 @@
-"""Run the pipeline in this process, so that TensorFlow is loaded once and not by each of four programs."""
+"""Run the pipeline in this process, so that TensorFlow is loaded once and not in each of four processes."""
 
 import contextlib
 import importlib
@@ -14,7 +14,7 @@ from tests.support.project import run_ok
 
 
 def run_pipeline(project: Path) -> None:
-    """Run the four commands of the project's dvc.yaml here, and let DVC record what they wrote, as `dvc repro` does."""
+    """Run the four commands of the project's dvc.yaml in this process, and let DVC record the outputs."""
     stages = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage, entry in stages.items():
         *runner, _lock, module, options = entry["cmd"].split(maxsplit=5)

@@ -8,7 +8,8 @@ from tests.support.project import ROOT, recipe_params
 
 MODEL = "data/model.keras"
 
-#: A sample by network. The batch size does not divide the images, nor the tile of a kernel the rows of half a batch.
+#: The sample of each network. The batch size does not divide the number of images, and the tile of a kernel does not
+#: divide the rows of half a batch.
 SMALL = {
     "dense": {"train": 150, "test": 50, "epochs": 2, "batch_size": 100},
     "convnet": {"train": 20, "test": 20, "epochs": 2, "batch_size": 14},
@@ -26,13 +27,13 @@ def write_recipe(root: Path) -> Path:
 
 
 def run_sample(recipe: Path, folder: Path, model: str, processor: Processor) -> dict[str, str]:
-    """Run the four stages on the small sample of a network in a new folder, a process for each."""
+    """Run the four stages on the small sample of a network in a new folder, each in its own process."""
     make_sample(recipe, folder, model, SMALL[model])
     return run_stages(processor, folder, root=ROOT)
 
 
 def run_sample_at_once(recipe: Path, folder: Path, model: str, processor: Processor) -> dict[str, str]:
-    """Run the four stages as `run_sample` does, in one process."""
+    """Run the four stages as `run_sample` does, but in one process."""
     make_sample(recipe, folder, model, SMALL[model])
     run_code(processor, folder, calls(folder), root=ROOT)
     return hashes(folder)

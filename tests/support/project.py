@@ -17,10 +17,11 @@ from dvcproof.values import set_params
 ROOT = Path(__file__).resolve().parents[2]
 Arrays = dict[str, NDArray[np.generic]]
 
-#: For programs that run outside of the repository, so that they cannot change it, but use its packages.
+#: Environment variables for programs that use the repository's packages but run outside of it, so that they cannot
+#: change it.
 AT_ROOT = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
-#: The parameters of the recipe, for every project that a test makes: a user's own must not break a test.
+#: The parameters of every project that a test makes. A user's own parameters must not break a test.
 SECTIONS: dict[str, dict[str, object]] = {
     "load": {"source": "data/mnist.npz", "test_size": 0, "transpose": "auto"},
     "preprocess": {"validation_size": 0},
@@ -41,36 +42,37 @@ RECIPE: dict[str, Any] = {"class_names": [str(label) for label in range(10)], **
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return variables for a program: with this interpreter first, and without anyone's settings of Git and DVC."""
+    """Return variables for a program: this interpreter first on the path, no user settings of Git and DVC."""
     keep = {name: value for name, value in plain_environment().items() if not name.startswith("GIT_")}
     return keep | NOBODY | extra
 
 
 def recipe_params(folder: Path, **sections: Mapping[str, object]) -> Path:
-    """Write the project's params.yaml with the parameters of the recipe, and others: dense={"units": 16}."""
+    """Write the project's params.yaml with the parameters in SECTIONS, changed by `sections`: dense={"units": 16}."""
     path = Path(shutil.copy(ROOT / "params.yaml", folder))
     set_params(path, RECIPE | dotted(sections))
     return path
 
 
 def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program. Returns its exit status and output, whatever they are."""
+    """Run a program, and return its exit status and output. Any exit status is accepted."""
     return subprocess.run(
         command, cwd=cwd, env=environment() | dict(env or {}), capture_output=True, text=True, check=False
     )
 
 
 def run_ok(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a program that must succeed. Returns its standard output and error."""
+    """Run a program that must succeed, and return its standard output and error."""
     result = run(*command, cwd=cwd, env=env)
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result.stdout + result.stderr
 
 
 def start(*command: str, cwd: Path) -> subprocess.Popen[str]:
-    """Start a program, as a context manager. SIGINT reaches it.
+    """Start a program that SIGINT can end, as a context manager.
 
-    In the background of a shell, tests ignore SIGINT, and a program would inherit that; a handler is not inherited.
+    If the tests are a background job of a shell, they ignore SIGINT, and a program would inherit that. A handler is not
+    inherited.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -98,7 +100,7 @@ def make_project(path: Path, digits: Arrays) -> Path:
 
 
 def run_pipeline(path: Path, files: Mapping[str, str]) -> Path:
-    """Make a DVC project of these files that knows nothing of this one; it is run and committed."""
+    """Make a DVC project with these files and without this project's code, run it and commit it."""
     path.mkdir()
     for name, text in files.items():
         (path / name).write_text(text, encoding="utf-8")
@@ -116,5 +118,5 @@ def commit(path: Path, message: str) -> None:
 
 
 def stages_run(output: str) -> list[str]:
-    """List the stages that a `dvc repro` with this output executed."""
+    """Return the stages that were executed according to this output of `dvc repro`."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]

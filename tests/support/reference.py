@@ -1,8 +1,8 @@
-"""The same training once more, in NumPy, from the definition: slow, with TensorFlow's random generators.
+"""A second implementation of the training in NumPy, from the definition: slow, with TensorFlow's random generators.
 
-The order of the images and the numbers for the augmentation come from TensorFlow, as integers decide them. Products and
-steps of RMSprop and Adam come from `exactkeras.oracle`, which the library's own probe uses too; tests compare
-it with exact fractions and with Keras's steps. All the rest is written here a second time.
+The order of the images and the numbers for the augmentation come from TensorFlow, since they follow from integers.
+Products, and steps of RMSprop and Adam, come from `exactkeras.oracle`, which the library's own probe also uses; tests
+compare the oracle with exact fractions and with Keras's steps. Everything else is implemented here a second time.
 """
 
 import functools
@@ -18,19 +18,19 @@ from exactkeras.augment import RandomAffine
 from exactkeras.oracle import F, Floats, adam, chain, flushed, rmsprop
 from exactkeras.recipe import Recipe
 
-#: The longest chain.
+#: The number of terms in the longest chain.
 LONGEST = 168
 
 
 def cut(count: int) -> list[tuple[int, int]]:
-    """Return starts and ends of the chains of an inner dimension: as few as possible, multiples of 24."""
+    """Return starts and ends of the chains of an inner dimension: as few as possible, with lengths divisible by 24."""
     chains = math.ceil(count / LONGEST)
     length = 24 * math.ceil(count / chains / 24)
     return [(start, min(start + length, count)) for start in range(0, count, length)]
 
 
 def cut_kernel(values: int, channels: int) -> list[tuple[int, int]]:
-    """Cut a convolution's inner dimension at whole values of the kernel, with all channels, and then as any other."""
+    """Cut a convolution's inner dimension between values of the kernel, then cut the pieces as any inner dimension."""
     parts = math.ceil(values / max(1, LONGEST // channels))
     each = math.ceil(values / parts)
     pieces = [(start * channels, min(start + each, values) * channels) for start in range(0, values, each)]
@@ -38,13 +38,13 @@ def cut_kernel(values: int, channels: int) -> list[tuple[int, int]]:
 
 
 def product(a: Floats, b: Floats, pieces: Sequence[tuple[int, int]] | None = None) -> Floats:
-    """Add chains in order."""
+    """Return the product of two matrices: chains are added in order."""
     terms = [chain(a[:, start:stop], b[start:stop]) for start, stop in pieces or cut(a.shape[1])]
     return added(terms)
 
 
 def added(terms: Sequence[Floats]) -> Floats:
-    """Add arrays one after the other."""
+    """Return the sum of arrays, added one after the other."""
     return functools.reduce(lambda total, term: flushed(total + term), terms)
 
 
@@ -101,7 +101,7 @@ def log_probabilities(logits: Floats) -> Floats:
 
 
 class Dense:
-    """A dense layer: weights [features, units] and [units]. A convolution has other rows."""
+    """A dense layer: weights [features, units] and [units]. The subclass for convolutions has other rows."""
 
     def __init__(self, kernel: Floats, bias: Floats, *, relu: bool) -> None:
         self.weights, self.relu, self.pieces = [kernel, bias], relu, cut(kernel.shape[0])
@@ -111,7 +111,7 @@ class Dense:
         return inputs
 
     def back(self, rows: Floats) -> Floats:
-        """Return the gradient of the inputs from that of the rows."""
+        """Return the gradient of the inputs from the gradient of the rows."""
         return rows
 
     def forward(self, inputs: Floats) -> Floats:
@@ -122,7 +122,7 @@ class Dense:
         return self.outputs
 
     def backward(self, upstream: Floats) -> tuple[Floats, list[Floats]]:
-        """Return the gradient of the inputs, and those of the weights."""
+        """Return the gradient of the inputs, and the gradients of the weights."""
         kernel, bias = self.weights
         upstream = upstream.reshape(self.outputs.shape)
         if self.relu:
@@ -145,14 +145,14 @@ class Convolution(Dense):
             out = math.ceil(side / step) if same else (side - size) // step + 1
             self.out.append(out)
             self.before.append(max(0, (out - 1) * step + size - side) // 2 if same else 0)
-            self.wide.append(out * step + size + side)  # more zeros around an image than any kernel reaches
+            self.wide.append(out * step + size + side)  # no kernel reaches beyond these zeros around an image
         self.wide.append(channels)
 
     def forward(self, images: Floats) -> Floats:
         return super().forward(images).reshape(len(images), *self.out, -1)
 
     def rows(self, images: Floats) -> Floats:
-        """Return the patch at each place: [n * places, kernel height * kernel width * channels]."""
+        """Return the patch at each place of the kernel: [n * places, kernel height * kernel width * channels]."""
         (top, left), (height, width) = self.before, self.image
         wide = np.zeros((len(images), *self.wide), np.float32)
         wide[:, top : top + height, left : left + width] = images.reshape(len(images), height, width, -1)
@@ -178,7 +178,7 @@ class Convolution(Dense):
 
 
 def layers_of(network: Any) -> list[Any]:
-    """Return the Dense and Convolution of a `keras.Sequential`, with its weights."""
+    """Return the Dense and Convolution layers of a `keras.Sequential`, with its weights."""
     import keras
 
     layers: list[Any] = []
@@ -201,15 +201,15 @@ STEPS: dict[str, Callable[[list[Any], Floats, Floats, F], Floats]] = {"rmsprop":
 
 
 def warmup_linear_decay(step: int, peak: float, steps: int, warmup: float) -> F:
-    """Return the rate of a step, counted from 0."""
+    """Return the learning rate of a step, counted from 0."""
     rising, taken = max(1.0, warmup * steps), F(step) + F(0.5)
     return F(peak) * min(taken * F(1 / rising), (F(steps) - taken) * F(1 / max(0.5, steps - rising)))
 
 
 def mapped(features: Floats, random: Floats, affine: RandomAffine) -> Floats:
-    """Map each image, [n, values], by six random numbers, [n, 6]."""
+    """Return each image, [n, values], mapped by six random numbers, [n, 6]."""
     height, width, shift, distortion, channels = affine
-    if channels > 1:  # each as a picture by itself
+    if channels > 1:  # map each channel as a separate picture
         planes = features.reshape(len(features), -1, channels)
         alone = [mapped(planes[..., k], random, affine._replace(channels=1)) for k in range(channels)]
         return np.stack(alone, axis=2).reshape(features.shape)
@@ -289,7 +289,7 @@ def measured(layers: list[Any], features: Floats, labels: NDArray[np.int32]) -> 
 
 
 def one_batch(layers: list[Any], images: Floats, labels: NDArray[np.int32], real: int, shards: int) -> Any:
-    """Return loss, right answers and gradients of a batch, computed part by part."""
+    """Return loss, number of right answers and gradients of a batch, computed part by part."""
     weights = (np.arange(len(labels)) < real).astype(np.float32) * (F(1) / F(real))
     losses, hits, gradients = [], 0, []
     for part in np.split(np.arange(len(labels)), shards):

@@ -17,9 +17,9 @@ FORM = re.compile(r"ERROR: [^\s].*: .+\. [A-Z].*[.?]")
 
 
 def refusal(main: Callable[[], None], *arguments: str | Path) -> str:
-    """Run a program's `main` as its command line does; it must refuse. Returns the line that the user reads.
+    """Run a program's `main` as its command line does, check that it refuses, and return the line that the user reads.
 
-    `sys.exit` with a text prints it on standard error and exits with 1.
+    `sys.exit` with a text prints the text on standard error and exits with 1.
     """
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -32,14 +32,14 @@ def refusal(main: Callable[[], None], *arguments: str | Path) -> str:
 
 
 def one_line(text: str) -> str:
-    """Check that a text is one line in the form of a refusal. Returns it."""
+    """Check that a text is one line in the form of a refusal, and return the line."""
     assert FORM.fullmatch(text), text
     assert text.isprintable(), ascii(text)
     return text
 
 
 def refused_by(result: subprocess.CompletedProcess[str]) -> str:
-    """Check that a program refused its input, with no other output. Returns the line."""
+    """Check that a program refused its input without other output, and return the line."""
     assert result.returncode == 1, result
     assert result.stdout == ""
     assert result.stderr.endswith("\n")

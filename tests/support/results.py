@@ -1,4 +1,4 @@
-"""A project whose committed figures all belong to it: results of studies with a few made-up runs, and documents."""
+"""Write made-up results of all studies, and the documents that show them, into a project."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import write_json
 from tests.support.project import ROOT
 
-#: Where results are, in a project.
+#: The folder of results in a project.
 RESULTS = Path("bench") / "results"
 
 MACHINE = {"kind": "test-1-2-cores", "cpu": "Test 9000", "cores": 3, "vector": "avx2", "python": "3.11.1"}
@@ -32,7 +32,7 @@ FAULTS = {
     "seconds": 61,
 }
 
-#: Of three defects, one that is found, one that is not for a reason, and one that is found beside a false alarm.
+#: Three defects: the first is found, the second is missed for a stated reason, the third is found with a false alarm.
 PROVER = {
     "defects": [
         {"kind": "input", "name": "a-file", "is_found": True, "found": {"check": "A [DP1]", "trace": "B [DP2]"}}
@@ -54,14 +54,15 @@ PROVER = {
     ],
 }
 
-#: How far the figures of each run of the study over seeds are from those of the project's own run, the first one.
+#: Differences of each run in the study over seeds from the project's own run, which is the first.
 OFFSETS = (0.0, 0.01, -0.01, 0.02, -0.02)
 
 
 def write_results(project: Path) -> Path:
-    """Write results of every study into a project whose stages have run, and give back their folder.
+    """Write results of every study into a project whose stages have run, and return the folder of results.
 
-    They are of the project's parameters and data. In the study over seeds, its own run is the nearest to the mean.
+    The results are valid for the project's parameters and data. In the study over seeds, the project's own run is the
+    nearest to the mean.
     """
     folder, params = project / RESULTS, project / "params.yaml"
     (folder / "speed").mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ def write_results(project: Path) -> Path:
 
 
 def _seeds(project: Path) -> dict[str, Any]:
-    """Five runs: the project's own, and two on each side of it, so that its figures are the means."""
+    """Return five runs: the project's own, and two on each side of it, so that its figures are the means."""
     scores, history = (
         json.loads((project / "metrics" / name).read_text(encoding="utf-8")) for name in ("scores.json", "history.json")
     )
@@ -117,7 +118,7 @@ def _seeds(project: Path) -> dict[str, Any]:
 
 
 def _sweep(params: dict[str, dict[str, Any]], grid: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """A sweep of one parameter with two values, on 100 images kept back."""
+    """Return a sweep of one parameter with two values, on 100 validation images."""
     ((name, (worse, better)),) = grid.items()
     section, _, key = name.partition(".")
     rest = {other: value for other, value in params[section].items() if other != key}
@@ -153,7 +154,7 @@ def _runs(model: str) -> list[dict[str, Any]]:
 
 
 def _large() -> dict[str, Any]:
-    """Four stages, in a third more time with less memory."""
+    """Return the study of memory: with less memory, four stages take a third more time."""
     stages = {
         stage: {
             "free": {"wall": 30.0 * number, "cpu": 20.0 * number, "memory": 1000.0 * number},
@@ -170,14 +171,14 @@ def _large() -> dict[str, Any]:
 
 
 def _waits() -> dict[str, Any]:
-    """Every wait of two seconds, and every plain command of one."""
+    """Return the study of waits: two seconds for every wait, one second for every plain command."""
     ours = ("set-up", "first repro", "nothing", "predict", "test")
     seconds = dict.fromkeys(ours, 2.0) | dict.fromkeys(("pip", "script", "dvc repro", "import tensorflow"), 1.0)
     return {"seconds": seconds, "ratios": waits.ratios(seconds), "rounds": {}}
 
 
 def _workers() -> list[dict[str, Any]]:
-    """Two networks on one worker and on two."""
+    """Return the runs of two networks on one worker and on two workers."""
     networks: tuple[dict[str, Any], ...] = ({"train.shards": 4}, {"train.shards": 4, "dense.units": 2048})
     return [
         {"values": values, "workers": count, "seconds": 9.6 * count, "exchanged": (count - 1) * 2 * 10**9}
@@ -188,7 +189,7 @@ def _workers() -> list[dict[str, Any]]:
 
 
 def speed_results() -> dict[str, Any]:
-    """Times of three rounds, of every part that is measured, and their ratios."""
+    """Return the study of speed: times of three rounds for every measured part, and their ratios."""
     parts = [
         f"{part} x{times}{kind}"
         for part in ("load", "preprocess", "train")
@@ -204,13 +205,13 @@ def speed_results() -> dict[str, Any]:
             name: [dict.fromkeys(("wall", "cpu"), (1 + number / 10) * factor) for factor in (1, 2, 4)]
             for number, name in enumerate(parts)
         }
-        | {"fit": [{"wall": 0.2, "cpu": 0.3}]}  # less than the script's in any round
+        | {"fit": [{"wall": 0.2, "cpu": 0.3}]}  # less than the time of the script in any round
     )
     return {"ratios": ratios(times), "times": times}
 
 
 def write_documents(project: Path) -> None:
-    """Write every document that has tables, and the model card, as they belong to the project's results."""
+    """Write every document that has tables, and the model card, so that they show the project's results."""
     (project / "docs").mkdir(exist_ok=True)
     shutil.copy(ROOT / "pyproject.toml", project)
     with contextlib.chdir(project):
@@ -221,7 +222,7 @@ def write_documents(project: Path) -> None:
 
 
 def places() -> dict[Path, list[str]]:
-    """Return the documents of the real project that have places for tables, and the names of these."""
+    """Return the documents of the real project that have places for tables, with the names of the tables."""
     found = {
         path.relative_to(ROOT): re.findall(r"^<!-- (\w+) -->$", path.read_text(encoding="utf-8"), re.MULTILINE)
         for path in documents(ROOT)
@@ -230,6 +231,6 @@ def places() -> dict[Path, list[str]]:
 
 
 def document(*tables: str) -> str:
-    """Return a document with empty places for these tables, and words around them."""
+    """Return a document with empty places for these tables, and text around them."""
     places = [f"<!-- {name} -->\n<!-- /{name} -->" for name in tables]
     return "\n\nMore words.\n\n".join(["# A title", *places, "The end.\n"])

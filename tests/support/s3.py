@@ -1,4 +1,4 @@
-"""Start a real S3 server on this machine: rclone's, over a folder."""
+"""Start rclone's S3 server on this machine. It serves a folder."""
 
 import os
 import re
@@ -19,10 +19,10 @@ class S3(NamedTuple):
 
     address: str
     folder: Path
-    control: str  # the address for commands to rclone
+    control: str  # the address of rclone's remote control
 
     def look_again(self) -> None:
-        """Make the server notice files that were changed on disk."""
+        """Make the server read the files on disk again."""
         requests.post(f"{self.control}vfs/forget", timeout=600).raise_for_status()
 
     @property

@@ -8,7 +8,7 @@ import trustme
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A server of `files` that records the names in `requests`."""
+    """A server of `files` that records the requested names in `requests`."""
 
     def __init__(self, certificate: trustme.LeafCert) -> None:
         super().__init__(("localhost", 0), Handler)
@@ -27,7 +27,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Send the files of a Server; of `cut.npz` only the first half."""
+    """Send the files of a Server; send only the first half of `cut.npz`."""
 
     server: Server
 

@@ -1,6 +1,6 @@
 """Train two small networks, alone or with several replicas, to compare them byte by byte.
 
-As a program this is one of the workers in TF_CONFIG, or has several devices:
+Run as a program, this module is one of the workers in TF_CONFIG, or has several devices:
 python -m tests.support.several FOLDER dense --deadline 60
 python -m tests.support.several FOLDER --devices 3
 """
@@ -22,7 +22,7 @@ from tests.support.project import ROOT
 
 SHARDS = 4
 
-#: Two epochs; the last batch is smaller, and is padded.
+#: The networks train for two epochs; the last batch is smaller, and is padded.
 NETWORKS = {"dense": dense(epochs=2, batch_size=64), "convnet": convnet(epochs=2, batch_size=64)}
 
 
@@ -41,7 +41,7 @@ def sample() -> list[Any]:
 
 
 def train(name: str, folder: Path, **options: Any) -> bytes:
-    """Train, and write the bytes of the model file and the history into `folder`. Returns them.
+    """Train, write the bytes of the model file and the history into `folder`, and return the bytes.
 
     Only the first worker validates.
     """
@@ -61,7 +61,7 @@ def train(name: str, folder: Path, **options: Any) -> bytes:
 
 
 def on_devices(devices: int, folder: Path) -> None:
-    """Train the dense network on logical devices; and once with the parts of a batch in the opposite order."""
+    """Train the dense network on logical devices, then again with the parts of a batch added in the opposite order."""
     import tensorflow as tf
 
     from exactkeras.arithmetic import in_order

@@ -37,7 +37,7 @@ def draw(digit: int, *, side: int, width: int) -> Image.Image:
     """
     picture = Image.new(
         "L", (2 * side, 2 * side), 255
-    )  # twice as large, then resized: Pillow does not anti-alias lines
+    )  # draw at twice the size, then resize: Pillow does not anti-alias lines
     pen = ImageDraw.Draw(picture)
     for stroke in STROKES[digit]:
         points = [(2 * side * x, 2 * side * y) for x, y in stroke]

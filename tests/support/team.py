@@ -1,4 +1,4 @@
-"""Share a project through a store, between clones that have an empty cache each."""
+"""Share a project through a store, between clones with separate caches, which are empty at first."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ from tests.support.verifying import Result, dvcproof, notes, rebuild, write_toy
 #: The outputs of the toy.
 RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
 
-#: Wait long for a first answer: a busy machine is not an error.
+#: Options that wait long for a first answer, since a busy machine is not an error.
 PATIENCE = ("--patience", "60")
 
 
@@ -41,7 +41,7 @@ def write_team(path: Path, remote: str, endpoint: str) -> Path:
 
 
 def clone(project: Path, path: Path) -> Path:
-    """Clone the last commit, as a colleague would."""
+    """Clone the last commit, as a colleague does."""
     run_ok("git", "clone", "--quiet", str(project), str(path), cwd=path.parent)
     return path
 
@@ -51,7 +51,7 @@ def set_shift(project: Path, value: float) -> None:
 
 
 def fetch(project: Path, s3: S3, *options: str, remote: str = "team") -> str:
-    """Run `fetch`, which must succeed. Returns its notes."""
+    """Run `fetch`, which must succeed, and return its notes."""
     s3.look_again()
     result = dvcproof(project, "fetch", "--remote", remote, *(options or PATIENCE), env=s3.env)
     assert (result.status, result.errors) == (0, ""), result
@@ -59,7 +59,7 @@ def fetch(project: Path, s3: S3, *options: str, remote: str = "team") -> str:
 
 
 def push(project: Path, s3: S3) -> str:
-    """Run `push`, which must succeed. Returns its notes."""
+    """Run `push`, which must succeed, and return its notes."""
     s3.look_again()
     result = dvcproof(project, "push", "--remote", "team", env=s3.env)
     assert (result.status, result.errors) == (0, ""), result
@@ -73,7 +73,7 @@ def audit(project: Path, s3: S3, *options: str) -> Result:
 
 
 def executed(project: Path) -> list[str]:
-    """List the stages that `dvc repro` executes. It runs in this process, since the start of DVC takes longest."""
+    """Run `dvc repro` in this process, since starting DVC takes longest, and return the stages that it executes."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -85,7 +85,7 @@ def executed(project: Path) -> list[str]:
         with (
             contextlib.chdir(project),
             mock.patch.dict(os.environ, environment(), clear=True),
-            warnings.catch_warnings(action="ignore", category=DeprecationWarning),  # of DVC about its own packages
+            warnings.catch_warnings(action="ignore", category=DeprecationWarning),  # from DVC, about its own packages
             Repo() as repo,
         ):
             repo.reproduce()
@@ -100,12 +100,12 @@ def results(project: Path) -> dict[str, bytes]:
 
 
 def objects(s3: S3) -> list[Path]:
-    """List the objects in the store, as files of the server."""
+    """Return the objects in the store, as files of the server."""
     return sorted(path for path in (s3.folder / "team" / "digits" / "files").rglob("*") if path.is_file())
 
 
 def records(s3: S3) -> list[Path]:
-    """List the records of runs in the store."""
+    """Return the run records in the store, as files of the server."""
     return sorted(path for path in (s3.folder / "team" / "digits" / "runs").rglob("*") if path.is_file())
 
 
@@ -117,13 +117,13 @@ def empty(s3: S3) -> None:
 
 
 def record_of(s3: S3, *texts: str) -> Path:
-    """Find the record in the store that contains these texts."""
+    """Return the record in the store that contains these texts."""
     (found,) = (path for path in records(s3) if all(text in path.read_text(encoding="utf-8") for text in texts))
     return found
 
 
 def write_record(record: Path, old: str, new: str) -> Path:
-    """Write a copy of a record with another text in it, under the name that DVC would look for."""
+    """Write a copy of a record with a text replaced, under the name where DVC looks for this content."""
     text = record.read_text(encoding="utf-8")
     assert old in text
     folder, name = names(YAML(typ="safe").load(text.replace(old, new)))

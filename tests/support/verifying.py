@@ -1,6 +1,6 @@
-"""Projects to verify: the real graph on the small sample, built once, and a toy graph whose stages can be made to err.
+"""Projects to verify: the real graph on the small sample, built once, and a toy whose stages can be made to fail.
 
-The command runs in this process, as it would in its own: the start of DVC takes longer than most checks.
+Commands run in this process, since starting DVC takes longer than most checks.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from dvcproof.runtime import program
 from dvcproof.values import set_params
 from tests.support.project import Arrays, commit, environment, make_project, run_ok
 
-#: The environment decides what the toy's stages do wrong, so that a good commit can meet a bad machine.
+#: The files of the toy. Environment variables make its stages err, so that a good commit can meet a bad machine.
 TOY = {
     "dvc.yaml": """
 stages:
@@ -72,7 +72,7 @@ measure = "make seeds"
 
 
 def write_toy(path: Path, *, subfolder: bool = False) -> Path:
-    """Make a repository with the toy's graph at `path`, or a folder of one that is there; run it and commit it all."""
+    """Make a repository with the toy at `path`, or add the toy to the repository above `path`; run and commit it."""
     path.mkdir(parents=True)
     for name, text in TOY.items():
         (path / name).write_text(text, encoding="utf-8")
@@ -89,18 +89,18 @@ def rebuild(path: Path, env: Mapping[str, str] | None = None) -> None:
     commit(path, "run")
 
 
-#: Python imports this at its start. At its end, a stage writes the names of all modules that it has imported.
+#: Code that Python imports at its start. When a stage ends, the code writes the names of all imported modules.
 SITE = """
 import atexit, os, pathlib, sys
 if name := os.environ.get("DVC_STAGE"):
     atexit.register(lambda: pathlib.Path(__file__).with_name(name).write_text("\\n".join(sys.modules)))
 """
-#: Where, in the project of `build_small`.
+#: The folder of these lists in the project of `build_small`.
 IMPORTED = ".dvc/tmp/imported"
 
 
 def build_small(path: Path, digits: Arrays) -> Path:
-    """Make, run and commit the project of `make_project` at `path`, smaller still."""
+    """Make, run and commit the project of `make_project` at `path`, with even less training."""
     make_project(path, digits)
     set_params(path / "params.yaml", {"dense.epochs": 1, "dense.units": 16, "train.seed": 0})
     (path / IMPORTED).mkdir(parents=True)
@@ -110,7 +110,7 @@ def build_small(path: Path, digits: Arrays) -> Path:
 
 
 def small_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """The project of `build_small`, built once for all processes of the tests. To be copied, not changed."""
+    """Return the project of `build_small`, built once for all test processes. Copy the project, do not change it."""
     base = factory.getbasetemp()
     path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small-project"
     with path.with_suffix(".lock").open("w") as lock:
@@ -121,7 +121,7 @@ def small_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
 
 
 def branched_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """The small project with two branches beside `main`, `seed` and `worst`, each of another parameter's value."""
+    """Return the small project with two branches beside `main`: `seed` and `worst`, which each change one parameter."""
     path = factory.getbasetemp() / "branched-project"
     if not path.exists():
         unfinished = path.with_name("branched-project-unfinished")
@@ -136,7 +136,7 @@ def branched_project(factory: pytest.TempPathFactory, digits: Arrays) -> Path:
 
 
 class Result(NamedTuple):
-    """What a command did."""
+    """The exit status and output of a command."""
 
     status: int
     output: str
@@ -144,29 +144,29 @@ class Result(NamedTuple):
 
 
 def verify(path: Path, *options: str, env: Mapping[str, str] | None = None) -> Result:
-    """What `python -m digits verify` does in the folder `path`."""
+    """Run `python -m digits verify` in the folder `path`."""
     return run_main(main, path, *options, env=env)
 
 
 def dvcproof(path: Path, *words: str, env: Mapping[str, str] | None = None) -> Result:
-    """What `python -m dvcproof` does in the folder `path`."""
+    """Run `python -m dvcproof` in the folder `path`."""
     return run_main(dvcproof_main, path, *words, env=env)
 
 
 def doctor(path: Path, *options: str) -> Result:
-    """What `python -m digits doctor` does in the folder `path`."""
+    """Run `python -m dvcproof doctor --fix` in the folder `path`."""
     return dvcproof(path, "doctor", "--fix", *options)
 
 
 def doctor_says(path: Path, *options: str) -> str:
-    """Return what the doctor says, which mends; it must succeed."""
+    """Run the doctor with repairs, which must succeed, and return its notes."""
     result = doctor(path, *options)
     assert (result.status, result.errors) == (0, ""), result
     return notes(result)
 
 
 def notes(result: Result) -> str:
-    """Return the notes in an output, each as a line."""
+    """Return the notes in an output, one a line."""
     lines = re.findall(r"^note: (.*)\. \[DP\d+\]$", result.output, re.MULTILINE)
     return "".join(f"{line}\n" for line in lines)
 
@@ -183,7 +183,7 @@ def run_main(main: Callable[[], None], path: Path, *options: str, env: Mapping[s
         contextlib.redirect_stderr(errors),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC about its own packages
+        warnings.simplefilter("ignore", DeprecationWarning)  # from DVC, about its own packages
         try:
             program.run(main)
         except SystemExit as end:
@@ -195,7 +195,7 @@ def run_main(main: Callable[[], None], path: Path, *options: str, env: Mapping[s
 
 
 def fails(path: Path, *options: str, env: Mapping[str, str] | None = None) -> str:
-    """Return what the command says: it must fail, with findings or with one line."""
+    """Run verify, which must fail with findings or with one error line, and return its output."""
     result = verify(path, *options, env=env)
     assert result.status in (1, 4), result
     assert all(line.startswith("ERROR: ") for line in result.errors.splitlines()), result.errors
@@ -203,7 +203,7 @@ def fails(path: Path, *options: str, env: Mapping[str, str] | None = None) -> st
 
 
 def passes(path: Path, *options: str, env: Mapping[str, str] | None = None) -> str:
-    """What the command says: it must succeed, with nothing on standard error."""
+    """Run verify, which must succeed with nothing on standard error, and return its output."""
     result = verify(path, *options, env=env)
     assert result.status == 0, result
     assert not result.errors
@@ -211,5 +211,5 @@ def passes(path: Path, *options: str, env: Mapping[str, str] | None = None) -> s
 
 
 def assert_match(pattern: str, text: str) -> None:
-    """Like `match=` of pytest.raises: the text contains the pattern."""
+    """Check that the text contains the pattern, as `match=` of pytest.raises does."""
     assert re.search(pattern, text), f"{pattern!r} is not in\n{text}"

@@ -1,7 +1,8 @@
-"""Count each change of a file of a project, and let a fault happen at one of them.
+"""Count the changes of files in a project, and inject a fault at a given change.
 
-Python imports this module when it starts, if its folder is on PYTHONPATH; it does nothing unless FAULT holds a plan.
-DVC and the stages are Python, so all their files pass here. It must run without the project's packages.
+Python imports this module at its start if the module's folder is on PYTHONPATH. The module does nothing unless the
+variable FAULT holds a plan. DVC and the stages are Python programs, so all their changes of files are counted. The
+module must run without the project's packages.
 """
 
 import builtins
@@ -16,25 +17,25 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-#: Audit events of the interpreter that change a folder, and which of their arguments is the path.
+#: Audit events of the interpreter that change a folder, and the position of the path in their arguments.
 CHANGES = {"os.rename": 1, "os.link": 1, "os.symlink": 1, "os.remove": 0, "os.mkdir": 0}
 
-#: What a full disk still allows: it needs no space.
+#: Events that a full disk still allows, since they need no space.
 FREE = ("os.remove", "open")
 
 
 class Plan(NamedTuple):
-    """What happens, and where.
+    """A fault, and the change at which it happens.
 
     Args:
         action: "list", "kill group", "kill dvc", "kill self", "interrupt", "full", "full once", "read-only", "change".
-        root: the project. Other files are not counted.
+        root: the project. Files outside of it are not counted.
         counter: a file with a line for each change, by any process.
-        at: the number of the change at which it happens, from 1.
-        dvc: the process of DVC; 0 in the plan that DVC itself is started with.
-        stage: for "change": count in this stage alone.
-        path: what is changed, or the folder that is read-only.
-        content: of the changed file; None: it vanishes.
+        at: the number of the change at which the fault happens, from 1.
+        dvc: the process number of DVC; 0 in the plan with which DVC itself starts.
+        stage: for "change": count only changes that this stage makes.
+        path: the file to change, or the folder that is read-only.
+        content: new content of the file; None: the file vanishes.
     """
 
     action: str
@@ -61,7 +62,7 @@ class Fault:
             self.meet(event, args[0])
 
     def meet(self, event: str, path: Any) -> None:
-        """Handle a change of a file that is about to happen, or has happened halfway."""
+        """Handle a change of a file that is about to happen, or a write that is half done."""
         plan = self.plan
         if self.busy or isinstance(path, int):
             return
@@ -109,13 +110,13 @@ class Fault:
 
 
 def install(plan: Plan) -> None:
-    """Put a plan to work in this process and, through the environment, in those that it starts."""
+    """Activate a plan in this process and, through the environment, in its child processes."""
     plan = plan._replace(dvc=plan.dvc or os.getpid())
     os.environ["FAULT"] = json.dumps(plan._asdict())
     fault, plain = Fault(plan), io.open
 
     class Counted(io.FileIO):
-        """A file that counts each write, when half of it is done."""
+        """A file that counts each write when half of the write is done."""
 
         def write(self, content: Any) -> int:
             view = memoryview(content).cast("B")

@@ -1,4 +1,4 @@
-"""Images of any shape: where digits are put, and what is taken as it is."""
+"""Images of any shape: the place of digits, and images that are used unchanged."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ from tests.support.project import Arrays
 
 
 def of_shape(*shape: int, form: Form | None = None, ink: str | None = "light") -> Dataset:
-    """Return a set of images of this shape, in which things fill the images unless there is a form."""
+    """Return a data set of images of this shape. Without a form, things fill the images."""
     return sample_dataset().model_copy(update={"image_shape": shape, "form": form, "ink": ink})
 
 

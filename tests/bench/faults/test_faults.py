@@ -1,4 +1,4 @@
-"""Inject some faults of each kind: they end in the right bytes or in an error, and the controls do not."""
+"""Faults of each kind end in the right bytes or in an error message, and the controls do not."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ OTHERS = "--real 0 --inputs 0 --processes 2 --minutes 30"
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("faults") / "faults.json"
     counts = " ".join(f"--{name} {count}" for name, count in COUNTS.items())
-    # In a process of its own: this one may have threads, and TensorFlow.
+    # Run a separate process: this one may have threads and TensorFlow.
     run_ok(sys.executable, "-m", "bench.faults", *f"{counts} {OTHERS} --out".split(), str(out), cwd=ROOT)
     return dict(json.loads(out.read_text(encoding="utf-8")))
 

@@ -1,4 +1,4 @@
-"""Generated inputs: none is treated wrongly, and readers without their bounds are caught."""
+"""Readers treat no generated input wrongly, and readers without their bounds are caught."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def test_sound_files_are_read(tmp_path: Path, kind: str) -> None:
     assert judge.attempt(reader(kind), folder) == (judge.Outcome.RIGHT, "")
 
 
-# Negative controls: each reader with its bound taken out
+# Negative controls: readers without a bound
 
 
 def labels_bomb() -> Files:
@@ -73,7 +73,7 @@ def deep() -> Files:
     return generate.METRICS | {"scores.json": b"[" * 10**5}
 
 
-#: By case: the kind of reader, its files, the bound to replace, what replaces it, and the problem without the bound.
+#: For each case: the kind of reader, its files, the bound to replace, the replacement, and the resulting problem.
 CONTROLS: dict[str, tuple[str, Callable[[], Files], Any, str, Any, str]] = {
     "labels before sizes": ("npz", labels_bomb, arrays, "require_size", lambda *_: None, "memory"),
     "a pipe": ("idx", pipe_for_images, tree, "open_file", lambda path: path.open("rb"), "more than"),
@@ -95,7 +95,7 @@ def test_a_reader_without_its_bound_is_caught(tmp_path: Path, monkeypatch: pytes
     assert judge.attempt(read, folder).outcome is judge.Outcome.LINE
     monkeypatch.setattr(judge, "WAITING", 2.0 if case == "a pipe" else 30.0)
     monkeypatch.setattr(owner, bound, without)
-    # More than once: while a reader takes memory, the system may take back other memory of this process.
+    # Try three times: while a reader takes memory, the system may take back other memory of this process.
     verdicts = (judge.attempt(read, folder) for _ in range(3))
     verdict = next(verdict for verdict in verdicts if verdict.outcome in judge.BAD)
     assert verdict.problem.startswith(problem)

@@ -1,4 +1,4 @@
-"""Bounds on files from outside: others than regular ones, too large, too deep, or with lies in them."""
+"""Bounds on files from outside: special files, and files that are too large, too deep or inconsistent."""
 
 import io
 import json
@@ -156,6 +156,6 @@ def test_a_long_message_is_cut_in_its_middle() -> None:
 
 
 def test_no_number_that_is_none_is_written(tmp_path: Path) -> None:
-    assert json.loads("NaN") != 0  # Python reads what JSON does not have
+    assert json.loads("NaN") != 0  # Python reads NaN, which JSON does not have
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})

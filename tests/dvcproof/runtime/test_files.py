@@ -1,4 +1,4 @@
-"""Equal results are equal bytes, in one fixed form for JSON and CSV; and outputs appear all together or not at all."""
+"""Equal results give equal bytes, in a fixed form of JSON and CSV; outputs appear all together or not at all."""
 
 import hashlib
 import os
@@ -73,7 +73,7 @@ def test_a_damaged_csv_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 5000  # more than is read at a time
+    content = bytes(range(256)) * 5000  # more bytes than one read takes
     (tmp_path / "a").write_bytes(content)
     assert file_hash(tmp_path / "a") == hashlib.sha256(content).hexdigest()
     assert file_hash(tmp_path / "a", "md5") == hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -81,12 +81,12 @@ def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
     assert file_hash(tmp_path / "a") == hashlib.sha256(content[:-1]).hexdigest()
 
 
-# All outputs or none
+# All outputs, or no output
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with two earlier outputs; the third does not exist yet."""
+    """Return a folder with two earlier outputs; the third does not exist yet."""
     folder = tmp_path / "out"
     folder.mkdir()
     for name in ("a.txt", "b.txt"):
@@ -94,7 +94,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-NAMES = ("a.txt", "c.txt", "b.txt")  # the new one between the two, so that renames before and after it fail
+NAMES = ("a.txt", "c.txt", "b.txt")  # the new file is between the two, so that renames before and after it fail
 
 
 def write_all(folder: Path) -> None:
@@ -107,7 +107,7 @@ def test_outputs_appear_together(folder: Path) -> None:
     with replacing(*(folder / name for name in NAMES)) as files:
         for file in files:
             file.write_text("new")
-            assert file.suffix == ".txt"  # Keras chooses the format by it
+            assert file.suffix == ".txt"  # Keras chooses the format by the suffix
         assert (folder / "a.txt").read_text() == "earlier a.txt"
         assert not (folder / "c.txt").exists()
     assert snapshot(folder) == dict.fromkeys(NAMES, b"new")
@@ -129,7 +129,7 @@ def test_an_error_while_writing_changes_nothing(folder: Path, error: BaseExcepti
 
 
 def break_rename(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
-    """Let the rename of this number fail, once."""
+    """Let the rename with this number fail, once."""
     original, calls = Path.replace, iter(range(1, 100))
 
     def replace(self: Path, target: Path) -> Path:
@@ -140,7 +140,7 @@ def break_rename(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseExcept
     monkeypatch.setattr(Path, "replace", replace)
 
 
-# Three renames. Where the disk has no second names for files, two earlier files step aside before them: five.
+# There are three renames; five where the disk has no hard links, since two earlier files are moved aside first.
 @pytest.mark.parametrize(
     ("number", "links"), [*((number, True) for number in (1, 2, 3)), *((n, False) for n in range(1, 6))]
 )
@@ -224,7 +224,7 @@ def test_an_error_of_the_disk_does_not_name_a_temporary_file(folder: Path, name:
     assert caught.value.filename == str(folder)
 
 
-# Left-overs of killed processes
+# Left-over files of killed processes
 
 WRITER = """
 import sys
@@ -238,7 +238,7 @@ with replacing(Path(sys.argv[1])) as (file,):
 
 
 def writer(path: Path) -> subprocess.Popen[str]:
-    """A process that is in the middle of writing `path`."""
+    """Return a process that is writing `path`."""
     command = [sys.executable, "-c", WRITER, str(path)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(**AT_ROOT)

@@ -28,7 +28,7 @@ flags\t\t: none
 
 @pytest.fixture
 def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In the place of /proc/cpuinfo, with nothing there yet."""
+    """Return a path that replaces /proc/cpuinfo; no file is there yet."""
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
     return machine.CPUINFO
 
@@ -76,7 +76,7 @@ def test_a_system_that_reports_nothing_has_no_flags(
     monkeypatch.setattr("platform.processor", lambda: "as Python names it")
     assert machine.cpu_flags() == []
     assert machine.cpu_name() == "as Python names it"
-    machine.require_avx()  # who reports nothing may have it
+    machine.require_avx()  # a system that reports no flags may have AVX
 
 
 @pytest.mark.parametrize(("name", "expected"), [("x86_64", True), ("AMD64", True), ("aarch64", False), ("i686", False)])
@@ -102,12 +102,12 @@ EVERY_ROOM = ["stages.load", "stages.train", "digits predict", "digits.params"]
 @pytest.mark.skipif(not machine.is_x86_64(), reason="this processor is not of x86-64")
 @pytest.mark.parametrize("program", EVERY_ROOM)
 def test_without_avx_every_program_says_it(tmp_path: Path, program: str) -> None:
-    """In a namespace whose /proc/cpuinfo has no AVX. It must be seen before NumPy is imported."""
+    """In a namespace, /proc/cpuinfo has no AVX. Programs must check this before they import NumPy."""
     if run("unshare", "-rm", "mount", "--bind", "/proc/version", "/proc/cpuinfo", cwd=tmp_path).returncode:
         pytest.skip("no namespace of its own is allowed here")
     (tmp_path / "cpuinfo").write_text(CPUINFO.replace(" avx2", ""))
     emulator = shutil.which("qemu-x86_64")
-    # The default processor of some hypervisors, on which NumPy dies. Without the emulator, only what is said is tested.
+    # kvm64 is the default of some hypervisors; NumPy crashes on it. Without the emulator, only the message is tested.
     python = f"{emulator} -cpu kvm64 {sys.executable}" if emulator else sys.executable
     shell = f"mount --bind cpuinfo /proc/cpuinfo && exec {python} -m {program} --help"
     result = run("unshare", "-rm", "sh", "-c", shell, cwd=tmp_path, env=AT_ROOT)
@@ -119,6 +119,6 @@ def test_without_avx_every_program_says_it(tmp_path: Path, program: str) -> None
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="qemu-user is not installed")
 @pytest.mark.skipif(not machine.is_x86_64(), reason="this processor is not of x86-64")
 def test_numpy_dies_on_a_processor_without_ssse3(tmp_path: Path) -> None:
-    """The negative control: why each package looks at the processor first."""
+    """The negative control: the reason why each package checks the processor first."""
     result = run("qemu-x86_64", "-cpu", "kvm64", sys.executable, "-c", "import numpy", cwd=tmp_path)
     assert result.returncode == -signal.SIGILL

@@ -1,4 +1,4 @@
-"""dvcproof.runtime.packages: what Python would import, compared with a lock, in folders made for it."""
+"""dvcproof.runtime.packages: the packages that Python would import, compared with a lock, in made-up folders."""
 
 import json
 import sys
@@ -33,7 +33,7 @@ def lock(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder with the packages of the lock."""
+    """Return a folder with the packages of the lock."""
     path = tmp_path / "site"
     for name, module, version in (
         ("keras", "keras", "3.15.1"),
@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def install(site: Path, name: str, version: str, module: str = "") -> Path:
-    """Put a package into a folder as pip does; without a module, what says so alone."""
+    """Install a package into a folder as pip does; without a module, write only its metadata."""
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     if module:
@@ -73,7 +73,7 @@ LOCKS = sorted(path.name for path in ROOT.glob("requirements*.lock"))
 
 
 def test_no_two_locks_contradict_each_other() -> None:
-    """All are installed into one environment: two versions of a package would take turns there."""
+    """All locks are installed into one environment, where two versions of a package would replace each other."""
     assert len(LOCKS) > 1
     found: dict[str, set[str]] = {}
     for name in LOCKS:
@@ -102,7 +102,7 @@ def test_a_damaged_lock_is_refused(lock: Path, content: bytes | None, received: 
 
 
 def test_equal_packages_have_no_fault(lock: Path, site: Path) -> None:
-    install(site, "extra-tool", "1.0", "extra")  # of which the lock knows nothing
+    install(site, "extra-tool", "1.0", "extra")  # a package that the lock does not name
     assert found(lock, site) == []
 
 
@@ -120,7 +120,7 @@ def test_the_packages_of_this_python_are_the_locks() -> None:
     ],
 )
 def test_another_package_than_the_locks(lock: Path, site: Path, old: str, new: str, fault: tuple[str, ...]) -> None:
-    """Another version, none, one whose marker holds elsewhere, and one from a folder."""
+    """Cases: another version, no package, a marker for other machines, and a package from a folder."""
     if new:
         (site / old).rename(site / new)
     else:
@@ -135,7 +135,7 @@ def test_a_marker_counts_where_it_is_asked(lock: Path, site: Path) -> None:
 
 
 def test_one_package_in_two_versions(lock: Path, site: Path) -> None:
-    """A lock may name one for each Python; either is right, unless the markers are asked."""
+    """A lock may name a version for each Python; without evaluating markers, either version is right."""
     old, new = "python_version < '3.12'", "python_version >= '3.12'"
     lock.write_text(f"keras==3.14.0 ; {old} \\\nkeras==3.15.1 ; {new} \\\n", encoding="utf-8")
     assert found(lock, site) == []
@@ -144,7 +144,7 @@ def test_one_package_in_two_versions(lock: Path, site: Path) -> None:
 
 
 def test_two_versions_in_one_folder(lock: Path, site: Path) -> None:
-    """What an installation that was broken off leaves, or two programs that install."""
+    """An interrupted installation leaves two versions, and so do two programs that install."""
     install(site, "keras", "3.13.2")
     (fault,) = found(lock, site)
     assert (fault.cure, set(fault.received.split(" and "))) == ("renew", {"3.15.1", "3.13.2"})
@@ -167,7 +167,7 @@ def test_the_first_folder_counts(lock: Path, site: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("module", ["keras.py", "keras/__init__.py", "keras.cpython-311-x86_64-linux-gnu.so"])
 def test_a_module_before_a_package_of_the_lock(lock: Path, site: Path, tmp_path: Path, module: str) -> None:
-    """It has no version, and Python would import it all the same."""
+    """The module has no version, but Python would import it."""
     hiding = tmp_path / "foreign" / module
     hiding.parent.mkdir(parents=True)
     hiding.touch()

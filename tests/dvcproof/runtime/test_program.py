@@ -1,4 +1,4 @@
-"""One line for what is wrong, an exit status, and nothing left behind when a stage is stopped."""
+"""Errors in one line, exit statuses, and no left-over files when a stage is stopped."""
 
 import os
 import re

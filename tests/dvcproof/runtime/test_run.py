@@ -1,4 +1,4 @@
-"""dvcproof.runtime.run: a module runs with the packages of the lock or not at all, and the hint mends it."""
+"""dvcproof.runtime.run: a module runs only with the packages of the lock, and the hint repairs the environment."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ BARE = str(Path(sys.executable).resolve())
 
 
 def wheel(folder: Path, version: str) -> Path:
-    """A wheel of the made-up package `five`."""
+    """Return a wheel of the made-up package `five`."""
     folder.mkdir(exist_ok=True)
     path, info = folder / f"five-{version}-py3-none-any.whl", f"five-{version}.dist-info"
     files = {
@@ -60,7 +60,7 @@ class Place:
         )
 
     def install(self, version: str) -> None:
-        """What pip does with a wheel, in less time."""
+        """Install a wheel as pip does, in less time."""
         (site,) = (self.folder / ".venv" / "lib").glob("python*/site-packages")
         for left in site.glob("five*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -73,7 +73,7 @@ class Place:
         return self.shell(shlex.join(words), **variables)
 
     def hint(self, **variables: str) -> str:
-        """The command that a refusal names."""
+        """Return the command that a refusal names."""
         line = refused_by(self.run(**variables))
         match = re.search(r"\. Run `([^`]+)`\.?$", line)
         assert match, line
@@ -87,7 +87,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture
 def place(made: Place) -> Place:
-    """The place with the package that its lock names."""
+    """Return the place with the package that its lock names."""
     write_lock(made.folder, "1.0")
     made.install("1.0")
     return made
@@ -113,7 +113,7 @@ def test_a_lock_changed_by_a_pull(place: Place) -> None:
 
 
 def test_the_right_version_from_a_file_by_hand(place: Place) -> None:
-    """Its contents may be others. `pip install` would leave it, so that the hint is another."""
+    """The contents may differ, but `pip install` would keep the package, so the hint differs."""
     command = f"{shlex.quote(str(place.python))} -m pip install --force-reinstall ./wheels/five-1.0-py3-none-any.whl"
     assert place.shell(command).returncode == 0
     assert "Got a copy from a folder or URL" in refused_by(place.run())
@@ -137,7 +137,7 @@ def test_a_foreign_package_on_pythonpath(place: Place, tmp_path: Path, kind: str
 
 
 def test_another_python_first_on_the_path(place: Place) -> None:
-    """It has none of the packages: nothing of them may be imported before it is refused."""
+    """This Python has no packages, so it must be refused before any import of a package."""
     line = refused_by(place.run(BARE))
     assert f"package five for {BARE}: expected 1.0, as in requirements.lock. Got none. Run `make repro`, which" in line
 
@@ -168,7 +168,7 @@ def test_the_arguments_are_those_of_the_module() -> None:
 
 
 def test_no_stage_runs_and_nothing_is_recorded(tmp_path: Path, digits: Arrays) -> None:
-    """What DVC runs is refused, for Keras as for a package that no stage imports."""
+    """The stages that DVC runs are refused, for Keras and for a package that no stage imports."""
     project = make_project(tmp_path / "project", digits)
     (tmp_path / "foreign" / "dvc_render-0.0.1.dist-info").mkdir(parents=True)
     result = run("dvc", "repro", cwd=project, env={"PYTHONPATH": str(tmp_path / "foreign")})

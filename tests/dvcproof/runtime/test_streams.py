@@ -1,4 +1,4 @@
-"""What a program writes does not decide over its work: letters, readers who leave, closed streams, full disks."""
+"""Output cannot break a program's work: any letters, readers who leave, closed streams, full disks."""
 
 import shlex
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.project import ROOT, environment
 
-#: The work is a file; what is printed is more than a pipe holds. The argument is what `run` gets.
+#: A program whose work is a file and whose output is more than a pipe holds. A second argument sets `output_is_log`.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_a_full_disk_warns_what_writes_files(tmp_path: Path) -> None:
     [("PROGRAM", ASCII[0]), ("PROGRAM | head -1", {}), ("PROGRAM >&-", {}), ("PROGRAM > /dev/full", {})],
 )
 def test_a_plain_program_fails_at_each(tmp_path: Path, form: str, variables: dict[str, str]) -> None:
-    """The negative control: but at a closed output, where `print` is silent and only `sys.stdout.write` fails."""
+    """The negative control. A closed output is no case: there `print` is silent, and only `sys.stdout.write` fails."""
     program = PLAIN.replace('print("số", number)', 'sys.stdout.write(f"số {number}\\n")')
     result = shell(form, tmp_path / "work", program=program, **variables)
     assert result.returncode != 0
@@ -89,7 +89,7 @@ def test_a_plain_program_fails_at_each(tmp_path: Path, form: str, variables: dic
 
 
 def test_a_file_never_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
-    """What a library in C prints would be written into it."""
+    """Otherwise the output of a C library would be written into the file."""
     program = """
 import os, sys
 from pathlib import Path
@@ -107,12 +107,12 @@ run(main)
     assert (tmp_path / "work").read_text() == "work"
 
 
-#: Those of bench/ that only another program starts are not among them.
+#: All programs but those of bench/, some of which only other programs start.
 PROGRAMS = [path for folder in ("stages", "digits", "dvcproof") for path in (ROOT / folder).rglob("*.py")]
 
 
 def test_every_program_is_run_by_the_one_function() -> None:
-    """`run` is the one place with these streams."""
+    """Only `run` handles the streams."""
     programs = {path: text for path in PROGRAMS if 'if __name__ == "__main__":' in (text := path.read_text("utf-8"))}
     assert len(programs) > 6
     for name in ("digits/environment.py", "dvcproof/watcher.py"):  # before anything is installed; as a shell

@@ -1,4 +1,4 @@
-"""What changes while a run uses it is refused before anything is written; what does not matter is not."""
+"""An input that changes during a run is refused before any output is written; harmless changes are accepted."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ PARAMS = "load:\n  source: here\n  test_size: 0\n  transpose: auto\ntrain:\n  mo
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with inputs, and one to write into with an earlier output."""
+    """Return a folder with inputs, and an output folder with an earlier output."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "result").write_text("earlier")
     (tmp_path / "small").write_bytes(b"content")
@@ -33,7 +33,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def work(place: Path, during: Callable[[Path], object]) -> None:
-    """Read all inputs, and write a result; something happens in between."""
+    """Read all inputs, call `during`, and write a result."""
     with inputs.watch():
         for name in ("small", "large", "folder", "absent"):
             inputs.see_file(place / name)
@@ -107,7 +107,7 @@ def test_what_does_not_matter_is_no_change(place: Path, change: str) -> None:
 
 
 def test_the_first_sight_counts(place: Path) -> None:
-    """A file that is opened again after a change is no longer the one that was read first."""
+    """A file that is opened again after a change differs from the file that was read first."""
 
     def again(place: Path) -> None:
         edit_params(place, "here", "there")
