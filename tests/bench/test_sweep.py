@@ -98,7 +98,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["dense.learning_rate=0.001,1e-3"], "expected different values. .* Give each value once"),
         (["train.model=dense,convnet"], "Got train.model=dense,convnet"),
         (["dense.units=1,2", "convnet.shift=1,2"], "Got convnet.shift=1,2.* names of one network only"),
-        (["train.seed=1,2"], "--seeds takes care"),
+        (["train.seed=1,2"], "--seeds sets the seeds"),
         (["dense.units=1", "dense.units=2"], "Give each name once"),
         (["dense.units=64,0"], r"parameter 'dense.units'.*expected an integer in \[1, 65536\]\. Got 0"),
         (["train.shards=1,x"], "parameter 'train.shards'.*Got 'x'"),
