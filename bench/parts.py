@@ -20,7 +20,7 @@ from digits.networks import read_network
 from digits.params import read_params
 from dvcproof.runtime import machine
 from dvcproof.runtime.files import file_hash
-from exactkeras import determinism
+from exactkeras import determinism, memory
 from stages.load import load
 from stages.preprocess import preprocess
 
@@ -86,7 +86,9 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     history: dict[str, Any] = {}
 
     def train() -> None:
-        history.update(fit_network(model, data_of([training])[0], None, recipe, verbose=0))
+        history.update(
+            fit_network(model, data_of([training], memory.read_ahead([training.features]))[0], None, recipe, verbose=0)
+        )
 
     seconds = timed(train)
     images, sizes = len(training.labels), [model.input_shape[1], *(layer.units for layer in model.layers)]

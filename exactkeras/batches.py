@@ -1,6 +1,7 @@
 """Batches of features and labels, from memory or from disk, shuffled in each epoch or in order."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -9,7 +10,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from dvcproof.runtime.program import InputError
-from exactkeras import memory
 from exactkeras.augment import RandomAffine
 
 #: Keras opens two iterators in each epoch of a training. Each of them draws one number, which decides an order.
@@ -17,9 +17,6 @@ ITERATORS = 2
 
 #: TensorFlow can use an array in place if its address is a multiple of this many bytes.
 TENSOR_ALIGNMENT = 64
-
-#: Features that would fill more than this fraction of the memory are read from disk, batch by batch.
-MOST_HELD = 0.5
 
 
 class Stored:
@@ -53,18 +50,16 @@ Data: TypeAlias = tuple[Features, tf.Tensor]  # features [n, values] and labels 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
-def data_of(splits: Sequence[Any], processes: int = 1) -> list[Data]:
-    """Return the data of splits, each with `features`, a file, and `labels`. Features that fit are read into memory.
+def data_of(splits: Sequence[Any], arrays: Sequence[Future[NDArray[Any]] | None]) -> list[Data]:
+    """Return the data of splits, each with `features`, a file, and `labels`.
 
-    The memory is shared by `processes` processes with the same splits. Features in memory and on disk give equal bits.
+    `arrays` are the features as `memory.read_ahead` returns them. Features that do not fit into memory stay on disk;
+    they give equal bits.
     """
-    room, found = MOST_HELD * memory.limit() / processes, list[Data]()
-    for split in splits:
-        file = split.features
-        held = file.size <= room
-        room -= file.size if held else 0
-        found.append((tensor(file.read()) if held else Stored(file), tf.constant(split.labels)))
-    return found
+    return [
+        (Stored(split.features) if array is None else tensor(array.result()), tf.constant(split.labels))
+        for split, array in zip(splits, arrays, strict=True)
+    ]
 
 
 @contextmanager

@@ -1,11 +1,15 @@
-"""The memory that this process may use, and settings of the C library that speed up its use."""
+"""The memory that this process may use, files that are read into it, and settings that speed up its use."""
 
 import ctypes
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from dvcproof.runtime.program import InputError
 
@@ -15,10 +19,28 @@ OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 #: Bytes of address space that TensorFlow reserves. It never uses most of them.
 ADDRESSES = 5 * 2**29
 
+#: Files that would fill more than this fraction of the memory are not read into it.
+MOST_HELD = 0.5
+
 #: Options of the C library's mallopt(3), with their numbers from malloc.h. All values are bytes. M_TRIM_THRESHOLD (-1):
 #: return freed memory to the system only above this size. M_TOP_PAD (-2): ask the system for at least this much more
 #: memory at a time. M_MMAP_THRESHOLD (-3): map each array of at least this size separately.
 MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 2**26, -3: 2**25}
+
+
+def read_ahead(files: Sequence[Any], processes: int = 1) -> list[Future[NDArray[Any]] | None]:
+    """Start to read files into memory, in a thread. Return the array to come of each file, None if it does not fit.
+
+    Each file needs a `size` in bytes, and a method `read()` that returns an array. The memory is shared by `processes`
+    processes that read the same files. Call this before TensorFlow is imported: the import leaves a core idle.
+    """
+    room, pool, found = MOST_HELD * limit() / processes, ThreadPoolExecutor(1), list[Future[NDArray[Any]] | None]()
+    for file in files:
+        held = file.size <= room
+        room -= file.size if held else 0
+        found.append(pool.submit(file.read) if held else None)
+    pool.shutdown(wait=False)
+    return found
 
 
 def limit() -> int:

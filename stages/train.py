@@ -12,7 +12,7 @@ from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
 from dvcproof.runtime.files import file_hash, replacing, require_room, write_csv, write_json
 from dvcproof.runtime.program import on_terminal, run
-from exactkeras import determinism
+from exactkeras import determinism, memory
 from exactkeras.tf_config import read_cluster, require_enough_shards
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def main() -> None:
     dataset = read_dataset(args.dataset)
     section.require_image_shape(dataset.image_shape)
     splits = open_split(args.data, "train", dataset), open_split(args.data, "validation", dataset, may_be_empty=True)
+    arrays = memory.read_ahead([split.features for split in splits], cluster.neighbours if cluster else 1)
     reasons = determinism.configure(seed=settings.seed, device=settings.device)  # imports TensorFlow: seconds
 
     from exactkeras.batches import data_of
@@ -47,7 +48,7 @@ def main() -> None:
         reasons += deviations(network, recipe, len(splits[0].labels))
         for reason in reasons:
             sys.stderr.write(f"WARNING: this machine may give other bits: {reason}\n")
-        training, validation = data_of(splits, cluster.neighbours if cluster else 1)
+        training, validation = data_of(splits, arrays)
 
         decided = [settings.model_dump(), section.model_dump(), dataset.image_shape, len(dataset.classes)]
         code = [Path(__file__), Path(networks.__file__), *sorted(Path(data.__file__).parent.glob("*.py"))]

@@ -58,11 +58,12 @@ def test_features_of_all_splits_fill_at_most_half_the_memory(
     memory: float, processes: int, held: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from exactkeras.batches import Stored, data_of
+    from exactkeras.memory import read_ahead
 
     values = np.random.default_rng(0).random((30, 784), np.float32)
     split = SimpleNamespace(features=file_of(tmp_path / "features.npy", values), labels=np.arange(30))
     monkeypatch.setattr("exactkeras.memory.limit", lambda: int(memory * values.nbytes))
-    found = [features for features, _ in data_of([split, split], processes)]
+    found = [features for features, _ in data_of([split] * 2, read_ahead([split.features] * 2, processes))]
     assert [not isinstance(features, Stored) for features in found] == held
     for features in found:
         np.testing.assert_array_equal(features.file.read() if isinstance(features, Stored) else features, values)
