@@ -64,7 +64,6 @@ def test_it_continues_to_the_same_bytes(
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{name}.keras", f"{name}.trained"]
 
 
-@pytest.mark.fast(1)
 @pytest.mark.parametrize("forgotten", ["numbers of the epochs", "optimizer"])
 def test_with_a_part_forgotten_the_bytes_are_others(
     forgotten: str, whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

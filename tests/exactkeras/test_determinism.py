@@ -53,7 +53,6 @@ def test_it_is_silent_skips_matplotlib_and_leaves_python_as_it_was() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "[] False True True\nmatplotlib\n", "")
 
 
-@pytest.mark.slow
 def test_a_plain_import_of_keras_imports_matplotlib() -> None:
     pytest.importorskip("matplotlib")
     assert (

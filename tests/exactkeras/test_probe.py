@@ -117,7 +117,6 @@ def test_kernels_for_avx2_need_padding_and_are_caught_without() -> None:
     assert bare_columns[::2] == ["", ""]
 
 
-@pytest.mark.slow
 @on_x86_64
 def test_kernels_without_a_fused_operation_are_caught() -> None:
     assert all("are not the defined chain" in reason for reason in found_with("AVX")[0])

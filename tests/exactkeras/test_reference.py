@@ -121,7 +121,6 @@ OTHERS: dict[str, tuple[str, object]] = {
 }
 
 
-@pytest.mark.fast(3)
 @pytest.mark.parametrize("other", OTHERS)
 def test_another_definition_has_other_bits(digits: Arrays, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
     def trained() -> tuple[bytes, list[tuple[float, float]]]:

@@ -49,7 +49,6 @@ def test_workers_give_the_bytes_of_one_process(alone: dict[str, bytes], tmp_path
             assert expected.startswith((tmp_path / f"{index}" / f"{name}.keras").read_bytes())
 
 
-@pytest.mark.slow
 def test_so_do_devices_but_not_in_another_order(alone: dict[str, bytes], tmp_path: Path) -> None:
     run_ok(*PROGRAM, str(tmp_path), "--devices", "3", cwd=tmp_path, env=AT_ROOT)
     assert (tmp_path / "dense.trained").read_bytes() == alone["dense"]
