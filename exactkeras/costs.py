@@ -37,10 +37,10 @@ def costs_of(layers: Sequence[keras.layers.Layer], shape: Any) -> list[Cost]:
 
 
 def excess(costs: Sequence[Cost]) -> str:
-    """Describe how a network exceeds the bounds. Return an empty text if it does not."""
+    """Describe how a network exceeds the bounds. Return an empty string if it does not."""
     products, values = sum(cost.products for cost in costs), max(cost.values for cost in costs)
     large = products > MOST_PRODUCTS or values > MOST_VALUES
-    return f"an image takes {products} multiplications, and {values} values in a layer, too many" if large else ""
+    return f"an image takes {products} multiplications, and a layer {values} values, which is too many" if large else ""
 
 
 def require_moderate(network: keras.Sequential) -> None:

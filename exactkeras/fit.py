@@ -1,4 +1,4 @@
-"""Training and prediction in the defined arithmetic: Keras's own `fit`, with the layers of `exactkeras.layers`."""
+"""Train and predict in the defined arithmetic: Keras's own `fit`, with the layers of `exactkeras.layers`."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A check before each training: does this machine compute the defined arithmetic, in the shapes of this network?
+"""Check before each training that this machine computes the defined arithmetic, in the shapes of this network.
 
 TensorFlow's products and the optimizers' kernels are compared with `exactkeras.oracle`: at the edges of each product,
 and in a sample of its middle. All other operations are single operations, which IEEE 754 defines.
@@ -74,7 +74,7 @@ def _convolution_shapes(layer: layers.Convolution, rows: int) -> Iterator[Shape]
 
 
 def deviation(shape: Shape) -> str:
-    """Describe how a product on this machine differs from the defined chains. Return an empty text if it does not."""
+    """Describe how a product on this machine differs from the defined chains. Return '' if it does not."""
     random = np.random.default_rng(0)
     values = random.standard_normal(10007, np.float32)  # the length is a prime number, so no two rows are alike
     a, b = np.resize(values, (shape.rows, shape.inner)), np.resize(values[::-1], (shape.inner, shape.columns))
@@ -97,7 +97,7 @@ def sample(count: int, random: np.random.Generator) -> NDArray[np.int64]:
 
 
 def optimizer_deviation(name: str) -> str:
-    """Describe how the optimizer's kernel on this machine differs from its formula. Return an empty text if not."""
+    """Describe how the optimizer's kernel on this machine differs from its formula. Return '' if not."""
     if name not in ("rmsprop", "adam"):
         return ""
     random = np.random.default_rng(1)

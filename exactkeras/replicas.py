@@ -1,4 +1,4 @@
-"""Training on several workers, or on several devices of one machine, to the same bytes as in one process.
+"""Train on several workers, or on several devices of one machine, to the same bytes as in one process.
 
 A batch is cut into shards, and the gradients of the shards are added in order. Each replica computes some shards. Then
 all replicas have the same sums and take the same step. TensorFlow only transfers the terms: it adds nothing.
@@ -115,7 +115,7 @@ class Replicas:
         return self._first(self.strategy.run(replica))
 
     def start_alike(self, state: Sequence[tf.Variable], done: int) -> int:
-        """Set variables, of 4 or 8 bytes per value, to those of the first replica. Return its number of epochs done."""
+        """Copy variables, of 4 or 8 bytes per value, from the first replica. Return its number of finished epochs."""
         values = self.gather(np.frombuffer(values_of(state), np.int32))[0]
         set_values(state, values.tobytes())
         return int(self.gather(done)[0])
@@ -216,7 +216,7 @@ _WATCHER = 'timeout "$1" cat >&2; [ $? -ne 124 ] || { echo "$2" >&2; kill -s ALR
 def _deadline(cluster: Cluster) -> Iterator[None]:
     """Print one line and end this process if the block takes longer than DEADLINE."""
     start = f"Start each of {', '.join(cluster.addresses)}; a firewall must let them reach each other."
-    line = InputError(cluster.name, f"not all workers came within {DEADLINE} s", hint=start)
+    line = InputError(cluster.name, f"not all workers started within {DEADLINE} s", hint=start)
     command = ["sh", "-c", _WATCHER, "sh", str(DEADLINE), f"ERROR: {line}", str(os.getpid())]
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:

@@ -40,7 +40,7 @@ def preprocess(validation_size: int, raw: Path, out: Path) -> str:
             write_npy(labels_file, dtype="uint8", shape=(length,), blocks=chosen_blocks(labels, chosen))
     if kept_back[len(kept_back) - validation_size :].all():
         return ""
-    fair = f"spread evenly over each class, since the last {validation_size} are no fair sample"
+    fair = f"spread evenly over each class, since the last {validation_size} are not a fair sample"
     return f"validation set: {validation_size} of the {len(kept_back)} training images, {fair}\n"
 
 

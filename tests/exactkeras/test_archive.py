@@ -192,7 +192,7 @@ def test_a_layer_that_takes_much_without_weights_is_refused(tmp_path: Path) -> N
     more = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
     network = keras.Sequential([keras.Input((784,)), *layers, *more])
     line = refusal_of(tmp_path / "m.keras", saved(network, tmp_path / "n.keras"))
-    assert "an image takes 7840010 multiplications, and 3920000 values in a layer, too many" in line
+    assert "an image takes 7840010 multiplications, and a layer 3920000 values, which is too many" in line
     with pytest.raises(InputError, match=r"network '.*': an image takes 7840010 .* Make it narrower"):
         require_moderate(network)
 

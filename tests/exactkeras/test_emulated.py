@@ -47,7 +47,7 @@ def run_all(processor: Processor, folder: Path, recipe: Path) -> None:
     """Run everything on an emulated processor, each sample in its own folder."""
     code = FEW_ROWS
     for name in RUNS[processor]:
-        if name == "example":  # the first, since Keras numbers the layers of a process
+        if name == "example":  # runs first, since Keras numbers the layers of a process
             code += subset()
         else:
             make_sample(recipe, folder / name, name, SMALL[name])

@@ -72,7 +72,7 @@ def error_of(index: int, addresses: list[str], deadline: int, folder: Path, pref
 def test_an_absent_worker_is_missed_in_one_line(tmp_path: Path) -> None:
     absent, present = free_addresses(2)
     line = error_of(1, [absent, present], 3, tmp_path, network_of_its_own())
-    assert f"worker 1 of 2 ({present}): not all workers came within 3 s. Start each of " in line
+    assert f"worker 1 of 2 ({present}): not all workers started within 3 s. Start each of " in line
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
