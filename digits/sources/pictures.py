@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from os.path import commonprefix
@@ -73,7 +73,7 @@ def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: E
         for place, file in enumerate(sorted(members, key=lambda file: natural(file.path)))
     )
     name, album = f"the pictures of the {NAMED[split]} set in {tree.name}", Album(files)
-    for *_, file in with_progress(ordered, len(ordered), name):
+    for *_, file in with_progress(ordered, name):
         with file.open() as content:
             album.add(file.name, content.read(MOST_BYTES + 1))
     numbers = all(label.isascii() and label.isdecimal() and len(label) < 10 for label in classes)
@@ -81,11 +81,9 @@ def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: E
     return Pair(album.rows(name), held(f"the folders of {name}", labels))
 
 
-def with_progress(items: Iterable[T], count: int, what: str) -> Iterator[T]:
-    """Yield the items, which are `count` pictures, and show a progress bar if a person is watching."""
-    yield from tqdm(
-        items, desc=f"reading {what}", total=count, unit=" pictures", leave=False, disable=not on_terminal()
-    )
+def with_progress(items: Iterable[T], what: str, count: int | None = None) -> Iterable[T]:
+    """Return the items, and show a progress bar if a person is watching. `count` is the number."""
+    return tqdm(items, f"reading {what}", count, leave=False, disable=not on_terminal())
 
 
 class Album:
@@ -96,10 +94,7 @@ class Album:
         self._first, self._size = "", (0, 0)
 
     def add(self, name: str, content: bytes) -> None:
-        """Decode and add a picture. `name` is its name in messages.
-
-        Raise InputError if it cannot be decoded, or if its size differs from that of the first picture.
-        """
+        """Decode and add a picture. Raise InputError if this fails, or if it has not the size of the first picture."""
         pixels = decode(name, content)
         height, width = pixels.shape[:2]
         if not self._first:

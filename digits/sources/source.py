@@ -35,14 +35,10 @@ class Source(NamedTuple):
 
 @contextmanager
 def open_source(source: str, test_size: int = 0) -> Iterator[Source]:
-    """Open a data set inside this block.
+    """Open a data set inside this block: a file, an archive, a folder, or https://host/file#sha256=<64 hex digits>.
 
-    Args:
-        source: path of a file, an archive or a folder, or https://host/file#sha256=<64 hex digits>.
-        test_size: number of training images that become the test set, if the source has no test set.
-
-    Raises:
-        InputError: the source is missing, damaged, incomplete or has an unknown form, or `test_size` does not suit it.
+    If it has no test set, `test_size` training images become the test set. Raise InputError if the source is missing,
+    damaged, incomplete or of an unknown form, or if `test_size` does not suit it.
     """
     with ExitStack() as files:
         path = download(source) if "://" in source else Path(source)
@@ -103,10 +99,7 @@ def _convert(name: str, found: Found, test_size: int) -> Source:
 
 
 def _checked(pair: Pair) -> Pair:
-    """Raise InputError if a pair cannot be images and labels. Return it with the images in the shape of `fold`.
-
-    No values are read.
-    """
+    """Return a pair with its images in the shape of `fold`. Raise InputError if it cannot be images and labels."""
     folded = Pair(images.fold(pair.images), pair.labels)
     labels.require_labels_form(pair.labels)
     for rows in pair:
@@ -118,6 +111,5 @@ def _checked(pair: Pair) -> Pair:
 
 
 def _some(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
-    """Return the rows that a mask chooses."""
     shape = (int(mask.sum()), *rows.shape[1:])
     return replace(rows, shape=shape, blocks=lambda: masked(rows.blocks(), mask))
