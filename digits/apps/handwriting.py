@@ -37,10 +37,8 @@ def prepare(name: str, content: bytes, dataset: Dataset) -> Prepared:
     """Convert an image file to images in the form of a data set.
 
     If the set's images are strokes on an empty field, find the strokes in the picture, and scale and move them as in
-    the set. A picture that already has this form stays unchanged. For other sets, scale the whole picture.
-
-    Raises:
-        InputError: the file cannot be decoded, or there is no ink in the picture.
+    the set. A picture that already has this form stays unchanged. For other sets, scale the whole picture. Raise
+    InputError if the file cannot be decoded, or if there is no ink in the picture.
     """
     picture = _stretched(decode(name, content), dataset)
     image = fit_whole(picture, dataset) if dataset.form is None else already_normal(picture, dataset)

@@ -97,15 +97,10 @@ class Reader(NamedTuple):
 
 
 def open_reader(model: Path, dataset: Path, params: Path | None = None) -> Reader:
-    """Open a model and the training images beside dataset.json.
+    """Open a .keras file and the training images beside dataset.json.
 
-    Args:
-        model: the .keras file.
-        dataset: dataset.json.
-        params: params.yaml with names of the classes; None: the names in dataset.json.
-
-    Raises:
-        InputError: a file is missing or damaged, the model is for other images, or the number of names is wrong.
+    The classes have the names in params.yaml, or, without it, those in dataset.json. Raise InputError if a file is
+    missing or damaged, if the model is for other images, or if the number of names is wrong.
     """
     facts = read_dataset(dataset)
     names = read_params(params, "class_names").class_names if params else None
@@ -134,10 +129,7 @@ def open_classifier(path: Path, names: Sequence[str] | None = None, *, features:
 
 
 def variations(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return variations of images, which are light on dark: [versions, n, ...].
-
-    The first version is the images themselves. In the others they are slightly rotated or slanted about their middle.
-    """
+    """Return images, light on dark, and variations of them, slightly rotated or slanted: [versions, n, ...]."""
     turns = [((math.cos(one), -math.sin(one)), (math.sin(one), math.cos(one))) for one in np.deg2rad(ROTATIONS)]
     slants = [((1, 0), (slope, 1)) for slope in SLANTS]
     middle = np.array(images.shape[1:]) / 2

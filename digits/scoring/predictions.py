@@ -23,13 +23,10 @@ if TYPE_CHECKING:
 def predict(
     model: "keras.Sequential", splits: Sequence[Split], batch_size: int, views: Sequence[View] = (itself,)
 ) -> list[Predictions]:
-    """Return the log-probabilities of every image of each split.
+    """Return the log-probabilities of every image of each split. No split may be empty.
 
-    Args:
-        model: maps [n, features] to probabilities [n, classes].
-        splits: the images. No split may be empty.
-        batch_size: images per call of the model; for a network with large layers, fewer are used.
-        views: the augmented views of each image over which the model's logits are averaged.
+    A call of the model, which maps [n, features] to probabilities [n, classes], takes `batch_size` images, or fewer if
+    its layers are large. Its logits are averaged over augmented views of each image.
     """
     from exactkeras.fit import log_probabilities, rows_at_a_time
 
