@@ -14,16 +14,6 @@ from tests.support.project import Arrays, commit, make_project, run_ok, stages_r
 NAMES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
-def test_a_missing_data_set_is_skipped_but_not_in_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="NOT run: it needs the Debian package"):
-        installed(tmp_path / "none")
-    monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="CI may not skip"):
-        installed(tmp_path / "none")
-    assert installed(tmp_path) == tmp_path
-
-
 def results(project: Path) -> dict[str, bytes]:
     """Return the content of all results of a run."""
     return {path.name: path.read_bytes() for path in (project / "metrics").iterdir()} | {

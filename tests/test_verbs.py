@@ -36,10 +36,6 @@ def test_every_verb_says_what_it_takes(capsys: pytest.CaptureFixture[str], verb:
     assert output(capsys, verb, "--help").startswith(f"usage: python -m digits {verb} ")
 
 
-def test_help_is_about_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    assert output(capsys, "workers", "--help").startswith("usage: python -m digits workers [-h] N [-- COMMAND ...]\n")
-
-
 def test_an_unknown_verb_is_refused_with_the_nearest() -> None:
     assert refusal(main, "predct") == "ERROR: predct: there is no such verb. Did you mean `python -m digits predict`?"
     assert refusal(main, "x").endswith("Run `python -m digits --help`.")

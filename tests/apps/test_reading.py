@@ -88,13 +88,6 @@ def test_the_probabilities_are_those_of_evaluate(trained: Path, digits: Arrays, 
     np.testing.assert_allclose(probabilities, np.exp(found.log_probabilities), atol=1e-6)
 
 
-def test_the_classes_are_those_of_the_model(trained: Path) -> None:
-    assert open_classifier(trained).names == list("0123456789")
-    assert open_classifier(trained, list("abcdefghij")).names == list("abcdefghij")
-    with pytest.raises(InputError, match=r"10 names, one for each of the labels 0 to 9\. Got 2 names\."):
-        open_classifier(trained, ["ant", "bee"])
-
-
 def of_another_size(path: Path) -> None:
     from exactkeras import archive
 

@@ -67,13 +67,10 @@ def test_all_metrics_and_long_names_of_classes_have_their_place(metrics: Path) -
 @pytest.mark.parametrize(
     ("name", "change", "match"),
     [
-        ("scores.json", lambda text: text[:-1], "JSONDecodeError"),
         ("scores.json", lambda _: "{}", "without test.accuracy, test.loss, train.accuracy"),
-        ("scores.json", lambda text: text.replace("0.9786", "null"), "valid number"),
         ("scores.json", lambda text: text.replace("0.9786", "NaN"), "not a finite number"),
         ("history.json", lambda _: "{}", "epochs Field required"),
         ("first_ten.csv", lambda text: text.replace("label", "lable"), "KeyError: 'label'"),
-        ("first_ten.csv", lambda text: text.replace("0.1999", "inf"), "inf is not a finite number"),
         ("first_ten.csv", lambda text: text[:-12], r"\d values in line 11"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from digits.data import npy
-from digits.data.npy import NpyFile, describe, require_rows, require_same_length, write_npy
+from digits.data.npy import NpyFile, require_rows, require_same_length, write_npy
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import saved, with_head
 
@@ -27,11 +27,6 @@ def opened(path: Path) -> NpyFile:
 
 
 # Writing and reading
-
-
-def test_a_type_and_shape_in_words() -> None:
-    assert describe("uint8", (None, 28, 28)) == "uint8 [n, 28, 28]"
-    assert describe(np.float32, ()) == "float32 []"
 
 
 @pytest.mark.parametrize("block", [1, 3, 7])

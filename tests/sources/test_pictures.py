@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits.sources import pictures
 from digits.sources.pictures import decode
 from dvcproof.runtime.program import InputError
 from stages.load import load
@@ -86,14 +85,3 @@ def test_a_file_of_another_kind_among_pictures_is_named(tmp_path: Path, digits: 
     (source / "train" / "1" / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match=r"1/notes\.txt: this is not a picture"):
         load(str(source), tmp_path / "out")
-
-
-def test_a_person_sees_a_progress_bar(
-    tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = two_classes(tmp_path, digits, 3, 3)
-    load(str(source), tmp_path / "out")
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(pictures, "on_terminal", lambda: True)
-    load(str(source), tmp_path / "out")
-    assert "reading the pictures of the training set in" in capsys.readouterr().err

@@ -84,14 +84,6 @@ BAD_DATA: dict[str, tuple[Callable[[Path], object], str]] = {
     "no description": (lambda folder: (folder / "data" / "dataset.json").unlink(), "dataset.json: "),
     "NaN": (change(train_features=np.full((300, 784), np.nan, np.float32)), "[0, 1]"),
     "a missing class": (change(train_labels=np.zeros(300, np.uint8)), "train_labels.npy: "),
-    "a class only in the validation split": (
-        change(validation_features=np.zeros((2, 784), np.float32), validation_labels=np.array([0, 10], np.uint8)),
-        "10 at position 1",
-    ),
-    "empty": (
-        change(train_features=np.zeros((0, 784), np.float32), train_labels=np.zeros(0, np.uint8)),
-        "train_features.npy: ",
-    ),
 }
 
 
