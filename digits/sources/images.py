@@ -210,8 +210,7 @@ def settle(
     steps = [max(1, -(-len(each) // SAMPLE), -(-each.size // SAMPLE_BYTES)) for each in sets]
     samples = (each.take(np.arange(0, len(each), step)) for each, step in zip(sets, steps, strict=True))
     train, test = (stored_levels(None, highest)[sample.astype(np.uint8, copy=False)] for sample in samples)
-    background = find_background(train)
-    ink = background.ink
+    _, ink = find_background(train)
     levels = stored_levels(ink, highest)
     if (levels != np.arange(256)).any():
         for file in files:
@@ -221,8 +220,8 @@ def settle(
         "images: height and width exchanged" + (", as EMNIST needs it" if auto else ""): transposed,
         f"images: levels 0 to {highest} stretched to 0 to 255": highest != 255,
         "images: dark ink on a light background, inverted": ink == "dark",
-        UNLIKE: find_background(test).ink != ink,
-        LYING.format("false" if transposed else "true"): auto and looks_transposed(train, background),
+        UNLIKE: find_background(test)[1] != ink,
+        LYING.format("false" if transposed else "true"): auto and looks_transposed(train),
     }
     facts = {"ink": ink, "highest": highest, "transposed": transposed, "form": form}
     return facts, [line for line, holds in lines.items() if holds]
@@ -234,15 +233,11 @@ def stored_levels(ink: Ink | None, highest: int) -> Images:
     return 255 - levels if ink == "dark" else levels
 
 
-class Background(NamedTuple):
-    """The background of characters, and their ink."""
+def find_background(images: Images) -> tuple[float, Ink | None]:
+    """Return the level of the background, measured in the corners of images, an eighth of each side; and the ink.
 
-    level: float  # the median of the corners
-    ink: Ink | None  # lighter or darker than the background; None: the background is uneven or the images are in colour
-
-
-def find_background(images: Images) -> Background:
-    """Return the background, measured in the corners of images, an eighth of each side, which ink seldom reaches."""
+    The ink is None if the background is uneven, or if the images are in colour.
+    """
     grey = _grey(images)
     tall, wide = (max(1, side // 8) for side in grey.shape[1:])
     rows, columns = np.r_[0:tall, -tall:0], np.r_[0:wide, -wide:0]
@@ -252,15 +247,16 @@ def find_background(images: Images) -> Background:
     coloured = images.ndim == 4 and (np.ptp(images, axis=3) > NEAR).mean() > COLOURED
     ink = (np.abs(grey - level) > NEAR).mean()
     if coloured or not even or ink < INK:
-        return Background(level, None)
-    return Background(level, "dark" if grey.mean() < level else "light")
+        return level, None
+    return level, "dark" if grey.mean() < level else "light"
 
 
-def looks_transposed(images: Images, background: Background) -> bool:
+def looks_transposed(images: Images) -> bool:
     """Return whether many characters are wide and few are tall; False if the images are not ink on paper."""
-    if background.ink is None:
+    level, ink = find_background(images)
+    if ink is None:
         return False
-    strength = np.abs(_grey(images) - background.level)
+    strength = np.abs(_grey(images) - level)
     strength[strength <= NEAR] = 0  # noise of the paper is not ink
     strength = strength[strength.any(axis=(1, 2))]
     if not len(strength):
@@ -291,10 +287,6 @@ class Place(NamedTuple):
     box: int  # longer side of the box around the strokes
     mass: float  # distance of the strokes' centre of mass from the image centre
     centre: float  # distance of the centre of the box from the image centre
-
-    def off(self, centred_by: str) -> float:
-        """Return the distance of the centre of "mass" or of the "box" from the image centre."""
-        return self.mass if centred_by == "mass" else self.centre
 
 
 def measure_form(images: NDArray[np.uint8]) -> Form | None:

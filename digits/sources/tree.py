@@ -164,17 +164,13 @@ class Tree(NamedTuple):
 def open_tree(path: Path) -> Tree:
     """Return all files of a source."""
     see_file(path)
-    return Tree(str(path), [*_walk(path)] if path.is_dir() else [_on_path(path, path.name)])
-
-
-def _walk(folder: Path) -> Iterator[File]:
-    for place, folders, names in os.walk(folder):
+    found = [] if path.is_dir() else [_on_path(path, path.name)]
+    for place, folders, names in os.walk(path):  # nothing, if it is a file
         see_file(Path(place))
         folders.sort()
-        for path in (Path(place, name) for name in sorted(names)):
-            short = path.relative_to(folder).as_posix()
-            if not LEFTOVERS.search(short):
-                yield _on_path(path, short)
+        inside = ((file, file.relative_to(path).as_posix()) for file in (Path(place, name) for name in sorted(names)))
+        found += [_on_path(file, short) for file, short in inside if not LEFTOVERS.search(short)]
+    return Tree(str(path), found)
 
 
 def _on_path(path: Path, short: str) -> File:

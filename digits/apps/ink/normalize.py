@@ -63,7 +63,7 @@ def already_normal(picture: Image.Image, dataset: Dataset) -> Image8 | None:
     if image.max() <= FAINT or not are_strokes(image[np.newaxis]):
         return None
     found = place(image)
-    alike = abs(found.box - form.box) <= 1 and found.off(form.centred_by) <= 1
+    alike = abs(found.box - form.box) <= 1 and (found.mass if form.centred_by == "mass" else found.centre) <= 1
     return _in_channels(image, dataset) if alike else None
 
 
