@@ -1,6 +1,5 @@
 """Behaviour of DVC: it rewrites files in its own form, and its experiments fail in some places."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -34,18 +33,6 @@ def test_dvc_freeze_changes_nothing_but_its_line(graph: Path) -> None:
     assert changed_lines(graph) == ["+    frozen: true"]
     run_ok("dvc", "unfreeze", "evaluate", cwd=graph)
     assert changed_lines(graph) == []
-
-
-@pytest.mark.slow
-def test_a_graph_in_another_form_is_rewritten(graph: Path) -> None:
-    """The control: list items are indented by two more spaces, as many people write them."""
-    text = (graph / "dvc.yaml").read_text(encoding="utf-8")
-    (graph / "dvc.yaml").write_text(
-        re.sub(r"^    - ([^\s:]+)$", r"      - \1", text, flags=re.MULTILINE), encoding="utf-8"
-    )
-    commit(graph, "another form")
-    run_ok("dvc", "freeze", "evaluate", cwd=graph)
-    assert len(changed_lines(graph)) > 50
 
 
 @pytest.mark.slow

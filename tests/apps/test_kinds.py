@@ -101,10 +101,3 @@ def test_what_is_no_digit_is_refused_or_unsure(reader: Reader) -> None:
     for shape in ("dash", "plus", "x", "tick", "A", "E", "star", "wave", "face"):
         assert not sure(reader, drawn(strokes(NOT_DIGITS[shape]), 240, 9)), shape
     assert np.mean([sure(reader, image) for image in no_digits(np.random.default_rng(3), 1)]) <= 0.1
-
-
-@pytest.mark.slow
-def test_without_the_training_images_more_pass(reader: Reader) -> None:
-    alone = reader._replace(neighbours=None)
-    pictures = list(no_digits(np.random.default_rng(4), 2))
-    assert sum(sure(reader, one) for one in pictures) < sum(sure(alone, one) for one in pictures)

@@ -11,13 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.pictures.kinds import make
 from digits.apps import predict
-from digits.apps.ink import normalize
 from digits.apps.reading import Classifier, Reading, open_classifier
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
-from tests.support.centring import centred_by_box
 from tests.support.pictures import plain, prepared
 from tests.support.project import ROOT, environment, recipe_params
 from tests.support.strokes import draw
@@ -41,37 +38,6 @@ def images() -> Digits:
 
 def labels_of(classifier: Classifier, digits: Digits) -> list[int]:
     return [int(label) for label in classifier.probabilities(digits).argmax(axis=1)]
-
-
-def agreement(classifier: Classifier, digits: list[Digits], images: Digits) -> float:
-    """Return the fraction of digits that are read as the same class as their original images, right or wrong."""
-    return float(np.mean(np.equal(labels_of(classifier, np.stack(digits)), labels_of(classifier, images))))
-
-
-KINDS = {
-    "inverted": "the same, inverted",
-    "coloured": "red pen on a yellow note",
-    "in_a_corner": "small in a corner",
-    "on_nothing": "black on nothing (transparent)",
-    "photographed": "pencil in the shadow of a hand",
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_only_shrinking_the_picture_would_not_do(classifier: Classifier, images: Digits, kind: str) -> None:
-    rng = np.random.default_rng(0)
-    pictures = [make(KINDS[kind], image, rng).convert("L") for image in images]
-    assert agreement(classifier, [np.asarray(picture.resize((28, 28))) for picture in pictures], images) < 0.4
-
-
-@pytest.mark.slow
-def test_centring_by_the_box_would_not_do(
-    classifier: Classifier, images: Digits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inverted = [Image.fromarray(255 - image) for image in images]
-    assert agreement(classifier, [prepared(picture) for picture in inverted], images) >= 0.95
-    monkeypatch.setattr(normalize, "centre", centred_by_box)
-    assert agreement(classifier, [prepared(picture) for picture in inverted], images) < 0.9
 
 
 def test_digits_drawn_with_a_pen(classifier: Classifier) -> None:
