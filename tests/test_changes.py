@@ -63,17 +63,17 @@ def append(path: Path) -> None:
         file.write("# changed\n")
 
 
-def change_params(project: Path, name: str, value: object) -> None:
-    set_params(project / "params.yaml", {name: value})
+def set_one(name: str, value: object) -> Callable[[Path, Arrays], object]:
+    return lambda project, _: set_params(project / "params.yaml", {name: value})
 
 
 #: The changes, by stage and by the name of the thing that changes.
 CHANGES: dict[tuple[str, str], Callable[[Path, Arrays], object]] = {
     ("load", "data/mnist.npz"): other_source,
-    ("load", "'load' in params.yaml"): lambda project, _: change_params(project, "load.source", "data/./mnist.npz"),
+    ("load", "'load' in params.yaml"): set_one("load.source", "data/./mnist.npz"),
     ("load", "digits/sources/tree.py"): lambda project, _: append(project / "digits" / "sources" / "tree.py"),
     ("load", "requirements.lock"): lambda project, _: append(project / "requirements.lock"),
-    ("train", "'dense' in params.yaml"): lambda project, _: change_params(project, "dense.learning_rate", 0.5),
+    ("train", "'dense' in params.yaml"): set_one("dense.learning_rate", 0.5),
 }
 
 

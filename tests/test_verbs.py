@@ -49,13 +49,6 @@ def test_a_package_that_is_missing_is_named_with_the_next_step(monkeypatch: pyte
     assert refusal(main, "card") == f"{line}Run `source .venv/bin/activate` first."
 
 
-def test_a_missing_module_of_this_project_is_a_fault_of_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODULES, "card", "digits.apps.no_such_module")
-    monkeypatch.setattr(sys, "argv", ["digits", "card"])
-    with pytest.raises(ModuleNotFoundError, match=r"digits\.apps\.no_such_module"):
-        main()
-
-
 @pytest.mark.usefixtures("tensorflow")
 def test_a_project_is_run_and_reported(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, digits: Arrays

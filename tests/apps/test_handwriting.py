@@ -30,15 +30,6 @@ def extent(digit: NDArray[np.uint8]) -> tuple[int, int]:
     return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
 
 
-@pytest.mark.parametrize("digit", [1, 4, 8])
-def test_the_form_is_that_of_mnist(digit: int) -> None:
-    field = to_digit(draw(digit, side=280, width=20))
-    y, x = np.mgrid[0:28, 0:28]
-    assert (field.shape, field.max(), max(extent(field))) == ((28, 28), 255, 20)
-    assert all(13.4 <= float((field * axis).sum() / field.sum()) <= 14.6 for axis in (y, x))
-    assert np.unique(field).size > 10  # anti-aliased
-
-
 def test_mnists_own_digits_are_put_where_mnist_has_them(digits: Arrays) -> None:
     """The control: centred by their box, few digits are where MNIST has them."""
     same = dict[bool, list[bool]]({True: [], False: []})
