@@ -178,27 +178,6 @@ def test_both_networks_stay_cached(copy: Path, params: Path) -> None:
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
 
 
-@pytest.mark.slow
-def test_names_of_classes_run_only_evaluate_and_too_many_fail(copy: Path, params: Path) -> None:
-    set_params(params, {"class_names": [*"0123456", "seven", *"89"]})
-    assert repro(copy) == ["evaluate"]
-    assert "\nseven," in (copy / "metrics" / "per_class.csv").read_text(encoding="utf-8")
-    set_params(params, {"class_names": [*"0123456789", "ten"]})
-    words = "parameter 'class_names': expected 10 names, one for each of the labels 0 to 9. Got 11 names."
-    assert words in refused(copy)
-    run_ok("git", "checkout", "params.yaml", cwd=copy)
-    assert repro(copy) == []
-    assert run_ok("git", "status", "--porcelain", cwd=copy) == ""
-
-
-@pytest.mark.fast(1)
-@pytest.mark.parametrize("kind", ["dropped", "added"])
-def test_a_parameter_dropped_or_added_is_refused(copy: Path, params: Path, edit: Edit, kind: str) -> None:
-    edit(params, "  units: 16\n", "" if kind == "dropped" else "  units: 16\n  dropout: 0.5\n")
-    said = refused(copy, "--single-item", "train")
-    assert f"parameter 'dense.{'units' if kind == 'dropped' else 'dropout'}'" in said
-
-
 # Data
 
 

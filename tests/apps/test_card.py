@@ -202,7 +202,6 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "other scores": (lambda: SCORES.write_text(json.dumps(scores())), "scores.json: expected the file that dvc.lock"),
     "no scores": (SCORES.unlink, "metrics/scores.json: there is no such file"),
     "no lock": (SOURCES.lock.unlink, "dvc.lock: "),
-    "conflict": (lambda: SOURCES.lock.write_text("<<<<<<< a\n"), "dvc.lock: "),
     "no training": (lambda: edit_lock("path: data/model.keras", "path: data/other.keras"), NO_STAGES),
     "no seeds": (SOURCES.seeds.unlink, "there is no such file. Run `make study NAME=seeds`."),
     "another description": (lambda: another_set(md5="1" * 32), "dataset.json: expected the file that dvc.lock names"),

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import re
 import shutil
 import sys
@@ -136,17 +135,6 @@ def test_without_git_or_a_commit_there_is_no_earlier_run(copy: Path, monkeypatch
     assert "Not committed. There is no commit that could hold this run." in page
     run_ok("git", "commit", "--quiet", "--allow-empty", "--message", "nothing yet", cwd=copy)
     assert "exists on disk, but not in" in str(earlier_run(files, None, committed=False))
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-def test_a_refusal_of_git_is_not_no_earlier_run(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(copy.parent))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    for path in (copy, copy / ".git"):
-        os.chown(path, 12345, 12345)
-    line = refusal(main, *arguments(copy), "--out", copy / "report.html")
-    assert "detected dubious ownership in repository at" in line
-    assert "Run `git config --global --add safe.directory" in line
 
 
 def test_without_a_clear_difference_nothing_is_called_better(report: Report) -> None:

@@ -45,10 +45,8 @@ GOOD = sample_dataset().model_dump(mode="json")
 BAD_FILES: dict[str, tuple[str | dict[str, object] | None, str]] = {
     "missing": (None, "no such file"),
     "cut": (json.dumps(GOOD)[:-9], "Invalid JSON"),
-    "nested too deep": ("[" * 10000, "Invalid JSON"),
     "counts of one set": ({"images": {"train": [1] * 10}}, "Field required"),
     "a name too many": ({"colour": "red"}, "Extra inputs are not permitted"),
-    "one class": ({"classes": ["0"]}, "at least 2 items"),
     "four channels": ({"image_shape": [28, 28, 4]}, "Tuple should have at most 2 items"),
     "a level above 255": ({"highest": 256}, "less than or equal to 255"),
 }

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from digits.data.dataset import read_dataset
-from stages import load
 from tests.support.arrays import snapshot, tiled, write_load_params
 from tests.support.loading import refused, run_load
 from tests.support.memory import TIMES, linux_only, peak_mebibytes
@@ -51,20 +50,6 @@ def test_images_of_any_size_and_colour_are_stored(tmp_path: Path, digits: Arrays
 
 
 # The parameters
-
-
-def test_the_parameter_transpose_turns_images(
-    tmp_path: Path, digits: Arrays, small_npz: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    right = run_load(tmp_path / "right", small_npz)["train_images.npy"]
-    source = write(tmp_path / "a.npz", digits, **{key: digits[key].swapaxes(1, 2) for key in ("x_train", "x_test")})
-    ends = {"auto": "which ends this warning\n", True: "images: height and width exchanged\n", False: " 6 4 2\n"}
-    for value, end in ends.items():
-        params = write_load_params(tmp_path, source, transpose=value)
-        monkeypatch.setattr(sys, "argv", ["load", "--params", str(params), "--out", str(tmp_path / "out")])
-        load.main()
-        assert capsys.readouterr().out.endswith(end)
-        assert ((tmp_path / "out" / "train_images.npy").read_bytes() == right) is (value is True)
 
 
 # The real command line
