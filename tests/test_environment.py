@@ -294,15 +294,6 @@ def test_a_disk_without_programs_is_said_first(project: Path) -> None:
     assert line.startswith(f"ERROR: {project}: this disk is mounted noexec")
 
 
-def test_the_cause_is_the_last_line_of_a_traceback() -> None:
-    said = (
-        "Traceback (most recent call last):\n"
-        + 9 * "  File 'a', line 1, in b\n"
-        + "OSError: [Errno 27] File too large\n"
-    )
-    assert setup.shorten(said) == "OSError: [Errno 27] File too large"
-
-
 def test_a_folder_that_cannot_be_written_is_not_pythons_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "Error: [Errno 13] Permission denied: '.venv'"
     monkeypatch.setattr(setup, "run", lambda *_, **__: (1, said))
@@ -371,13 +362,6 @@ def test_the_locks_are_read_whole_and_agree(monkeypatch: pytest.MonkeyPatch) -> 
         more = {pin.partition("==")[0] for pin in setup.choose(target).keys() - runtime.keys()}
         assert package in more
         assert not {"pytest", "uv"} & more
-
-
-def test_no_script_is_started_by_its_executable_bit() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert all((ROOT / script).is_file() for script in re.findall(r"\b[a-z]+/\w+\.sh\b", makefile))
-    recipes = makefile + (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
-    assert re.findall(r"(\S+) (?:\S*/)?\w+\.sh (?=\S*(?:\$|\"))", recipes) == ["bash", "bash"]
 
 
 # Real environments

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from tests.support.verifying import IMPORTED, small_project
 STAGES = ["load", "preprocess", "train", "evaluate"]
 #: Folders of code that stages depend on as a whole.
 ROOMS = ("digits/data", "digits/scoring", "digits/sources", "dvcproof/runtime", "exactkeras")
-Edit = Callable[[Path, str, str], None]
 
 
 @pytest.fixture(scope="module")
