@@ -25,7 +25,6 @@ def interrupted(folder: Path, package: str, *command: str) -> tuple[int, str]:
     [
         ("argparse", ("stages.load",), -signal.SIGINT),
         ("numpy", ("stages.train",), -signal.SIGINT),
-        ("pydantic", ("stages.evaluate",), -signal.SIGINT),
         ("difflib", ("digits", "predict"), -signal.SIGINT),
         ("numpy", ("digits", "predict"), 128 + signal.SIGINT),
     ],

@@ -1,20 +1,17 @@
 """Classes and probabilities that are read in images, and answers that are unsure."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.apps.reading import Classifier, Neighbours, Reader, open_classifier, open_reader, variations
+from digits.apps.reading import Classifier, Neighbours, Reader, open_classifier, variations
 from digits.data.dataset import write_dataset
 from digits.data.splits import open_split, to_features
 from digits.scoring.predictions import predict
-from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 from tests.support.project import Arrays
-from tests.support.trained import NETWORK
 
 Images = NDArray[np.uint8]
 
@@ -86,24 +83,3 @@ def test_the_probabilities_are_those_of_evaluate(trained: Path, digits: Arrays, 
     (found,) = predict(model, [open_split(tmp_path, "test", sample_dataset())], 100)
     probabilities = open_classifier(trained).probabilities(images)
     np.testing.assert_allclose(probabilities, np.exp(found.log_probabilities), atol=1e-6)
-
-
-def of_another_size(path: Path) -> None:
-    from exactkeras import archive
-
-    archive.save(NETWORK.build((10, 10), 3), path)
-
-
-OTHER_MODELS: dict[str, Callable[[Path], object]] = {
-    r"it cannot be read \(No such file or directory\)": Path.exists,
-    r"it cannot be read \(.*\)": lambda path: path.write_bytes(b"PK\x03\x04"),
-    r"expected a Keras model .*\. Got one from \(None, 100\) to \(None, 3\)": of_another_size,
-}
-
-
-@pytest.mark.usefixtures("tensorflow")
-@pytest.mark.parametrize("received", OTHER_MODELS)
-def test_another_model_is_refused(received: str, raw: Path) -> None:
-    OTHER_MODELS[received](raw / "m.keras")
-    with pytest.raises(InputError, match=rf"m\.keras: {received}\. Run `make repro` to train one"):
-        open_reader(raw / "m.keras", raw / "dataset.json")

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from digits.data.dataset import MNIST_FORM, Form, read_dataset
 from digits.sources import images as module
@@ -27,11 +26,6 @@ def written(digits: Arrays) -> Images:
 @pytest.fixture(scope="module")
 def test(digits: Arrays) -> Images:
     return digits["x_test"].astype(np.uint8)
-
-
-def cropped(images: Images) -> Images:
-    """Return each digit in 8 x 8 pixels, without margin above and below, as in scikit-learn's data set."""
-    return np.stack([np.asarray(Image.fromarray(image).resize((8, 8), box=(2, 4, 26, 24))) for image in images])
 
 
 def coloured(images: Images, *colour: float) -> Images:
@@ -71,15 +65,12 @@ INK: dict[str, tuple[Callable[[Images], Images], str | None, bool]] = {
     "scans": (scanned, "dark", True),
     "black and white": (lambda x: (x < 128) * np.uint8(255), "dark", True),
     "chalk on a grey board": (lambda x: (150 + 0.4 * x).astype(np.uint8), "light", True),
-    "8 x 8, cropped and dark": (lambda x: 255 - cropped(x), "dark", True),
     "scans in RGB": (lambda x: np.repeat(scanned(x)[..., None], 3, axis=3), "dark", True),
-    "ten images": (lambda x: x[:10], "light", True),
     "things on black": (lambda x: clothes(len(x)), "light", False),
     "things on white": (lambda x: 255 - clothes(len(x)), "dark", False),
     "photographs": (lambda x: photographs(*x.shape), None, False),
     "in colour on white": (lambda x: 255 - coloured(x, 1, 0.3, 0.1), None, False),
     "noise": (lambda x: np.random.default_rng(0).integers(0, 256, x.shape, np.uint8), None, False),
-    "nothing": (lambda x: x * 0, None, False),
     "half of them inverted": (lambda x: np.concatenate([x, 255 - x]), None, False),
 }
 

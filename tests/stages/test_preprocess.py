@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -101,16 +100,14 @@ def test_a_validation_split_that_leaves_nothing_is_refused(raw: Path, size: int)
     assert f"Got {size}. Set `preprocess.validation_size` to a smaller number in params.yaml." in line
 
 
-def array(change: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Path], object]:
-    """Return a function that changes the array in a .npy file."""
-    return lambda path: np.save(path, change(np.load(path)))
-
-
 #: Damaged inputs of the stage. tests/data/test_npy.py has further cases.
 BAD_RAW: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("train_labels.npy", Path.unlink, r"expected uint8 \[n\]\. Got no such file\. Run `dvc repro`"),
-    "27 rows": ("test_images.npy", array(lambda x: x[:, 1:]), r"uint8 \[n, 28, 28\]\. Got uint8 \[200, 27, 28\]"),
-    "fewer labels": ("test_labels.npy", array(lambda y: y[1:]), r": .*\. Got 200 images and 199 labels\."),
+    "fewer labels": (
+        "test_labels.npy",
+        lambda path: np.save(path, np.load(path)[1:]),
+        r": .*\. Got 200 images and 199 labels\.",
+    ),
     "no description": ("dataset.json", Path.unlink, r"expected the description .*\. Got no such file\. Run"),
 }  # fmt: skip
 
