@@ -11,7 +11,7 @@ import yaml
 
 from dvcproof.runtime.watch import RECORDS
 from dvcproof.values import set_params
-from tests.support.project import Arrays, run, run_ok, start
+from tests.support.project import Arrays, run, start
 from tests.support.refusal import one_line
 from tests.support.verifying import doctor, small_project
 
@@ -124,15 +124,3 @@ def test_a_change_between_the_end_and_dvcs_look(project: Path, digits: Arrays) -
     assert yaml.safe_load((project / "dvc.lock").read_bytes())["stages"]["load"] == {"cmd": ""}
     assert "Stage 'load' is cached" not in run("dvc", "repro", "--dry", "--single-item", "load", cwd=project).stdout
     assert doctor(project, "--after").status == 0
-
-
-@pytest.mark.slow
-def test_a_change_after_dvcs_look_is_the_next_runs(project: Path, digits: Arrays) -> None:
-    append(project / "stages" / "load.py")
-    run_ok("dvc", "repro", "--single-item", "load", cwd=project)
-    lock = (project / "dvc.lock").read_bytes()
-    other_source(project, digits)
-    append(project / "digits" / "sources" / "tree.py")
-    set_params(project / "params.yaml", {"train.seed": 5})
-    assert doctor(project, "--after").status == 0
-    assert (project / "dvc.lock").read_bytes() == lock

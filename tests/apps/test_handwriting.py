@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from digits.apps.decoding import decode
@@ -22,11 +21,6 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 #: Greatest allowed `difference` between two renderings of one digit: rounding may shift it by a pixel. Between two
 #: digits the difference is 20.
 SAME = 10
-
-
-def extent(digit: NDArray[np.uint8]) -> tuple[int, int]:
-    rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
-    return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
 
 
 def test_mnists_own_digits_are_put_where_mnist_has_them(digits: Arrays) -> None:
@@ -87,14 +81,6 @@ VARIANTS: dict[str, tuple[Callable[[], Image.Image], float]] = {
 def test_the_same_digit_comes_out(variant: str) -> None:
     make, most = VARIANTS[variant]
     assert difference(make()) < most
-
-
-def test_proportions_and_full_ink_are_kept() -> None:
-    for size, expected in (((4, 300), (20, 1)), ((300, 4), (1, 20)), ((70, 200), (20, 7))):
-        picture = Image.new("L", (500, 500), 255)
-        picture.paste(0, (100, 100, 100 + size[0], 100 + size[1]))
-        digit = to_digit(picture)
-        assert (extent(digit), digit.max()) == (expected, 255)
 
 
 def noise(deviation: float) -> Image.Image:

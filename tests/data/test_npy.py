@@ -36,15 +36,6 @@ def test_blocks_make_the_file_that_numpy_makes(tmp_path: Path, block: int) -> No
     assert (tmp_path / "a.npy").read_bytes() == GOOD
 
 
-def test_an_array_of_no_rows_is_written_and_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.npy"
-    write_npy(path, dtype="float32", shape=(0, 784), blocks=())
-    file = NpyFile(path, dtype="float32", shape=(None, 784))
-    for values in (np.load(path), file.read(), file.rows(0, 0)):
-        assert (values.dtype, values.shape) == (np.float32, (0, 784))
-    assert list(file.blocks()) == []
-
-
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_rows_are_taken_by_their_numbers(tmp_path: Path, dtype: str) -> None:
     np.save(tmp_path / "a.npy", IMAGES.astype(dtype))

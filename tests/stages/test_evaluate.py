@@ -83,15 +83,6 @@ def test_every_image_counts_whatever_the_batch_size(folder: Path) -> None:
     np.testing.assert_allclose([float(row["probability"]) for row in first], probabilities.max(axis=1), atol=1e-5)
 
 
-@pytest.mark.slow
-def test_the_scores_are_of_as_many_views_as_the_parameters_say(folder: Path) -> None:
-    found = {
-        views: json.loads((evaluate(folder, f"metrics{views}", evaluate__views=views) / "scores.json").read_text())
-        for views in (1, 2, 11)
-    }
-    assert len({one["test"]["loss"] for one in found.values()}) == 3
-
-
 def test_the_classes_have_their_names_in_every_report(folder: Path) -> None:
     names = [f"the {label}, so called" for label in range(10)]  # a comma must not break a CSV
     number, name = evaluate(folder, "by number", class_names=None), evaluate(folder, "by name", class_names=names)

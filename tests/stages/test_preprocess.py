@@ -81,18 +81,6 @@ def test_validation_is_the_end_of_the_training_set(
     assert written == {f"{name}.npy": saved(values) for name, values in expected.items()}
 
 
-@pytest.mark.parametrize(("changed", "touched"), [("test", {"test"}), ("train", {"train", "validation"})])
-def test_the_test_set_is_never_used_for_anything_else(
-    raw: Path, digits: Arrays, changed: str, touched: set[str]
-) -> None:
-    before = prepare(raw, 100)
-    images, labels = digits[f"x_{changed}"], digits[f"y_{changed}"]
-    write_raw(raw, digits | {f"x_{changed}": 255 - images, f"y_{changed}": 9 - labels})
-    after = prepare(raw, 100, out="after")
-    for name in NAMES:
-        assert np.array_equal(before[name], after[name]) is (name.split("_")[0] not in touched)
-
-
 @pytest.mark.parametrize("size", [599, 10**30])
 def test_a_validation_split_that_leaves_nothing_is_refused(raw: Path, size: int) -> None:
     line = refused(raw, size)

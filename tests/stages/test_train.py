@@ -121,16 +121,6 @@ def test_parameters_decide_the_model(prepared: Path, model: str) -> None:
     assert [row["epoch"] for row in read_csv(prepared / "history.csv")] == ["1", "2"]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("tensorflow")
-def test_a_validation_split_is_measured(prepared: Path) -> None:
-    for kind in ("features", "labels"):
-        change(**{f"validation_{kind}": np.load(prepared / "data" / f"test_{kind}.npy")[:50]})(prepared)
-    stage_run(prepared)
-    (row,) = read_csv(prepared / "history.csv")
-    assert set(row) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss"}
-
-
 @pytest.mark.usefixtures("tensorflow")
 def test_a_training_that_fails_writes_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: Any, **__: Any) -> None:
