@@ -182,16 +182,6 @@ def require_machine() -> None:
         sys.exit(f"ERROR: git: {shorten(said)}. `git status` says what to do.")
 
 
-def require_own() -> None:
-    """Exit with an error if a shell does not find the environment's Python, or if that Python has another prefix."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    shell = f'PATH="$(pwd -P)/{VENV}/bin:$PATH" && python -c "import sys; print(sys.prefix)"'
-    status, said = run("sh", "-c", shell, variables=clean)
-    if status or os.path.realpath(said.rstrip("\n")) != os.path.realpath(VENV):
-        step = "Rename the folder, with letters and digits alone, or name another Python: make PYTHON=python3.12."
-        sys.exit(f"ERROR: {Path.cwd()}: the Python of {VENV} is not found here, but {shorten(said)}. {step}")
-
-
 def make() -> None:
     """Make the virtual environment anew. If this Python belongs to an environment, use the Python it was made from."""
     import shutil
@@ -212,7 +202,6 @@ def make() -> None:
                 if re.search(r"rrno \d+|Permission denied|No usable temporary directory", said):  # not Python's fault
                     step = f"Repair that in {Path.cwd()}, and run make again."
                 sys.exit(f"ERROR: {base}: it cannot make a virtual environment: {shorten(said)}. {step}")
-        require_own()
     except SystemExit:
         shutil.rmtree(VENV, ignore_errors=True)
         raise

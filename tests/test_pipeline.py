@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -215,8 +214,3 @@ def test_the_commands_of_dvc_show_what_a_change_did(copy: Path, params: Path) ->
     for title in ("learning curves", "confusion matrix", "val_accuracy"):
         assert title in page.lower()
     assert 'src="https://cdn.' in page  # so the summary names `make report`, which works offline
-
-
-def test_the_model_is_an_artifact_that_dvc_knows(copy: Path) -> None:
-    code = "from dvc.repo import Repo; print(Repo('.').artifacts.read()['dvc.yaml']['digits'].path)"
-    assert run_ok(sys.executable, "-c", code, cwd=copy).strip() == "data/model.keras"

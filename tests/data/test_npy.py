@@ -1,6 +1,5 @@
 """Arrays on disk: writing, reading and refusals."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -90,20 +89,15 @@ def with_shape(shape: str) -> bytes:
 FOREIGN = "a damaged or foreign file"
 BAD_FILES = {
     "missing": (None, "Got no such file"),
-    "empty": (b"", FOREIGN),
     "cut in the header": (GOOD[:60], FOREIGN),
     "cut in the values": (GOOD[:-1], rf"Got {len(GOOD) - 1} bytes instead of {len(GOOD)}\."),
     "a byte too many": (GOOD + b"\0", rf"Got {len(GOOD) + 1} bytes instead of {len(GOOD)}\."),
     "another type": (saved(IMAGES.astype(">f4")), r"Got >f4 \[7, 28, 28\]"),
     "another side": (saved(IMAGES[:, :27]), r"Got uint8 \[7, 27, 28\]"),
-    "a single number": (saved(np.array(np.uint8(1))), r"Got uint8 \[\]"),
     "Fortran order": (saved(np.asfortranarray(IMAGES)), r"Got uint8 \[7, 28, 28\] in Fortran order"),
     "pickled objects": (saved(np.array([[[print]]], dtype=object)), r"Got object \[1, 1, 1\]"),
-    "format 2.0": (b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1), r"\.npy format 2\.0 instead of 1\.0"),
-    "negative length": (with_shape("(-2, 28, 28)"), "bytes instead of"),
     "length beyond any integer": (with_shape(f"({10**30}, 28, 28)"), f"bytes instead of 784{'0' * 27}"),
     "header of mixed keys": (with_head("{'descr': '|u1', 5: 5}\n"), "header that cannot be parsed"),
-    "header with code": (with_head("__import__('os').abort()\n"), FOREIGN),
     "header that never closes": (with_head("(" * 5000), FOREIGN),
 }  # fmt: skip
 

@@ -132,16 +132,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: set_params(folder / "params.yaml", {"class_names": list("012345678")}),
         "parameter 'class_names': ",
     ),
-    "a class that only the test set has": (
-        lambda folder: np.save(folder / "data" / "test_labels.npy", np.full(100, 10, np.uint8)),
-        "test_labels.npy: ",
-    ),
     "another model": (lambda folder: save_model(folder, image_shape=(10, 10), classes=3), "model.keras: "),
-    "no model": (lambda folder: (folder / "model.keras").unlink(), "model.keras: "),
-    "truncated test set": (
-        lambda folder: (folder / "data" / "test_features.npy").write_bytes(b"\x93NUMPY"),
-        "test_features.npy: ",
-    ),
 }
 
 
