@@ -118,7 +118,7 @@ def test_the_code_of_the_card_runs(
 def test_a_format_with_other_probabilities_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "save_onnx", lambda model, file, _: save_onnx(another_network(model), file, ""))
     message = (
-        "model.onnx: expected the probabilities of the Keras model within 1e-05 on the whole test set. Got a differ"
+        "model.onnx: expected the probabilities of the Keras model within 1e-05 on the whole test set. Got a"
     )
     with pytest.raises(InputError, match=message):
         export(SOURCES, Path("export"))
