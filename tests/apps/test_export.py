@@ -117,9 +117,7 @@ def test_the_code_of_the_card_runs(
 @pytest.mark.usefixtures("project")
 def test_a_format_with_other_probabilities_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "save_onnx", lambda model, file, _: save_onnx(another_network(model), file, ""))
-    message = (
-        "model.onnx: expected the probabilities of the Keras model within 1e-05 on the whole test set. Got a"
-    )
+    message = "model.onnx: expected the probabilities of the Keras model within 1e-05 on the whole test set. Got a"
     with pytest.raises(InputError, match=message):
         export(SOURCES, Path("export"))
     assert [path.name for path in Path("export").iterdir()] == ["model.onnx"]
