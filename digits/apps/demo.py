@@ -98,7 +98,7 @@ class Server(ThreadingHTTPServer):
         with self.lock:  # one drawing at a time: each needs memory, and decoding changes Python's warning filters
             prepared = prepare("the drawing", drawing, self.reader.dataset)
             found = answer(self.reader.read(prepared.images))
-        pictures = {"seen": _png(prepared.steps[-1].picture), "steps": _png(draw_steps(prepared.steps))}
+        pictures = {"seen": _png(prepared.steps[-1][1]), "steps": _png(draw_steps(prepared.steps))}
         return found | {"probabilities": list(found["probabilities"].values())} | pictures
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +23,9 @@ from dvcproof.runtime.bounds import require_regular
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
-
-class Source(NamedTuple):
-    """A data set: images as uint8 [n, height, width] or [n, height, width, 3], labels as whole numbers or texts [n]."""
-
-    train: Pair
-    test: Pair
-    notes: list[str]  # a line for everything that was converted, chosen or left out
+#: The training and the test set, and a line for everything that was converted, chosen or left out. Images are uint8
+#: [n, height, width] or [n, height, width, 3], labels whole numbers or texts [n].
+Source = tuple[Pair, Pair, list[str]]
 
 
 @contextmanager
@@ -91,11 +86,11 @@ def _convert(name: str, found: Found, test_size: int) -> Source:
     read = [labels.read_labels(pair.labels) for pair in pairs.values()]
     notes = [*found.notes, *(f"{rows.name}: {note}" for rows in (*converted, *read) for note in rows.notes)]
     if TEST in pairs:
-        return Source(Pair(converted[0], read[0]), Pair(converted[1], read[1]), notes)
+        return Pair(converted[0], read[0]), Pair(converted[1], read[1]), notes
     (values,) = read[0].blocks()
     chosen = spread(values, test_size, "load.test_size")
     train, test = (Pair(_some(converted[0], rows), _some(read[0], rows)) for rows in (~chosen, chosen))
-    return Source(train, test, [*notes, f"test set: {test_size} of the {count} images, spread evenly over each class"])
+    return train, test, [*notes, f"test set: {test_size} of the {count} images, spread evenly over each class"]
 
 
 def _checked(pair: Pair) -> Pair:
