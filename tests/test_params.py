@@ -113,14 +113,11 @@ def test_the_bounds_of_a_value(
     [
         ("^  units:", "  unit:", r"'dense\.unit' in .*one of optimizer, .*'unit'\. Did you mean 'dense\.units'\?"),
         ("^  units:", "  1: 1\n  units:", r"'dense\.1' in .*the unknown name '1'\. Remove it or correct its name\."),
-        ("^  units:", "  ? [a]\n  : 1\n  units:", "Got the unknown name"),
         ("^  units: .*", "", r"'dense\.units' in .*Got nothing\. Give 'dense\.units' a value\."),
         ("^evaluate:", "evalute:", r"'evalute' in .*: expected one of load, .*Did you mean 'evaluate'\?"),
         ("^dense:", "x:\n  y: 1\ndense:", "parameter 'x' in .*Remove it or correct its name"),
-        ("^dense:", "1: 5\ndense:", "parameter '1' in .*Got the unknown name '1'"),
         ("^class_names:(.*\n)*", "", "parameter 'class_names' in .*Got nothing. Give"),
         (PREPROCESS, "", r"section 'preprocess' in .*a mapping of validation_size\. Got nothing\. Add the section"),
-        (PREPROCESS, "preprocess: 5\n", "section 'preprocess' in .*Got 5"),
     ],
 )
 def test_an_unknown_or_missing_name_is_refused(change: Change, old: str, new: str, match: str) -> None:
@@ -143,10 +140,8 @@ def test_a_mistake_in_any_section_is_named_before_anything_runs(change: Change) 
     [
         (b"", r": it must be a mapping of sections, but it is NoneType\. Restore it from Git\."),
         (b"a: b: c", r": it is not YAML: mapping values are not allowed here in line 1\. Correct the syn"),
-        (b"train: {}\n---\ntrain: {}", r"it is not YAML: .*another document in line 2\."),
         (b"train: !!python/object/apply:os.abort []", r"could not determine a constructor for the tag .* in line 1\."),
         (b"[" * 1000, r"it is not YAML: more than 20 levels\."),
-        (b"\xff\xfe", "it is not YAML: UnicodeDecodeError"),
         (b"<<<<<<< HEAD\na: 1\n=======\n", r"a merge left conflict markers\. Keep one side"),
         (
             b"- &a0 ha\n" + b"".join(b"- &a%d [%s]\n" % (n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 30)),

@@ -60,10 +60,8 @@ def test_the_columns_are_found(
 
 BAD: dict[str, tuple[Change, str]] = {
     "too few values": (lambda c: c.replace(b",0\r\n", b"\r\n", 1), r"line 2 has 784 values, and the first line 785\."),
-    "no value": (lambda c: c.replace(b",0,", b",,", 1), r"Got '' in line \d+, column \d+\. Correct the value"),
-    "negative": (lambda c: c.replace(b",0,", b",-1,", 1), r"Got '-1' in line \d+, column \d+\."),
+    "negative": (lambda c: c.replace(b",0,", b",-1,", 1), r"Got '-1' in line \d+, column \d+\. Correct the value"),
     "an endless number": (lambda c: c.replace(b",0,", b"," + b"9" * 400 + b",", 1), r"Got '9{40}' in line \d+, col"),
-    "hexadecimal": (lambda c: c.replace(b",0,", b",0x10,", 1), r"Got '0x10' in line \d+, column \d+\."),
     "no UTF-8": (lambda c: c.replace(b",0,", b",\xff,", 1), r"not a table in UTF-8 \('utf-8' codec"),
     "two columns of labels": (lambda c: c.replace(b"pixel0", b"label", 1), r"Got 785 columns, 2 of them labels"),
     "no square": (lambda c: c.replace(b"\r\n", b",1\r\n"), r"expected a column of labels and the .* Got 786 columns"),

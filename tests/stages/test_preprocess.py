@@ -14,9 +14,8 @@ from digits.data import npy
 from digits.data.dataset import write_dataset
 from digits.data.splits import choose_validation, to_features
 from stages import preprocess
-from tests.support.arrays import sample_dataset, saved, snapshot, tiled
+from tests.support.arrays import sample_dataset, saved, snapshot
 from tests.support.loading import KEYS
-from tests.support.memory import TIMES, linux_only, peak_mebibytes
 from tests.support.project import AT_ROOT, Arrays, run
 from tests.support.refusal import refusal
 
@@ -137,17 +136,3 @@ def test_validation_of_a_sorted_set_has_every_class(
     for split, mask in (("train", ~chosen), ("validation", chosen)):
         assert np.array_equal(written[f"{split}_labels"], labels[mask])
         assert np.array_equal(written[f"{split}_features"], to_features(images[mask].astype(np.uint8)))
-
-
-@pytest.mark.slow
-@linux_only
-def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) -> None:
-    ours, naive = [], []
-    for times in TIMES:
-        raw = write_raw(tmp_path / "raw", tiled(digits, times))
-        arguments = ("--params", write_params(tmp_path, 1000), "--raw", raw, "--out", tmp_path / "out")
-        ours.append(peak_mebibytes("from stages.preprocess import main; main()", *arguments))
-        naive.append(peak_mebibytes("import numpy; numpy.load(sys.argv[1]) / 255", raw / "train_images.npy"))
-    assert np.load(tmp_path / "out" / "train_features.npy", mmap_mode="r").shape == (75800, 784)
-    assert ours[1] - ours[0] < 4
-    assert naive[1] - naive[0] > 40  # so the measurement notices an array that is held in memory as a whole
