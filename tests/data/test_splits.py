@@ -73,14 +73,6 @@ def test_validation_leaves_each_class_an_image() -> None:
     assert set(labels[~choose_validation(labels, 400)]) == {*range(11)}
 
 
-def test_a_good_split_is_opened(tmp_path: Path) -> None:
-    features = FEATURES.copy()
-    features[0, 0] = -0.0  # a negative zero is in the range
-    split = open_split(write(tmp_path, features), "test", DATASET)
-    assert np.array_equal(split.features.read(), features)
-    assert (str(split.labels.dtype), split.labels.tolist()) == ("int32", [0, 1, 9])
-
-
 @pytest.mark.parametrize("row", [0, 2])
 @pytest.mark.parametrize("value", [np.nan, np.inf, np.nextafter(np.float32(1), np.float32(2)), -1e-45])
 def test_a_value_outside_0_to_1_is_refused(

@@ -119,12 +119,5 @@ def test_a_path_tells_its_set(split: str | None, paths: Sequence[str]) -> None:
     assert {recognize.split_of(path) for path in paths} == {split}
 
 
-def test_names_of_images_and_labels() -> None:
-    images = ["x", "X_train", "train_images", "kmnist-test-imgs.npz/arr_0.npy", "trainX", "pixels"]
-    labels = ["y", "Y_test", "train_labels", "kmnist-test-labels.npz/arr_0.npy", "target", "classes"]
-    assert [(recognize.says_images(name), recognize.says_labels(name)) for name in images] == [(True, False)] * 6
-    assert [(recognize.says_images(name), recognize.says_labels(name)) for name in labels] == [(False, True)] * 6
-
-
 def test_numbered_files_are_in_natural_order() -> None:
     assert sorted(["10.png", "9.png", "a2", "a10"], key=recognize.natural) == ["9.png", "10.png", "a2", "a10"]

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from dvcproof.runtime.files import file_hash, read_csv
-from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
 from stages import train as stage
 from tests.support.arrays import write_prepared
@@ -119,16 +118,6 @@ def test_parameters_decide_the_model(prepared: Path, model: str) -> None:
     assert trained(**{"train.seed": 8}) != first
     assert trained(**{"train.seed": 7, f"{model}.epochs": 2}) != first
     assert [row["epoch"] for row in read_csv(prepared / "history.csv")] == ["1", "2"]
-
-
-@pytest.mark.usefixtures("tensorflow")
-def test_a_training_that_fails_writes_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverge(*_: Any, **__: Any) -> None:
-        raise InputError("loss of epoch 1", "it is nan", hint="Lower it.")
-
-    monkeypatch.setattr("exactkeras.fit.fit", diverge)
-    assert refusal(stage.main, *options(prepared)).endswith("loss of epoch 1: it is nan. Lower it.")
-    assert outputs(prepared) == set()
 
 
 @pytest.mark.usefixtures("tensorflow")
