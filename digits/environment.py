@@ -111,16 +111,16 @@ def list_missing(wanted: dict[str, str]) -> list[str]:
 
 def find_defect() -> str:
     """Return why the environment has to be made anew; empty: it can be kept."""
-    place = read_stamp()[0]
-    if not PYTHON.exists():
-        return "its interpreter is gone"
-    if os.path.realpath(VENV) != os.path.realpath(Path(sys.executable).parents[1]):
-        return "its interpreter cannot be used"  # else the Makefile would have started this interpreter
-    if not (SITE / "pip").exists():
-        return "it has no pip"
-    if not place:
-        return "it was not made by this Makefile, or not finished"
-    return "" if place == os.path.realpath(VENV) else f"it was made in {place}"
+    place, here = read_stamp()[0], os.path.realpath(VENV)
+    defects = {
+        "its interpreter is gone": not PYTHON.exists(),
+        # Else the Makefile would have started this interpreter.
+        "its interpreter cannot be used": here != os.path.realpath(Path(sys.executable).parents[1]),
+        "it has no pip": not (SITE / "pip").exists(),
+        "it was not made by this Makefile, or not finished": not place,
+        f"it was made in {place}": place != here,
+    }
+    return next((defect for defect, found in defects.items() if found), "")
 
 
 def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int, str]:
@@ -144,12 +144,9 @@ def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int,
 
 
 def shorten(output: str) -> str:
-    """Join a program's output into one line without warnings. From a traceback, keep only the last line, the cause."""
-    if "Traceback (most recent call last)" in output:
-        output = output.rstrip().rpartition("\n")[2]
-    lines = [line.split() for line in output.splitlines() if not line.lower().startswith("warning")]
-    said = " ".join(word for line in lines for word in line) or "it failed without a word"
-    return (said if len(said) < 300 else f"{said[:300]}...").rstrip(".")
+    """Join a program's output into one line. Of a long output, keep the end, where a traceback has the cause."""
+    said = " ".join(output.split()) or "it failed without a word"
+    return (said if len(said) < 300 else f"...{said[-300:]}").rstrip(".")
 
 
 def require_machine() -> None:
