@@ -43,18 +43,10 @@ class Classifier(NamedTuple):
 class Reading(NamedTuple):
     """The prediction of the model for one image."""
 
+    predicted: str  # the most probable class
+    probability: float  # of this class
     probabilities: dict[str, float]  # by the name of the class
     unsure: bool
-
-    @property
-    def predicted(self) -> str:
-        """Return the most probable class."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name])
-
-    @property
-    def probability(self) -> float:
-        """Return the probability of the most probable class."""
-        return self.probabilities[self.predicted]
 
 
 class Neighbours:
@@ -92,8 +84,8 @@ class Reader(NamedTuple):
             similarity = self.neighbours.similarity(images)
             unsure |= similarity.max(axis=1) < LEAST_SIMILARITY
             unsure |= similarity.argmax(axis=1) != rows.argmax(axis=1)
-        pairs = zip(rows.tolist(), unsure.tolist(), strict=True)
-        return [Reading(dict(zip(names, row, strict=True)), doubt) for row, doubt in pairs]
+        found = zip(rows.argmax(axis=1).tolist(), rows.tolist(), unsure.tolist(), strict=True)
+        return [Reading(names[k], row[k], dict(zip(names, row, strict=True)), doubt) for k, row, doubt in found]
 
 
 def open_reader(model: Path, dataset: Path, params: Path | None = None) -> Reader:

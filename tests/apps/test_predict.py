@@ -48,7 +48,7 @@ def test_digits_drawn_with_a_pen(classifier: Classifier) -> None:
 
 
 def test_a_name_cannot_control_the_terminal() -> None:
-    line = predict.answer_line("a\x1b[31m\nb\udcff.png", [Reading({"0": 0.25, "1": 0.75}, unsure=True)])
+    line = predict.answer_line("a\x1b[31m\nb\udcff.png", [Reading("1", 0.75, {"0": 0.25, "1": 0.75}, unsure=True)])
     assert line == r"a\x1b[31m\nb\udcff.png: 1, probability 0.750, unsure"
 
 
