@@ -136,7 +136,6 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.fast(5)
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_and_the_old_metrics_stay(case: str, folder: Path) -> None:
     damage, message = BAD[case]
