@@ -82,7 +82,7 @@ def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: E
 
 
 def with_progress(items: Iterable[T], what: str, count: int | None = None) -> Iterable[T]:
-    """Return the items, and show a progress bar if a person is watching. `count` is the number."""
+    """Return the items, of which there are `count`, and show a progress bar if a person is watching."""
     return tqdm(items, f"reading {what}", count, leave=False, disable=not on_terminal())
 
 
@@ -94,7 +94,7 @@ class Album:
         self._first, self._size = "", (0, 0)
 
     def add(self, name: str, content: bytes) -> None:
-        """Decode and add a picture. Raise InputError if this fails, or if it has not the size of the first picture."""
+        """Decode and add a picture. Raise InputError if this fails, or if the first picture has another size."""
         pixels = decode(name, content)
         height, width = pixels.shape[:2]
         if not self._first:
