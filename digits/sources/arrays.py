@@ -196,7 +196,7 @@ def find(tree: Tree) -> Found | None:
     if not sets[TRAIN] and not sets[TEST]:
         sets |= _without_names(tree, sets[None])
     pairs = {TRAIN: _pair(tree, TRAIN, sets[TRAIN])}
-    named = [file for file in tree.looked_at if recognize.says_images(file.path) or recognize.says_labels(file.path)]
+    named = [file for file in tree.looked_at if recognize.role_of(file.path)]
     if sets[TEST] or any(isinstance(file.kind, Foreign) and recognize.split_of(file.path) == TEST for file in named):
         pairs[TEST] = _pair(tree, TEST, sets[TEST])
     return Found(pairs, notes)
@@ -210,7 +210,7 @@ class Array:
         shape = self.rows.shape
         self.may_be_labels = len(shape) < 2 or (len(shape) == 2 and shape[1] <= MOST_COLUMNS)
         may_be_images = len(shape) > 2 or (len(shape) == 2 and shape[1] >= SHORTEST**2)
-        self.is_images = may_be_images and not (self.may_be_labels and recognize.says_labels(self.path))
+        self.is_images = may_be_images and not (self.may_be_labels and recognize.role_of(self.path) == "labels")
 
 
 def _without_names(tree: Tree, arrays: Sequence[Array]) -> dict[str | None, list[Array]]:
@@ -234,8 +234,7 @@ def _pair(tree: Tree, split: str, arrays: Sequence[Array]) -> Pair:
 
 def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array]) -> Array:
     """Return the only array that fits as the images or the labels of a set, also by its name, or raise InputError."""
-    says = recognize.says_images if what == "images" else recognize.says_labels
-    named = [array for array in arrays if says(array.path)]
+    named = [array for array in arrays if recognize.role_of(array.path) == what]
     fitting = [one for one in arrays if (one.is_images if what == "images" else one.may_be_labels)] or named
     if len(fitting) > 1:
         fitting = [array for array in fitting if array in named] or fitting
@@ -248,7 +247,8 @@ def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array]) -> Array:
         names = listed((array.path for array in fitting), nothing="")
         raise InputError(tree.name, f"several arrays could be {wanted}: {names}", hint=_ONE_SET)
     for file in tree.looked_at:
-        if recognize.split_of(file.path) == split and says(file.path) and file.kind not in (NPY, IDX):
+        named_so = recognize.split_of(file.path) == split and recognize.role_of(file.path) == what
+        if named_so and file.kind not in (NPY, IDX):
             raise file.refused(wanted)
     found = listed((file.path.removesuffix(".npy") for file in tree.files), nothing="nothing")
     raise InputError(tree.name, f"{wanted} are missing. There is only {found}", hint=_RENAME)
