@@ -4,12 +4,9 @@ The page is written only if everything in it belongs to the same run: the files 
 model again predicts the classes in metrics/.
 """
 
-import base64
-import io
 import math
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +23,7 @@ from digits.data.dataset import Dataset, read_dataset
 from digits.data.splits import Split, open_split
 from digits.params import Params, read_params
 from digits.scoring.metrics import Predictions, confusion_matrix, per_class, worst
-from digits.scoring.picture import as_seen
+from digits.scoring.picture import as_seen, in_base64
 from digits.scoring.predictions import predict
 from dvcproof.lockfile import REDO, require_recorded, require_same_params
 from dvcproof.runtime.bounds import parse_json
@@ -103,6 +100,12 @@ def render(report: Report) -> str:
 
 def _context(report: Report) -> dict[str, Any]:
     """Return the variables of the template."""
+
+    def picture(row: int) -> str:
+        """Return a test image, dark on white, as a PNG in a data: address."""
+        image = as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]
+        return f"data:image/png;base64,{in_base64(Image.fromarray(image))}"
+
     run, earlier, predictions = report.run, report.earlier, report.predictions
     before = None if isinstance(earlier, str) else earlier.run
     same_images = comparison.comparable(run, earlier)
@@ -134,7 +137,7 @@ def _context(report: Report) -> dict[str, Any]:
         "taken_for": wrong.argmax(axis=1).tolist(),  # for each class, the class as which most of these are read
         "times": wrong.max(axis=1).tolist(),  # the number of images of the class that are read as `taken_for`
         "mistakes": worst(predictions, report.params.evaluate.worst).tolist(),
-        "picture": partial(_picture, report),
+        "picture": picture,
         "probabilities": probabilities,
         "confident": int((~right & (confidences > 0.9)).sum()),
         "curves": [
@@ -146,13 +149,6 @@ def _context(report: Report) -> dict[str, Any]:
         "calibration_error": error,
         "brier": calibration.brier(predictions),
     }
-
-
-def _picture(report: Report, row: int) -> str:
-    """Return a test image, dark on white, as a PNG in a data: address."""
-    file = io.BytesIO()
-    Image.fromarray(as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]).save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def main() -> None:
