@@ -4,7 +4,6 @@ The page is written only if everything in it belongs to the same run: the files 
 model again predicts the classes in metrics/.
 """
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +23,11 @@ from digits.data.splits import Split, open_split
 from digits.params import Params, read_params
 from digits.scoring.metrics import Predictions, confusion_matrix, per_class, worst
 from digits.scoring.picture import as_seen, in_base64
-from digits.scoring.predictions import predict
+from digits.scoring.predictions import open_model, predict
 from dvcproof.lockfile import REDO, require_recorded, require_same_params
 from dvcproof.runtime.bounds import parse_json
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
-from exactkeras import determinism
 from exactkeras.augment import views
 
 
@@ -75,12 +73,7 @@ def gather(files: Files, against: str | None = None) -> Report:
     dataset = read_dataset(files.dataset)
     names = name_classes(params.class_names, dataset.classes)
     test = open_split(files.data, "test", dataset)
-    determinism.configure(seed=0)
-    from exactkeras import archive
-
-    hint = "Run `make repro` to train one."
-    network = archive.load(files.model, features=math.prod(dataset.image_shape), classes=len(names), hint=hint)
-    seen = views(dataset.image_shape, params.evaluate.views)
+    network, seen = open_model(files.model, dataset), views(dataset.image_shape, params.evaluate.views)
     (predictions,) = predict(network, [test], params.evaluate.batch_size, seen)
     if not np.array_equal((run.labels, run.predicted), (predictions.labels, predictions.classes)):
         raise InputError(str(files.metrics / "confusion.csv"), "the model predicts something else", hint=REDO)

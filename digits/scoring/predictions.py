@@ -1,15 +1,19 @@
 """Predictions of a model for whole splits, in batches on all cores."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from digits.data.dataset import Dataset
 from digits.data.splits import Split
 from digits.scoring.metrics import Predictions
 from dvcproof.runtime import machine
+from exactkeras import determinism
 from exactkeras.augment import View, itself
 
 #: The most values that the largest layer works on at a time, on each core. It limits the rows of a batch, which change
@@ -18,6 +22,15 @@ VALUES = 2**25
 
 if TYPE_CHECKING:
     import keras
+
+
+def open_model(path: Path, dataset: Dataset) -> "keras.Sequential":
+    """Open a model, and set TensorFlow up for it. Raise InputError if it is damaged, or not for this data set."""
+    determinism.configure(seed=0)
+    from exactkeras import archive
+
+    features, hint = math.prod(dataset.image_shape), "Run `make repro` to train one."
+    return archive.load(path, features=features, classes=len(dataset.classes), hint=hint)
 
 
 def predict(
