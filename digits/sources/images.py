@@ -1,7 +1,7 @@
 """Conversion of images to the form in which they are stored: uint8, one shape, light ink on dark, upright, up to 255.
 
 Values that would have to be rounded raise an error. A sample of the images shows their ink and background, and whether
-they are transposed: see "How images lie" in docs/data.md.
+they are transposed: docs/data.md has the rules.
 """
 
 import math
