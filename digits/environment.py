@@ -19,7 +19,7 @@ if not (3, 11) <= sys.version_info[:2] < (3, 14):
 
 CPUINFO = Path("/proc/cpuinfo")
 VENV = Path(".venv")
-PYTHON, UV = VENV / "bin" / "python", VENV / "bin" / "uv"
+PYTHON = VENV / "bin" / "python"
 HASHED = ("install", "--quiet", "--no-deps", "--require-hashes")
 PIP = (PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", *HASHED, "-r")
 SITE = Path(VENV, "lib", "python{}.{}".format(*sys.version_info), "site-packages")
@@ -35,7 +35,7 @@ SETTINGS = {
     "find-links": "UV_FIND_LINKS",
     "no-index": "",  # for uv, this is an option instead of a variable
     "trusted-host": "UV_INSECURE_HOST",
-    "keyring-provider": "UV_KEYRING_PROVIDER",
+    "keyring-provider": "",  # uv does not know all of pip's values
     "proxy": "HTTPS_PROXY",
     "cert": "SSL_CERT_FILE",
     "client-cert": "SSL_CLIENT_CERT",
@@ -51,17 +51,8 @@ OF_UV = re.compile(
     "|HTTP_.*|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|CONCURRENT_.*|CONFIG_FILE|NO_CONFIG)"
 )
 
-#: In a lock file, this text and the name of a group say that the group needs a package.
-OWN = "digits (pyproject.toml:"
-
-#: Modules of Python that some installations lack, and the purpose for which they are needed here.
-MODULES = {
-    "ensurepip": "to put pip into a virtual environment",
-    "zlib": "to unpack packages",
-    "_ssl": "to download packages",
-    "_sqlite3": "for DVC",
-    "_ctypes": "for DVC and NumPy",
-}
+#: Modules of Python that some installations lack: pip, DVC and NumPy need them.
+MODULES = ("ensurepip", "zlib", "_ssl", "_sqlite3", "_ctypes")
 
 
 def read_pins(lock: str) -> dict[str, str]:
@@ -85,13 +76,11 @@ def choose(*groups: str) -> dict[str, str]:
         return {**runtime, **lock}
     # Below each package, uv has listed everything that needs the package: other packages, or groups of pyproject.toml.
     askers = {pin: set(re.findall(r"^ +#(?: +via)? +(\S.*)$", lines, re.MULTILINE)) for pin, lines in lock.items()}
-    every, chosen = set().union(*askers.values()), {f"{OWN}{group})" for group in groups}
-    unknown = chosen - every
-    if unknown:
+    chosen, known = {f"digits (pyproject.toml:{group})" for group in groups}, 0
+    for unknown in chosen.difference(*askers.values()):
         sys.exit(
-            f"ERROR: {unknown.pop()[len(OWN) : -1]}: no group has this name. Known are dev, s3, cluster and parquet."
+            f"ERROR: {unknown.partition(':')[2][:-1]}: no group has this name. Known are dev, s3, cluster and parquet."
         )
-    known = 0
     while len(chosen) > known:
         known = len(chosen)
         chosen |= {pin.partition("==")[0] for pin in lock if askers[pin] & chosen}
@@ -120,37 +109,25 @@ def list_missing(wanted: dict[str, str]) -> list[str]:
     return [pin for pin, lines in wanted.items() if pin not in here and describe(lines) not in others]
 
 
-def list_needed(wanted: dict[str, str]) -> list[str]:
-    """List the missing packages without those that have a marker: these may be for other machines."""
-    return [pin for pin in list_missing(wanted) if " ; " not in describe(wanted[pin])]
-
-
 def find_defect() -> str:
     """Return why the environment has to be made anew; empty: it can be kept."""
-    place = read_stamp()[0]
-    if not PYTHON.exists():
-        return "its interpreter is gone"
-    if os.path.realpath(VENV) != os.path.realpath(Path(sys.executable).parents[1]):
-        return "its interpreter cannot be used"  # else the Makefile would have started this interpreter
-    if not (SITE / "pip").exists():
-        return "it has no pip"
-    if not place:
-        return "it was not made by this Makefile, or not finished"
-    return "" if place == os.path.realpath(VENV) else f"it was made in {place}"
-
-
-def find_full() -> str:
-    """Return the folder whose disk has less free space: the project's folder, or the folder for temporary files."""
-    import shutil
-    import tempfile
-
-    folders = (VENV if VENV.exists() else Path.cwd(), Path(tempfile.gettempdir()))
-    return os.path.realpath(min(folders, key=lambda folder: shutil.disk_usage(folder).free))
+    place, here = read_stamp()[0], os.path.realpath(VENV)
+    defects = {
+        "its interpreter is gone": not PYTHON.exists(),
+        # Else the Makefile would have started this interpreter.
+        "its interpreter cannot be used": here != os.path.realpath(Path(sys.executable).parents[1]),
+        "it has no pip": not (SITE / "pip").exists(),
+        "it was not made by this Makefile, or not finished": not place,
+        f"it was made in {place}": place != here,
+    }
+    return next((defect for defect, found in defects.items() if found), "")
 
 
 def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int, str]:
     """Run a program. Return its exit status, and its output with standard error. Exit if the disk is full."""
+    import shutil
     import subprocess
+    import tempfile
 
     words, both = [str(word) for word in command], subprocess.STDOUT
     try:
@@ -158,50 +135,41 @@ def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int,
     except OSError as error:
         return 126, str(error)
     output = result.stdout.decode(errors="replace")
-    if result.returncode and re.search(
-        r"No space left on device|Disk quota exceeded|rrno (28|122)\b|os error 28", output
-    ):
-        sys.exit(f"ERROR: {find_full()}: the disk is full. Make room, and run make again.")
+    full = r"No space left on device|Disk quota exceeded|rrno (28|122)\b|os error 28"
+    if result.returncode and re.search(full, output):
+        folders = (VENV if VENV.exists() else Path.cwd(), Path(tempfile.gettempdir()))
+        place = os.path.realpath(min(folders, key=lambda folder: shutil.disk_usage(folder).free))
+        sys.exit(f"ERROR: {place}: the disk is full. Make room, and run make again.")
     return result.returncode, output
 
 
 def shorten(output: str) -> str:
-    """Join a program's output into one line without warnings. From a traceback, keep only the last line, the cause."""
-    if "Traceback (most recent call last)" in output:
-        output = output.rstrip().rpartition("\n")[2]
-    lines = [line.split() for line in output.splitlines() if not line.lower().startswith("warning")]
-    said = " ".join(word for line in lines for word in line) or "it failed without a word"
-    return (said if len(said) < 300 else f"{said[:300]}...").rstrip(".")
+    """Join a program's output into one line. Of a long output, keep the end, where a traceback has the cause."""
+    said = " ".join(output.split()) or "it failed without a word"
+    return (said if len(said) < 300 else f"...{said[-300:]}").rstrip(".")
 
 
 def require_machine() -> None:
-    """Exit with an error if this machine would fail only after gigabytes are installed."""
+    """Exit with an error if this machine would fail only after gigabytes are installed. DVC needs Git, too."""
     import platform
+    import shutil
 
     flags = re.search(r"^flags\s*:(.*)$", CPUINFO.read_text() if CPUINFO.exists() else "", re.MULTILINE)
     if flags and platform.machine() in ("x86_64", "AMD64") and "avx" not in flags[1].split():
         step = "If it is virtual, give it the flags of its host's (QEMU: -cpu host); else use another machine."
         sys.exit(f"ERROR: the processor: it has no AVX, which the packages of TensorFlow use. {step}")
-    for name, purpose in MODULES.items():
+    for name in MODULES:
         try:
             __import__(name)
         except ImportError:
             step = "Name another Python: make PYTHON=python3.12."
             if name == "ensurepip":
                 step = "On Debian and Ubuntu: sudo apt-get install python3-venv. Elsewhere: make PYTHON=python3.12."
-            sys.exit(f"ERROR: {sys.executable}: it lacks the module {name}, {purpose}. {step}")
+            sys.exit(f"ERROR: {sys.executable}: it lacks the module {name}. {step}")
     if os.pathsep in str(Path.cwd()):
         sys.exit(f"ERROR: {Path.cwd()}: a path with a colon can have no virtual environment. Rename the folder.")
     if os.statvfs(VENV if VENV.exists() else Path.cwd()).f_flag & getattr(os, "ST_NOEXEC", 0):
-        sys.exit(
-            f"ERROR: {Path.cwd()}: this disk is mounted noexec: no program on it can run. Use a folder on another disk."
-        )
-
-
-def require_git() -> None:
-    """Exit with an error if there is no Git, or no Git repository: DVC would fail after the installation."""
-    import shutil
-
+        sys.exit(f"ERROR: {Path.cwd()}: this disk is mounted noexec, so no program on it can run. Use another disk.")
     if shutil.which("git") is None:
         sys.exit("ERROR: git: it is not installed. Install it (Debian and Ubuntu: sudo apt-get install git).")
     status, said = run("git", "rev-parse", "--git-dir", variables={**os.environ, "LC_ALL": "C"})
@@ -209,16 +177,6 @@ def require_git() -> None:
         sys.exit("ERROR: git: this is no repository. Clone it with Git, or run `git init` here: DVC needs one.")
     if status:
         sys.exit(f"ERROR: git: {shorten(said)}. `git status` says what to do.")
-
-
-def require_own() -> None:
-    """Exit with an error if a shell does not find the environment's Python, or if that Python has another prefix."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    shell = f'PATH="$(pwd -P)/{VENV}/bin:$PATH" && python -c "import sys; print(sys.prefix)"'
-    status, said = run("sh", "-c", shell, variables=clean)
-    if status or os.path.realpath(said.rstrip("\n")) != os.path.realpath(VENV):
-        step = "Rename the folder, with letters and digits alone, or name another Python: make PYTHON=python3.12."
-        sys.exit(f"ERROR: {Path.cwd()}: the Python of {VENV} is not found here, but {shorten(said)}. {step}")
 
 
 def make() -> None:
@@ -241,7 +199,6 @@ def make() -> None:
                 if re.search(r"rrno \d+|Permission denied|No usable temporary directory", said):  # not Python's fault
                     step = f"Repair that in {Path.cwd()}, and run make again."
                 sys.exit(f"ERROR: {base}: it cannot make a virtual environment: {shorten(said)}. {step}")
-        require_own()
     except SystemExit:
         shutil.rmtree(VENV, ignore_errors=True)
         raise
@@ -265,25 +222,21 @@ def read_sources() -> tuple[dict[str, str], dict[str, str]]:
     status, said = run(PYTHON, "-I", "-m", "pip", "config", "list", variables={**clean, **others, **every_file})
     if status:
         sys.exit(f"ERROR: pip: it cannot read its configuration: {shorten(said)}. Run `pip config debug`.")
-    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}  # a later section wins
-    for section, name, value in re.findall(r"^(global|install|:env:)\.([\w-]+)=(.+)$", said, re.MULTILINE):
-        if name in SETTINGS and ast.literal_eval(value):  # pip ignores an empty value
-            sections[section][name] = ast.literal_eval(value)
-    found = {**sections["global"], **sections["install"], **sections[":env:"]}
+    found: dict[str, str] = {}
+    for section in ("global", "install", ":env:"):  # a later section wins
+        for name, value in re.findall(rf"^{section}\.([\w-]+)=(.+)$", said, re.MULTILINE):
+            if name in SETTINGS and ast.literal_eval(value):  # pip ignores an empty value
+                found[name] = ast.literal_eval(value)
     theirs = {name: value for name, value in os.environ.items() if OF_UV.fullmatch(name)}
     index = theirs.get("UV_DEFAULT_INDEX", theirs.get("UV_INDEX_URL"))
-    if index and "index-url" not in found:  # pip, which installs uv, needs the index too
-        found["index-url"] = index
+    if index:  # pip, which installs uv, needs the index too
+        found.setdefault("index-url", index)
     of_pip = {f"PIP_{name.replace('-', '_').upper()}": value for name, value in found.items()}
     of_uv = {SETTINGS[name]: " ".join(value.split()) for name, value in found.items() if SETTINGS[name]}
     if "find-links" in found:
         of_uv["UV_FIND_LINKS"] = ",".join(found["find-links"].split())
     if "proxy" in found:
         of_uv.update(dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy"), found["proxy"]))
-    if found.get("keyring-provider") != "subprocess":  # uv does not know pip's other values
-        of_uv.pop("UV_KEYRING_PROVIDER", None)
-    if "UV_INDEX_URL" in theirs:
-        of_uv.pop("UV_DEFAULT_INDEX", None)
     # As with pip, a package may come from any index, since its hash is checked.
     strategy = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
     return {**clean, **of_pip, "PIP_CONFIG_FILE": os.devnull}, {**clean, **strategy, **of_uv, **theirs}
@@ -293,9 +246,8 @@ def install_with_uv(wanted: Path, of_pip: dict[str, str], of_uv: dict[str, str])
     """Install packages with uv, after uv itself if it is missing. Return why this failed; empty: it succeeded."""
     for pin, lines in read_pins("requirements-dev.lock").items():
         if pin.startswith("uv==") and pin not in list_installed():
-            wanted_uv = VENV / "uv.txt"
-            wanted_uv.write_text(lines, encoding="utf-8")
-            status, said = run(*PIP, wanted_uv, variables=of_pip)
+            (VENV / "uv.txt").write_text(lines, encoding="utf-8")
+            status, said = run(*PIP, VENV / "uv.txt", variables=of_pip)
             if status:
                 return f"it cannot be installed: {shorten(said)}"
     options: list[object] = ["--python", PYTHON.absolute()]
@@ -303,7 +255,7 @@ def install_with_uv(wanted: Path, of_pip: dict[str, str], of_uv: dict[str, str])
         options.append("--no-index")
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         options.append("--compile-bytecode")  # otherwise Python would compile TensorFlow at every start
-    status, said = run(UV, "pip", *HASHED, *options, "-r", wanted, variables=of_uv)
+    status, said = run(VENV / "bin" / "uv", "pip", *HASHED, *options, "-r", wanted, variables=of_uv)
     return shorten(said) if status else ""
 
 
@@ -311,19 +263,23 @@ def install(wanted: dict[str, str]) -> None:
     """Install packages, and record in STAMP that the environment is complete."""
     import subprocess
 
+    def left_out() -> str:
+        """Name the packages that are missing, without those that have a marker: these may be for other machines."""
+        return ", ".join(pin for pin in list_missing(wanted) if " ; " not in describe(wanted[pin]))
+
     of_pip, of_uv = read_sources()
     lines, stamp, before = VENV / "wanted.txt", read_stamp(), list_installed()
     lines.write_text("".join(wanted.values()), encoding="utf-8")
     STAMP.unlink()
     try:
         problem = install_with_uv(lines, of_pip, of_uv)
-        if problem or list_needed(wanted):
-            problem = problem or f"it left out {', '.join(list_needed(wanted))}"
+        if problem or left_out():
+            problem = problem or f"it left out {left_out()}"
             print(f"uv: {problem}. Going on with pip, which takes some minutes.", flush=True)  # noqa: T201
             if subprocess.run([str(word) for word in (*PIP, lines)], env=of_pip, check=False).returncode:
                 sys.exit("ERROR: pip: see its error above. Repair that, and run make again: downloaded files are kept.")
-            if list_needed(wanted):
-                sys.exit(f"ERROR: {VENV}: pip left out {', '.join(list_needed(wanted))}. Run `make clean setup`.")
+            if left_out():
+                sys.exit(f"ERROR: {VENV}: pip left out {left_out()}. Run `make clean setup`.")
         before = list_installed()
         stamp += [describe(lines) for pin, lines in wanted.items() if pin not in before]
     finally:
@@ -339,7 +295,6 @@ def main() -> None:
         sys.exit(0 if whole else 3)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     require_machine()
-    require_git()
     defect = find_defect() if os.path.lexists(VENV) else "it is not there"
     if defect:
         print(f"Setting up {VENV} (some minutes at most): {defect}", flush=True)  # noqa: T201

@@ -122,12 +122,7 @@ class Params(Section):
 def read_params(path: Path, *names: str) -> Params:
     """Read and check some sections. Wrong values in other sections are ignored, but unknown sections are not.
 
-    Args:
-        path: params.yaml.
-        names: fields of `Params` to read. If none is given, only the names of all sections are checked.
-
-    Raises:
-        InputError: the file cannot be read, or a name or a value in it is not allowed.
+    Raise InputError if the file cannot be read, or if a name or a value in it is not allowed.
     """
     document = read_mapping(path)
     see_params(path, {name: document.get(name) for name in names}, read_mapping)

@@ -1,7 +1,6 @@
 """Stage 4, evaluate: score the model on every split, and write metrics, plots and a picture of the worst mistakes."""
 
 import argparse
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,10 +13,9 @@ from digits.params import read_params
 from digits.scoring.history import learning_curves, read_history
 from digits.scoring.metrics import Predictions, accuracy, confusion_matrix, loss, per_class, worst
 from digits.scoring.picture import as_seen, draw_images, save_png
-from digits.scoring.predictions import predict
+from digits.scoring.predictions import open_model, predict
 from dvcproof.runtime.files import replacing, require_room, write_csv, write_json
 from dvcproof.runtime.program import run
-from exactkeras import determinism
 from exactkeras.augment import views
 
 OPTIONS = {
@@ -50,12 +48,7 @@ def main() -> None:
     splits = {name: open_split(args.data, name, dataset, may_be_empty=name == "validation") for name in SPLITS}
     epochs = read_history(args.history)
     require_room(2**20, *(args.out / name for name in FILES))
-    determinism.configure(seed=0)
-
-    from exactkeras import archive
-
-    features, hint = math.prod(dataset.image_shape), "Run `make repro` to train one."
-    model = archive.load(args.model, features=features, classes=len(dataset.classes), hint=hint)
+    model = open_model(args.model, dataset)
     seen = views(dataset.image_shape, params.evaluate.views)
     filled = {name: split for name, split in splits.items() if len(split.labels)}
     predictions = dict(zip(filled, predict(model, [*filled.values()], params.evaluate.batch_size, seen), strict=True))

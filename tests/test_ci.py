@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.project import ROOT, Arrays, run, run_ok
+from tests.support.project import ROOT, Arrays, run_ok
 from tests.support.verifying import branched_project
 
 REPORT = ROOT / ".github" / "report.sh"
@@ -27,13 +27,6 @@ def steps(job: str, name: str = "ci") -> list[dict[str, Any]]:
 
 def commands(job: str, name: str = "ci") -> list[str]:
     return [step["run"] for step in steps(job, name) if "run" in step]
-
-
-def test_what_emulation_needs_is_there_before_the_tests() -> None:
-    for lines in (commands("test"), CI.read_text(encoding="utf-8").splitlines()):
-        (install,) = (index for index, line in enumerate(lines) if "apt-get install" in line)
-        assert {"qemu-user", "debootstrap"} <= set(lines[install].split())
-        assert install < lines.index("make test-all")
 
 
 def test_every_check_is_run_in_order() -> None:
@@ -76,12 +69,6 @@ def test_the_report_of_a_branch(tmp_path_factory: pytest.TempPathFactory, tmp_pa
     assert "metrics_worst.png" in (project / "plots" / "index.html").read_text(encoding="utf-8")
     same = run_ok(str(REPORT), "seed", "plots", cwd=project)
     assert same.startswith("### Metrics\n\nNo change.\n\n### Parameters\n\nNo change.\n\n")
-
-
-def test_the_report_of_nothing(tmp_path: Path) -> None:
-    result = run(str(REPORT), cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stderr.startswith("ERROR: expected a branch or commit and a folder. Got 0 arguments.")
 
 
 def test_only_the_main_branch_writes_what_was_run_there_with_a_key_of_its_own() -> None:

@@ -1,6 +1,5 @@
-"""Behaviour of DVC: it rewrites files in its own form, and its experiments fail in some places."""
+"""DVC rewrites files in its own form, which is that of this project's files."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -37,74 +36,7 @@ def test_dvc_freeze_changes_nothing_but_its_line(graph: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_graph_in_another_form_is_rewritten(graph: Path) -> None:
-    """The control: list items are indented by two more spaces, as many people write them."""
-    text = (graph / "dvc.yaml").read_text(encoding="utf-8")
-    (graph / "dvc.yaml").write_text(
-        re.sub(r"^    - ([^\s:]+)$", r"      - \1", text, flags=re.MULTILINE), encoding="utf-8"
-    )
-    commit(graph, "another form")
-    run_ok("dvc", "freeze", "evaluate", cwd=graph)
-    assert len(changed_lines(graph)) > 50
-
-
-@pytest.mark.slow
 def test_an_experiment_changes_nothing_but_the_value(graph: Path) -> None:
     """The experiment cannot run without code, but DVC changes the parameters first."""
     assert run("dvc", "exp", "run", "-S", "dense.units=16", cwd=graph).returncode != 0
     assert changed_lines(graph) == ["-  units: 512", "+  units: 16"]
-
-
-def small_repository(path: Path) -> Path:
-    """Make a repository with two commits that differ in the value of a parameter."""
-    path.mkdir()
-    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
-    run_ok("git", "config", "uploadpack.allowFilter", "true", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    graph = "stages: {a: {cmd: cp params.yaml out.yaml, params: [x], outs: [out.yaml]}}\n"
-    (path / "dvc.yaml").write_text(graph, encoding="utf-8")
-    for value in (1, 2):
-        (path / "params.yaml").write_text(f"x: {value}\n", encoding="utf-8")
-        commit(path, f"x is {value}")
-    return path
-
-
-@pytest.mark.slow
-def test_a_folder_outside_ascii_and_its_remedy(tmp_path: Path) -> None:
-    """docs/experiments.md describes this. Once DVC works there, remove the passage and this test."""
-    project = small_repository(tmp_path / "café số")
-    run_ok("dvc", "repro", "--quiet", cwd=project)
-    commit(project, "run")
-    refused = run("dvc", "exp", "run", "--temp", "-S", "x=3", cwd=project)
-    assert refused.returncode != 0
-    assert "'ascii' codec can't encode character" in refused.stderr
-    run_ok("dvc", "cache", "dir", "--local", str(tmp_path / "cache"), cwd=project)
-    run_ok("dvc", "repro", "--quiet", cwd=project)
-    run_ok("dvc", "exp", "run", "--temp", "--name", "three", "-S", "x=3", cwd=project)
-    run_ok("dvc", "exp", "apply", "three", cwd=project)
-    assert (project / "out.yaml").read_text(encoding="utf-8") == "x: 3\n"
-
-
-@pytest.mark.slow
-def test_a_clone_without_old_files_and_its_remedy(tmp_path: Path) -> None:
-    """DVC waits for ever for a file that only Git can fetch; with all files present it works."""
-    url = small_repository(tmp_path / "origin").as_uri()
-    run_ok("git", "clone", "--quiet", "--filter=blob:none", url, "clone", cwd=tmp_path)
-    clone = tmp_path / "clone"
-    missing = ("git", "rev-list", "--objects", "--all", "--missing=print")
-    assert "\n?" in run_ok(*missing, cwd=clone)
-    run_ok("git", "config", "--unset", "remote.origin.partialclonefilter", cwd=clone)
-    run_ok("git", "fetch", "--quiet", "--refetch", cwd=clone)
-    assert "\n?" not in run_ok(*missing, cwd=clone)
-    assert run_ok("timeout", "60", "dvc", "params", "diff", "HEAD~1", cwd=clone).split()[-2:] == ["1", "2"]
-
-
-@pytest.mark.slow
-def test_exp_apply_keeps_a_copy_of_the_edits_that_it_discards(tmp_path: Path) -> None:
-    project = small_repository(tmp_path / "project")
-    run_ok("dvc", "exp", "run", "--quiet", "--name", "three", "-S", "x=3", cwd=project)
-    (project / "params.yaml").write_text("x: 4  # an edit\n", encoding="utf-8")
-    run_ok("dvc", "exp", "apply", "three", cwd=project)
-    assert "edit" not in (project / "params.yaml").read_text(encoding="utf-8")
-    run_ok("git", "checkout", "refs/exps/apply/stash", "--", "params.yaml", cwd=project)
-    assert (project / "params.yaml").read_text(encoding="utf-8") == "x: 4  # an edit\n"

@@ -44,10 +44,3 @@ def test_without_the_attribute_a_setting_changes_bytes(repository: Path) -> None
     (repository / ".gitattributes").write_text(text.replace("* -text ", "* "), encoding="utf-8")
     commit(repository, "without")
     assert (cloned(repository, "core.autocrlf=true") / "a.py").read_bytes() == b"a\r\nb\r\n"
-
-
-def test_the_attribute_is_of_every_file() -> None:
-    names = run_ok("git", "ls-files", cwd=ROOT)
-    listed = run_ok("git", "check-attr", "text", "--", *names.splitlines(), cwd=ROOT).splitlines()
-    assert len(listed) > 100
-    assert all(line.endswith(": text: unset") for line in listed)

@@ -23,31 +23,6 @@ SECTIONS = {"dense": dense(), "convnet": convnet()}
 
 
 @pytest.mark.usefixtures("tensorflow")
-@pytest.mark.parametrize(("name", "units"), [("dense", [512, 10]), ("convnet", [24, 48, 72, 96, 10])])
-def test_the_networks_of_the_recipe(tmp_path: Path, name: str, units: list[int]) -> None:
-    import keras
-
-    model = read_network(recipe_params(tmp_path, train={"model": name}))[1].build((28, 28), 10)
-    kinds = {"dense": keras.layers.Dense, "convnet": keras.layers.Conv2D}
-    layers = [layer for layer in model.layers if layer.weights]
-    assert [type(layer) for layer in layers] == [kinds[name]] * (len(units) - 1) + [keras.layers.Dense]
-    assert [getattr(layer, "filters", None) or layer.units for layer in layers] == units
-    activations = [keras.activations.relu] * (len(units) - 1) + [keras.activations.softmax]
-    assert [layer.activation for layer in layers] == activations
-
-
-@pytest.mark.usefixtures("tensorflow")
-@pytest.mark.parametrize(("image_shape", "classes"), [((28, 28), 10), ((20, 32), 2), ((64, 13), 47)])
-@pytest.mark.parametrize("name", SECTIONS)
-def test_a_network_fits_the_data_set(name: str, image_shape: tuple[int, int], classes: int) -> None:
-    model = SECTIONS[name].build(image_shape, classes)
-    width = image_shape[0] * image_shape[1]
-    assert (model.input_shape, model.output_shape) == ((None, width), (None, classes))
-    features = np.random.default_rng(0).random((3, width), np.float32)
-    np.testing.assert_allclose(np.sum(model(features), axis=1), 1, atol=1e-5)
-
-
-@pytest.mark.usefixtures("tensorflow")
 def test_the_convnet_sees_the_image(digits: Arrays) -> None:
     images = digits["x_train"][:4].astype(np.uint8)[:, 4:24]  # 20 x 28, so that exchanged height and width are noticed
     image = convnet().build((20, 28), 10).get_layer("image")

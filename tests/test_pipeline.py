@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ from tests.support.verifying import IMPORTED, small_project
 STAGES = ["load", "preprocess", "train", "evaluate"]
 #: Folders of code that stages depend on as a whole.
 ROOMS = ("digits/data", "digits/scoring", "digits/sources", "dvcproof/runtime", "exactkeras")
-Edit = Callable[[Path, str, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -178,27 +175,6 @@ def test_both_networks_stay_cached(copy: Path, params: Path) -> None:
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
 
 
-@pytest.mark.slow
-def test_names_of_classes_run_only_evaluate_and_too_many_fail(copy: Path, params: Path) -> None:
-    set_params(params, {"class_names": [*"0123456", "seven", *"89"]})
-    assert repro(copy) == ["evaluate"]
-    assert "\nseven," in (copy / "metrics" / "per_class.csv").read_text(encoding="utf-8")
-    set_params(params, {"class_names": [*"0123456789", "ten"]})
-    words = "parameter 'class_names': expected 10 names, one for each of the labels 0 to 9. Got 11 names."
-    assert words in refused(copy)
-    run_ok("git", "checkout", "params.yaml", cwd=copy)
-    assert repro(copy) == []
-    assert run_ok("git", "status", "--porcelain", cwd=copy) == ""
-
-
-@pytest.mark.fast(1)
-@pytest.mark.parametrize("kind", ["dropped", "added"])
-def test_a_parameter_dropped_or_added_is_refused(copy: Path, params: Path, edit: Edit, kind: str) -> None:
-    edit(params, "  units: 16\n", "" if kind == "dropped" else "  units: 16\n  dropout: 0.5\n")
-    said = refused(copy, "--single-item", "train")
-    assert f"parameter 'dense.{'units' if kind == 'dropped' else 'dropout'}'" in said
-
-
 # Data
 
 
@@ -238,8 +214,3 @@ def test_the_commands_of_dvc_show_what_a_change_did(copy: Path, params: Path) ->
     for title in ("learning curves", "confusion matrix", "val_accuracy"):
         assert title in page.lower()
     assert 'src="https://cdn.' in page  # so the summary names `make report`, which works offline
-
-
-def test_the_model_is_an_artifact_that_dvc_knows(copy: Path) -> None:
-    code = "from dvc.repo import Repo; print(Repo('.').artifacts.read()['dvc.yaml']['digits'].path)"
-    assert run_ok(sys.executable, "-c", code, cwd=copy).strip() == "data/model.keras"

@@ -23,14 +23,16 @@ EPOCHS = 30
 CHECKPOINT = Path("data") / ".model.keras.checkpoint"
 
 
-@pytest.fixture
-def killed(tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tmp_path: Path) -> Path:
-    """Return a project whose `dvc repro` was killed during the training, with all child processes."""
-    project = Path(shutil.copytree(small_project(tmp_path_factory, digits), tmp_path / "project"))
-    set_params(project / "params.yaml", {"dense.epochs": EPOCHS})
+@pytest.mark.slow
+def test_a_killed_pipeline_goes_on_to_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tmp_path: Path
+) -> None:
+    """`dvc repro` is killed during the training, with all child processes."""
+    killed = Path(shutil.copytree(small_project(tmp_path_factory, digits), tmp_path / "project"))
+    set_params(killed / "params.yaml", {"dense.epochs": EPOCHS})
     with subprocess.Popen(
         ["dvc", "repro"],
-        cwd=project,
+        cwd=killed,
         env=environment(PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -40,11 +42,6 @@ def killed(tmp_path_factory: pytest.TempPathFactory, digits: Arrays, tmp_path: P
         assert dvc.stdout is not None
         assert any(line.startswith("Epoch 3/") for line in dvc.stdout)
         os.killpg(dvc.pid, signal.SIGKILL)
-    return project
-
-
-@pytest.mark.slow
-def test_a_killed_pipeline_goes_on_to_the_same_bytes(killed: Path) -> None:
     assert not (killed / "data" / "model.keras").exists()
     assert "checkpoint" not in doctor_says(killed)
     damaged = flip((killed / CHECKPOINT).read_bytes(), 1000)

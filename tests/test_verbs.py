@@ -36,10 +36,6 @@ def test_every_verb_says_what_it_takes(capsys: pytest.CaptureFixture[str], verb:
     assert output(capsys, verb, "--help").startswith(f"usage: python -m digits {verb} ")
 
 
-def test_help_is_about_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    assert output(capsys, "workers", "--help").startswith("usage: python -m digits workers [-h] N [-- COMMAND ...]\n")
-
-
 def test_an_unknown_verb_is_refused_with_the_nearest() -> None:
     assert refusal(main, "predct") == "ERROR: predct: there is no such verb. Did you mean `python -m digits predict`?"
     assert refusal(main, "x").endswith("Run `python -m digits --help`.")
@@ -51,13 +47,6 @@ def test_a_package_that_is_missing_is_named_with_the_next_step(monkeypatch: pyte
     assert refusal(main, "card") == f"{line}Run `make setup WITH=dev`."
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     assert refusal(main, "card") == f"{line}Run `source .venv/bin/activate` first."
-
-
-def test_a_missing_module_of_this_project_is_a_fault_of_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODULES, "card", "digits.apps.no_such_module")
-    monkeypatch.setattr(sys, "argv", ["digits", "card"])
-    with pytest.raises(ModuleNotFoundError, match=r"digits\.apps\.no_such_module"):
-        main()
 
 
 @pytest.mark.usefixtures("tensorflow")

@@ -33,10 +33,7 @@ def probabilities(predictions: Predictions) -> NDArray[np.float64]:
 def reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> list[Bin]:
     """Sort images into intervals of confidence, which are equally wide, open on the left and closed on the right.
 
-    Args:
-        confidences: the probability of the predicted class of each image, [n] in (0, 1].
-        right: whether the predicted class is the label, [n].
-        bins: number of intervals.
+    `confidences`, [n] in (0, 1], are the probabilities of the predicted classes; `right`, [n], says which are right.
     """
     edges = np.arange(bins + 1) / bins
     places = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)

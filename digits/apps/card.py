@@ -57,11 +57,9 @@ def is_mnist(lock: Lock) -> bool:
 
 
 def write_card(files: Files, export: Mapping[str, Any] | None = None) -> str:
-    """Return the text of the card.
+    """Return the text of the card. The model file of the run may be missing.
 
-    Args:
-        files: the files of the run. The model file may be missing.
-        export: variables for the card of an export: `checks`, `files`, `layers`, `versions` and `opset`.
+    `export` are variables for the card of an export: `checks`, `files`, `layers`, `versions` and `opset`.
     """
     lock, parameters = read_record(files)
     scores_file, classes_file = files.metrics / "scores.json", files.metrics / "per_class.csv"
@@ -106,10 +104,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["percent"] = lambda value: f"{100 * value:.2f} %"
-    environment.filters["count"] = lambda value: f"{value:,}"
-    environment.filters["plain"] = _plain
-    environment.filters["yaml"] = lambda value: yaml.safe_dump(value, width=math.inf).splitlines()[0]
+    environment.filters |= {
+        "percent": lambda value: f"{100 * value:.2f} %",
+        "count": lambda value: f"{value:,}",
+        "plain": _plain,
+        "yaml": lambda value: yaml.safe_dump(value, width=math.inf).splitlines()[0],
+    }
     return environment
 
 

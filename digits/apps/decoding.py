@@ -46,13 +46,9 @@ _DOCUMENTS = (
 
 
 def decode(name: str, content: bytes) -> Image.Image:
-    """Decode the first picture in an image file, and rotate it upright according to its EXIF data.
+    """Decode the first picture in an image file to eight bits per channel, upright according to its EXIF data.
 
-    Returns:
-        A picture with eight bits per channel, in a mode of MODES that is not in DEEP.
-
-    Raises:
-        InputError: the file is not an image, or is damaged or too large.
+    Raise InputError if the file is not an image, or is damaged or too large.
     """
     hint = "Save the picture again, smaller or as PNG."
     try:
@@ -84,9 +80,7 @@ def _other_kind(head: bytes) -> tuple[str, str]:
         return "an archive", "Unpack it, and give the pictures in it."
     if kind in (UNKNOWN, PICTURE):
         return f"not an image in one of the formats {', '.join(FORMATS)}", "Save the picture again, as PNG."
-    hint = (
-        "To train on it, set `load.source` in params.yaml to this file. To read an image in it, save the image as PNG."
-    )
+    hint = "To train on it, set `load.source` in params.yaml to this file. To read an image in it, save that as PNG."
     return f"a data set in the form {kind}", hint
 
 

@@ -1,8 +1,6 @@
 """Serve a page on this machine: draw a digit, and see what the trained model reads. Ctrl-C ends the server."""
 
-import base64
 import html
-import io
 import json
 import sys
 from http import HTTPStatus
@@ -11,12 +9,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from PIL import Image
-
 from digits.apps.handwriting import draw_steps, prepare
 from digits.apps.options import command
 from digits.apps.predict import add_names, answer
 from digits.apps.reading import Reader, open_reader
+from digits.scoring.picture import in_base64
 from dvcproof.runtime.program import InputError
 
 PAGE = Path(__file__).with_name("demo.html")
@@ -98,20 +95,13 @@ class Server(ThreadingHTTPServer):
         with self.lock:  # one drawing at a time: each needs memory, and decoding changes Python's warning filters
             prepared = prepare("the drawing", drawing, self.reader.dataset)
             found = answer(self.reader.read(prepared.images))
-        pictures = {"seen": _png(prepared.steps[-1].picture), "steps": _png(draw_steps(prepared.steps))}
+        pictures = {"seen": in_base64(prepared.steps[-1][1]), "steps": in_base64(draw_steps(prepared.steps))}
         return found | {"probabilities": list(found["probabilities"].values())} | pictures
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print nothing if the browser has closed the connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
-
-
-def _png(picture: Image.Image) -> str:
-    """Encode a picture as PNG in Base64."""
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()
 
 
 def main() -> None:

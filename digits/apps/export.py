@@ -7,7 +7,6 @@ nothing is written.
 """
 
 import errno
-import math
 import shutil
 import sys
 from importlib.metadata import version
@@ -19,10 +18,10 @@ from digits.apps.options import Files, command, given_files
 from digits.data.dataset import read_dataset
 from digits.data.splits import open_split
 from digits.params import read_params
+from digits.scoring.predictions import open_model
 from dvcproof.lockfile import require_recorded
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
-from exactkeras import determinism
 
 #: The contents of an export.
 NAMES = ("README.md", "model.keras", "model.onnx", "saved_model")
@@ -37,11 +36,7 @@ def export(files: Files, out: Path) -> dict[str, Check]:
     (lock, _), params = read_record(files), read_params(files.params, "evaluate")
     dataset = read_dataset(files.dataset)
     test = open_split(files.data, "test", dataset)
-    determinism.configure(seed=0)
-    from exactkeras import archive
-
-    features, hint = math.prod(dataset.image_shape), "Run `make repro` to train one."
-    model = archive.load(files.model, features=features, classes=len(dataset.classes), hint=hint)
+    model = open_model(files.model, dataset)
     for path in (files.model, test.features.path):
         require_recorded(path, lock)
     make_movable(out)

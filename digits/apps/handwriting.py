@@ -19,11 +19,8 @@ from dvcproof.runtime.program import InputError
 TILE, BESIDE = 160, (225, 225, 225)
 
 
-class Step(NamedTuple):
-    """The picture after a step."""
-
-    caption: str
-    picture: Image.Image
+#: The caption of a step, and the picture after it.
+Step = tuple[str, Image.Image]
 
 
 class Prepared(NamedTuple):
@@ -37,15 +34,13 @@ def prepare(name: str, content: bytes, dataset: Dataset) -> Prepared:
     """Convert an image file to images in the form of a data set.
 
     If the set's images are strokes on an empty field, find the strokes in the picture, and scale and move them as in
-    the set. A picture that already has this form stays unchanged. For other sets, scale the whole picture.
-
-    Raises:
-        InputError: the file cannot be decoded, or there is no ink in the picture.
+    the set. A picture that already has this form stays unchanged. For other sets, scale the whole picture. Raise
+    InputError if the file cannot be decoded, or if there is no ink in the picture.
     """
     picture = _stretched(decode(name, content), dataset)
     image = fit_whole(picture, dataset) if dataset.form is None else already_normal(picture, dataset)
     if image is not None:
-        steps = [Step("picture", picture), Step("as the model sees it", Image.fromarray(image))]
+        steps = [("picture", picture), ("as the model sees it", Image.fromarray(image))]
         return Prepared(image[np.newaxis], steps)
     found = find_digits(picture)
     if found is None:
@@ -72,8 +67,8 @@ def _steps(picture: Image.Image, found: Found, images: NDArray[np.uint8]) -> lis
         "digits": np.max(found.strengths, axis=0) * 255,
         "as the model sees it": np.hstack(list(images)),
     }
-    steps = [Step(caption, Image.fromarray(levels.astype(np.uint8))) for caption, levels in pictures.items()]
-    return [Step("picture", picture), *steps]
+    steps = [(caption, Image.fromarray(levels.astype(np.uint8))) for caption, levels in pictures.items()]
+    return [("picture", picture), *steps]
 
 
 def draw_steps(steps: Sequence[Step]) -> Image.Image:

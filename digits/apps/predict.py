@@ -68,18 +68,14 @@ def sources(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def read(image: str) -> bytes:
-    """Read a file, or standard input for '-'.
-
-    Raise InputError if the file is missing or too large, if it cannot be read, or if it is a folder: `sources` leaves
-    only empty folders.
-    """
+    """Read a file, or standard input for '-'. Raise InputError if it cannot be read, or if it is too large."""
     try:
         with open(0, "rb", closefd=False) if image == "-" else open_file(Path(image)) as file:  # 0: standard input
             content = file.read(MAX_BYTES + 1)
         if len(content) <= MAX_BYTES:
             return content
         problem = f"the file is larger than {MAX_BYTES // 2**20} MiB"
-    except IsADirectoryError:
+    except IsADirectoryError:  # `sources` leaves only empty folders
         problem = "there are no files in this folder"
     except OSError as error:
         problem = f"it cannot be read ({error.strerror})"

@@ -43,18 +43,10 @@ class Classifier(NamedTuple):
 class Reading(NamedTuple):
     """The prediction of the model for one image."""
 
+    predicted: str  # the most probable class
+    probability: float  # of this class
     probabilities: dict[str, float]  # by the name of the class
     unsure: bool
-
-    @property
-    def predicted(self) -> str:
-        """Return the most probable class."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name])
-
-    @property
-    def probability(self) -> float:
-        """Return the probability of the most probable class."""
-        return self.probabilities[self.predicted]
 
 
 class Neighbours:
@@ -92,20 +84,15 @@ class Reader(NamedTuple):
             similarity = self.neighbours.similarity(images)
             unsure |= similarity.max(axis=1) < LEAST_SIMILARITY
             unsure |= similarity.argmax(axis=1) != rows.argmax(axis=1)
-        pairs = zip(rows.tolist(), unsure.tolist(), strict=True)
-        return [Reading(dict(zip(names, row, strict=True)), doubt) for row, doubt in pairs]
+        found = zip(rows.argmax(axis=1).tolist(), rows.tolist(), unsure.tolist(), strict=True)
+        return [Reading(names[k], row[k], dict(zip(names, row, strict=True)), doubt) for k, row, doubt in found]
 
 
 def open_reader(model: Path, dataset: Path, params: Path | None = None) -> Reader:
-    """Open a model and the training images beside dataset.json.
+    """Open a .keras file and the training images beside dataset.json.
 
-    Args:
-        model: the .keras file.
-        dataset: dataset.json.
-        params: params.yaml with names of the classes; None: the names in dataset.json.
-
-    Raises:
-        InputError: a file is missing or damaged, the model is for other images, or the number of names is wrong.
+    The classes have the names in params.yaml, or, without it, those in dataset.json. Raise InputError if a file is
+    missing or damaged, if the model is for other images, or if the number of names is wrong.
     """
     facts = read_dataset(dataset)
     names = read_params(params, "class_names").class_names if params else None
@@ -134,10 +121,7 @@ def open_classifier(path: Path, names: Sequence[str] | None = None, *, features:
 
 
 def variations(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return variations of images, which are light on dark: [versions, n, ...].
-
-    The first version is the images themselves. In the others they are slightly rotated or slanted about their middle.
-    """
+    """Return images, light on dark, and variations of them, slightly rotated or slanted: [versions, n, ...]."""
     turns = [((math.cos(one), -math.sin(one)), (math.sin(one), math.cos(one))) for one in np.deg2rad(ROTATIONS)]
     slants = [((1, 0), (slope, 1)) for slope in SLANTS]
     middle = np.array(images.shape[1:]) / 2

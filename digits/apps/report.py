@@ -4,12 +4,8 @@ The page is written only if everything in it belongs to the same run: the files 
 model again predicts the classes in metrics/.
 """
 
-import base64
-import io
-import math
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +22,12 @@ from digits.data.dataset import Dataset, read_dataset
 from digits.data.splits import Split, open_split
 from digits.params import Params, read_params
 from digits.scoring.metrics import Predictions, confusion_matrix, per_class, worst
-from digits.scoring.picture import as_seen
-from digits.scoring.predictions import predict
+from digits.scoring.picture import as_seen, in_base64
+from digits.scoring.predictions import open_model, predict
 from dvcproof.lockfile import REDO, require_recorded, require_same_params
 from dvcproof.runtime.bounds import parse_json
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
-from exactkeras import determinism
 from exactkeras.augment import views
 
 
@@ -78,12 +73,7 @@ def gather(files: Files, against: str | None = None) -> Report:
     dataset = read_dataset(files.dataset)
     names = name_classes(params.class_names, dataset.classes)
     test = open_split(files.data, "test", dataset)
-    determinism.configure(seed=0)
-    from exactkeras import archive
-
-    hint = "Run `make repro` to train one."
-    network = archive.load(files.model, features=math.prod(dataset.image_shape), classes=len(names), hint=hint)
-    seen = views(dataset.image_shape, params.evaluate.views)
+    network, seen = open_model(files.model, dataset), views(dataset.image_shape, params.evaluate.views)
     (predictions,) = predict(network, [test], params.evaluate.batch_size, seen)
     if not np.array_equal((run.labels, run.predicted), (predictions.labels, predictions.classes)):
         raise InputError(str(files.metrics / "confusion.csv"), "the model predicts something else", hint=REDO)
@@ -103,6 +93,12 @@ def render(report: Report) -> str:
 
 def _context(report: Report) -> dict[str, Any]:
     """Return the variables of the template."""
+
+    def picture(row: int) -> str:
+        """Return a test image, dark on white, as a PNG in a data: address."""
+        image = as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]
+        return f"data:image/png;base64,{in_base64(Image.fromarray(image))}"
+
     run, earlier, predictions = report.run, report.earlier, report.predictions
     before = None if isinstance(earlier, str) else earlier.run
     same_images = comparison.comparable(run, earlier)
@@ -134,7 +130,7 @@ def _context(report: Report) -> dict[str, Any]:
         "taken_for": wrong.argmax(axis=1).tolist(),  # for each class, the class as which most of these are read
         "times": wrong.max(axis=1).tolist(),  # the number of images of the class that are read as `taken_for`
         "mistakes": worst(predictions, report.params.evaluate.worst).tolist(),
-        "picture": partial(_picture, report),
+        "picture": picture,
         "probabilities": probabilities,
         "confident": int((~right & (confidences > 0.9)).sum()),
         "curves": [
@@ -146,13 +142,6 @@ def _context(report: Report) -> dict[str, Any]:
         "calibration_error": error,
         "brier": calibration.brier(predictions),
     }
-
-
-def _picture(report: Report, row: int) -> str:
-    """Return a test image, dark on white, as a PNG in a data: address."""
-    file = io.BytesIO()
-    Image.fromarray(as_seen([report.test.features.rows(row, row + 1)], report.dataset)[0]).save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def main() -> None:

@@ -47,8 +47,7 @@ def examine(root: Path, *, after: bool = False) -> None:
 def require_params(path: Path) -> None:
     """Check the parameters of all stages before the first stage runs. A stage itself checks only its own section.
 
-    Raises:
-        InputError: a value or a name is not allowed, or the data set contains a pipe, socket or device.
+    Raise InputError if a value or a name is not allowed, or if the data set contains a pipe, socket or device.
     """
     read_network(path)
     params = read_params(path, "load", "preprocess", "evaluate", "class_names")

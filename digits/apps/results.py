@@ -92,13 +92,8 @@ def committed_text(root: Path, commit: str, path: Path) -> str:
 def study_params(path: Path, model: str | None = None, *, scored: bool = True) -> dict[str, Any]:
     """Return the parameters for which a study over seeds is valid: all that can change a score, without the seed.
 
-    Args:
-        path: params.yaml.
-        model: a value of `train.model`; None: the value in the file.
-        scored: whether the study runs `evaluate`.
-
-    Raises:
-        InputError: the file cannot be read, or a section is missing or wrong.
+    `model` is another value of `train.model` than that in the file. `scored` says whether the study runs `evaluate`.
+    Raise InputError if the file cannot be read, or a section is missing or wrong.
     """
     chosen = model or read_params(path, "train").train.model
     params = read_params(path, "load", "preprocess", "train", "evaluate", chosen)

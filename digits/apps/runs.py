@@ -57,8 +57,7 @@ def read_run(files: Files, commit: str = "") -> Run:
 
 
 def _lock(text: str) -> Lock:
-    lock = parse_lock(text)
-    if not lock.stages:
+    if not (lock := parse_lock(text)).stages:
         raise ValueError("without stages")
     return lock
 
@@ -75,10 +74,8 @@ def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earli
     """Return the run in the commit `revision`, or, as a text, why there is none.
 
     If `revision` is None, use the last commit. If this run itself is `committed`, use the last commit before it that
-    changed the run.
-
-    Raises:
-        InputError: the named commit does not exist or has no run, the run in a commit is damaged, or Git fails.
+    changed the run. Raise InputError if the named commit does not exist or has no run, if the run in a commit is
+    damaged, or if Git fails.
     """
     root = files.lock.parent
     try:
@@ -100,10 +97,7 @@ def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earli
 
 
 def _describe(root: Path, revision: str) -> str:
-    """Return the hash and the subject of a commit. Raise AbsentError for a tree or a range.
-
-    For these, Git would show files of the index.
-    """
+    """Return hash and subject of a commit. Raise AbsentError for a tree or a range: Git would show the index for it."""
     try:
         commit = git_text(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
     except AbsentError as error:

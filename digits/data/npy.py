@@ -52,10 +52,8 @@ def replace_values(path: Path, table: NDArray[np.uint8]) -> None:
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     """Read the header of a .npy file. Return the shape, whether the array is in Fortran order, and the type.
 
-    Only format 1.0 is accepted. NumPy writes it for every array of numbers, and it limits the header to 64 KiB.
-
-    Raises:
-        ValueError: the header has another format, is damaged or is cut short.
+    Raise ValueError if the header is damaged, or not of format 1.0. NumPy writes this format for every array of
+    numbers, and it limits the header to 64 KiB.
     """
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
@@ -72,16 +70,9 @@ class NpyFile:
     """A .npy file of a known type and shape, whose rows are read on demand."""
 
     def __init__(self, path: Path, *, dtype: DTypeLike, shape: Shape, is_input: bool = True) -> None:
-        """Check the file's header and size, without reading values.
+        """Check the file's header and size, without reading values. `is_input` is False if this run has written it.
 
-        Args:
-            path: the file.
-            dtype: the type that the file must have.
-            shape: the shape that it must have.
-            is_input: whether the file is an input of this run; False if this run has written it.
-
-        Raises:
-            InputError: the file is missing, damaged, or has another type or shape.
+        Raise InputError if the file is missing, damaged, or has another type or shape.
         """
         self.path, self.dtype = path, np.dtype(dtype)
         expected = describe(dtype, shape)
@@ -95,10 +86,8 @@ class NpyFile:
             raise self._wrong(expected, "no such file") from None
         except ValueError as error:
             raise self._wrong(expected, f"a damaged or foreign file ({error})") from None
-        fits = len(self.shape) == len(shape) and all(
-            want in (None, got) for want, got in zip(shape, self.shape, strict=True)
-        )
-        if found != self.dtype or not fits or fortran_order:
+        wanted = tuple(want if want is not None else got for want, got in zip(shape, self.shape, strict=False))
+        if found != self.dtype or self.shape != wanted or len(wanted) < len(shape) or fortran_order:
             raise self._wrong(expected, describe(found, self.shape) + (" in Fortran order" if fortran_order else ""))
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         size = self._offset + self.shape[0] * self._row_bytes  # len(self) would raise OverflowError on absurd lengths

@@ -35,11 +35,7 @@ def choose_validation(labels: NDArray[Any], count: int) -> NDArray[np.bool_]:
     class is more than five standard deviations from its share, or is absent though its share is ten images or more, or
     would lose all its images to validation. In a shuffled set this hardly ever happens by chance.
 
-    Returns:
-        A mask of the labels, True for the chosen images.
-
-    Raises:
-        InputError: as `spread`.
+    Return a mask of the labels, True for the chosen images. Raise InputError as `spread` does.
     """
     last = np.arange(len(labels)) >= len(labels) - count
     whole, kept = (np.bincount(part, minlength=int(labels.max()) + 1) for part in (labels, labels[last]))
@@ -52,18 +48,8 @@ def choose_validation(labels: NDArray[Any], count: int) -> NDArray[np.bool_]:
 def spread(labels: NDArray[Any], count: int, parameter: str) -> NDArray[np.bool_]:
     """Choose `count` images to keep back from training. Each class gives its share, but never its first image.
 
-    The images of a class are spread evenly over all images of this class.
-
-    Args:
-        labels: the class of each image, [n].
-        count: the number of images to choose.
-        parameter: the name of the parameter that holds `count`, for the message.
-
-    Returns:
-        A mask of the labels, True for the chosen images.
-
-    Raises:
-        InputError: a class would have no image left to train on.
+    The images of a class are spread evenly over all images of this class. Return a mask of the labels, True for the
+    chosen images. Raise InputError, which names `parameter`, if a class would have no image left to train on.
     """
     order = np.argsort(labels, kind="stable")
     ordered = labels[order]
@@ -88,10 +74,8 @@ def masked(blocks: Iterable[NDArray[Any]], mask: NDArray[np.bool_]) -> Iterator[
 def open_split(folder: Path, name: str, dataset: Dataset, *, may_be_empty: bool = False) -> Split:
     """Open `<name>_features.npy` and `<name>_labels.npy`, which `preprocess` wrote into `folder`. Check every value.
 
-    Raises:
-        InputError: a file is missing or damaged, a feature is not a number in [0, 1], a label is out of range, the
-            numbers of features and labels differ, a class has no image to train on, or the split is empty though
-            `may_be_empty` is False.
+    Raise InputError if a file is missing or damaged, a value is out of range, the numbers of features and labels
+    differ, a class has no image to train on, or the split is empty though `may_be_empty` is False.
     """
     features = NpyFile(folder / f"{name}_features.npy", dtype="float32", shape=(None, math.prod(dataset.image_shape)))
     labels = NpyFile(folder / f"{name}_labels.npy", dtype="uint8", shape=(None,))

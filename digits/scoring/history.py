@@ -11,11 +11,7 @@ Epochs = list[dict[str, float]]
 
 
 def read_history(path: Path) -> Epochs:
-    """Read the metrics that `train` recorded for each epoch.
-
-    Raises:
-        InputError: the file is missing, or has no rows with epoch, loss and accuracy.
-    """
+    """Read the metrics that `train` recorded for each epoch. Raise InputError if the file is missing or damaged."""
     try:
         rows = [
             {name: int(value) if name == "epoch" else finite(value) for name, value in row.items()}

@@ -1,5 +1,7 @@
 """Draw images in rows, each with a caption."""
 
+import base64
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +41,13 @@ def draw_images(images: NDArray[np.uint8], captions: Sequence[str], columns: int
     if not len(images):
         draw.text((MARGIN, MARGIN), "none misclassified", fill="black", font=font)
     return picture
+
+
+def in_base64(picture: Image.Image) -> str:
+    """Return a picture as PNG in Base64."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def save_png(picture: Image.Image, path: Path) -> None:

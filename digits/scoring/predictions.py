@@ -1,15 +1,19 @@
 """Predictions of a model for whole splits, in batches on all cores."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from digits.data.dataset import Dataset
 from digits.data.splits import Split
 from digits.scoring.metrics import Predictions
 from dvcproof.runtime import machine
+from exactkeras import determinism
 from exactkeras.augment import View, itself
 
 #: The most values that the largest layer works on at a time, on each core. It limits the rows of a batch, which change
@@ -20,16 +24,22 @@ if TYPE_CHECKING:
     import keras
 
 
+def open_model(path: Path, dataset: Dataset) -> "keras.Sequential":
+    """Open a model, and set TensorFlow up for it. Raise InputError if it is damaged, or not for this data set."""
+    determinism.configure(seed=0)
+    from exactkeras import archive
+
+    features, hint = math.prod(dataset.image_shape), "Run `make repro` to train one."
+    return archive.load(path, features=features, classes=len(dataset.classes), hint=hint)
+
+
 def predict(
     model: "keras.Sequential", splits: Sequence[Split], batch_size: int, views: Sequence[View] = (itself,)
 ) -> list[Predictions]:
-    """Return the log-probabilities of every image of each split.
+    """Return the log-probabilities of every image of each split. No split may be empty.
 
-    Args:
-        model: maps [n, features] to probabilities [n, classes].
-        splits: the images. No split may be empty.
-        batch_size: images per call of the model; for a network with large layers, fewer are used.
-        views: the augmented views of each image over which the model's logits are averaged.
+    A call of the model, which maps [n, features] to probabilities [n, classes], takes `batch_size` images, or fewer if
+    its layers are large. Its logits are averaged over augmented views of each image.
     """
     from exactkeras.fit import log_probabilities, rows_at_a_time
 

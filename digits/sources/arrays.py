@@ -117,8 +117,7 @@ def held(name: str, labels: Values) -> Rows:
 def open_array(file: File) -> Rows:
     """Open the array in a .npy or IDX file: read its header, but no values.
 
-    Raises:
-        InputError: the header is damaged, the values are pickled, or the size of the file does not match the header.
+    Raise InputError if the header is damaged or does not match the size of the file, or if the values are pickled.
     """
     with reading(file.name, "an array"), file.open() as content:
         if file.kind == NPY:
@@ -156,12 +155,9 @@ def _wrong_size(file: File, dtype: DTypeLike, shape: Sequence[int], missing: int
     return InputError(file.name, sentence, hint=AGAIN)
 
 
-def _in_order(
-    file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int, *, flat: bool = False
-) -> Iterator[Values]:
-    """Yield an array in blocks of at most BLOCK_BYTES. A block has one or more whole rows, or with `flat`, values."""
-    row = () if flat else shape[1:]
-    unit = math.prod(row) * dtype.itemsize
+def _in_order(file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int) -> Iterator[Values]:
+    """Yield an array in blocks of at most BLOCK_BYTES. A block has one or more whole rows."""
+    unit = math.prod(shape[1:]) * dtype.itemsize
     left, step = math.prod(shape) * dtype.itemsize, max(1, BLOCK_BYTES // unit) * unit
     with reading(file.name, f"an array of {describe(dtype, shape)}"), file.open() as content:
         content.read(head)
@@ -170,7 +166,7 @@ def _in_order(
             if len(block) < min(step, left):
                 raise _wrong_size(file, dtype, shape, left - len(block))
             left -= len(block)
-            yield np.frombuffer(block, dtype).reshape(-1, *row)
+            yield np.frombuffer(block, dtype).reshape(-1, *shape[1:])
         if content.read(1):
             raise _wrong_size(file, dtype, shape, -1)
 
@@ -178,7 +174,7 @@ def _in_order(
 def _in_fortran_order(file: File, dtype: np.dtype[np.generic], shape: tuple[int, ...], head: int) -> Iterator[Values]:
     """Yield the rows of an array [n, a, b] that is stored as [b, a, n]. Use a temporary file to gather them."""
     with tempfile.TemporaryFile() as room:
-        for part in _in_order(file, dtype, shape, head, flat=True):
+        for part in _in_order(file, dtype, (math.prod(shape),), head):
             room.write(part.data)
         room.flush()
         stored = np.memmap(room, dtype, "r", shape=shape, order="F")
@@ -200,7 +196,7 @@ def find(tree: Tree) -> Found | None:
     if not sets[TRAIN] and not sets[TEST]:
         sets |= _without_names(tree, sets[None])
     pairs = {TRAIN: _pair(tree, TRAIN, sets[TRAIN])}
-    named = [file for file in tree.looked_at if recognize.says_images(file.path) or recognize.says_labels(file.path)]
+    named = [file for file in tree.looked_at if recognize.role_of(file.path)]
     if sets[TEST] or any(isinstance(file.kind, Foreign) and recognize.split_of(file.path) == TEST for file in named):
         pairs[TEST] = _pair(tree, TEST, sets[TEST])
     return Found(pairs, notes)
@@ -214,7 +210,7 @@ class Array:
         shape = self.rows.shape
         self.may_be_labels = len(shape) < 2 or (len(shape) == 2 and shape[1] <= MOST_COLUMNS)
         may_be_images = len(shape) > 2 or (len(shape) == 2 and shape[1] >= SHORTEST**2)
-        self.is_images = may_be_images and not (self.may_be_labels and recognize.says_labels(self.path))
+        self.is_images = may_be_images and not (self.may_be_labels and recognize.role_of(self.path) == "labels")
 
 
 def _without_names(tree: Tree, arrays: Sequence[Array]) -> dict[str | None, list[Array]]:
@@ -231,20 +227,15 @@ def _without_names(tree: Tree, arrays: Sequence[Array]) -> dict[str | None, list
 
 
 def _pair(tree: Tree, split: str, arrays: Sequence[Array]) -> Pair:
-    images = _one(tree, split, "images", arrays, lambda array: array.is_images)
-    others = [array for array in arrays if array is not images]
-    labels = _one(tree, split, "labels", others, lambda array: array.may_be_labels)
+    images = _one(tree, split, "images", arrays)
+    labels = _one(tree, split, "labels", [array for array in arrays if array is not images])
     return Pair(images.rows, labels.rows)
 
 
-def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array], fits: Callable[[Array], bool]) -> Array:
-    """Return the only array that fits as the images or the labels of a set. If several fit, their names decide.
-
-    Raise InputError if no array or more than one is left.
-    """
-    says = recognize.says_images if what == "images" else recognize.says_labels
-    named = [array for array in arrays if says(array.path)]
-    fitting = [array for array in arrays if fits(array)] or named
+def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array]) -> Array:
+    """Return the only array that fits as the images or the labels of a set, also by its name, or raise InputError."""
+    named = [array for array in arrays if recognize.role_of(array.path) == what]
+    fitting = [one for one in arrays if (one.is_images if what == "images" else one.may_be_labels)] or named
     if len(fitting) > 1:
         fitting = [array for array in fitting if array in named] or fitting
         kept = without_copies([array.file for array in fitting])
@@ -256,7 +247,8 @@ def _one(tree: Tree, split: str, what: str, arrays: Sequence[Array], fits: Calla
         names = listed((array.path for array in fitting), nothing="")
         raise InputError(tree.name, f"several arrays could be {wanted}: {names}", hint=_ONE_SET)
     for file in tree.looked_at:
-        if recognize.split_of(file.path) == split and says(file.path) and file.kind not in (NPY, IDX):
+        named_so = recognize.split_of(file.path) == split and recognize.role_of(file.path) == what
+        if named_so and file.kind not in (NPY, IDX):
             raise file.refused(wanted)
     found = listed((file.path.removesuffix(".npy") for file in tree.files), nothing="nothing")
     raise InputError(tree.name, f"{wanted} are missing. There is only {found}", hint=_RENAME)

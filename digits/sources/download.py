@@ -11,8 +11,7 @@ _PINNED = re.compile(r"(?P<url>https://[^#]+)#sha256=(?P<sha256>[0-9a-fA-F]{64})
 def download(source: str) -> Path:
     """Download `https://host/file.npz#sha256=<64 hex digits>` if it is not in the cache. Return the path in the cache.
 
-    Raises:
-        InputError: the address has another form, the download fails, or the file has another SHA-256.
+    Raise InputError if the address has another form, the download fails, or the file has another SHA-256.
     """
     match = _PINNED.fullmatch(source)
     if not match:

@@ -1,7 +1,7 @@
 """Conversion of images to the form in which they are stored: uint8, one shape, light ink on dark, upright, up to 255.
 
 Values that would have to be rounded raise an error. A sample of the images shows their ink and background, and whether
-they are transposed: see "How images lie" in docs/data.md.
+they are transposed: docs/data.md has the rules.
 """
 
 import math
@@ -106,10 +106,9 @@ def fold(rows: Rows) -> Rows:
 
 
 def to_uint8(sets: Sequence[Rows]) -> list[Rows]:
-    """Convert the images of all sets to levels from 0 to 255, and to grey if no pixel has a colour.
+    """Convert the images of all sets, as `fold` returned them, to levels from 0 to 255, and to grey without colours.
 
-    `sets` are images that `fold` returned. Raise InputError if their sizes differ. If a value cannot be converted, the
-    error is raised when the images are read.
+    Raise InputError if their sizes differ, and, when they are read, if a value cannot be converted.
     """
     for rows in sets[1:]:
         if rows.shape[1:3] != sets[0].shape[1:3]:
@@ -118,11 +117,9 @@ def to_uint8(sets: Sequence[Rows]) -> list[Rows]:
             raise InputError(rows.name, expected=expected, received=f"{sizes[1]} pixels", hint=hint)
     units = [_is_unit(rows) for rows in sets]
     default = next((unit for unit in units if unit is not None), True)  # for a set with only 0 and 1
-    colour = any(len(rows.shape) == 4 and not _is_grey(rows) for rows in sets)
-    return [
-        _converted(rows, unit=default if unit is None else unit, colour=colour)
-        for rows, unit in zip(sets, units, strict=True)
-    ]
+    colour = any((block != block[..., :1]).any() for rows in sets if len(rows.shape) == 4 for block in rows.blocks())
+    every = ((rows, default if unit is None else unit) for rows, unit in zip(sets, units, strict=True))
+    return [_converted(rows, unit=unit, colour=colour) for rows, unit in every]
 
 
 def _is_unit(rows: Rows) -> bool | None:
@@ -135,11 +132,6 @@ def _is_unit(rows: Rows) -> bool | None:
         if (values > 1).any():
             return False
     return None
-
-
-def _is_grey(rows: Rows) -> bool:
-    """Return whether the three colours of every pixel are equal."""
-    return all((block == block[..., :1]).all() for block in rows.blocks())
 
 
 def _converted(rows: Rows, *, unit: bool, colour: bool) -> Rows:
@@ -196,11 +188,8 @@ def is_emnist(names: Iterable[str]) -> bool:
 def exchanged(rows: Rows) -> Rows:
     """Return images with height and width exchanged."""
     count, height, width, *channels = rows.shape
-    return replace(
-        rows,
-        shape=(count, width, height, *channels),
-        blocks=lambda: (block.swapaxes(1, 2) for block in rows.blocks()),
-    )
+    shape = (count, width, height, *channels)
+    return replace(rows, shape=shape, blocks=lambda: (block.swapaxes(1, 2) for block in rows.blocks()))
 
 
 # Ink and levels, after the images are written
@@ -209,24 +198,19 @@ def exchanged(rows: Rows) -> Rows:
 def settle(
     files: Sequence[Path], image_shape: tuple[int, ...], *, transposed: bool, auto: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """Convert the stored images in place to light ink on dark, with levels up to 255.
+    """Convert the stored images, uint8 [n, *image_shape], in place to light ink on dark, with levels up to 255.
 
-    Args:
-        files: the .npy files of the training and the test set, uint8 [n, *image_shape].
-        image_shape: height and width, and 3 if the images are RGB.
-        transposed: whether height and width have been exchanged.
-        auto: whether the name of the source decided about `transposed`.
-
-    Returns:
-        The fields ink, highest, transposed and form for `Dataset`; and a line for each change and each warning.
+    `auto` says whether the name of the source decided if height and width have been exchanged. Return the fields ink,
+    highest, transposed and form for `Dataset`; and a line for each change and each warning.
     """
     sets = [NpyFile(path, dtype=np.uint8, shape=(None, *image_shape), is_input=False) for path in files]
     highest = max(int(block.max()) for images in sets for block in images.blocks())
     if not 0 < highest < FEW_LEVELS:
         highest = 255
-    train, test = (stored_levels(None, highest)[_sample(images)] for images in sets)
-    background = find_background(train)
-    ink = background.ink
+    steps = [max(1, -(-len(each) // SAMPLE), -(-each.size // SAMPLE_BYTES)) for each in sets]
+    samples = (each.take(np.arange(0, len(each), step)) for each, step in zip(sets, steps, strict=True))
+    train, test = (stored_levels(None, highest)[sample.astype(np.uint8, copy=False)] for sample in samples)
+    _, ink = find_background(train)
     levels = stored_levels(ink, highest)
     if (levels != np.arange(256)).any():
         for file in files:
@@ -236,39 +220,23 @@ def settle(
         "images: height and width exchanged" + (", as EMNIST needs it" if auto else ""): transposed,
         f"images: levels 0 to {highest} stretched to 0 to 255": highest != 255,
         "images: dark ink on a light background, inverted": ink == "dark",
-        UNLIKE: find_background(test).ink != ink,
-        LYING.format("false" if transposed else "true"): auto and looks_transposed(train, background),
+        UNLIKE: find_background(test)[1] != ink,
+        LYING.format("false" if transposed else "true"): auto and looks_transposed(train),
     }
     facts = {"ink": ink, "highest": highest, "transposed": transposed, "form": form}
     return facts, [line for line, holds in lines.items() if holds]
 
 
-def _sample(images: NpyFile) -> Images:
-    count, size = len(images), math.prod(images.shape[1:])
-    step = max(1, -(-count // SAMPLE), -(-count * size // SAMPLE_BYTES))
-    return images.take(np.arange(0, count, step)).astype(np.uint8, copy=False)
-
-
 def stored_levels(ink: Ink | None, highest: int) -> Images:
-    """Return a table from the levels of a source to stored levels, uint8 [256].
-
-    The level `highest` becomes 255. For dark ink, the levels are inverted.
-    """
+    """Return a table from levels to stored levels, uint8 [256]: `highest` to 255, and inverted for dark ink."""
     levels = np.rint(np.minimum(np.arange(256), highest) * (255 / highest)).astype(np.uint8)
     return 255 - levels if ink == "dark" else levels
 
 
-class Background(NamedTuple):
-    """The background of characters, and their ink."""
+def find_background(images: Images) -> tuple[float, Ink | None]:
+    """Return the level of the background, measured in the corners of images, an eighth of each side; and the ink.
 
-    level: float  # the median of the corners
-    ink: Ink | None  # lighter or darker than the background; None: the background is uneven or the images are in colour
-
-
-def find_background(images: Images) -> Background:
-    """Return the background, measured in the corners of images, which characters seldom reach.
-
-    A corner is an eighth of each side, at least a pixel.
+    The ink is None if the background is uneven, or if the images are in colour.
     """
     grey = _grey(images)
     tall, wide = (max(1, side // 8) for side in grey.shape[1:])
@@ -279,15 +247,16 @@ def find_background(images: Images) -> Background:
     coloured = images.ndim == 4 and (np.ptp(images, axis=3) > NEAR).mean() > COLOURED
     ink = (np.abs(grey - level) > NEAR).mean()
     if coloured or not even or ink < INK:
-        return Background(level, None)
-    return Background(level, "dark" if grey.mean() < level else "light")
+        return level, None
+    return level, "dark" if grey.mean() < level else "light"
 
 
-def looks_transposed(images: Images, background: Background) -> bool:
+def looks_transposed(images: Images) -> bool:
     """Return whether many characters are wide and few are tall; False if the images are not ink on paper."""
-    if background.ink is None:
+    level, ink = find_background(images)
+    if ink is None:
         return False
-    strength = np.abs(_grey(images) - background.level)
+    strength = np.abs(_grey(images) - level)
     strength[strength <= NEAR] = 0  # noise of the paper is not ink
     strength = strength[strength.any(axis=(1, 2))]
     if not len(strength):
@@ -319,19 +288,11 @@ class Place(NamedTuple):
     mass: float  # distance of the strokes' centre of mass from the image centre
     centre: float  # distance of the centre of the box from the image centre
 
-    def off(self, centred_by: str) -> float:
-        """Return the distance of the centre of "mass" or of the "box" from the image centre."""
-        return self.mass if centred_by == "mass" else self.centre
-
 
 def measure_form(images: NDArray[np.uint8]) -> Form | None:
-    """Measure size and place of the strokes in a sample of images.
+    """Measure size and place of the strokes in images, uint8 [n, height, width] or RGB, light ink on dark.
 
-    Args:
-        images: uint8 [n, height, width] or [n, height, width, 3], light ink on dark.
-
-    Returns:
-        The form, or None if the images are not thin strokes on an empty field but things that fill the image.
+    Return None if the images are not thin strokes on an empty field but things that fill the image.
     """
     sample = _grey(images[:: max(1, len(images) // MEASURED)]).astype(np.uint8)
     inked = sample[(sample > FAINT).any(axis=(1, 2))]

@@ -58,13 +58,10 @@ def require_labels_form(rows: Rows) -> None:
 
 
 def read_labels(rows: Rows) -> Rows:
-    """Read labels into memory, after `require_labels_form` has checked them.
+    """Return labels [n] in memory as uint8, int32 or texts, with a note if anything was converted.
 
-    Returns:
-        Labels [n] as uint8, int32 or texts, with a note if anything was converted.
-
-    Raises:
-        InputError: a number is not whole, a text is not valid, or a row of one-hot labels has not exactly a single 1.
+    `require_labels_form` has checked them. Raise InputError for a number that is not whole, a text that is not valid,
+    or a row of one-hot labels without exactly a single 1.
     """
     values, note = _read_texts(rows) if rows.dtype.kind in "US" else _read_numbers(rows)
     return replace(held(rows.name, values), notes=(note,) if note else ())
@@ -90,11 +87,9 @@ def _read_numbers(rows: Rows) -> tuple[Values, str]:
         if numbers.dtype not in (np.uint8, np.int32):
             with np.errstate(invalid="ignore"):
                 place = int((column.astype(np.int32) != column).argmax())
-            expected, hint = (
-                "labels that are whole numbers of at most nine digits",
-                "Correct it, or leave out this image.",
-            )
+            expected = "labels that are whole numbers of at most nine digits"
             received = f"{column[place].item()!r} at position {first + place}"
+            hint = "Correct it, or leave out this image."
             raise InputError(rows.name, expected=expected, received=received, hint=hint)
         found.append(numbers)
         first += len(values)
@@ -123,14 +118,9 @@ def _read_texts(rows: Rows) -> tuple[Values, str]:
 def number_labels(train_rows: Rows, test_rows: Rows) -> Labels:
     """Number the classes of a data set from 0, in the order of its labels. The labels become the names of the classes.
 
-    Args:
-        train_rows: the training labels in memory, integers or texts [n], n at least 1. Texts that are whole numbers are
-            ordered as numbers: '2' before '10'.
-        test_rows: the test labels.
-
-    Raises:
-        InputError: a label is negative or not allowed as a name, there is only one class or more than MOST_CLASSES, or
-            only the test set has a class.
+    The labels are in memory, integers or texts [n], n at least 1. Texts that are whole numbers are ordered as numbers:
+    '2' before '10'. Raise InputError if a label is negative or not allowed as a name, if there is only one class or
+    more than MOST_CLASSES, or if only the test set has a class.
     """
     (train,), (test,) = train_rows.blocks(), test_rows.blocks()
     if (train.dtype.kind in "iu") != (test.dtype.kind in "iu"):

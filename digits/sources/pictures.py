@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from os.path import commonprefix
@@ -27,7 +27,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 #: The most bytes of a picture file. For comparison, 128 x 128 pixels in colour have 48 KiB uncompressed.
 MOST_BYTES = 2**20
 
-_GREY, _COLOUR, _DEEP = ("1", "L"), ("RGB", "P", "PA", "LA", "RGBA"), ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_GREY, _COLOUR = ("1", "L"), ("RGB", "P", "PA", "LA", "RGBA")
 
 _FOLDERS = "Put the pictures into train/CLASS/ and test/CLASS/, or into CLASS/ with `load.test_size` in params.yaml."
 _SAVE = "Save it again as PNG of 8 bits, grey or in colour, without transparency, or move it elsewhere."
@@ -73,7 +73,7 @@ def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: E
         for place, file in enumerate(sorted(members, key=lambda file: natural(file.path)))
     )
     name, album = f"the pictures of the {NAMED[split]} set in {tree.name}", Album(files)
-    for *_, file in with_progress(ordered, len(ordered), name):
+    for *_, file in with_progress(ordered, name):
         with file.open() as content:
             album.add(file.name, content.read(MOST_BYTES + 1))
     numbers = all(label.isascii() and label.isdecimal() and len(label) < 10 for label in classes)
@@ -81,11 +81,9 @@ def _pair(tree: Tree, split: str, found: Iterable[_Placed], depth: int, files: E
     return Pair(album.rows(name), held(f"the folders of {name}", labels))
 
 
-def with_progress(items: Iterable[T], count: int, what: str) -> Iterator[T]:
-    """Yield the items, which are `count` pictures, and show a progress bar if a person is watching."""
-    yield from tqdm(
-        items, desc=f"reading {what}", total=count, unit=" pictures", leave=False, disable=not on_terminal()
-    )
+def with_progress(items: Iterable[T], what: str, count: int | None = None) -> Iterable[T]:
+    """Return the items, of which there are `count`, and show a progress bar if a person is watching."""
+    return tqdm(items, f"reading {what}", count, leave=False, disable=not on_terminal())
 
 
 class Album:
@@ -96,10 +94,7 @@ class Album:
         self._first, self._size = "", (0, 0)
 
     def add(self, name: str, content: bytes) -> None:
-        """Decode and add a picture. `name` is its name in messages.
-
-        Raise InputError if it cannot be decoded, or if its size differs from that of the first picture.
-        """
+        """Decode and add a picture. Raise InputError if this fails, or if the first picture has another size."""
         pixels = decode(name, content)
         height, width = pixels.shape[:2]
         if not self._first:
@@ -122,7 +117,7 @@ class Album:
 def decode(name: str, content: bytes) -> NDArray[np.uint8]:
     """Decode a picture to uint8: [height, width], or [height, width, 3] if it has colours. `name` is for messages.
 
-    Raise InputError if it is damaged, too small, too large or transparent, or has 16 bits that do not fit into 8.
+    Raise InputError if it is damaged, too small, too large or transparent, or has more than 8 bits.
     """
     if not content or len(content) > MOST_BYTES:
         sentence = f"the picture has more than {MOST_BYTES} bytes" if content else "the file is empty"
@@ -131,17 +126,11 @@ def decode(name: str, content: bytes) -> NDArray[np.uint8]:
         warnings.simplefilter("ignore")  # they are about harmless damage, or about sizes, which `_open` checks
         picture = _open(name, content)
         try:
-            kept = picture if picture.mode in _DEEP else picture.convert("L" if picture.mode in _GREY else "RGBA")
-            values = np.asarray(kept)
+            values = np.asarray(picture.convert("L" if picture.mode in _GREY else "RGBA"))
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, MemoryError) as error:
             raise InputError(name, f"the picture is damaged ({error})", hint=_SAVE) from None
     if picture.mode in _GREY:
         return values
-    if picture.mode in _DEEP:
-        low = values.astype(np.int64) // 257  # 257 times an 8-bit level has these 8 bits twice
-        if (values != 257 * low).any() or low.min() < 0 or low.max() > 255:
-            raise InputError(name, "the picture has 16 bits, which do not fit into 8", hint=_SAVE)
-        return low.astype(np.uint8)
     if values[..., 3].min() < 255:
         raise InputError(name, "the picture is transparent", hint=_SAVE)
     colours = values[..., :3]
@@ -158,6 +147,6 @@ def _open(name: str, content: bytes) -> Image.Image:
         received = f"{picture.size[0]} x {picture.size[1]} pixels"
         expected, hint = f"a picture of {SHORTEST} to {LONGEST} pixels a side", "Bring all pictures to one such size."
         raise InputError(name, expected=expected, received=received, hint=hint)
-    if picture.mode not in (*_GREY, *_COLOUR, *_DEEP):
+    if picture.mode not in (*_GREY, *_COLOUR):
         raise InputError(name, f"pictures of the mode {picture.mode} cannot be read", hint=_SAVE)
     return picture

@@ -128,19 +128,12 @@ def by_split(items: Iterable[T], path: Callable[[T], str]) -> dict[str | None, l
     return found
 
 
-def says_images(path: str) -> bool:
-    """Return whether an array's name says that the array holds images, and does not say that it holds labels."""
-    return _says(path, _IMAGES) and not says_labels(path)
-
-
-def says_labels(path: str) -> bool:
-    """Return whether an array's name says that the array holds labels."""
-    return _says(path, _LABELS)
-
-
-def _says(path: str, pattern: re.Pattern[str]) -> bool:
+def role_of(path: str) -> str:
+    """Return what an array holds according to its name: "labels", else "images"; empty if the name does not say it."""
     parts = PurePosixPath(path).parts[-2:]  # for `labels.npz/arr_0.npy`, both the archive and the member
-    return any(pattern.fullmatch(word) for part in parts for word in words(part))
+    said = [word for part in parts for word in words(part)]
+    roles = {"labels": _LABELS, "images": _IMAGES}
+    return next((role for role, pattern in roles.items() if any(map(pattern.fullmatch, said))), "")
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:

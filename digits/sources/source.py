@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,25 +23,17 @@ from dvcproof.runtime.bounds import require_regular
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
-
-class Source(NamedTuple):
-    """A data set: images as uint8 [n, height, width] or [n, height, width, 3], labels as whole numbers or texts [n]."""
-
-    train: Pair
-    test: Pair
-    notes: list[str]  # a line for everything that was converted, chosen or left out
+#: The training and the test set, and a line for everything that was converted, chosen or left out. Images are uint8
+#: [n, height, width] or [n, height, width, 3], labels whole numbers or texts [n].
+Source = tuple[Pair, Pair, list[str]]
 
 
 @contextmanager
 def open_source(source: str, test_size: int = 0) -> Iterator[Source]:
-    """Open a data set inside this block.
+    """Open a data set inside this block: a file, an archive, a folder, or https://host/file#sha256=<64 hex digits>.
 
-    Args:
-        source: path of a file, an archive or a folder, or https://host/file#sha256=<64 hex digits>.
-        test_size: number of training images that become the test set, if the source has no test set.
-
-    Raises:
-        InputError: the source is missing, damaged, incomplete or has an unknown form, or `test_size` does not suit it.
+    If it has no test set, `test_size` training images become the test set. Raise InputError if the source is missing,
+    damaged, incomplete or of an unknown form, or if `test_size` does not suit it.
     """
     with ExitStack() as files:
         path = download(source) if "://" in source else Path(source)
@@ -95,18 +86,15 @@ def _convert(name: str, found: Found, test_size: int) -> Source:
     read = [labels.read_labels(pair.labels) for pair in pairs.values()]
     notes = [*found.notes, *(f"{rows.name}: {note}" for rows in (*converted, *read) for note in rows.notes)]
     if TEST in pairs:
-        return Source(Pair(converted[0], read[0]), Pair(converted[1], read[1]), notes)
+        return Pair(converted[0], read[0]), Pair(converted[1], read[1]), notes
     (values,) = read[0].blocks()
     chosen = spread(values, test_size, "load.test_size")
     train, test = (Pair(_some(converted[0], rows), _some(read[0], rows)) for rows in (~chosen, chosen))
-    return Source(train, test, [*notes, f"test set: {test_size} of the {count} images, spread evenly over each class"])
+    return train, test, [*notes, f"test set: {test_size} of the {count} images, spread evenly over each class"]
 
 
 def _checked(pair: Pair) -> Pair:
-    """Raise InputError if a pair cannot be images and labels. Return it with the images in the shape of `fold`.
-
-    No values are read.
-    """
+    """Return a pair with its images in the shape of `fold`. Raise InputError if it cannot be images and labels."""
     folded = Pair(images.fold(pair.images), pair.labels)
     labels.require_labels_form(pair.labels)
     for rows in pair:
@@ -118,6 +106,5 @@ def _checked(pair: Pair) -> Pair:
 
 
 def _some(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
-    """Return the rows that a mask chooses."""
     shape = (int(mask.sum()), *rows.shape[1:])
     return replace(rows, shape=shape, blocks=lambda: masked(rows.blocks(), mask))

@@ -34,14 +34,14 @@ GROUP_BYTES = 2**28
 MOST_ROWS = 1024
 BATCH_BYTES = 2**26
 
+#: The levels of pixels, by their texts.
+LEVELS = {str(level): level for level in range(256)}
+
 _LABEL = "Call the column of the labels `label`, and leave out columns that are not pixels."
 
 
 def find(tree: Tree, files: ExitStack) -> Found | None:
-    """Return the sets of tables in a source, or None if it has no tables.
-
-    Pixels are held in temporary files, which `files` closes.
-    """
+    """Return the sets of tables in a source, or None if it has no tables. `files` closes their temporary files."""
     parquet = without_copies(tree.of_kind(recognize.PARQUET))
     every = parquet or without_copies(tree.of_kind(recognize.TABLE))
     if not every:
@@ -112,17 +112,17 @@ def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
             sentence = f"line {number} has {len(cells)} values, and the first line {len(columns.names)}"
             raise InputError(file.name, sentence, hint="Correct the line, or delete it.")
         try:
-            pixels = np.fromiter(map(int, pixels_of(cells)), np.float64)
-        except (ValueError, OverflowError):  # fractions, or not numbers
+            pixels = np.frombuffer(bytes(map(LEVELS.__getitem__, pixels_of(cells))), np.uint8)
+        except KeyError:  # fractions, or not levels
             pixels = np.fromiter(map(_number, pixels_of(cells)), np.float64)
-        wrong = ~((pixels >= 0) & (pixels <= 255))
-        if wrong.any():
-            place = columns.pixels[int(wrong.argmax())]
-            expected = "pixels as whole numbers from 0 to 255, or as fractions from 0 to 1"
-            received = f"{cells[place][:40]!r} in line {number}, column {place + 1}"
-            hint = "Correct the value, or delete the line."
-            raise InputError(file.name, expected=expected, received=received, hint=hint)
-        whole = whole and bool((pixels % 1 == 0).all())
+            wrong = ~((pixels >= 0) & (pixels <= 255))
+            if wrong.any():
+                place = columns.pixels[int(wrong.argmax())]
+                expected = "pixels as whole numbers from 0 to 255, or as fractions from 0 to 1"
+                received = f"{cells[place][:40]!r} in line {number}, column {place + 1}"
+                hint = "Correct the value, or delete the line."
+                raise InputError(file.name, expected=expected, received=received, hint=hint) from None
+            whole = whole and bool((pixels % 1 == 0).all())
         images.write(pixels[np.newaxis])
         found.append(cells[label])
     if not columns.header and label == 0 and len({*found}) == 1:
@@ -132,11 +132,9 @@ def _read_csv(file: File, columns: Columns, files: ExitStack) -> Pair:
     labels: Values = np.array(found, str)
     with suppress(ValueError):  # labels that are not numbers stay texts
         labels = labels.astype(np.float64)
-    title = columns.names[label] if columns.header else f"column {1 + label}"
-    return Pair(
-        images.rows(file.name, (len(columns.pixels),), np.uint8 if whole else np.float32),
-        held(f"{title} in {file.name}", labels),
-    )
+    title = f"{columns.names[label] if columns.header else f'column {1 + label}'} in {file.name}"
+    rows = images.rows(file.name, (len(columns.pixels),), np.uint8 if whole else np.float32)
+    return Pair(rows, held(title, labels))
 
 
 def _lines(file: File) -> Iterator[tuple[int, list[str]]]:
@@ -181,12 +179,18 @@ def _read_parquet(split: str, parts: Sequence[File], files: ExitStack) -> Pair:
     schema = tables[0][1].schema_arrow
     label, image, pixels = _columns(parts[0], schema)
     name = parts[0].name if len(parts) == 1 else f"{parts[0].name} and {len(parts) - 1} more"
-    found = [np.empty(0, np.uint8), *(_labels(*batch) for batch in _batches(tables, [label]))]
+    found = [np.empty(0, np.uint8)]
+    for file, first, batch in _batches(tables, [label]):
+        cells = batch.column(0).to_pylist()
+        if None in cells:
+            raise InputError(file.name, f"row {first + cells.index(None)} has no label", hint="Leave out such rows.")
+        with _reading(file):
+            found.append(np.array(cells))
     labels = held(f"{label} in {name}", np.concatenate(found))
     require_labels_form(labels)
     if image:
         title, album = f"the images of the {NAMED[split]} set in {name}", Album(files)
-        for place, content in with_progress(_pictures(tables, image), labels.shape[0], title):
+        for place, content in with_progress(_pictures(tables, image), title, labels.shape[0]):
             album.add(place, content)
         return Pair(album.rows(title), labels)
     dtype = np.result_type(*(schema.field(column).type.to_pandas_dtype() for column in pixels))
@@ -256,15 +260,6 @@ def _batches(tables: Sequence[tuple[File, Any]], names: Sequence[str]) -> Iterat
             for batch in table.iter_batches(rows, columns=[*names], use_threads=False):
                 yield file, first, batch
                 first += batch.num_rows
-
-
-def _labels(file: File, first: int, batch: Any) -> Values:
-    (column,) = batch.columns
-    if column.null_count:
-        place = first + column.to_pylist().index(None)
-        raise InputError(file.name, f"row {place} has no label", hint="Leave out rows without a label.")
-    with _reading(file):
-        return np.array(column.to_pylist())
 
 
 def _pictures(tables: Sequence[tuple[File, Any]], column: str) -> Iterator[tuple[str, bytes]]:

@@ -22,9 +22,6 @@ from dvcproof.runtime.bounds import open_file, open_tar, open_zip
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import see_file
 
-#: The most files in a folder and below it.
-MOST_FILES = 2**18
-
 #: The most bytes of the directory of a zip archive. This is enough for some 100,000 pictures.
 ZIP_DIRECTORY_BYTES = 2**23
 
@@ -101,7 +98,12 @@ class File:
 
     def open(self) -> IO[bytes]:
         """Open the file for reading, unpacked."""
-        return _unpacking(self.raw()) if self.packed else self.raw()
+        file = self.raw()
+        if not self.packed:
+            return file
+        unpacked = gzip.GzipFile(fileobj=file)
+        unpacked.myfileobj = cast(io.FileIO, file)  # closed with it
+        return cast(IO[bytes], unpacked)
 
     def seekable(self, files: ExitStack) -> IO[bytes]:
         """Open the file so that `seek` is fast: through a temporary file unless it is a plain file on disk."""
@@ -124,12 +126,6 @@ class File:
         if isinstance(self.kind, Foreign):
             kind, hint = self.kind.words, self.kind.hint
         return InputError(self.name, f"this is {kind}, not {expected}", hint=hint)
-
-
-def _unpacking(file: IO[bytes]) -> IO[bytes]:
-    unpacked = gzip.GzipFile(fileobj=file)
-    unpacked.myfileobj = cast(io.FileIO, file)  # closed with it
-    return cast(IO[bytes], unpacked)
 
 
 def without_copies(files: Sequence[File]) -> list[File]:
@@ -168,22 +164,13 @@ class Tree(NamedTuple):
 def open_tree(path: Path) -> Tree:
     """Return all files of a source."""
     see_file(path)
-    return Tree(str(path), [*_walk(path)] if path.is_dir() else [_on_path(path, path.name)])
-
-
-def _walk(folder: Path) -> Iterator[File]:
-    count = 0
-    for place, folders, names in os.walk(folder):
+    found = [] if path.is_dir() else [_on_path(path, path.name)]
+    for place, folders, names in os.walk(path):  # nothing, if it is a file
         see_file(Path(place))
         folders.sort()
-        count += len(names)
-        if count > MOST_FILES:
-            hint = "Set `load.source` to a folder of one data set."
-            raise InputError(str(folder), f"there are more than {MOST_FILES} files in it", hint=hint)
-        for path in (Path(place, name) for name in sorted(names)):
-            short = path.relative_to(folder).as_posix()
-            if not LEFTOVERS.search(short):
-                yield _on_path(path, short)
+        inside = ((file, file.relative_to(path).as_posix()) for file in (Path(place, name) for name in sorted(names)))
+        found += [_on_path(file, short) for file, short in inside if not LEFTOVERS.search(short)]
+    return Tree(str(path), found)
 
 
 def _on_path(path: Path, short: str) -> File:

@@ -24,21 +24,6 @@ def test_a_hand_made_example() -> None:
     assert calibration_error(bins) == pytest.approx((0.1 + 0.7 + 0.2) / 6)
 
 
-def test_the_calibration_error_is_the_published_sum() -> None:
-    random = np.random.default_rng(0)
-    confidences = random.uniform(0.1, 1, 500)
-    right = random.uniform(size=500) < confidences**2
-    total = 0.0
-    for m in range(1, 16):  # the literal definition of Guo et al.
-        inside = [i for i in range(500) if (m - 1) / 15 < confidences[i] <= m / 15]
-        if inside:
-            accuracy = sum(bool(right[i]) for i in inside) / len(inside)
-            confidence = sum(float(confidences[i]) for i in inside) / len(inside)
-            total += len(inside) / 500 * abs(accuracy - confidence)
-    assert calibration_error(reliability(confidences, right)) == pytest.approx(total, rel=1e-12)
-    assert total > 0.05  # an over-confident model is noticed
-
-
 def test_brier_goes_from_0_to_2() -> None:
     two = predictions([0.8, 0.1, 0.1], [0.2, 0.5, 0.3], labels=[0, 2])
     assert brier(two) == pytest.approx(((0.04 + 0.01 + 0.01) + (0.04 + 0.25 + 0.49)) / 2, rel=1e-6)

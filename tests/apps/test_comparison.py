@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from digits.apps.comparison import comparable, differing, metrics, p_value, verdict
+from digits.apps.comparison import comparable, metrics, p_value, verdict
 from digits.apps.results import Epoch
 from digits.apps.runs import Earlier, Run
 from dvcproof.lockfile import File, Lock, Stage
@@ -77,9 +77,3 @@ def test_every_metric_is_shown_and_judged_if_it_can_be() -> None:
     assert {one.change for one in alone} == {None}
     titles = {one.key: one.title for one in alone}
     assert [titles[key] for key in ("train.loss", "test.top3", "f1")] == ["training: loss", "test: top3", "f1"]
-
-
-def test_what_differs_is_named() -> None:
-    now, before = {"a": 1, "b": None, "c": [1]}, {"a": 1.5, "c": [1], "d": "x"}
-    assert differing(now, before) == ["a", "b", "d"]
-    assert differing(now, now) == []

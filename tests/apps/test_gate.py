@@ -122,64 +122,21 @@ def test_what_is_intended_passes_with_its_reason(project: Path) -> None:
     assert re.search(r"gate: commit \w+ accepts it: half as large, twice as fast\n", output)
 
 
-def clone(project: Path, folder: Path, pull_request: int, main_branch: int) -> Path:
-    """Clone the branch and its target as a workflow does, each with the given number of commits."""
-    path, url = folder / f"clone-{pull_request}-{main_branch}", project.as_uri()
-    options = ("--quiet", "--single-branch", "--branch", "branch", f"--depth={pull_request}")
-    run_ok("git", "clone", *options, url, str(path), cwd=folder)
-    run_ok("git", "fetch", "--quiet", f"--depth={main_branch}", "origin", "+main:main", cwd=path)
-    return path
-
-
-@pytest.mark.parametrize("reason", ["", "half as large"])
-def test_a_clone_that_ends_too_early_is_refused(
-    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, reason: str
-) -> None:
-    """In a shallow clone, the gate cannot tell whether a commit that accepts the change belongs to the branch."""
-    folder = tmp_path_factory.mktemp("clones")
-    for number in range(3):
-        commit_empty(project, f"more {number}\n\nAccept-worse-model: older")
-    run_ok("git", "checkout", "--quiet", "-B", "main", cwd=project)
-    commit_empty(project, "of main alone")
-    run_ok("git", "checkout", "--quiet", "branch", cwd=project)
-    if reason:
-        commit_empty(project, f"Smaller\n\nAccept-worse-model: {reason}")
-    write_run(project, set(range(60)))
-    commit(project, "worse")
-    for depths in ((20, 1), (1, 1), (1, 20)):
-        path = clone(project, folder, *depths)
-        monkeypatch.chdir(path)
-        line = refusal(main, *ARGUMENTS, "main")
-        assert "the history: this clone is shallow, and HEAD and main have no common commit. Run `git fetch" in line
-    run_ok("git", "fetch", "--quiet", "--unshallow", "origin", cwd=path)
-    assert (run_main(main, path, *ARGUMENTS, "main").status == 0) is bool(reason)
-    path = clone(project, folder, 2 + bool(reason), 2)  # the least depth that suffices
-    assert (path / ".git" / "shallow").exists()
-    assert (run_main(main, path, *ARGUMENTS, "main").status == 0) is bool(reason)
-
-
-def commit_empty(project: Path, message: str) -> None:
-    run_ok("git", "commit", "--quiet", "--allow-empty", "--message", message, cwd=project)
-
-
-def test_a_branch_of_another_history_accepts_nothing(project: Path) -> None:
-    run_ok("git", "checkout", "--quiet", "--orphan", "alone", cwd=project)
-    commit(project, "Alone\n\nAccept-worse-model: why not")
-    assert "The same predictions as before" in passes(project)
-    write_run(project, set(range(60)))
-    commit(project, "worse")
-    assert "the history: HEAD and main have no common commit. Name a commit" in refusal(main, *ARGUMENTS, "main")
-
-
 def test_a_shallow_clone_of_what_is_not_worse_passes(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its report says why there is no run to compare with."""
-    commit_empty(project, "more")
-    path = clone(project, tmp_path_factory.mktemp("clones"), 1, 1)
+    """Its report says why there is no run to compare with. A worse model needs the history of the clone."""
+    run_ok("git", "commit", "--quiet", "--allow-empty", "--message", "more", cwd=project)
+    path, options = tmp_path_factory.mktemp("clone") / "clone", ("--quiet", "--branch", "branch", "--depth=1")
+    run_ok("git", "clone", *options, project.as_uri(), str(path), cwd=path.parent)
+    run_ok("git", "fetch", "--quiet", "--depth=1", "origin", "+main:main", cwd=path)
     assert "The same predictions as before" in passes(path)
     monkeypatch.chdir(path)
     assert "this clone is shallow" in str(earlier_run(Files(), None, committed=True))
+    write_run(path, set(range(60)))
+    commit(path, "Worse\n\nAccept-worse-model: half as large")
+    said = refusal(main, *ARGUMENTS, "main")
+    assert "the history: this clone is shallow, and HEAD and main have no common commit. Run `git fetch" in said
 
 
 def test_without_a_study_for_these_parameters_the_predictions_decide(project: Path) -> None:

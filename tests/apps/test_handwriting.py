@@ -4,17 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from bench.pictures.drawing import jpeg
 from digits.apps.decoding import decode
 from digits.apps.handwriting import prepare
-from digits.apps.ink import background
 from digits.apps.ink.normalize import centre
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
-from tests.support.centring import centred_by_box
 from tests.support.pictures import difference, file, plain, prepared, to_digit
 from tests.support.project import Arrays
 from tests.support.strokes import draw
@@ -27,30 +23,16 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 SAME = 10
 
 
-def extent(digit: NDArray[np.uint8]) -> tuple[int, int]:
-    rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
-    return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
-
-
-@pytest.mark.parametrize("digit", [1, 4, 8])
-def test_the_form_is_that_of_mnist(digit: int) -> None:
-    field = to_digit(draw(digit, side=280, width=20))
-    y, x = np.mgrid[0:28, 0:28]
-    assert (field.shape, field.max(), max(extent(field))) == ((28, 28), 255, 20)
-    assert all(13.4 <= float((field * axis).sum() / field.sum()) <= 14.6 for axis in (y, x))
-    assert np.unique(field).size > 10  # anti-aliased
-
-
-@pytest.mark.parametrize(("place", "least", "most"), [(centre, 0.99, 1.0), (centred_by_box, 0.0, 0.2)])
-def test_mnists_own_digits_are_put_where_mnist_has_them(
-    digits: Arrays, place: Callable[..., NDArray[np.uint8]], least: float, most: float
-) -> None:
-    same = []
+def test_mnists_own_digits_are_put_where_mnist_has_them(digits: Arrays) -> None:
+    """The control: centred by their box, few digits are where MNIST has them."""
+    same = dict[bool, list[bool]]({True: [], False: []})
     for image in np.concatenate([digits["x_train"], digits["x_test"]]):
         (rows, columns) = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
         box = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32) / 255
-        same.append(np.array_equal(place(box, (28, 28), by_mass=True), image))
-    assert least <= np.mean(same) <= most
+        for by_mass, found in same.items():
+            found.append(np.array_equal(centre(box, (28, 28), by_mass=by_mass), image))
+    assert np.mean(same[True]) > 0.99
+    assert np.mean(same[False]) < 0.2
 
 
 def test_every_mode_gives_the_same_digit() -> None:
@@ -78,13 +60,6 @@ def coloured(ink: Colour, paper: Colour, drawing: Image.Image | None = None) -> 
     return Image.fromarray((share * np.array(paper) + (1 - share) * np.array(ink)).astype(np.uint8))
 
 
-def on_nothing(ink: Colour, hidden: Colour) -> Image.Image:
-    """Draw a digit on transparent paper, cropped close to the digit."""
-    picture = coloured(ink, hidden, plain().point(lambda level: 255 if level == 255 else 0)).convert("RGBA")
-    picture.putalpha(plain().point(lambda level: 255 - level))
-    return picture.crop(picture.getchannel("A").getbbox())
-
-
 def palette() -> Image.Image:
     """Draw a digit in a palette whose colour for paper is transparent."""
     picture = Image.fromarray((np.asarray(plain()) < 128).astype(np.uint8), "P")
@@ -92,21 +67,10 @@ def palette() -> Image.Image:
     return decode("a", file(picture, transparency=0))
 
 
-def in_a_corner() -> Image.Image:
-    picture = Image.new("L", (600, 340), 255)
-    picture.paste(plain(), (459, 199))
-    return picture
-
-
 VARIANTS: dict[str, tuple[Callable[[], Image.Image], float]] = {
     "white on black": (lambda: coloured(WHITE, BLACK), 0.6),
-    "grey on grey": (lambda: coloured((90, 90, 90), (180, 180, 180)), 0.6),
-    "yellow on white": (lambda: coloured((255, 230, 0), WHITE), 0.6),
     "red on green, equally light": (lambda: coloured((255, 0, 0), (0, 130, 0)), 0.6),
-    "black on nothing": (lambda: on_nothing(BLACK, BLACK), 1),
-    "red on nothing": (lambda: on_nothing((200, 30, 30), WHITE), 1),
     "a palette with a transparent colour": (palette, 5),
-    "in a corner": (in_a_corner, SAME),
     "cut close": (lambda: plain().crop(plain().point(lambda level: 255 - level).getbbox()), SAME),
     "40 pixels": (lambda: plain().resize((40, 40)), SAME),
     "2000 pixels": (lambda: plain().resize((2000, 2000)), SAME),
@@ -117,42 +81,6 @@ VARIANTS: dict[str, tuple[Callable[[], Image.Image], float]] = {
 def test_the_same_digit_comes_out(variant: str) -> None:
     make, most = VARIANTS[variant]
     assert difference(make()) < most
-
-
-def test_proportions_and_full_ink_are_kept() -> None:
-    for size, expected in (((4, 300), (20, 1)), ((300, 4), (1, 20)), ((70, 200), (20, 7))):
-        picture = Image.new("L", (500, 500), 255)
-        picture.paste(0, (100, 100, 100 + size[0], 100 + size[1]))
-        digit = to_digit(picture)
-        assert (extent(digit), digit.max()) == (expected, 255)
-
-
-def photograph(digit: int, noise: float) -> Image.Image:
-    """Draw a digit as in a photograph: by pen, on grey paper that is brighter on one side."""
-    paper = np.asarray(draw(digit, side=700, width=50).filter(ImageFilter.GaussianBlur(3)), np.float32)[..., None] / 255
-    y, x = np.mgrid[0:700, 0:700, 0:1][:2] / 700 - 0.5
-    pixels = (70 + 120 * paper) * (1 + 60 / 190 * (0.8 * x + 0.6 * y)) * np.array([1, 0.97, 0.9])
-    pixels += np.random.default_rng(0).normal(0, noise, pixels.shape)
-    return jpeg(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), 85)
-
-
-def shadowed(digit: int) -> Image.Image:
-    """Draw a digit with the edge of a shadow across it."""
-    edge = 1 / (1 + np.exp((np.arange(280) - 150) / 6))
-    levels = np.asarray(draw(digit, side=280, width=18), np.float32) * (0.55 + 0.45 * edge)
-    return Image.fromarray(levels.astype(np.uint8))
-
-
-@pytest.mark.fast(2)
-@pytest.mark.parametrize("digit", [2, 8, 3, 5, 7])
-def test_light_and_noise(digit: int) -> None:
-    for picture in (photograph(digit, 6), photograph(digit, 15), shadowed(digit)):
-        assert difference(picture, digit) < SAME
-
-
-def test_shadows_are_why_the_background_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "_average", lambda signed, paper: np.full_like(signed, signed[paper].mean()))
-    assert difference(shadowed(3)) > SAME
 
 
 def noise(deviation: float) -> Image.Image:

@@ -1,20 +1,15 @@
 """Classes and probabilities that are read in images, and answers that are unsure."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.apps.reading import Classifier, Neighbours, Reader, open_classifier, open_reader, variations
+from digits.apps.reading import Classifier, Neighbours, Reader, variations
 from digits.data.dataset import write_dataset
-from digits.data.splits import open_split, to_features
-from digits.scoring.predictions import predict
-from dvcproof.runtime.program import InputError
 from tests.support.arrays import sample_dataset
 from tests.support.project import Arrays
-from tests.support.trained import NETWORK
 
 Images = NDArray[np.uint8]
 
@@ -74,43 +69,3 @@ def test_things_are_read_as_they_are() -> None:
     readings = Reader(Classifier(["cat", "dog"], probabilities), dataset, None).read(images)
     np.testing.assert_array_equal(np.concatenate(seen), images)
     assert [(one.predicted, one.probability, one.unsure) for one in readings] == [("cat", 0.95, False)] * 3
-
-
-def test_the_probabilities_are_those_of_evaluate(trained: Path, digits: Arrays, tmp_path: Path) -> None:
-    import keras
-
-    images = digits["x_test"][:60].astype(np.uint8)
-    np.save(tmp_path / "test_features.npy", to_features(images))
-    np.save(tmp_path / "test_labels.npy", np.zeros(len(images), np.uint8))
-    model = keras.models.load_model(trained, compile=False)
-    (found,) = predict(model, [open_split(tmp_path, "test", sample_dataset())], 100)
-    probabilities = open_classifier(trained).probabilities(images)
-    np.testing.assert_allclose(probabilities, np.exp(found.log_probabilities), atol=1e-6)
-
-
-def test_the_classes_are_those_of_the_model(trained: Path) -> None:
-    assert open_classifier(trained).names == list("0123456789")
-    assert open_classifier(trained, list("abcdefghij")).names == list("abcdefghij")
-    with pytest.raises(InputError, match=r"10 names, one for each of the labels 0 to 9\. Got 2 names\."):
-        open_classifier(trained, ["ant", "bee"])
-
-
-def of_another_size(path: Path) -> None:
-    from exactkeras import archive
-
-    archive.save(NETWORK.build((10, 10), 3), path)
-
-
-OTHER_MODELS: dict[str, Callable[[Path], object]] = {
-    r"it cannot be read \(No such file or directory\)": Path.exists,
-    r"it cannot be read \(.*\)": lambda path: path.write_bytes(b"PK\x03\x04"),
-    r"expected a Keras model .*\. Got one from \(None, 100\) to \(None, 3\)": of_another_size,
-}
-
-
-@pytest.mark.usefixtures("tensorflow")
-@pytest.mark.parametrize("received", OTHER_MODELS)
-def test_another_model_is_refused(received: str, raw: Path) -> None:
-    OTHER_MODELS[received](raw / "m.keras")
-    with pytest.raises(InputError, match=rf"m\.keras: {received}\. Run `make repro` to train one"):
-        open_reader(raw / "m.keras", raw / "dataset.json")

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import re
 import shutil
 import sys
@@ -138,36 +137,6 @@ def test_without_git_or_a_commit_there_is_no_earlier_run(copy: Path, monkeypatch
     assert "exists on disk, but not in" in str(earlier_run(files, None, committed=False))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-def test_a_refusal_of_git_is_not_no_earlier_run(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(copy.parent))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    for path in (copy, copy / ".git"):
-        os.chown(path, 12345, 12345)
-    line = refusal(main, *arguments(copy), "--out", copy / "report.html")
-    assert "detected dubious ownership in repository at" in line
-    assert "Run `git config --global --add safe.directory" in line
-
-
-def test_without_a_clear_difference_nothing_is_called_better(report: Report) -> None:
-    """The page also names changed code, and shows a metric that a user has added."""
-    assert isinstance(report.earlier, Earlier)
-    wrong = int((report.run.predicted != report.run.labels).sum())
-    predicted = report.run.labels.copy()
-    predicted[:wrong] = (predicted[:wrong] + 1) % 10
-    lock = report.run.lock.model_copy(deep=True)
-    next(file for file in lock.stages["train"].deps if file.path == "stages/train.py").md5 = "0" * 32
-    before = report.run._replace(predicted=predicted, scores=report.earlier.run.scores | {"test.top3": 0.5}, lock=lock)
-    run = report.run._replace(scores=report.run.scores | {"test.top3": 0.75, "f1": 0.125})
-    page = text_of(render(report._replace(run=run, earlier=report.earlier._replace(run=before))))
-    assert "No clear difference" in page
-    assert "▲" in page
-    assert not re.search("points, |, better|, worse", page)
-    assert "Changed files: stages/train.py Not committed." in page
-    assert "test: top3 0.7500 0.5000 ▲ +0.2500" in page
-    assert "f1 0.1250 absent" in page
-
-
 def test_worst_mistakes_are_the_images_of_the_test_set(report: Report, html: str, digits: Arrays) -> None:
     assert isinstance(report.earlier, Earlier)
     found = re.findall(r'<img src="data:image/png;base64,([^"]+)".*?alt="Test image (\d+), which is (\d)".*', html)
@@ -180,9 +149,6 @@ def test_worst_mistakes_are_the_images_of_the_test_set(report: Report, html: str
         assert ('<span class="new worse">' in line) == (report.earlier.run.predicted[image] == label)
     losses = report.predictions.losses[[int(image) for _, image, _ in found]].tolist()
     assert losses == sorted(losses, reverse=True)
-    sure = np.where(np.eye(10, dtype=bool)[report.predictions.labels], 0, -100).astype(np.float32)
-    perfect = report._replace(predictions=report.predictions._replace(log_probabilities=sure))
-    assert "None: every test image is read right." in text_of(render(perfect))
 
 
 def test_two_runs_of_the_program_give_equal_bytes_and_no_date(second: Path, html: str, tmp_path: Path) -> None:
@@ -218,7 +184,6 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda project: (project / "dvc.lock").unlink(),
         r"dvc\.lock: there is no such file. Run `dvc repro`",
     ),
-    "no stages": (change("dvc.lock", "stages:", "others:"), r"dvc\.lock: the content is not valid .* without stages"),
     "a parameter that was not run": (change("params.yaml", "units: 32", "units: 33"), r"'dense\.units' in .*32.*33"),
     "edited scores": (change(SCORES, "0.", "0.1"), r"scores\.json: expected the file that dvc\.lock names, MD5 \w{32}"),
     "no test set": (lambda project: (project / "data/prepared/test_labels.npy").unlink(), r"test_labels\.npy"),
@@ -227,32 +192,20 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_and_the_old_page_stays(case: str, copy: Path) -> None:
-    damage, message = BAD[case]
+@pytest.mark.parametrize(("damage", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_refused(copy: Path, damage: Callable[[Path], object], message: str) -> None:
     damage(copy)
-    (copy / "out").mkdir()
-    page = copy / "out" / "report.html"
-    page.write_text("the page of before")
-    assert re.search(message, refusal(main, *arguments(copy), "--out", page))
-    assert [path.name for path in (copy / "out").iterdir()] == ["report.html"]
-    assert page.read_text() == "the page of before"
+    assert re.search(message, refusal(main, *arguments(copy), "--out", copy / "out" / "report.html"))
+    assert not (copy / "out").exists()
 
 
 def test_files_that_are_missing_or_of_another_model_are_shown_as_such(html: str, copy: Path) -> None:
     assert "The machine that the model was trained on. " in text_of(html)
     (copy / "data" / "raw" / "train_images.npy").unlink()
-    path = copy / "data" / "platform.json"
-    record = json.loads(path.read_text())
-    for change, words in (
-        ({"may_differ_in_bits_because": ["the device"]}, "other machines: the device."),
-        ({"model_sha256": "0" * 64}, "platform.json is the record of another model: the machine that this one was"),
-    ):
-        path.write_text(json.dumps(record | change))
-        page = shown(copy)
-        assert words in page
-        assert re.findall(r"(\S+) [\d,]+ \w{32} absent", page) == ["data/raw/train_images.npy"]
-    assert record["cpu"] not in page
+    (copy / "data" / "platform.json").write_text(json.dumps({"model_sha256": "0" * 64}))
+    page = shown(copy)
+    assert "platform.json is the record of another model: the machine that this one was" in page
+    assert re.findall(r"(\S+) [\d,]+ \w{32} absent", page) == ["data/raw/train_images.npy"]
 
 
 # In a real browser

@@ -6,15 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from digits.apps.card import MNIST
 from digits.data.dataset import read_dataset, write_dataset
+from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
+from stages.load import load
 from tests.support.arrays import sample_dataset
-from tests.support.loading import run_load
 from tests.support.project import ROOT
 
 
 def test_mnist_has_the_classes_and_counts_that_are_known(tmp_path: Path) -> None:
-    run_load(tmp_path, ROOT / "data" / "mnist.npz")
+    assert load(str(ROOT / "data" / "mnist.npz"), tmp_path / "out") == [  # as in Keras's first example
+        "train_images  uint8 [60000, 28, 28]",
+        "train_labels  uint8 [60000]: 5 0 4 ... 5 6 8",
+        "test_images   uint8 [10000, 28, 28]",
+        "test_labels   uint8 [10000]: 7 2 1 ... 4 5 6",
+    ]
+    assert {path.name: file_hash(path, "md5") for path in (tmp_path / "out").glob("*.npy")} == MNIST
     assert json.loads((tmp_path / "out" / "dataset.json").read_bytes()) == {  # default values are left out
         "image_shape": [28, 28],
         "classes": [str(label) for label in range(10)],
@@ -37,10 +45,8 @@ GOOD = sample_dataset().model_dump(mode="json")
 BAD_FILES: dict[str, tuple[str | dict[str, object] | None, str]] = {
     "missing": (None, "no such file"),
     "cut": (json.dumps(GOOD)[:-9], "Invalid JSON"),
-    "nested too deep": ("[" * 10000, "Invalid JSON"),
     "counts of one set": ({"images": {"train": [1] * 10}}, "Field required"),
     "a name too many": ({"colour": "red"}, "Extra inputs are not permitted"),
-    "one class": ({"classes": ["0"]}, "at least 2 items"),
     "four channels": ({"image_shape": [28, 28, 4]}, "Tuple should have at most 2 items"),
     "a level above 255": ({"highest": 256}, "less than or equal to 255"),
 }

@@ -1,13 +1,12 @@
 """Arrays on disk: writing, reading and refusals."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from digits.data import npy
-from digits.data.npy import NpyFile, describe, require_rows, require_same_length, write_npy
+from digits.data.npy import NpyFile, require_rows, require_same_length, write_npy
 from dvcproof.runtime.program import InputError
 from tests.support.arrays import saved, with_head
 
@@ -29,25 +28,11 @@ def opened(path: Path) -> NpyFile:
 # Writing and reading
 
 
-def test_a_type_and_shape_in_words() -> None:
-    assert describe("uint8", (None, 28, 28)) == "uint8 [n, 28, 28]"
-    assert describe(np.float32, ()) == "float32 []"
-
-
 @pytest.mark.parametrize("block", [1, 3, 7])
 def test_blocks_make_the_file_that_numpy_makes(tmp_path: Path, block: int) -> None:
     parts = (IMAGES[start : start + block] for start in range(0, 7, block))
     write_npy(tmp_path / "a.npy", dtype="uint8", shape=IMAGES.shape, blocks=parts)
     assert (tmp_path / "a.npy").read_bytes() == GOOD
-
-
-def test_an_array_of_no_rows_is_written_and_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.npy"
-    write_npy(path, dtype="float32", shape=(0, 784), blocks=())
-    file = NpyFile(path, dtype="float32", shape=(None, 784))
-    for values in (np.load(path), file.read(), file.rows(0, 0)):
-        assert (values.dtype, values.shape) == (np.float32, (0, 784))
-    assert list(file.blocks()) == []
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -104,20 +89,15 @@ def with_shape(shape: str) -> bytes:
 FOREIGN = "a damaged or foreign file"
 BAD_FILES = {
     "missing": (None, "Got no such file"),
-    "empty": (b"", FOREIGN),
     "cut in the header": (GOOD[:60], FOREIGN),
     "cut in the values": (GOOD[:-1], rf"Got {len(GOOD) - 1} bytes instead of {len(GOOD)}\."),
     "a byte too many": (GOOD + b"\0", rf"Got {len(GOOD) + 1} bytes instead of {len(GOOD)}\."),
     "another type": (saved(IMAGES.astype(">f4")), r"Got >f4 \[7, 28, 28\]"),
     "another side": (saved(IMAGES[:, :27]), r"Got uint8 \[7, 27, 28\]"),
-    "a single number": (saved(np.array(np.uint8(1))), r"Got uint8 \[\]"),
     "Fortran order": (saved(np.asfortranarray(IMAGES)), r"Got uint8 \[7, 28, 28\] in Fortran order"),
     "pickled objects": (saved(np.array([[[print]]], dtype=object)), r"Got object \[1, 1, 1\]"),
-    "format 2.0": (b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1), r"\.npy format 2\.0 instead of 1\.0"),
-    "negative length": (with_shape("(-2, 28, 28)"), "bytes instead of"),
     "length beyond any integer": (with_shape(f"({10**30}, 28, 28)"), f"bytes instead of 784{'0' * 27}"),
     "header of mixed keys": (with_head("{'descr': '|u1', 5: 5}\n"), "header that cannot be parsed"),
-    "header with code": (with_head("__import__('os').abort()\n"), FOREIGN),
     "header that never closes": (with_head("(" * 5000), FOREIGN),
 }  # fmt: skip
 

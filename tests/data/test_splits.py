@@ -73,24 +73,6 @@ def test_validation_leaves_each_class_an_image() -> None:
     assert set(labels[~choose_validation(labels, 400)]) == {*range(11)}
 
 
-def test_a_good_split_is_opened(tmp_path: Path) -> None:
-    features = FEATURES.copy()
-    features[0, 0] = -0.0  # a negative zero is in the range
-    split = open_split(write(tmp_path, features), "test", DATASET)
-    assert np.array_equal(split.features.read(), features)
-    assert (str(split.labels.dtype), split.labels.tolist()) == ("int32", [0, 1, 9])
-
-
-def test_the_data_set_says_how_many_classes_and_how_large_images(tmp_path: Path) -> None:
-    write(tmp_path, labels=np.array([2, 0, 1], np.uint8))
-    wide, narrow = (sample_dataset(3).model_copy(update={"image_shape": (14, side)}) for side in (56, 14))
-    assert open_split(tmp_path, "test", wide).features.shape == (3, 784)
-    with pytest.raises(InputError, match=r"expected float32 \[n, 196\]\. Got float32 \[3, 784\]\."):
-        open_split(tmp_path, "test", narrow)
-    with pytest.raises(InputError, match=r"test_labels\.npy: expected labels from 0 to 1, .*\. Got 2 at position 0\."):
-        open_split(tmp_path, "test", sample_dataset(2))
-
-
 @pytest.mark.parametrize("row", [0, 2])
 @pytest.mark.parametrize("value", [np.nan, np.inf, np.nextafter(np.float32(1), np.float32(2)), -1e-45])
 def test_a_value_outside_0_to_1_is_refused(

@@ -29,13 +29,6 @@ def test_accuracy_and_loss(five: Predictions) -> None:
     assert loss(five) == pytest.approx(sum(losses) / 5, rel=1e-6)
 
 
-def test_certainty_costs_nothing() -> None:
-    certain = Predictions(np.array([[0, -1000], [-1000, 0]], np.float32), np.array([0, 1], np.int32))
-    assert (accuracy(certain), loss(certain)) == (1, 0)
-    wrong = certain._replace(labels=np.array([1, 0], np.int32))
-    assert (accuracy(wrong), loss(wrong)) == (0, 1000)
-
-
 def test_precision_and_recall_of_each_class(five: Predictions) -> None:
     assert confusion_matrix(five).tolist() == [[2, 0, 0], [1, 1, 0], [0, 1, 0]]  # labels by row
     assert per_class(confusion_matrix(five)) == [

@@ -14,9 +14,7 @@ import pytest
 
 from digits.sources import arrays, tree
 from digits.sources.arrays import IDX_NAMES
-from dvcproof.runtime.program import InputError
-from stages.load import load
-from tests.support.arrays import flip, idx_bytes, saved, snapshot, with_head, write_idx
+from tests.support.arrays import flip, idx_bytes, saved, with_head, write_idx
 from tests.support.loading import refused, run_load
 from tests.support.project import Arrays
 
@@ -63,7 +61,6 @@ EARLY = r"the file is {} bytes shorter than its header says, which is {}\. Fetch
 LONGER = "the file is longer than its header says, which is "
 BAD_NPZ: dict[str, tuple[Build, str]] = {
     "an empty file": (lambda _: b"", r"bad\.npz: this is an empty file, not a data set of images and labels\."),
-    "without its last byte": (lambda digits: whole(digits)[:-1], "the file is damaged, or not an archive"),
     "a flipped bit, packed": (lambda d: flip(whole(d, zipfile.ZIP_DEFLATED), 5000), "x_train in .* is damaged"),
     "no test labels": (
         lambda d: stored({name: each for name, each in members(d).items() if "y_test" not in name}),
@@ -76,8 +73,6 @@ BAD_NPZ: dict[str, tuple[Build, str]] = {
     "names that steer the terminal": (lambda _: stored({"\x1b[31m\n.npy": b""}), r"ERROR: \\x1b\[31m ?in .*an empty"),
     "cut in the values": (changed(x_test=lambda each: each[:-10]), EARLY.format(10, r"uint8 \[200, 28, 28\]")),
     "one byte more": (changed(y_test=lambda each: each + b"\0"), r"y_test in .*" + LONGER + r"uint8 \[200\]"),
-    "text in place of labels": (changed(y_test=b"hello, world"), "y_test in .*, not the labels of the"),
-    "a negative length": (changed(x_test=claims("(-1, 28, 28)"), y_test=claims("(-1,)")), r"x_test in .*" + LONGER),
     "beyond any integer": (changed(x_test=claims("(10**30, 28, 28)"), y_test=claims("(10**30,)")), r" \d{30,} bytes s"),
     "code for a header": (changed(x_test=with_head("__import__('os').abort()\n")), "is damaged, or not an array"),
     "compressed with LZMA": (lambda d: whole(d, zipfile.ZIP_LZMA), "x_test.npy in .*: it is compressed in"),
@@ -113,36 +108,6 @@ def test_a_pickle_is_never_opened(tmp_path: Path, digits: Arrays, in_array: bool
     assert mark.exists()  # so unpickling does run the payload
 
 
-@pytest.mark.fast(1)
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_damage_anywhere_is_refused_or_does_no_harm(tmp_path: Path, compression: int) -> None:
-    """Bits flipped in every part of an archive: it is refused, or gives the same arrays."""
-    generator = np.random.default_rng(0)
-    images = {"x_train": generator.integers(0, 10, (3, 28, 28), np.uint8), "x_test": np.ones((2, 28, 28), np.uint8)}
-    labels = {"y_train": np.array([0, 1, 2], np.uint8), "y_test": np.array([2, 1], np.uint8)}
-    content = whole(images | labels, compression)
-    source, refusals = tmp_path / "damaged.npz", 0
-    source.write_bytes(content)
-    expected = run_load(tmp_path, source)
-    positions = [*range(60), *range(len(content) - 300, len(content)), *generator.integers(0, len(content), 100)]
-    for position in positions:
-        source.write_bytes(flip(content, int(position)))
-        try:
-            load(str(source), tmp_path / "out")
-        except InputError:
-            refusals += 1
-        assert snapshot(tmp_path / "out") == expected
-    assert len(positions) / 3 < refusals < len(positions)  # dates and attributes of a member may be anything
-
-
-def test_labels_are_not_read_before_sizes_are_compared(
-    tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "bad.npz").write_bytes(changed(x_train=lambda each: each[:-1])(digits))
-    monkeypatch.setattr(arrays, "_in_order", lambda *_: pytest.fail("values were read"))
-    assert "the file is 1 bytes shorter" in refused(tmp_path, tmp_path / "bad.npz")
-
-
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_the_size_of_the_blocks_changes_nothing(
     tmp_path: Path, small_npz: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, order: str
@@ -159,12 +124,9 @@ def test_the_size_of_the_blocks_changes_nothing(
 IMAGES, LABELS = IDX_NAMES[0], IDX_NAMES[3]
 Change = Callable[[bytes], bytes]
 BAD_IDX: dict[str, tuple[str, Change, str]] = {
-    "an empty file": (IMAGES, lambda _: b"", rf"{IMAGES}: this is an empty file, not the images of the training set\."),
     "cut in the header": (LABELS, lambda c: c[:6], "the IDX file ends within its header, after 6 bytes"),
-    "cut in the values": (IMAGES, lambda c: c[:-3], rf"{IMAGES}: " + EARLY.format(3, r"uint8 \[600, 28, 28\]")),
     "labels for images": (IMAGES, lambda _: idx_bytes(np.ones(9, np.uint8)), r"images \[.*\. Got uint8 \[9\]\."),
     "little-endian": (LABELS, lambda c: c[3::-1] + c[4:], "this is a file of unknown kind, not the labels"),
-    "a .gz cut in its header": (IMAGES, lambda c: gzip.compress(c)[:5], "this is a damaged file .*, not the images"),
     "a .gz with a wrong sum": (LABELS, lambda c: flip(gzip.compress(c), -8), "CRC check failed"),
     "a .gz and text": (LABELS, lambda c: gzip.compress(c) + b"hello", r"a damaged file \(Not a gzipped file"),
     "a .gz and another": (LABELS, lambda c: gzip.compress(c) + gzip.compress(b"\0"), LONGER),

@@ -8,7 +8,6 @@ import pytest
 
 from digits.sources import recognize
 from digits.sources.recognize import Foreign
-from digits.sources.source import open_source
 from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.forms import FORMS, WORDS, Form, few
@@ -58,13 +57,6 @@ def test_a_form_is_refused_with_its_words(
     assert form.said in refused(tmp_path, form.make(Path(), few(digits)))
 
 
-def test_a_set_can_be_read_again_and_again(small_npz: Path, digits: Arrays) -> None:
-    with open_source(str(small_npz)) as source:
-        assert (source.train.images.name, source.notes) == (f"x_train in {small_npz}", [])
-        for _ in range(2):
-            assert np.array_equal(np.concatenate([*source.train.images.blocks()]), digits["x_train"])
-
-
 @pytest.mark.parametrize("source", ["missing.npz", "missing/", "\x00", "x" * 200])
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path, source: str) -> None:
     assert "no such file or folder. Set `load.source` in params.yaml to a file, a folder" in refused(tmp_path, source)
@@ -94,12 +86,6 @@ def test_a_test_size_beside_a_test_set_is_refused(tmp_path: Path, small_npz: Pat
 @pytest.mark.parametrize(
     ("kind", "heads"),
     [
-        (recognize.NPY, [b"\x93NUMPY\x01\x00"]),
-        (recognize.IDX, [b"\0\0\x08\x03\0\0\0\x01", b"\0\0\x0c\x02\0\0\0\x01"]),
-        (recognize.NPZ, [b"PK\x03\x04" + bytes(26) + b"x_train.npy"]),
-        (recognize.ZIP, [b"PK\x03\x04" + bytes(26) + b"x_train.txt"]),
-        (recognize.PARQUET, [b"PAR1\x15\x04"]),
-        (recognize.PICTURE, [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"]),
         (recognize.TABLE, [b"\xef\xbb\xbflabel" + b",p" * 64 + b"\r\n", b"1" + b";0" * 784, b"1" + b"\t0" * 784]),
         ("a file of unknown kind", [b"label,name\n1,one\n" + b"," * 100, b"\0\0\x08\x05", b"\0\0\x0a\x03"]),
         ("an XML document, perhaps a server's error message", [b"<?xml version='1.0'?><Error>"]),
@@ -131,13 +117,6 @@ def test_a_kind_is_known_by_its_first_bytes(kind: str, heads: Sequence[bytes]) -
 )
 def test_a_path_tells_its_set(split: str | None, paths: Sequence[str]) -> None:
     assert {recognize.split_of(path) for path in paths} == {split}
-
-
-def test_names_of_images_and_labels() -> None:
-    images = ["x", "X_train", "train_images", "kmnist-test-imgs.npz/arr_0.npy", "trainX", "pixels"]
-    labels = ["y", "Y_test", "train_labels", "kmnist-test-labels.npz/arr_0.npy", "target", "classes"]
-    assert [(recognize.says_images(name), recognize.says_labels(name)) for name in images] == [(True, False)] * 6
-    assert [(recognize.says_images(name), recognize.says_labels(name)) for name in labels] == [(False, True)] * 6
 
 
 def test_numbered_files_are_in_natural_order() -> None:

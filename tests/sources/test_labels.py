@@ -97,20 +97,11 @@ def test_labels_that_name_no_class_are_refused(
         number(np.array(train), np.array(test))
 
 
-@pytest.mark.parametrize(
-    ("labels", "classes", "match"),
-    [
-        ([0, 9], 10, ""),
-        ([0, 10, 11], 10, r"A: expected labels from 0 to 9, the classes of the tr.*\. Got 10 at position 1\. Corr"),
-        ([2, 1], 2, "Got 2 at position 0"),
-        ([255], 255, "expected labels from 0 to 254"),
-        ([0, 255], 256, ""),
-        ([], 10, ""),
-    ],
-)
-def test_labels_of_other_classes_are_refused(labels: list[int], classes: int, match: str) -> None:
-    with pytest.raises(InputError, match=match) if match else nullcontext():
-        require_labels("A", np.array(labels, dtype=np.uint8), classes)
+def test_labels_of_other_classes_are_refused() -> None:
+    require_labels("A", np.array([0, 255], np.uint8), 256)
+    line = r"A: expected labels from 0 to 9, the classes of the tr.*\. Got 10 at position 1\. Corr"
+    with pytest.raises(InputError, match=line):
+        require_labels("A", np.array([0, 10, 11], np.uint8), 10)
 
 
 @pytest.mark.parametrize("count", [1, 2, 256, 257])

@@ -1,7 +1,6 @@
 """Tables, CSV and Parquet: the roles of columns, tables without images, and bounds."""
 
 import gzip
-import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from digits.sources import tables, tree
 from dvcproof.runtime.program import InputError
 from stages.load import load
-from tests.support.arrays import flip, snapshot
+from tests.support.arrays import snapshot
 from tests.support.forms import LABELLED, PIXELS, few, picture, table
 from tests.support.project import Arrays
 
@@ -61,10 +60,8 @@ def test_the_columns_are_found(
 
 BAD: dict[str, tuple[Change, str]] = {
     "too few values": (lambda c: c.replace(b",0\r\n", b"\r\n", 1), r"line 2 has 784 values, and the first line 785\."),
-    "no value": (lambda c: c.replace(b",0,", b",,", 1), r"Got '' in line \d+, column \d+\. Correct the value"),
-    "negative": (lambda c: c.replace(b",0,", b",-1,", 1), r"Got '-1' in line \d+, column \d+\."),
+    "negative": (lambda c: c.replace(b",0,", b",-1,", 1), r"Got '-1' in line \d+, column \d+\. Correct the value"),
     "an endless number": (lambda c: c.replace(b",0,", b"," + b"9" * 400 + b",", 1), r"Got '9{40}' in line \d+, col"),
-    "hexadecimal": (lambda c: c.replace(b",0,", b",0x10,", 1), r"Got '0x10' in line \d+, column \d+\."),
     "no UTF-8": (lambda c: c.replace(b",0,", b",\xff,", 1), r"not a table in UTF-8 \('utf-8' codec"),
     "two columns of labels": (lambda c: c.replace(b"pixel0", b"label", 1), r"Got 785 columns, 2 of them labels"),
     "no square": (lambda c: c.replace(b"\r\n", b",1\r\n"), r"expected a column of labels and the .* Got 786 columns"),
@@ -174,20 +171,6 @@ def test_large_groups_of_rows_are_refused(tmp_path: Path, digits: Arrays, monkey
     monkeypatch.setattr(tables, "GROUP_BYTES", 1000)
     with pytest.raises(InputError, match=r"expected groups of rows of at most 1000 bytes\. Got \d+\. Write it in smal"):
         load(source, tmp_path / "out", test_size=20)
-
-
-@pytest.mark.slow
-def test_a_damaged_file_is_refused_or_does_no_harm(tmp_path: Path, digits: Arrays) -> None:
-    file = io.BytesIO()
-    pq.write_table(pa.table({"image": cells(digits), "label": few(digits)["y_train"]}), file)
-    whole, generator, refusals = file.getvalue(), np.random.default_rng(0), 0
-    for place in [*generator.integers(4, len(whole), 20), *generator.integers(len(whole) - 1200, len(whole), 80)]:
-        (tmp_path / "a.parquet").write_bytes(flip(whole, int(place)))
-        try:
-            load(str(tmp_path / "a.parquet"), tmp_path / "out", test_size=20)
-        except InputError:
-            refusals += 1
-    assert refusals > 20
 
 
 def test_without_the_library_the_step_is_named(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:

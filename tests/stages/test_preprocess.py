@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,8 @@ from digits.data import npy
 from digits.data.dataset import write_dataset
 from digits.data.splits import choose_validation, to_features
 from stages import preprocess
-from tests.support.arrays import sample_dataset, saved, snapshot, tiled
+from tests.support.arrays import sample_dataset, saved, snapshot
 from tests.support.loading import KEYS
-from tests.support.memory import TIMES, linux_only, peak_mebibytes
 from tests.support.project import AT_ROOT, Arrays, run
 from tests.support.refusal import refusal
 
@@ -51,15 +49,10 @@ def write_params(folder: Path, validation_size: object = 0) -> Path:
 
 
 def refused(raw: Path, validation_size: object = 0) -> str:
-    """Check that the arrays are refused and earlier outputs stay unchanged, and return the line."""
-    out = raw.parent / "out"
-    out.mkdir()
-    earlier = {f"{name}.npy": f"earlier {name}".encode() for name in NAMES}
-    for name, content in earlier.items():
-        (out / name).write_bytes(content)
-    params = write_params(raw.parent, validation_size)
+    """Check that the arrays are refused and nothing is written, and return the line."""
+    out, params = raw.parent / "out", write_params(raw.parent, validation_size)
     line = refusal(preprocess.main, "--params", params, "--raw", raw, "--out", out)
-    assert snapshot(out) == earlier
+    assert not out.exists()
     return line
 
 
@@ -82,18 +75,6 @@ def test_validation_is_the_end_of_the_training_set(
     assert written == {f"{name}.npy": saved(values) for name, values in expected.items()}
 
 
-@pytest.mark.parametrize(("changed", "touched"), [("test", {"test"}), ("train", {"train", "validation"})])
-def test_the_test_set_is_never_used_for_anything_else(
-    raw: Path, digits: Arrays, changed: str, touched: set[str]
-) -> None:
-    before = prepare(raw, 100)
-    images, labels = digits[f"x_{changed}"], digits[f"y_{changed}"]
-    write_raw(raw, digits | {f"x_{changed}": 255 - images, f"y_{changed}": 9 - labels})
-    after = prepare(raw, 100, out="after")
-    for name in NAMES:
-        assert np.array_equal(before[name], after[name]) is (name.split("_")[0] not in touched)
-
-
 @pytest.mark.parametrize("size", [599, 10**30])
 def test_a_validation_split_that_leaves_nothing_is_refused(raw: Path, size: int) -> None:
     line = refused(raw, size)
@@ -101,17 +82,14 @@ def test_a_validation_split_that_leaves_nothing_is_refused(raw: Path, size: int)
     assert f"Got {size}. Set `preprocess.validation_size` to a smaller number in params.yaml." in line
 
 
-def array(change: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Path], object]:
-    """Return a function that changes the array in a .npy file."""
-    return lambda path: np.save(path, change(np.load(path)))
-
-
 #: Damaged inputs of the stage. tests/data/test_npy.py has further cases.
 BAD_RAW: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("train_labels.npy", Path.unlink, r"expected uint8 \[n\]\. Got no such file\. Run `dvc repro`"),
-    "wide labels": ("train_labels.npy", array(lambda y: y.astype(np.int64)), r"uint8 \[n\]\. Got int64 \[600\]"),
-    "27 rows": ("test_images.npy", array(lambda x: x[:, 1:]), r"uint8 \[n, 28, 28\]\. Got uint8 \[200, 27, 28\]"),
-    "fewer labels": ("test_labels.npy", array(lambda y: y[1:]), r": .*\. Got 200 images and 199 labels\."),
+    "fewer labels": (
+        "test_labels.npy",
+        lambda path: np.save(path, np.load(path)[1:]),
+        r": .*\. Got 200 images and 199 labels\.",
+    ),
     "no description": ("dataset.json", Path.unlink, r"expected the description .*\. Got no such file\. Run"),
 }  # fmt: skip
 
@@ -153,17 +131,3 @@ def test_validation_of_a_sorted_set_has_every_class(
     for split, mask in (("train", ~chosen), ("validation", chosen)):
         assert np.array_equal(written[f"{split}_labels"], labels[mask])
         assert np.array_equal(written[f"{split}_features"], to_features(images[mask].astype(np.uint8)))
-
-
-@pytest.mark.slow
-@linux_only
-def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) -> None:
-    ours, naive = [], []
-    for times in TIMES:
-        raw = write_raw(tmp_path / "raw", tiled(digits, times))
-        arguments = ("--params", write_params(tmp_path, 1000), "--raw", raw, "--out", tmp_path / "out")
-        ours.append(peak_mebibytes("from stages.preprocess import main; main()", *arguments))
-        naive.append(peak_mebibytes("import numpy; numpy.load(sys.argv[1]) / 255", raw / "train_images.npy"))
-    assert np.load(tmp_path / "out" / "train_features.npy", mmap_mode="r").shape == (75800, 784)
-    assert ours[1] - ours[0] < 4
-    assert naive[1] - naive[0] > 40  # so the measurement notices an array that is held in memory as a whole

@@ -121,14 +121,6 @@ def test_a_killed_training_continues_however_it_runs(project: Path, undisturbed:
 
 
 @pytest.mark.slow
-def test_a_worker_that_does_not_move_ends_the_other(project: Path) -> None:
-    with started(project, 2) as workers:
-        wait_for_epoch(workers[0], 2)
-        workers[1].send_signal(signal.SIGSTOP)
-        assert "another worker was lost" in last_words(workers[0], NOTICED)
-
-
-@pytest.mark.slow
 def test_signals_are_obeyed_at_once(project: Path) -> None:
     with started(project, 2) as workers:
         wait_for_epoch(workers[0], 2)

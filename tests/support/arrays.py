@@ -1,6 +1,5 @@
 """Write arrays and data sets as files, in the forms that tests need."""
 
-import gzip
 import json
 from pathlib import Path
 
@@ -20,15 +19,11 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def write_idx(folder: Path, digits: Arrays, *, packed: tuple[str, ...] = ()) -> Path:
-    """Write the four IDX files into a folder; compress those named in `packed` with gzip."""
+def write_idx(folder: Path, digits: Arrays) -> Path:
+    """Write the four IDX files into a folder."""
     folder.mkdir()
     for key, name in zip(NPZ_NAMES, IDX_NAMES, strict=True):
-        content = idx_bytes(digits[key])
-        if name in packed:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-        else:
-            (folder / name).write_bytes(content)
+        (folder / name).write_bytes(idx_bytes(digits[key]))
     return folder
 
 
@@ -49,10 +44,10 @@ def sample_dataset(classes: int = 10) -> Dataset:
     )
 
 
-def write_load_params(folder: Path, source: str | Path, transpose: object = "auto") -> Path:
+def write_load_params(folder: Path, source: str | Path) -> Path:
     """Write a params.yaml with only the section `load`, as JSON, which is also YAML."""
     path = folder / "params.yaml"
-    path.write_text(json.dumps({"load": {"source": str(source), "test_size": 0, "transpose": transpose}}))
+    path.write_text(json.dumps({"load": {"source": str(source), "test_size": 0, "transpose": "auto"}}))
     return path
 
 

@@ -28,16 +28,11 @@ FLAGS = (
 
 
 @contextmanager
-def open_browser(profile: Path, size: tuple[int, int] = (1280, 900)) -> Iterator[webdriver.Chrome]:
-    """Start Chromium, and end it at the end of the block.
-
-    Args:
-        profile: an empty folder for the browser's files.
-        size: width and height of the window.
-    """
+def open_browser(profile: Path) -> Iterator[webdriver.Chrome]:
+    """Start Chromium with an empty folder for its files, and end it at the end of the block."""
     chromium, driver_path = programs()
     options = webdriver.ChromeOptions()
-    for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):
+    for flag in (*FLAGS, f"--user-data-dir={profile}", "--window-size=1280,900"):
         options.add_argument(flag)
     options.binary_location = chromium
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

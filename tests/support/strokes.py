@@ -35,9 +35,8 @@ def draw(digit: int, *, side: int, width: int) -> Image.Image:
         side: width and height of the picture, in pixels.
         width: width of the pen, in pixels.
     """
-    picture = Image.new(
-        "L", (2 * side, 2 * side), 255
-    )  # draw at twice the size, then resize: Pillow does not anti-alias lines
+    # Draw at twice the size, then resize: Pillow does not anti-alias lines.
+    picture = Image.new("L", (2 * side, 2 * side), 255)
     pen = ImageDraw.Draw(picture)
     for stroke in STROKES[digit]:
         points = [(2 * side * x, 2 * side * y) for x, y in stroke]

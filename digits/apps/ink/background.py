@@ -35,12 +35,8 @@ COARSEST, COARSE, FINE = 64, 125, 250
 def contrast(pixels: Floats, page: Mask) -> Floats:
     """Return the contrast of each pixel, [h, w]: 0 on paper, about 255 times the fraction of light absorbed by ink.
 
-    A shadow absorbs the same fraction of the light from ink and paper, so it does not change the result. Outside the
-    page the result is 0.
-
-    Args:
-        pixels: RGB [h, w, 3] in 0 .. 255.
-        page: a mask of the paper and the ink on it.
+    A shadow absorbs the same fraction of the light from ink and paper, so it does not change the result. `pixels` are
+    RGB [h, w, 3] in 0 .. 255. Outside the page the result is 0.
     """
     levels, brightness = colour_axis(pixels, page)
     lighter = ink_is_lighter(levels, page)
@@ -66,9 +62,9 @@ def contrast(pixels: Floats, page: Mask) -> Floats:
 
 
 def colour_axis(pixels: Floats, page: Mask) -> tuple[Floats, float]:
-    """Project the colours onto the axis along which they differ most from the paper. So red on green is visible too.
+    """Return the levels along the axis on which colours differ most from the paper, so that red on green is visible.
 
-    Return the levels along the axis, and the brightness of the paper at the page's edge, which has the level 0.
+    The paper at the page's edge has the level 0. Return its brightness, too.
     """
     rim = page & ~ndimage.binary_erosion(page, iterations=max(2, min(page.shape) // 60))
     reference = np.median(pixels[rim], axis=0)

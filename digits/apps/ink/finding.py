@@ -113,13 +113,7 @@ def _colours(picture: Image.Image) -> tuple[Floats | None, Floats]:
 
 
 def _on_page(page: Mask, cut: Mask, levels: Floats) -> Found | None:
-    """Find the digits on a page.
-
-    Args:
-        page: the mask of the page, [h, w].
-        cut: the same mask, cut to the box around the page.
-        levels: the contrast in this box.
-    """
+    """Find the digits on a page [h, w]. `cut` is the page cut to its box, and `levels` the contrast in this box."""
     strength = ink_strength(levels, cut)
     ink = strength > 0.25
     without = without_lines(ink)

@@ -39,12 +39,9 @@ def scale(ink: Floats, longest: int) -> Floats:
 
 
 def centre(box: Floats, shape: tuple[int, int], *, by_mass: bool) -> Image8:
-    """Put a digit into the middle of an empty field that is at least as large.
+    """Put a digit, ink in [0, 1], into the middle of an empty field that is at least as large.
 
-    Args:
-        box: ink in [0, 1].
-        shape: height and width of the field.
-        by_mass: put the centre of mass into the middle (pixel 14 of 28, as in MNIST), not the centre of the box.
+    With `by_mass`, its centre of mass comes into the middle (pixel 14 of 28, as in MNIST), not the centre of its box.
     """
     corner = []
     for axis in (0, 1):
@@ -58,10 +55,7 @@ def centre(box: Floats, shape: tuple[int, int], *, by_mass: bool) -> Image8:
 
 
 def already_normal(picture: Image.Image, dataset: Dataset) -> Image8 | None:
-    """Return a picture unchanged if it already has the size, light ink and place of strokes of the set's images.
-
-    Otherwise return None.
-    """
+    """Return a picture unchanged if it already has size, light ink and place of strokes as in the set, else None."""
     form = dataset.form or MNIST_FORM
     if picture.size != dataset.image_shape[1::-1] or picture.mode not in ("1", "L", "P", "RGB", "CMYK"):
         return None
@@ -69,7 +63,7 @@ def already_normal(picture: Image.Image, dataset: Dataset) -> Image8 | None:
     if image.max() <= FAINT or not are_strokes(image[np.newaxis]):
         return None
     found = place(image)
-    alike = abs(found.box - form.box) <= 1 and found.off(form.centred_by) <= 1
+    alike = abs(found.box - form.box) <= 1 and (found.mass if form.centred_by == "mass" else found.centre) <= 1
     return _in_channels(image, dataset) if alike else None
 
 
