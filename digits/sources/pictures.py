@@ -27,7 +27,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 #: The most bytes of a picture file. For comparison, 128 x 128 pixels in colour have 48 KiB uncompressed.
 MOST_BYTES = 2**20
 
-_GREY, _COLOUR = ("1", "L"), ("RGB", "P", "PA", "LA", "RGBA")
+_GREY, _COLOUR, _DEEP = ("1", "L"), ("RGB", "P", "PA", "LA", "RGBA"), ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 _FOLDERS = "Put the pictures into train/CLASS/ and test/CLASS/, or into CLASS/ with `load.test_size` in params.yaml."
 _SAVE = "Save it again as PNG of 8 bits, grey or in colour, without transparency, or move it elsewhere."
@@ -117,7 +117,7 @@ class Album:
 def decode(name: str, content: bytes) -> NDArray[np.uint8]:
     """Decode a picture to uint8: [height, width], or [height, width, 3] if it has colours. `name` is for messages.
 
-    Raise InputError if it is damaged, too small, too large or transparent, or has more than 8 bits.
+    Raise InputError if it is damaged, too small, too large or transparent, or has 16 bits that do not fit into 8.
     """
     if not content or len(content) > MOST_BYTES:
         sentence = f"the picture has more than {MOST_BYTES} bytes" if content else "the file is empty"
@@ -126,11 +126,17 @@ def decode(name: str, content: bytes) -> NDArray[np.uint8]:
         warnings.simplefilter("ignore")  # they are about harmless damage, or about sizes, which `_open` checks
         picture = _open(name, content)
         try:
-            values = np.asarray(picture.convert("L" if picture.mode in _GREY else "RGBA"))
+            kept = picture if picture.mode in _DEEP else picture.convert("L" if picture.mode in _GREY else "RGBA")
+            values = np.asarray(kept)
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, MemoryError) as error:
             raise InputError(name, f"the picture is damaged ({error})", hint=_SAVE) from None
     if picture.mode in _GREY:
         return values
+    if picture.mode in _DEEP:
+        low = values.astype(np.int64) // 257  # 257 times an 8-bit level has these 8 bits twice
+        if (values != 257 * low).any() or low.min() < 0 or low.max() > 255:
+            raise InputError(name, "the picture has 16 bits, which do not fit into 8", hint=_SAVE)
+        return low.astype(np.uint8)
     if values[..., 3].min() < 255:
         raise InputError(name, "the picture is transparent", hint=_SAVE)
     colours = values[..., :3]
@@ -147,6 +153,6 @@ def _open(name: str, content: bytes) -> Image.Image:
         received = f"{picture.size[0]} x {picture.size[1]} pixels"
         expected, hint = f"a picture of {SHORTEST} to {LONGEST} pixels a side", "Bring all pictures to one such size."
         raise InputError(name, expected=expected, received=received, hint=hint)
-    if picture.mode not in (*_GREY, *_COLOUR):
+    if picture.mode not in (*_GREY, *_COLOUR, *_DEEP):
         raise InputError(name, f"pictures of the mode {picture.mode} cannot be read", hint=_SAVE)
     return picture
