@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from bench.pictures.drawing import jpeg
 from digits.apps.decoding import decode
 from digits.apps.handwriting import prepare
 from digits.apps.ink.normalize import centre
@@ -81,6 +82,28 @@ VARIANTS: dict[str, tuple[Callable[[], Image.Image], float]] = {
 def test_the_same_digit_comes_out(variant: str) -> None:
     make, most = VARIANTS[variant]
     assert difference(make()) < most
+
+
+def photograph(digit: int, noise: float) -> Image.Image:
+    """Draw a digit as in a photograph: by pen, on grey paper that is brighter on one side."""
+    paper = np.asarray(draw(digit, side=700, width=50).filter(ImageFilter.GaussianBlur(3)), np.float32)[..., None] / 255
+    y, x = np.mgrid[0:700, 0:700, 0:1][:2] / 700 - 0.5
+    pixels = (70 + 120 * paper) * (1 + 60 / 190 * (0.8 * x + 0.6 * y)) * np.array([1, 0.97, 0.9])
+    pixels += np.random.default_rng(0).normal(0, noise, pixels.shape)
+    return jpeg(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), 85)
+
+
+def shadowed(digit: int) -> Image.Image:
+    """Draw a digit with the edge of a shadow across it."""
+    edge = 1 / (1 + np.exp((np.arange(280) - 150) / 6))
+    levels = np.asarray(draw(digit, side=280, width=18), np.float32) * (0.55 + 0.45 * edge)
+    return Image.fromarray(levels.astype(np.uint8))
+
+
+@pytest.mark.parametrize("digit", [2, 3])
+def test_light_and_noise(digit: int) -> None:
+    for picture in (photograph(digit, 6), photograph(digit, 15), shadowed(digit)):
+        assert difference(picture, digit) < SAME
 
 
 def noise(deviation: float) -> Image.Image:

@@ -87,7 +87,24 @@ def test_the_lines_of_a_table_are_no_digit(reader: Reader, digits: Digits) -> No
 
 
 @pytest.mark.slow
+def test_several_digits_are_read_from_left_to_right(reader: Reader, digits: Digits) -> None:
+    sheet = Sheet.paper(np.random.default_rng(0), 220, 760)
+    for place, (_, digit) in enumerate(digits):
+        sheet.write(digit, 150, 20 + 7 * place, 30 + 180 * place)
+    found = read(reader, sheet.image)
+    assert [one.predicted for one in found] == [label for label, _ in digits]
+    assert not any(one.unsure for one in found)
+
+
+@pytest.mark.slow
 def test_what_is_no_digit_is_refused_or_unsure(reader: Reader) -> None:
     for shape in ("dash", "plus", "x", "tick", "A", "E", "star", "wave", "face"):
         assert not sure(reader, drawn(strokes(NOT_DIGITS[shape]), 240, 9)), shape
     assert np.mean([sure(reader, image) for image in no_digits(np.random.default_rng(3), 1)]) <= 0.1
+
+
+@pytest.mark.slow
+def test_without_the_training_images_more_pass(reader: Reader) -> None:
+    alone = reader._replace(neighbours=None)
+    pictures = list(no_digits(np.random.default_rng(4), 2))
+    assert sum(sure(reader, one) for one in pictures) < sum(sure(alone, one) for one in pictures)

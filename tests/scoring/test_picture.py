@@ -50,6 +50,21 @@ def test_images_of_any_size_and_colour_are_drawn_in_rows_of_five(count: int, for
         assert pixels[height:].min() == 0  # the caption has dark pixels
 
 
+LONG = "Ankle boot read as T-shirt/top"
+
+
+def test_long_captions_stand_apart_and_are_whole(digits: Arrays) -> None:
+    alone = np.asarray(draw_images(sample(digits, 1), [LONG]))
+    width = (alone.shape[1] - MARGIN) // COLUMNS
+    assert width > SIDE + MARGIN
+    assert (alone[:, width:] == 255).all()  # the caption ends within its cell
+    together = np.asarray(draw_images(sample(digits, 5), [LONG, *captions(4)]))
+    below = slice(MARGIN + SIDE, MARGIN + SIDE + CAPTION)
+    assert np.array_equal(together[below, :width], alone[below, :width])
+    for column in range(COLUMNS):
+        assert (together[:, column * width + width : MARGIN + (column + 1) * width] == 255).all()
+
+
 def test_the_file_is_always_the_same_and_holds_nothing_else(tmp_path: Path, digits: Arrays) -> None:
     drawn = draw_images(sample(digits, 25), captions(25))
     for name in ("a.png", "b.png"):
