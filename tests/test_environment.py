@@ -493,3 +493,13 @@ def test_a_failure_before_anything_is_installed_leaves_it_as_it_was(good: Path) 
     assert make(good, "setup").returncode != 0
     (good / "requirements.lock").write_text(before, encoding="utf-8")
     assert set_up(good) == ""
+
+
+def test_a_tool_of_development_never_changes_what_the_stages_depend_on() -> None:
+    lines = run_ok("make", "--dry-run", "lock", cwd=ROOT).splitlines()
+    runtime, every = (line for line in lines if "uv pip compile" in line)
+    assert runtime.endswith("--no-annotate pyproject.toml -o requirements.lock")
+    assert "--group" not in runtime
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    assert set(re.findall(r"--group (\S+)", every)) == groups.keys()
+    assert every.endswith(" -c requirements.lock -o requirements-dev.lock")

@@ -214,3 +214,16 @@ def test_the_commands_of_dvc_show_what_a_change_did(copy: Path, params: Path) ->
     for title in ("learning curves", "confusion matrix", "val_accuracy"):
         assert title in page.lower()
     assert 'src="https://cdn.' in page  # so the summary names `make report`, which works offline
+
+
+@pytest.mark.slow
+def test_names_of_classes_run_only_evaluate_and_too_many_fail(copy: Path, params: Path) -> None:
+    set_params(params, {"class_names": [*"0123456", "seven", *"89"]})
+    assert repro(copy) == ["evaluate"]
+    assert "\nseven," in (copy / "metrics" / "per_class.csv").read_text(encoding="utf-8")
+    set_params(params, {"class_names": [*"0123456789", "ten"]})
+    words = "parameter 'class_names': expected 10 names, one for each of the labels 0 to 9. Got 11 names."
+    assert words in refused(copy)
+    run_ok("git", "checkout", "params.yaml", cwd=copy)
+    assert repro(copy) == []
+    assert run_ok("git", "status", "--porcelain", cwd=copy) == ""

@@ -14,8 +14,9 @@ from digits.apps import card
 from digits.apps.results import study_params
 from dvcproof.runtime.files import file_hash, read_csv
 from dvcproof.values import flatten, set_params
+from stages.load import load
 from tests.support.card import SOURCES, front_matter
-from tests.support.project import Arrays
+from tests.support.project import ROOT, Arrays
 from tests.support.refusal import refusal
 from tests.support.verifying import run_main, small_project
 
@@ -212,3 +213,10 @@ def test_the_command_writes_the_card_of_the_files_that_are_named(folder: Path) -
     assert run_main(card.main, folder, "--params", "named/params.yaml", "--out", "docs/card.md") == (0, "", "")
     text = card.write_card(SOURCES._replace(params=Path("named/params.yaml")))
     assert (folder / "docs" / "card.md").read_text(encoding="utf-8") == text
+
+
+def test_mnist_is_known_by_what_load_writes_of_it(tmp_path: Path) -> None:
+    load(str(ROOT / "data" / "mnist.npz"), tmp_path / "raw", test_size=0)
+    assert {path.name: file_hash(path, "md5") for path in (tmp_path / "raw").glob("*.npy")} == card.MNIST
+    set_everywhere("load.source", "data/letters")  # the same arrays from another place
+    assert "# Handwritten digits: a Keras network trained on MNIST" in card.write_card(SOURCES)

@@ -180,3 +180,16 @@ def test_bad_input_is_refused_and_the_old_export_stays(case: str, project: Path)
     (project / "file").write_text("mine")
     assert "file was not written by an export" in refusal(main, "--out", "file")
     assert (project / "file").read_text() == "mine"
+
+
+def test_both_formats_have_names_and_take_any_number_of_images(exported: Path, tensorflow: Any) -> None:
+    import onnxruntime
+
+    predict = tensorflow.saved_model.load(str(exported / "saved_model")).signatures["serving_default"]
+    assert predict.structured_input_signature[1]["features"].shape == (None, 784)
+    assert predict.structured_outputs["probabilities"].shape == (None, 10)
+    model = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    assert [(value.name, value.shape) for value in model.get_inputs()] == [("features", ["n", 784])]
+    assert [(value.name, value.shape) for value in model.get_outputs()] == [("probabilities", ["n", 10])]
+    sha256 = hashlib.sha256((exported / "model.keras").read_bytes()).hexdigest()
+    assert model.get_modelmeta().custom_metadata_map == {"keras_model_sha256": sha256}

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from digits.apps.reading import Classifier, Neighbours, Reader, variations
+from digits.apps.reading import Classifier, Neighbours, Reader, open_classifier, variations
 from digits.data.dataset import write_dataset
+from digits.data.splits import open_split, to_features
+from digits.scoring.predictions import predict
 from tests.support.arrays import sample_dataset
 from tests.support.project import Arrays
 
@@ -69,3 +71,15 @@ def test_things_are_read_as_they_are() -> None:
     readings = Reader(Classifier(["cat", "dog"], probabilities), dataset, None).read(images)
     np.testing.assert_array_equal(np.concatenate(seen), images)
     assert [(one.predicted, one.probability, one.unsure) for one in readings] == [("cat", 0.95, False)] * 3
+
+
+def test_the_probabilities_are_those_of_evaluate(trained: Path, digits: Arrays, tmp_path: Path) -> None:
+    import keras
+
+    images = digits["x_test"][:60].astype(np.uint8)
+    np.save(tmp_path / "test_features.npy", to_features(images))
+    np.save(tmp_path / "test_labels.npy", np.zeros(len(images), np.uint8))
+    model = keras.models.load_model(trained, compile=False)
+    (found,) = predict(model, [open_split(tmp_path, "test", sample_dataset())], 100)
+    probabilities = open_classifier(trained).probabilities(images)
+    np.testing.assert_allclose(probabilities, np.exp(found.log_probabilities), atol=1e-6)

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support.loading import refused, run_load
 from tests.support.server import Server
@@ -71,4 +72,14 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, server: Server, hos
     line = refused(tmp_path, f"https://{host}/a.npz#sha256={'0' * 64}")
     assert "/a.npz: the download failed: " in line
     assert " object at 0x" not in line
+    assert server.requests == []
+
+
+def test_a_server_without_a_valid_certificate_is_refused(
+    tmp_path: Path, npz: bytes, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "other.pem"))
+    line = refused(tmp_path, server.address("small.npz", hashlib.sha256(npz).hexdigest()))
+    assert re.search(r"the download failed: .*certificate verify failed", line)
     assert server.requests == []

@@ -147,3 +147,12 @@ def test_an_output_that_cannot_be_written_is_said_before_the_predictions(folder:
     (folder / "metrics" / "worst.png").mkdir(parents=True)
     with mock.patch.object(stage, "predict", side_effect=AssertionError):
         assert "worst.png: expected a file" in refusal(stage.main, *options(folder))
+
+
+@pytest.mark.slow
+def test_the_scores_are_of_as_many_views_as_the_parameters_say(folder: Path) -> None:
+    found = {
+        views: json.loads((evaluate(folder, f"metrics{views}", evaluate__views=views) / "scores.json").read_text())
+        for views in (1, 2, 11)
+    }
+    assert len({one["test"]["loss"] for one in found.values()}) == 3

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from digits.data.dataset import read_dataset
+from stages import load
 from tests.support.arrays import snapshot, tiled, write_load_params
 from tests.support.loading import refused, run_load
 from tests.support.memory import TIMES, linux_only, peak_mebibytes
@@ -84,3 +85,17 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path: Path, digits: Arrays) 
     assert np.load(tmp_path / "out" / "train_images.npy", mmap_mode="r").shape == (76800, 28, 28)
     assert ours[1] - ours[0] < 4
     assert naive[1] - naive[0] > 40  # so the measurement notices an array that is held in memory as a whole
+
+
+def test_the_parameter_transpose_turns_images(
+    tmp_path: Path, digits: Arrays, small_npz: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = run_load(tmp_path / "right", small_npz)["train_images.npy"]
+    source = write(tmp_path / "a.npz", digits, **{key: digits[key].swapaxes(1, 2) for key in ("x_train", "x_test")})
+    ends = {"auto": "which ends this warning\n", True: "images: height and width exchanged\n", False: " 6 4 2\n"}
+    for value, end in ends.items():
+        params = write_load_params(tmp_path, source, transpose=value)
+        monkeypatch.setattr(sys, "argv", ["load", "--params", str(params), "--out", str(tmp_path / "out")])
+        load.main()
+        assert capsys.readouterr().out.endswith(end)
+        assert ((tmp_path / "out" / "train_images.npy").read_bytes() == right) is (value is True)

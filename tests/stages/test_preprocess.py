@@ -131,3 +131,15 @@ def test_validation_of_a_sorted_set_has_every_class(
     for split, mask in (("train", ~chosen), ("validation", chosen)):
         assert np.array_equal(written[f"{split}_labels"], labels[mask])
         assert np.array_equal(written[f"{split}_features"], to_features(images[mask].astype(np.uint8)))
+
+
+@pytest.mark.parametrize(("changed", "touched"), [("test", {"test"}), ("train", {"train", "validation"})])
+def test_the_test_set_is_never_used_for_anything_else(
+    raw: Path, digits: Arrays, changed: str, touched: set[str]
+) -> None:
+    before = prepare(raw, 100)
+    images, labels = digits[f"x_{changed}"], digits[f"y_{changed}"]
+    write_raw(raw, digits | {f"x_{changed}": 255 - images, f"y_{changed}": 9 - labels})
+    after = prepare(raw, 100, out="after")
+    for name in NAMES:
+        assert np.array_equal(before[name], after[name]) is (name.split("_")[0] not in touched)
