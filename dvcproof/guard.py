@@ -24,16 +24,19 @@ from dvcproof.watcher import CHANGED
 OPTIONS = {"bash": ["--noprofile", "--norc"], "zsh": ["--no-rcs"]}
 
 
-def guarded(folder: Path, words: Sequence[str]) -> Report:
-    """Run `dvc repro` with these options, and the doctor before and after it. Report the result of each stage."""
+def run(folder: Path, words: Sequence[str]) -> Report:
+    """Run `dvc repro` with these options in a folder of a project, and the doctor before and after it.
+
+    Report the result of each stage of the project.
+    """
     doctor.examine(folder)
     with Project.open(folder) as project:
-        report = _run(project, words)
+        report = _run(project, folder, words)
     doctor.examine(folder, after=not report.failed)
     return report
 
 
-def _run(project: Project, options: Sequence[str]) -> Report:
+def _run(project: Project, folder: Path, options: Sequence[str]) -> Report:
     report = Report("run")
     before, _ = read_records(project.root)
     shell = os.environ.get("SHELL") or "/bin/sh"
@@ -46,10 +49,10 @@ def _run(project: Project, options: Sequence[str]) -> Report:
         hook = Hook(Path(name, "hook"), shlex.join(words), shell=shell, live=True)
         variables = os.environ | hook.variables() | {"PATH": search_path(os.environ.get("PATH", os.defpath))}
         log = sys.stderr if sys.stdout is sys.stderr else None  # standard output is kept for programs
-        # If the root has no dvc.yaml, `dvc repro` without options fails.
-        every = [] if (project.root / "dvc.yaml").exists() else ["--all-pipelines"]
+        # If the folder has no dvc.yaml, `dvc repro` without options fails.
+        every = [] if (folder / "dvc.yaml").exists() else ["--all-pipelines"]
         command = [*dvc_command(), "repro", *(options or every)]
-        status = subprocess.run(command, cwd=project.root, env=variables, stdout=log, check=False).returncode
+        status = subprocess.run(command, cwd=folder, env=variables, stdout=log, check=False).returncode
         calls = hook.calls()
     after, _ = read_records(project.root)
     report.table.append(("stage", "what", "changed outputs", "seconds"))

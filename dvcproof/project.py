@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,13 @@ from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.meta import Meta
 from dvc_objects.fs.memory import MemoryFileSystem
 from ruamel.yaml import YAML
 
 from dvcproof.findings import Finding, Level
-from dvcproof.git import AbsentError, git, git_text
+from dvcproof.git import AbsentError, git, top_folder
 from dvcproof.lockfile import refuse_conflicts
 from dvcproof.runtime.program import InputError
 
@@ -42,9 +44,9 @@ class Item:
     path: str
     place: str
     local: bool
-    cached: bool = False
-    persist: bool = False
-    raw: Any = field(default=None, repr=False, compare=False)
+    cached: bool
+    persist: bool
+    raw: Any = field(repr=False, compare=False)
 
     @property
     def exists(self) -> bool:
@@ -89,26 +91,16 @@ class Stage:
     frozen: bool
     always_changed: bool
     settings: dict[str, Any]
-    raw: Any = field(default=None, repr=False, compare=False)
+    raw: Any = field(repr=False, compare=False)
 
     @property
     def names(self) -> set[str]:
         """The names that a user may give for the stage."""
         return {self.address, self.address.partition("@")[0], self.name}
 
-    def finding(
-        self,
-        rule: str,
-        message: str,
-        fix: str = "",
-        *,
-        level: Level = "error",
-        path: str = "",
-        evidence: str = "",
-        change: str = "",
-    ) -> Finding:
-        """Return a finding about this stage, with its place in dvc.yaml."""
-        return Finding(rule, level, message, fix, self.address, path, self.file, self.line, evidence, change)
+    def finding(self, rule: str, message: str, fix: str = "", *, level: Level = "error", **rest: str) -> Finding:
+        """Return a finding about this stage, with its place in dvc.yaml. `rest` are other fields of the finding."""
+        return Finding(rule, level, message, fix, self.address, file=self.file, line=self.line, **rest)
 
 
 class Project:
@@ -133,10 +125,9 @@ class Project:
     @cached_property
     def top(self) -> Path | None:
         """The top folder of the Git repository; None without Git."""
-        try:
-            return Path(git_text(self.root, "rev-parse", "--show-toplevel")[:-1])
-        except AbsentError:
-            return None
+        with suppress(AbsentError):
+            return top_folder(self.root)[0]
+        return None
 
     @cached_property
     def tracked(self) -> frozenset[str]:
@@ -196,15 +187,21 @@ class Project:
         inside = Path(place).is_relative_to(self.top or self.root)
         return os.path.relpath(place, self.root) if inside else place
 
-    def entry(self, stage: Stage) -> dict[str, Any]:
+    def entry(self, stage: Stage, known: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the record that dvc.lock should have for a stage now. Absent and remote items keep their old hashes.
+
+        Args:
+            known: hashes of dependencies by absolute path, which count instead of the present files. With it, no
+                output is read.
 
         Raise InputError if a parameter is missing, or its file cannot be read.
         """
         with refusals(self.root):
-            for item in (*stage.raw.deps, *stage.raw.outs):
+            for item in (*stage.raw.deps, *(stage.raw.outs if known is None else ())):
                 if isinstance(item, ParamsDependency):
                     item.hash_info = item.get_hash()
+                elif known and item.fs_path in known:
+                    item.meta, item.hash_info = Meta(), HashInfo("md5", known[item.fs_path])
                 elif item.protocol == "local" and item.exists and item.hash_name:
                     item.meta, item.hash_info = self.hash(item)
             return dict(to_single_stage_lockfile(stage.raw))
@@ -213,9 +210,8 @@ class Project:
         """Return size and hash of a local file or folder, computed from its content. DVC's database is not used."""
         key = f"{raw.hash_name} {raw.fs_path}"
         if key not in self._known:
-            _, meta, content = build(
-                self._store, raw.fs_path, raw.fs, raw.hash_name, ignore=raw.dvcignore, dry_run=True
-            )
+            place = (self._store, raw.fs_path, raw.fs, raw.hash_name)
+            _, meta, content = build(*place, ignore=raw.dvcignore, dry_run=True)
             self._known[key] = meta, content.hash_info
         return self._known[key]
 
@@ -231,8 +227,7 @@ class Project:
         return [stage for stage in self.stages if not names or stage.names & {*names}]
 
     def _stage(self, raw: Any) -> Stage:
-        params = {dep.fs_path: tuple(dep.params) for dep in raw.deps if isinstance(dep, ParamsDependency)}
-        settings = (raw.meta or {}).get("dvcproof") if isinstance(raw.meta, dict) else None
+        settings = raw.meta.get("dvcproof") if isinstance(raw.meta, dict) else None
         return Stage(
             address=address_of(raw),
             name=raw.name,
@@ -241,7 +236,7 @@ class Project:
             wdir=Path(raw.wdir),
             commands=tuple(raw.cmd if isinstance(raw.cmd, list) else [raw.cmd] if raw.cmd else []),
             deps=tuple(self._item(dep) for dep in raw.deps if not isinstance(dep, ParamsDependency)),
-            params=params,
+            params={dep.fs_path: tuple(dep.params) for dep in raw.deps if isinstance(dep, ParamsDependency)},
             outs=tuple(self._item(out) for out in raw.outs),
             frozen=bool(raw.frozen),
             always_changed=bool(raw.always_changed),
@@ -251,11 +246,10 @@ class Project:
 
     def _line(self, raw: Any) -> int:
         if raw.path not in self._lines:
-            try:
+            self._lines[raw.path] = {}
+            with suppress(Exception):  # then findings have no line number
                 stages = YAML().load(Path(raw.path).read_text(encoding="utf-8"))["stages"]
                 self._lines[raw.path] = {str(name): stages.lc.key(name)[0] + 1 for name in stages}
-            except Exception:  # then findings have no line number
-                self._lines[raw.path] = {}
         return self._lines[raw.path].get(raw.name.partition("@")[0], 0)
 
     def _item(self, raw: Any) -> Item:

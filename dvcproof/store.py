@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
@@ -75,12 +75,11 @@ class Store:
         missing.
         """
         for known, values in Config(repo.dvc_dir, validate=False).load_one("repo").get("remote", {}).items():
-            for key in set(KEYS) & set(values):
+            for key in {*KEYS}.intersection(values):
                 modify = "dvc remote modify"
                 hint = f"Run `{modify} --unset {known} {key}`, then `{modify} --local {known} {key} VALUE`."
-                raise InputError(
-                    f"{key} of remote {known}", expected="no key in .dvc/config", received="one", hint=hint
-                )
+                what = f"{key} of remote {known}"
+                raise InputError(what, expected="no key in .dvc/config", received="one", hint=hint)
         remotes = repo.config["remote"]
         if "://" in name:
             remotes["store"] = {"url": name}
@@ -94,15 +93,12 @@ class Store:
             os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")
         try:
             remote = repo.cloud.get_remote(name)
-        except (RemoteMissingDepsError, ImportError) as error:  # DVC raises both
-            hint = read_config(Path(repo.root_dir)).install.format(remotes[name]["url"].partition(":")[0])
-            raise InputError(f"remote {name}", expected="its packages", received=str(error), hint=hint) from None
-        except DvcException as error:
-            hint = "Correct it with `dvc remote modify`."
+            if remote.worktree or remote.fs.version_aware:
+                raise DvcException("it keeps versions of files, and no objects by their hash")
+        except (RemoteMissingDepsError, ImportError, DvcException) as error:
+            install = read_config(Path(repo.root_dir)).install.format(remotes[name]["url"].partition(":")[0])
+            hint = "Correct it with `dvc remote modify`." if isinstance(error, DvcException) else install
             raise InputError(f"remote {name}", f"DVC cannot open it: {error}", hint=hint) from None
-        if remote.worktree or remote.fs.version_aware:
-            hint = "Add another: `dvc remote add NAME ADDRESS`."
-            raise InputError(f"remote {name}", expected="objects by their hash", received="versions", hint=hint)
         if remote.fs.protocol == "s3":
             _sign_again()
         return cls(remote.fs, remote.path)
@@ -135,7 +131,7 @@ class Store:
         """
         try:
             with replacing(target) as (file,):
-                with _answers(reads=True):
+                with _answers(FileNotFoundError):
                     self._files.get_file(self._object(digest), str(file))
                 if file_hash(file, "md5") != digest.removesuffix(".dir") or not _is_sound(digest, file):
                     raise _DamagedError
@@ -159,20 +155,17 @@ class Store:
 
         For an object that was sent to S3 in one piece, trust the MD5 that S3 computed. Read all other objects.
         """
-        path = self._object(digest)
-        try:
-            with _answers(reads=True):
+        path, content = self._object(digest), hashlib.md5(usedforsecurity=False)
+        with _answers():
+            try:
                 info = self._files.info(path)
-                if info["size"] != size:
-                    return "damaged"
-                if str(info.get("ETag", "")).strip('"') == digest:
+                if info["size"] == size and str(info.get("ETag", "")).strip('"') == digest:
                     return "good"
-                content = hashlib.md5(usedforsecurity=False)
                 with self._files.open(path, "rb") as file:
-                    while part := file.read(2**20):
+                    while info["size"] == size and (part := file.read(2**20)):
                         content.update(part)
-        except FileNotFoundError:
-            return "missing"
+            except FileNotFoundError:
+                return "missing"
         return "good" if content.hexdigest() == digest.removesuffix(".dir") else "damaged"
 
     def put(self, digest: str, source: Path) -> None:
@@ -207,13 +200,11 @@ class Store:
             self._files.rm_file(self._place("runs", folder[:2], folder, name))
 
     def _list(self, *parts: str, deep: bool = True) -> list[str]:
-        try:
-            with _answers(reads=True):
-                self._files.fs.invalidate_cache()
-                place = self._place(*parts)
-                return list(self._files.find(place) if deep else self._files.ls(place))
-        except FileNotFoundError:
-            return []
+        with _answers(), suppress(FileNotFoundError):
+            self._files.fs.invalidate_cache()
+            place = self._place(*parts)
+            return list(self._files.find(place) if deep else self._files.ls(place))
+        return []
 
     def _object(self, digest: str) -> str:
         return self._place("files", "md5", digest[:2], digest[2:])
@@ -241,13 +232,13 @@ def _sign_again() -> None:
 
 
 @contextmanager
-def _answers(*, reads: bool = False) -> Iterator[None]:
-    """Turn any error of a file system inside the block into a StoreError; with `reads`, except FileNotFoundError."""
+def _answers(*passed: type[Exception]) -> Iterator[None]:
+    """Turn any error of a file system inside the block into a StoreError, except errors of the types `passed`."""
     try:
         yield
+    except passed:
+        raise
     except Exception as error:  # each library has its own types
-        if reads and isinstance(error, FileNotFoundError):
-            raise
         raise StoreError(" ".join(str(error).split()) or type(error).__name__) from None
 
 

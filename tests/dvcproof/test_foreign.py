@@ -15,7 +15,7 @@ from dvc_data.hashfile.hash import file_md5
 
 from dvcproof.cache import names
 from dvcproof.runtime.bounds import require_small_yaml
-from dvcproof.rwlock import is_whole
+from dvcproof.doctor import is_whole
 from tests.support.arrays import flip
 from tests.support.project import commit, run_ok
 from tests.support.verifying import doctor_says
