@@ -34,7 +34,7 @@ ALL_FILES = "Run `git config --unset remote.origin.partialclonefilter && git fet
 #: The next step for each part of a Git message. Messages are in English, since LC_ALL is C.
 HINTS = {
     NOT_INSTALLED: "Install git.",
-    "not a git repository (or any": "Get the project with `git clone`: a ZIP has no commits.",
+    "not a git repository (or any": "Get the project with `git clone`, or run `git init` and commit it.",
     "not a git repository: ": "Run `git worktree repair` in the repository that this folder was made from.",
     "pack-objects died": f"It may be a partial clone, or the disk is full: `df -h .` shows it. {ALL_FILES}",
     "Needed a single revision": "Commit the project: `git add --all && git commit`.",
