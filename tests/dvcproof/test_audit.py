@@ -74,12 +74,13 @@ def test_a_record_that_cannot_run_is_named_beside_a_lie(project: Path, s3: S3) -
     lie = poison(s3, "cmd: python train.py")
     honest = record_of(s3, "cmd: python train.py", "shift: 1.5")
     broken = write_record(honest, "shift: 1.5", "shift: nonsense")
-    result = audit(project, s3, "--sample", "100")
+    result = audit(project, s3, "--sample", "100", "--remove")
     assert result.status == 1
     found, unknown, _ = result.output.splitlines()
     assert found.startswith(f"error: record {lie.name}: ")
     assert unknown.startswith(f"cannot tell: record {broken.name}: it could not be run here: ")  # perhaps the machine
     assert ": stage 'train': it fails in a clean clone: " in unknown
+    assert [path in records(s3) for path in (lie, broken)] == [False, True]
 
 
 def test_a_damaged_record_is_named(project: Path, s3: S3) -> None:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -23,7 +22,7 @@ from dvcproof.runtime.watch import RECORDS, fingerprint, sample
 from tests.support.arrays import flip
 from tests.support.project import ROOT, run, run_ok, stages_run
 from tests.support.refusal import one_line
-from tests.support.verifying import doctor, doctor_says, fails, passes, run_main, write_toy
+from tests.support.verifying import doctor, doctor_says, dvcproof, fails, passes, run_main, write_toy
 
 STAGES = ["load", "train", "evaluate"]
 RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
@@ -58,7 +57,7 @@ def damage(path: Path, kind: str) -> None:
     if kind == "gone":
         path.unlink()
         return
-    path.write_bytes({"flip": flip(content, middle), "cut": content[: len(content) // 2], "empty": b""}[kind])
+    path.write_bytes({"flip": flip(content, middle), "cut": content[: len(content) // 2]}[kind])
     path.chmod(before.st_mode & 0o777)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
@@ -105,19 +104,14 @@ def test_all_reads_every_file_again(toy: Path) -> None:
     assert "model.npy" in doctor_says(toy, "--all")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"a": 1}', b"\xff"])
-def test_a_damaged_memory_is_none(toy: Path, content: bytes) -> None:
-    assert doctor_says(toy) == ""
-    (toy / ".dvc" / "tmp" / "doctor.json").write_bytes(content)
-    assert doctor_says(toy) == ""
-
-
-@pytest.mark.parametrize("change", [lambda entry: [entry[0], entry[2]], lambda entry: [entry[0], "other", []]])
-def test_the_memory_of_another_version_is_none(toy: Path, change: Callable[[list[Any]], list[Any]]) -> None:
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff", None])
+def test_a_damaged_memory_is_none(toy: Path, content: bytes | None) -> None:
+    """None stands for the memory of another version, in which each entry has one part less."""
     assert doctor_says(toy) == ""
     memory = toy / ".dvc" / "tmp" / "doctor.json"
     before = json.loads(memory.read_text())
-    memory.write_text(json.dumps({path: change(entry) for path, entry in before.items()}))
+    shorter = json.dumps({path: entry[::2] for path, entry in before.items()}).encode()
+    memory.write_bytes(shorter if content is None else content)
     assert doctor_says(toy) == ""
     assert json.loads(memory.read_text()) == before
 
@@ -126,7 +120,7 @@ def test_the_memory_of_another_version_is_none(toy: Path, change: Callable[[list
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
+@pytest.mark.parametrize("kind", ["flip", "cut", "gone"])
 def test_damage_in_each_object_and_output(toy: Path, kind: str) -> None:
     """If both are damaged, no copy of the right bytes is left, so the stages run again."""
     before, names = results(toy), {path.name for path in objects(toy)}
@@ -169,8 +163,8 @@ def test_a_damaged_object_whose_output_is_good(toy: Path, kind: str) -> None:
 @pytest.mark.slow
 def test_a_damaged_output_whose_object_is_good(toy: Path) -> None:
     before = results(toy)
-    damage(toy / "model.npy", "flip")
-    damage(toy / "scores.json", "flip")
+    for name in ("model.npy", "scores.json"):
+        damage(toy / name, "flip")
     assert "not what dvc.lock names" in doctor_says(toy)
     assert stages_run(run_ok("dvc", "repro", cwd=toy)) == []
     assert results(toy) == before
@@ -204,7 +198,7 @@ def test_an_input_is_left_to_dvc_unless_its_date_was_set_back(toy: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
+@pytest.mark.parametrize("kind", ["flip", "cut", "gone"])
 def test_damage_in_each_record(toy: Path, kind: str) -> None:
     before, names = results(toy), {path.name for path in records(toy)}
     for path in records(toy):
@@ -235,7 +229,7 @@ def test_the_control_is_stuck_at_a_bad_record(toy: Path, kind: str) -> None:
 # dvc.lock
 
 
-@pytest.mark.parametrize("length", [0, 1, 15, 0.3, 0.6, -1])
+@pytest.mark.parametrize("length", [0, 15, 0.3, 0.6, -1])
 def test_a_lock_that_was_cut_short(toy: Path, length: float) -> None:
     lock = toy / "dvc.lock"
     whole = lock.read_bytes()
@@ -265,9 +259,8 @@ def test_a_lock_that_no_commit_holds(toy: Path) -> None:
     shutil.rmtree(toy / ".git")
     (toy / "dvc.lock").write_bytes(lock[:100].rstrip())
     assert "the last commit has no good one" in doctor_says(toy)
-    shutil.copy(toy / ".dvc" / "tmp" / "dvc.lock.damaged", toy / "kept")
     assert not (toy / "dvc.lock").exists()
-    assert (toy / "kept").read_bytes() == lock[:100].rstrip()
+    assert (toy / ".dvc" / "tmp" / "dvc.lock.damaged").read_bytes() == lock[:100].rstrip()
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", "dvc.yaml", ".dvc/config"])
@@ -300,12 +293,14 @@ def at_work(toy: Path) -> Iterator[int]:
         process.communicate("\n")
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"write": {"a": {"pid"', "[]", '{"read": {"a": {}}}', "\0\0"])
+@pytest.mark.parametrize("content", ["", '{"write": {"a": {"pid"', "[]", '{"read": {"a": {}}}'])
 @pytest.mark.parametrize("folder", [".dvc/tmp", ".dvc/tmp/exps"])
 def test_a_damaged_list_is_removed(toy: Path, folder: str, content: str) -> None:
     path = toy / folder / "rwlock"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
+    assert "with --fix: " in dvcproof(toy, "doctor").output
+    assert path.read_text() == content
     assert "rwlock was damaged: removed" in doctor_says(toy)
     assert not path.exists()
 
@@ -346,8 +341,10 @@ def test_who_is_at_work_is_left_alone(toy: Path, at_work: int) -> None:
     before = path.read_text()
     damage(toy / "model.npy", "flip")
     damaged = results(toy)
-    said = refuses(toy, status=AT_WORK)
-    assert f"nothing was checked, because DVC is running here: dvc repro (process {at_work})" in said
+    for words in (("doctor", "--fix"), ("run",), ("push", "--remote", "/nowhere")):
+        result = dvcproof(toy, *words)
+        assert result.status == AT_WORK, result
+        assert f"because DVC is running here: dvc repro (process {at_work})" in one_line(result.errors[:-1])
     assert (path.read_text(), results(toy)) == (before, damaged)
 
 
@@ -363,29 +360,26 @@ def test_another_command_holds_the_lock(toy: Path) -> None:
 
 
 def test_left_overs_are_cleared(toy: Path) -> None:
-    names = [".writing-0123abcd/model.npy", f".{'x' * 22}.tmp", f"model.npy.{'_-' * 11}.tmp"]
-    names += [f".dvc/cache/files/md5/.{'z' * 22}.tmp", ".dvc/tmp/exps/standalone/tmpabc/params.yaml"]
-    names += [f"{records(toy)[0].parent.relative_to(toy)}/.{'r' * 22}.tmp"]
+    folders = ["", ".dvc/cache/files/md5/", f"{records(toy)[0].parent.relative_to(toy)}/"]
+    names = [".writing-0123abcd/model.npy", ".dvc/tmp/exps/standalone/tmpabc/params.yaml"]
+    names += [f"{folder}.{'_-' * 11}.tmp" for folder in folders]
     for name in (*names, "notes.tmp"):
         (toy / name).parent.mkdir(parents=True, exist_ok=True)
         (toy / name).write_text("half")
     assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
     assert f"left-overs of killed processes removed: {len(names)}" in doctor_says(toy)
-    assert not any((toy / name).exists() for name in names)
-    assert (toy / "notes.tmp").exists()
+    assert [name for name in (*names, "notes.tmp") if (toy / name).exists()] == ["notes.tmp"]
 
 
-@pytest.mark.parametrize(("hours", "stays"), [(0.5, True), (1.5, False)])
-def test_in_a_shared_cache_only_old_left_overs_are_cleared(
-    toy: Path, tmp_path: Path, hours: float, stays: bool
-) -> None:
+@pytest.mark.parametrize("hours", [0.5, 1.5])
+def test_in_a_shared_cache_only_old_left_overs_are_cleared(toy: Path, tmp_path: Path, hours: float) -> None:
     shutil.move(toy / ".dvc" / "cache", tmp_path / "shared")
     (toy / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
     left = tmp_path / "shared" / "files" / "md5" / f".{'z' * 22}.tmp"
-    left.write_text("half")
+    left.touch()
     os.utime(left, (time.time() - 3600 * hours,) * 2)
     doctor_says(toy)
-    assert left.exists() == stays
+    assert left.exists() == (hours < 1)
 
 
 @pytest.mark.fast(1)
@@ -504,25 +498,15 @@ def test_a_lock_of_other_inputs_is_not_judged_by_an_earlier_run(
     assert (toy / "dvc.lock").read_bytes() == before
 
 
-@pytest.mark.parametrize("taken", [["/raw"], ["/raw", "/model.npy"]])
-def test_a_list_of_what_git_ignores_is_put_back(toy: Path, taken: list[str]) -> None:
-    """DVC removes outputs from .gitignore before it runs a stage, and may be killed then."""
+@pytest.mark.parametrize("change", [("/raw\n", ""), ("/raw\n", "/mine\n"), ("*.pyc\n", "")])
+def test_a_list_of_what_git_ignores_is_put_back(toy: Path, change: tuple[str, str]) -> None:
+    """DVC removes outputs from .gitignore before it runs a stage, and may be killed then. Other edits stay."""
     path = toy / ".gitignore"
     before = path.read_text()
-    path.write_text("".join(f"{line}\n" for line in before.splitlines() if line not in taken))
-    assert run_ok("git", "status", "--porcelain", cwd=toy)
-    assert "lists of what Git ignores, cut short by DVC, put back: .gitignore" in doctor_says(toy)
-    assert path.read_text() == before
-    assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
-
-
-@pytest.mark.parametrize("change", [("/raw\n", "/mine\n"), ("*.pyc\n", "")])
-def test_a_list_that_somebody_edited_stays(toy: Path, change: tuple[str, str]) -> None:
-    path = toy / ".gitignore"
-    edited = path.read_text().replace(*change)
-    path.write_text(edited)
-    assert doctor_says(toy) == ""
-    assert path.read_text() == edited
+    path.write_text(before.replace(*change))
+    cut_short = change == ("/raw\n", "")
+    assert ("lists of what Git ignores, cut short by DVC, put back: .gitignore" in doctor_says(toy)) == cut_short
+    assert path.read_text() == (before if cut_short else before.replace(*change))
 
 
 def test_a_folder_without_a_project(tmp_path: Path) -> None:

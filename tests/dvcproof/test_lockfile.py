@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dvcproof.lockfile import Lock, parse_lock, read_lock, require_recorded, require_same_params
+from dvcproof.lockfile import Lock, parse_lock, parse_lock_document, read_lock, require_recorded, require_same_params
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
@@ -47,6 +47,7 @@ def test_what_a_lock_says() -> None:
     assert lock.upstream("raw/test_labels.npy") == ["load"]
     assert lock.upstream("code") == []
     assert [*read_lock(ROOT / "dvc.lock").stages] == ["load", "preprocess", "train", "evaluate"]
+    assert [*parse_lock_document(b"stages: {a: {cmd: x, outs: [{path: o, md5: 11}]}}\n")] == ["a"]  # made by hand
 
 
 @pytest.mark.parametrize(
