@@ -82,7 +82,7 @@ class Store:
                 raise InputError(what, expected="no key in .dvc/config", received="one", hint=hint)
         remotes = repo.config["remote"]
         if "://" in name:
-            remotes["store"] = {"url": name}
+            remotes["store"] = {"url": name.removeprefix("file://")}  # DVC would take it for a relative path
             name = "store"
         if name not in remotes:
             names = ", ".join(sorted(remotes)) or "none exists yet"

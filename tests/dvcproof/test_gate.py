@@ -100,30 +100,8 @@ def test_a_commit_accepts_it(project: Path) -> None:
     assert all("accepts it: smaller" in one.message for one in report.findings)
 
 
-def test_a_commit_before_the_change_accepts_nothing(project: Path) -> None:
-    run_ok("git", "stash", "--quiet", cwd=project)
-    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "old", "-m", "Accept-worse-model: old", cwd=project)
-    run_ok("git", "branch", "--force", "main", cwd=project)
-    run_ok("git", "stash", "pop", "--quiet", cwd=project)
-    assert judged(project).status() == FOUND
-
-
-def test_a_shallow_clone_says_how_to_deepen(project: Path, tmp_path: Path) -> None:
-    commit(project, "worse")
-    run_ok("git", "checkout", "--quiet", "main", cwd=project)
-    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "meanwhile", cwd=project)
-    options = ("--quiet", "--depth", "1", "--no-single-branch", "--branch", "change")
-    run_ok("git", "clone", *options, f"file://{project}", "shallow", cwd=tmp_path)
-    with pytest.raises(UnknownError, match=r"this clone is shallow, .* Run `git fetch --unshallow origin`") as error:
-        judged(tmp_path / "shallow", "origin/main")
-    assert error.value.status == CANNOT_TELL
-    run_ok("git", "fetch", "--quiet", "--unshallow", "origin", cwd=tmp_path / "shallow")
-    report = judged(tmp_path / "shallow", "origin/main", metrics=["scores.json:test.accuracy"])
-    assert found(report) == ["scores.json:test.accuracy"]
-
-
 def test_a_way_that_is_cut_off_accepts_nothing(project: Path, tmp_path: Path) -> None:
-    """A clone has an old common commit and lacks the newer one, whose trailer is of main."""
+    """A clone has an old common commit and lacks the newer one, whose trailer is of main. A shallower one has none."""
     run_ok("git", "stash", "--quiet", cwd=project)
     run_ok("git", "checkout", "--quiet", "-b", "side", cwd=project)
     run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "beside", cwd=project)
@@ -137,7 +115,12 @@ def test_a_way_that_is_cut_off_accepts_nothing(project: Path, tmp_path: Path) ->
     for number in range(4):
         run_ok("git", "commit", "--quiet", "--allow-empty", "-m", f"{number}", cwd=project)
     run_ok("git", "merge", "--quiet", "--no-ff", "-m", "meet", "side", cwd=project)
-    url, path = project.as_uri(), tmp_path / "cut"
+    url, path, shallow = project.as_uri(), tmp_path / "cut", tmp_path / "shallow"
+    options = ("--quiet", "--depth", "1", "--no-single-branch", "--branch", "change")
+    run_ok("git", "clone", *options, url, str(shallow), cwd=tmp_path)
+    with pytest.raises(UnknownError, match=r"this clone is shallow, .* Run `git fetch --unshallow origin`") as error:
+        judged(shallow, "origin/main")
+    assert error.value.status == CANNOT_TELL
     run_ok("git", "clone", "--quiet", "--depth", "3", "--branch", "main", url, str(path), cwd=tmp_path)
     run_ok("git", "fetch", "--quiet", "--depth", "9", "origin", "change:change", cwd=path)
     run_ok("git", "checkout", "--quiet", "change", cwd=path)

@@ -104,19 +104,14 @@ def damage(path: Path, kind: str) -> None:
     content = path.read_bytes()
     path.unlink()
     if kind != "gone":
-        path.write_bytes({"flip": flip(content, len(content) // 2), "cut": content[:9], "empty": b""}[kind])
-
-
-def object_of(s3: S3, project: Path, name: str) -> Path:
-    (found,) = (path for path in objects(s3) if path.read_bytes() == (project / name).read_bytes())
-    return found
+        path.write_bytes(flip(content, len(content) // 2) if kind == "flip" else content[:9])
 
 
 @pytest.mark.parametrize("kind", ["flip", "cut", "gone"])
 def test_a_damaged_object_is_refused_and_mended(first: Path, second: Path, s3: S3, tmp_path: Path, kind: str) -> None:
     push(first, s3)
-    path = object_of(s3, first, "model.npy")
-    good = path.read_bytes()
+    good = (first / "model.npy").read_bytes()
+    (path,) = (path for path in objects(s3) if path.read_bytes() == good)
     damage(path, kind)
     state = "missing" if kind == "gone" else "damaged"
     assert f"stage 'train': 1 objects are {state} in the store, so it runs here\n" in fetch(second, s3)
@@ -133,14 +128,13 @@ def test_a_damaged_object_is_refused_and_mended(first: Path, second: Path, s3: S
     assert executed(third) == []
 
 
-@pytest.mark.parametrize("kind", ["flip", "empty"])
-def test_a_damaged_record_is_refused_and_mended(first: Path, second: Path, s3: S3, kind: str) -> None:
+def test_a_damaged_record_is_refused_and_mended(first: Path, second: Path, s3: S3) -> None:
     set_shift(first, 1.5)
     executed(first)
     push(first, s3)
     before = {path: path.read_bytes() for path in records(s3)}
     for path in before:
-        damage(path, kind)
+        damage(path, "flip")
     set_shift(second, 1.5)
     assert "stage 'train': 1 damaged records in the store are not used\n" in fetch(second, s3)
     assert executed(second) == ["train", "evaluate"]
@@ -172,10 +166,22 @@ def test_a_record_leads_to_no_other_path(first: Path, s3: S3) -> None:
     assert read_entry(text, path.parent.name, names(entry)[1]) is None
 
 
+def write_empty(path: Path) -> Path:
+    """Make a project without stages."""
+    path.mkdir()
+    run_ok("git", "init", "--quiet", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    (path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    return path
+
+
 @pytest.mark.fast(1)
-@pytest.mark.parametrize("path", ["../outside", "/outside", "inside/../../outside"])
+@pytest.mark.parametrize("path", ["inside/../../outside", "/outside"])
 def test_a_folder_holds_no_file_that_lies_outside(tmp_path: Path, path: str) -> None:
-    store = local_store(tmp_path)
+    """The store is a folder, one of DVC's many kinds."""
+    project = write_empty(tmp_path / "project")
+    with Repo(str(project)) as repo:
+        store = Store.open(repo, (tmp_path / "store").as_uri())
     content = json.dumps([{"md5": "0" * 32, "relpath": path}]).encode()
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir"
     (tmp_path / "source").write_bytes(content)
@@ -183,15 +189,6 @@ def test_a_folder_holds_no_file_that_lies_outside(tmp_path: Path, path: str) -> 
     assert store.state(digest, len(content)) == "good"
     assert store.fetch(digest, tmp_path / "target") == "damaged"
     assert not (tmp_path / "target").exists()
-
-
-def local_store(tmp_path: Path) -> Store:
-    """Return a store in a folder, one of DVC's many kinds."""
-    run_ok("git", "init", "--quiet", cwd=tmp_path)
-    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
-    run_ok("dvc", "remote", "add", "folder", str(tmp_path / "store"), cwd=tmp_path)
-    with Repo(str(tmp_path)) as repo:
-        return Store.open(repo, "folder")
 
 
 # A store that does not answer
@@ -204,34 +201,21 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.fixture
-def closed() -> str:
-    """Return the address of a server that is not there."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-@pytest.mark.parametrize("kind", ["silent", "closed", "keys", "bucket"])
-def test_a_store_that_cannot_be_read_costs_one_line(
-    first: Path, s3: S3, kind: str, request: pytest.FixtureRequest
-) -> None:
-    env = dict(s3.env)
-    remote = "s3://nowhere/digits" if kind == "bucket" else "s3://team/digits"
-    if kind in ("silent", "closed"):
-        env["AWS_ENDPOINT_URL"] = request.getfixturevalue(kind)
-    if kind == "keys":
-        env["AWS_ACCESS_KEY_ID"] = "another"
+@pytest.mark.parametrize("kind", ["silent", "closed", "keys"])
+def test_a_store_that_cannot_be_read_costs_one_line(first: Path, s3: S3, silent: str, kind: str) -> None:
+    env = s3.env | {"silent": {"AWS_ENDPOINT_URL": silent}, "closed": {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}}.get(
+        kind, {"AWS_ACCESS_KEY_ID": "another"}
+    )
     shutil.rmtree(first / ".dvc" / "cache")
+    remote = "s3://team/digits"
     result = dvcproof(first, "fetch", "--remote", remote, "--patience", "2", env=env)
-    assert (result.status, result.errors) == (0 if kind == "bucket" else CANNOT_TELL, ""), result
-    if kind != "bucket":  # no case in which the store has nothing to fetch
-        line, _, summary = result.output.removesuffix("\n").partition("\n")
-        assert line.isprintable()
-        expected = f"cannot tell: {remote} cannot be read, so that `dvc repro` runs the missing stages here: "
-        assert line.startswith(expected)
-        assert summary == f"fetch: {remote}: cannot tell"
+    assert (result.status, result.errors) == (CANNOT_TELL, ""), result
+    line, _, summary = result.output.removesuffix("\n").partition("\n")
+    assert line.isprintable()
+    assert line.startswith(f"cannot tell: {remote} cannot be read, so that `dvc repro` runs the missing stages here: ")
+    assert summary == f"fetch: {remote}: cannot tell"
     result = dvcproof(first, "push", "--remote", remote, env=env | {"AWS_MAX_ATTEMPTS": "1"})
-    assert result.status == CANNOT_TELL or not objects(s3)
+    assert (result.status, objects(s3)) == (CANNOT_TELL, [])
 
 
 @contextmanager
@@ -284,8 +268,8 @@ def test_the_answer_is_awaited_so_long_and_no_longer(first: Path, silent: str) -
 # Keys
 
 
-@pytest.mark.parametrize("key", ["access_key_id", "session_token"])
-def test_keys_that_git_would_hold_are_refused(first: Path, s3: S3, key: str) -> None:
+def test_keys_that_git_would_hold_are_refused(first: Path, s3: S3) -> None:
+    key = "session_token"
     run_ok("dvc", "remote", "modify", "team", key, "abc", cwd=first)
     result = dvcproof(first, "fetch", "--remote", "team", env=s3.env)
     line = one_line(result.errors.removesuffix("\n"))
@@ -295,21 +279,18 @@ def test_keys_that_git_would_hold_are_refused(first: Path, s3: S3, key: str) -> 
     assert "abc" not in (first / ".dvc" / "config").read_text()
 
 
-@pytest.mark.parametrize("remote", ["nobody", ""])
-def test_a_remote_that_is_not_there(first: Path, s3: S3, remote: str) -> None:
-    result = dvcproof(first, "fetch", "--remote", remote, env=s3.env)
+def test_a_remote_that_is_not_there(first: Path, s3: S3) -> None:
+    result = dvcproof(first, "fetch", "--remote", "nobody", env=s3.env)
     assert result.status == USAGE
-    assert "--remote: expected a remote of DVC: team. Got n" in one_line(result.errors.removesuffix("\n"))
+    assert "--remote: expected a remote of DVC: team. Got nobody" in one_line(result.errors.removesuffix("\n"))
 
 
 def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC raises an ImportError if it knows the missing package."""
-    run_ok("git", "init", "--quiet", cwd=tmp_path)
-    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    project = write_empty(tmp_path / "project")
     monkeypatch.setitem(sys.modules, "dvc_s3", None)
-    result = dvcproof(tmp_path, "push", "--remote", "s3://team/digits")
+    result = dvcproof(project, "push", "--remote", "s3://team/digits")
     assert result.status == USAGE
     assert result.errors.endswith("Install the packages of `dvc[s3]`.\n")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # names this project's command for it
-    assert dvcproof(tmp_path, "push", "--remote", "s3://team/digits").errors.endswith("Run `make setup WITH=s3`.\n")
+    shutil.copy(ROOT / "pyproject.toml", project)  # names this project's command for it
+    assert dvcproof(project, "push", "--remote", "s3://team/digits").errors.endswith("Run `make setup WITH=s3`.\n")
