@@ -90,26 +90,18 @@ Edit = Callable[[Path, str, str], None]
 
 
 def test_a_fresh_project_passes_and_nothing_is_written(project: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+    def times() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in project.rglob("*") if ".dvc/tmp" not in str(path)}
+
+    before = times()
     report = checked(project)
     assert [str(one) for one in report.findings if one.level != "note"] == []
     assert report.status() == HOLDS
     assert report.summary == "5 stages of 2 dvc.yaml compared with their records"
-    assert {path: path.stat().st_mtime_ns for path in project.rglob("*") if ".dvc/tmp" not in str(path)} == {
-        path: time for path, time in before.items() if ".dvc/tmp" not in str(path)
-    }
+    assert times() == before
 
 
-@pytest.mark.parametrize(
-    "gone",
-    [
-        ["train.csv"],
-        ["words"],
-        ["words/two.txt"],
-        ["words/one.txt", "words/two.txt"],
-        ["train.csv", "test.csv", "words", "data/raw.csv"],
-    ],
-)
+@pytest.mark.parametrize("gone", [["train.csv", "test.csv", "words", "data/raw.csv"], ["words/two.txt"]])
 def test_cached_data_need_not_be_here(project: Path, gone: list[str]) -> None:
     for name in gone:
         shutil.rmtree(project / name) if (project / name).is_dir() else (project / name).unlink()
@@ -145,6 +137,7 @@ def test_other_packages_than_the_locks(project: Path) -> None:
         (project / "requirements.lock").write_text(text, encoding="utf-8")
         with Project.open(project) as opened:
             found = check(opened, packages=project / "requirements.lock").findings
+        assert not any("make" in one.fix for one in found)  # this project has no such command
         return [one.message for one in found if one.rule == "DP111"]
 
     (message,) = packages("numpy==0.1 \\\npydantic==0.1\n")
@@ -162,30 +155,27 @@ def test_what_cannot_be_read_is_refused(project: Path) -> None:
         checked(project)
 
 
-@pytest.mark.parametrize("form", ["text", "json", "github", "markdown"])
 def test_findings_are_printed_for_people_and_programs(
-    project: Path, edit: Edit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
+    project: Path, edit: Edit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     summary = project.with_name("summary")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     edit(project / "params.yaml", "ratio: 1", "ratio: 3")
     report = checked(project, "split")
-    show(report, form)
-    printed = capsys.readouterr().out
-    if form == "text":
-        assert printed.startswith(
-            "error: dvc.yaml:2 split: parameter split.ratio in params.yaml is not the recorded one."
-        )
-        assert "\n    recorded: 1\n    here:     3\n" in printed
-        assert printed.endswith("check: 1 stages of 2 dvc.yaml compared with their records: 1 error\n")
-    if form == "json":
-        (finding,) = json.loads(printed)["findings"]
-        assert (finding["rule"], finding["file"], finding["line"]) == ("DP105", "dvc.yaml", 2)
-    if form == "github":
-        assert printed.startswith("::error file=dvc.yaml,line=2,title=DP105::split: parameter split.ratio in params.")
-        assert "| error | split |" in summary.read_text(encoding="utf-8")
-    if form == "markdown":
-        assert "| error | split | parameter split.ratio" in printed
+
+    def printed(form: str) -> str:
+        show(report, form)
+        return capsys.readouterr().out
+
+    what = "parameter split.ratio in params.yaml is not the recorded one"
+    assert printed("text").startswith(f"error: dvc.yaml:2 split: {what}. Run")
+    assert "\n    recorded: 1\n    here:     3\n" in printed("text")
+    assert printed("text").endswith("check: 1 stages of 2 dvc.yaml compared with their records: 1 error\n")
+    (finding,) = json.loads(printed("json"))["findings"]
+    assert (finding["rule"], finding["file"], finding["line"]) == ("DP105", "dvc.yaml", 2)
+    assert not summary.exists()
+    assert printed("github").startswith(f"::error file=dvc.yaml,line=2,title=DP105::split: {what}. Run")
+    assert f"| error | split | {what} |" in printed("markdown") == summary.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
