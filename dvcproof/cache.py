@@ -19,7 +19,7 @@ from dvc.utils import dict_sha256
 from dvc_data.hashfile.hash import file_md5
 
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import Entry, File, Lock, load_yaml, lock_files, parse_lock, read_records
+from dvcproof.lockfile import Entry, Lock, load_yaml, lock_files, parse_lock, read_records
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import identity
@@ -53,13 +53,8 @@ class Memory:
     def save(self) -> None:
         """Write the results to the JSON file, only those that were asked for since it was read."""
         if self._new != self._old:
-            rewrite(self._path, json.dumps(self._new).encode())
-
-
-def rewrite(path: Path, content: bytes) -> None:
-    """Write a file so that it appears only when complete."""
-    with replacing(path) as (file,):
-        file.write_bytes(content)
+            with replacing(self._path) as (file,):
+                file.write_text(json.dumps(self._new), encoding="utf-8")
 
 
 def names(entry: Entry) -> tuple[str, str]:
@@ -110,16 +105,18 @@ class Cache:
     Args:
         root: a folder in the project.
         forget: whether to read every file again, even if it has not changed since the last check.
+        fix: whether methods repair what they find; if not, they only return it.
 
     Raise InputError if the folder is in no DVC project.
     """
 
-    def __init__(self, root: Path, *, forget: bool = False) -> None:
+    def __init__(self, root: Path, *, forget: bool = False, fix: bool = True) -> None:
         tops = [folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()]
         if not tops:
             hint = "Run it in the folder of a DVC project, or name that folder with -C."
             raise InputError(str(root), "this is no DVC project: there is no folder .dvc here or above", hint=hint)
-        self.root = root = tops[0]
+        self.root, self.fix = tops[0], fix
+        root = self.root
         self.tmp = root / ".dvc" / "tmp"
         config = Config(str(root / ".dvc"))
         self.hardlink = bool(config["core"].get("hardlink_lock"))
@@ -140,15 +137,16 @@ class Cache:
         records, problems = read_records(self.root)
         for name, problem in problems.items():
             raise InputError(name, f"it is damaged ({problem})", hint="Restore it from Git.")
-        lock = parse_lock({"stages": records})
-        if not any("dvc.yaml:" in address for address in records):
-            return lock
-        from dvcproof.project import Project  # imported only if needed, since it loads all of DVC
+        if any("dvc.yaml:" in address for address in records):
+            from dvcproof.project import Project  # imported only if needed, since it loads all of DVC
 
-        with Project.open(self.root) as project:
-            folders = {stage.address: os.path.relpath(stage.wdir, self.root) for stage in project.stages}
-        known = [address for address in lock.stages if address in folders]
-        return Lock(stages={address: lock.stages[address].below(folders[address]) for address in known})
+            with Project.open(self.root) as project:
+                folders = {stage.address: os.path.relpath(stage.wdir, self.root) for stage in project.stages}
+            records = {address: entry for address, entry in records.items() if address in folders}
+            for address, entry in records.items():
+                for item in (*entry.get("deps", ()), *entry.get("outs", ())):
+                    item["path"] = os.path.normpath(f"{folders[address]}/{item['path']}")
+        return parse_lock({"stages": records})
 
     def make_folder(self, place: Path) -> None:
         """Create the parent directories of a new file in the cache, with the modes that DVC would set."""
@@ -162,18 +160,24 @@ class Cache:
         """Write the record of a run, with the mode that DVC would set."""
         place = self.record(folder, name)
         self.make_folder(place)
-        with replacing(place) as (file,):
-            file.write_text(text, encoding="utf-8")
-            if self.group:
-                file.chmod(SHARED)
+        self.rewrite(place, text.encode())
+        if self.group:
+            place.chmod(SHARED)
+
+    def rewrite(self, path: Path, content: bytes) -> None:
+        """Write a file so that it appears only when complete."""
+        if self.fix:
+            with replacing(path) as (file,):
+                file.write_bytes(content)
 
     def move_away(self, path: Path) -> None:
         """Move a damaged file into the folder `away`. An earlier file of the same name is not overwritten."""
         target = self.away / f"{path.parent.name}{path.name}"
-        self.make_folder(target)
         while target.exists():
             target = target.with_name(f"{target.name}~")
-        path.replace(target)
+        if self.fix:
+            self.make_folder(target)
+            path.replace(target)
 
     def places(self, digest: str) -> Iterator[Path]:
         """Yield the possible paths of an object: the path in DVC 3 first, then the path in earlier versions."""
@@ -206,22 +210,22 @@ class Cache:
         """Return the paths of all records of runs that this user may read, including damaged ones."""
         return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and _is_readable(path)]
 
-    def drop_records(self, lock: Lock, *, fix: bool) -> int:
+    def drop_records(self, lock: Lock) -> list[str]:
         """Move damaged records of runs away, and remove empty folders of records, at which DVC would fail.
 
         In a cache outside the project, records of other commands stay: another version of DVC may have named them.
-        Return the number of damaged records or of empty folders, whichever is greater. Without `fix`, only count.
+        Return the names of damaged records or of empty folders, whichever are more.
         """
         bad = [path for path in self.records() if self.memory.of(path, recorded) is None]
         if self.is_outside:
             commands = ["", *(str(stage.cmd) for stage in lock.stages.values())]
             bad = [path for path in bad if command_of(path) in commands]
-        for path in bad if fix else ():
+        for path in bad:
             self.move_away(path)
         empty = [folder for folder in self.folder.glob("runs/*/*") if folder.is_dir() and not any(folder.iterdir())]
-        for folder in empty if fix else ():
+        for folder in empty if self.fix else ():
             folder.rmdir()
-        return max(len(bad), len(empty))
+        return [path.name for path in max(bad, empty, key=len)]
 
     def drop_record(self, entry: Entry) -> None:
         """Delete the record of one run, and its folder if that is empty then."""
@@ -230,7 +234,7 @@ class Cache:
         with suppress(OSError):
             path.parent.rmdir()
 
-    def drop_objects(self, lock: Lock, *, fix: bool) -> list[str]:
+    def drop_objects(self, lock: Lock) -> list[str]:
         """Move damaged objects away, but only those that stages of this project can make again. Return their hashes.
 
         Other objects stay: they may be the only copy of data, or belong to another project or version of DVC. Of runs
@@ -243,7 +247,7 @@ class Cache:
         given = {*lock.inputs().values()}  # a stage may copy data that no stage can make again
         every = {*made, *(part for digest in made for part in self.parts(digest))}
         bad = self._damaged(sorted(every - given))
-        for path in bad.values() if fix else ():
+        for path in bad.values():
             self.move_away(path)
         return [*bad]
 
@@ -252,13 +256,13 @@ class Cache:
         inputs = {path: digest for path, digest in lock.inputs().items() if digest}
         return [path for path, digest in inputs.items() if self._damaged([digest, *self.parts(digest)])]
 
-    def suspects(self, lock: Lock, outputs: Iterable[File], *, fix: bool) -> list[str]:
-        """Return the files whose content differs from dvc.lock. `fix` renews their dates, so that DVC reads them again,
-        and copies unchanged outputs that the cache lacks from the working tree.
+    def suspects(self, lock: Lock) -> list[str]:
+        """Return the files whose content differs from dvc.lock, and renew their dates, so that DVC reads them again.
 
-        Inputs that were edited after dvc.lock was written are left out: their dates are new already.
+        Copy unchanged outputs that the cache lacks from the working tree. Leave out inputs that were edited after
+        dvc.lock was written: their dates are new already.
         """
-        made = {out.path for out in outputs}
+        made = {out.path for out in lock.outputs()}
         written = min((path.stat().st_mtime_ns for path in lock_files(self.root)), default=0)
         found = []
         for file in lock.files().values():
@@ -266,13 +270,13 @@ class Cache:
             if not file.md5 or not _is_readable(path):
                 continue
             if self.is_good(path, file.md5):
-                if fix and file.path in made and file.is_current and not self.object(file.md5):
+                if self.fix and file.path in made and file.is_current and not self.object(file.md5):
                     self._fill(path, file.md5)
             elif not file.is_current and file_md5(str(path), name="md5-dos2unix") == file.md5:
                 continue
             elif file.path in made or path.stat().st_mtime_ns < written:
                 found.append(file.path)
-                if fix:
+                if self.fix:
                     os.utime(path)
         return found
 
@@ -293,20 +297,19 @@ class Cache:
         for path in (path for path in tracked if path in wanted):
             yield path, git(self.root, "cat-file", "blob", f":./{path}")
 
-    def restore(self, outputs: Iterable[File], *, fix: bool) -> list[str]:
+    def restore(self, lock: Lock) -> list[str]:
         """Restore missing outputs that Git tracks: the recorded content, from cache or Git. Return their paths.
 
         DVC removes outputs before a run; if it fails, they are missing.
         """
-        missing = {out.path: out.md5 for out in outputs if out.md5 and not os.path.lexists(self.root / out.path)}
+        missing = {out.path: out.md5 for out in lock.outputs() if out.md5 and not os.path.lexists(self.root / out.path)}
         found = []
         for path, staged in self.staged(missing):
             stored = self.object(missing[path])
             content = stored.read_bytes() if stored else staged
             if hashlib.md5(content, usedforsecurity=False).hexdigest() == missing[path]:
                 found.append(path)
-                if fix:
-                    rewrite(self.root / path, content)
+                self.rewrite(self.root / path, content)
         return found
 
 

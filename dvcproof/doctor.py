@@ -14,10 +14,10 @@ from pathlib import Path
 
 from dvc.exceptions import DvcException
 
-from dvcproof.cache import Cache, rewrite
+from dvcproof.cache import Cache
 from dvcproof.findings import Finding, FoundError, Report
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import File, lock_files, parse_lock_document, refuse_conflicts
+from dvcproof.lockfile import Lock, lock_files, parse_lock_document, refuse_conflicts
 from dvcproof.runtime.files import clear_rooms
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import RECORDS
@@ -59,58 +59,49 @@ def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool 
     """
     refuse_conflicts(root)
     try:
-        cache = Cache(root, forget=forget)
-        with alone(cache, fix=fix or after) as mended:
+        cache = Cache(root, forget=forget, fix=fix or after)
+        with alone(cache) as mended:
             if after:
                 check(cache)
                 return mended
-            return [*mended, *mend(cache, fix=fix)]
+            return [*mended, *mend(cache)]
     except DvcException as error:
         hint = "Correct it: `dvc status` says more."
         raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
 
 
-def mend(cache: Cache, *, fix: bool) -> Iterator[str]:
-    """Yield a line about each damage. Repair the damage if `fix` is set."""
-    damaged = [said for path in lock_files(cache.root) if (said := _mend_lock(path, cache, fix=fix))]
+def mend(cache: Cache) -> Iterator[str]:
+    """Yield a line about each damage. Repair the damage if `cache.fix` is set."""
+    damaged = [said for path in lock_files(cache.root) if (said := _mend_lock(path, cache))]
     yield from damaged
-    if damaged and not fix:  # other damage can be found only when each dvc.lock is whole
+    if damaged and not cache.fix:  # other damage can be found only when each dvc.lock is whole
         return
     for stage, name in dict(others_results(cache)).items():
-        if fix:
+        if cache.fix:
             drop(cache, stage)
         yield f"{name} is not what stage '{stage}' wrote: its record is removed, so that the stage runs again"
-    lock = cache.lock()
-    outputs = lock.outputs()
-    again = "DVC makes them again if it has to"
-    steps: list[tuple[int | list[str], str]] = [  # in this order
-        (n := _left_over(cache, outputs, fix=fix), f"left-overs of killed processes removed: {n}"),
-        (
-            n := cache.drop_records(lock, fix=fix),
-            f"{n} damaged or missing records of runs moved to {cache.away}: {again}",
-        ),
-        (
-            bad := cache.drop_objects(lock, fix=fix),
-            f"{len(bad)} damaged objects moved to {cache.away}: {again} ({_few(bad)})",
-        ),
-        (bad := cache.restore(outputs, fix=fix), f"missing, and put back: {_few(bad)}"),
-        (
-            bad := _restore_lists(cache, outputs, fix=fix),
-            f"lists of what Git ignores, cut short by DVC, put back: {_few(bad)}",
-        ),
-        (bad := cache.suspects(lock, outputs, fix=fix), f"not what dvc.lock names, so that {again}: {_few(bad)}"),
-        (
-            bad := cache.damaged_inputs(lock),
-            f"{LEFT}damaged in {cache.folder}, and made by no stage: {_few(bad)}. Move it away, and run `dvc fetch`",
-        ),
-    ]
-    yield from (line for found, line in steps if found)
+    for found, sentence in _steps(cache, cache.lock()):
+        if found:
+            names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+            yield sentence.format(count=len(found), names=names, cache=cache, again="DVC makes it again if it has to")
     cache.memory.save()
-    for record in (cache.root / RECORDS).glob("*.json") if fix else ():  # a stage taken from the cache writes none
+    for record in (cache.root / RECORDS).glob("*.json") if cache.fix else ():  # a stage taken from the cache has none
         record.unlink()
 
 
-def _mend_lock(path: Path, cache: Cache, *, fix: bool) -> str:
+def _steps(cache: Cache, lock: Lock) -> Iterator[tuple[list[str], str]]:
+    """Take the steps of a repair, in this order. Yield the names of what each has found, and a sentence about them."""
+    yield _left_over(cache, lock), "left-overs of killed processes removed: {count}"
+    yield cache.drop_records(lock), "{count} damaged or missing records of runs moved to {cache.away}: {again}"
+    yield cache.drop_objects(lock), "{count} damaged objects moved to {cache.away}: {again} ({names})"
+    yield cache.restore(lock), "missing, and put back: {names}"
+    yield _restore_lists(cache, lock), "lists of what Git ignores, cut short by DVC, put back: {names}"
+    yield cache.suspects(lock), "not what dvc.lock names, so that {again}: {names}"
+    advice = "Move it away, and run `dvc fetch`"
+    yield cache.damaged_inputs(lock), f"{LEFT}damaged in {{cache.folder}}, and made by no stage: {{names}}. {advice}"
+
+
+def _mend_lock(path: Path, cache: Cache) -> str:
     """Replace an empty or truncated dvc.lock by the last commit's. Return a line on the repair, '' if none is needed.
 
     Runs since that commit are not lost: `dvc repro` restores them from the run cache.
@@ -123,12 +114,13 @@ def _mend_lock(path: Path, cache: Cache, *, fix: bool) -> str:
     if committed == content and is_whole(content + b"\n"):
         return ""  # only the last line end is missing, which an editor may have removed
     kept, good = cache.tmp / f"{name.replace('/', '-')}.damaged", is_whole(committed)
-    if fix:
+    if cache.fix:
         kept.write_bytes(content)
-        rewrite(path, committed) if good else path.unlink()
-    if good:
-        return f"{name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
-    return f"{name} was damaged, and the last commit has no good one: removed. A copy is {kept}"
+        path.unlink()
+    if not good:
+        return f"{name} was damaged, and the last commit has no good one: removed. A copy is {kept}"
+    cache.rewrite(path, committed)
+    return f"{name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
 
 
 def is_whole(content: bytes) -> bool:
@@ -139,32 +131,27 @@ def is_whole(content: bytes) -> bool:
         return False
 
 
-def _left_over(cache: Cache, outputs: Iterable[File], *, fix: bool) -> int:
-    """Remove the temporary files and folders of killed processes. Return their number."""
-    places = {cache.root, *((cache.root / out.path).parent for out in outputs)}
+def _left_over(cache: Cache, lock: Lock) -> list[str]:
+    """Remove the temporary files and folders of killed processes. Return their names."""
+    places = {cache.root, *((cache.root / out.path).parent for out in lock.outputs())}
     stored = {folder for form in ("files/md5", "files/md5/*", "runs/*/*") for folder in cache.folder.glob(form)}
+    rooms = [room for folder in (*places, *stored) for room in (clear_rooms(folder) if cache.fix else ())]
     age = LONG if cache.is_outside else 0  # other processes may be writing now
+    files = [path for folder, least in ((places, 0), (stored, age)) for path in _unfinished(folder, least)]
     copies = [*(cache.tmp / "exps" / "standalone").glob("tmp*")]  # folders of a killed `dvc exp run --temp`
     if copies and dvc_at_work(cache.root):
         copies = []
-    for copy in copies if fix else ():
+    for copy in copies if cache.fix else ():
         shutil.rmtree(copy, ignore_errors=True)
-    return len([*_clear(places, fix=fix), *_clear(stored, age=age, fix=fix), *copies])
+    for file in files if cache.fix else ():
+        file.unlink()
+    return [path.name for path in (*rooms, *files, *copies)]
 
 
-def _clear(folders: Iterable[Path], *, age: float = 0, fix: bool) -> Iterator[Path]:
-    """Remove temporary files; those of DVC only if they are at least `age` seconds old. Yield their paths."""
-    for folder in folders:
-        yield from clear_rooms(folder) if fix else ()
-        for path in folder.glob("*.tmp"):
-            if UNFINISHED.fullmatch(path.name) and time.time() - path.stat().st_mtime >= age:
-                if fix:
-                    path.unlink()
-                yield path
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+def _unfinished(folders: Iterable[Path], age: float) -> list[Path]:
+    """Return the temporary files of DVC that are at least `age` seconds old."""
+    found = (path for folder in folders for path in folder.glob("*.tmp") if UNFINISHED.fullmatch(path.name))
+    return [path for path in found if time.time() - path.stat().st_mtime >= age]
 
 
 def check(cache: Cache) -> None:
@@ -178,14 +165,14 @@ def check(cache: Cache) -> None:
         raise FoundError(sentence, expected="no change until DVC had recorded it", received=received, hint=hint)
 
 
-def _restore_lists(cache: Cache, outputs: Iterable[File], *, fix: bool) -> list[str]:
+def _restore_lists(cache: Cache, lock: Lock) -> list[str]:
     """Restore .gitignore files that lack only lines for outputs, from Git's index. Return their names.
 
     DVC removes the outputs of a stage from .gitignore before a run, and adds them again afterwards unless it is killed.
     A file with any other change, such as an added line, is not touched.
     """
     names: dict[str, set[str]] = {}
-    for path in (Path(out.path) for out in outputs):
+    for path in (Path(out.path) for out in lock.outputs()):
         names.setdefault(str(path.parent / ".gitignore"), set()).add(f"/{path.name}")
     found = []
     for name, staged in cache.staged(names):
@@ -194,6 +181,5 @@ def _restore_lists(cache: Cache, outputs: Iterable[File], *, fix: bool) -> list[
         before, left = (set(content.decode(errors="replace").splitlines()) for content in (staged, now))
         if before > left and before - left <= names[name]:
             found.append(name)
-            if fix:
-                rewrite(path, staged)
+            cache.rewrite(path, staged)
     return found

@@ -1,6 +1,5 @@
 """Read dvc.lock, and check whether files and parameters are those that it records."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,14 +45,6 @@ class Stage(BaseModel):
     deps: list[File] = []
     params: dict[str, dict[Any, Any]] = {}  # file -> name -> value
     outs: list[File] = []
-
-    def below(self, folder: str) -> "Stage":
-        """Return the stage with `folder` in front of its paths."""
-
-        def moved(files: list[File]) -> list[File]:
-            return [file.model_copy(update={"path": os.path.normpath(f"{folder}/{file.path}")}) for file in files]
-
-        return self.model_copy(update={"deps": moved(self.deps), "outs": moved(self.outs)})
 
 
 class Lock(BaseModel):

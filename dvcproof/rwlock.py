@@ -12,7 +12,7 @@ from dvc.lock import LockBase, LockError, make_lock
 from dvc.rwlock import SCHEMA
 from voluptuous import Invalid
 
-from dvcproof.cache import Cache, rewrite
+from dvcproof.cache import Cache
 from dvcproof.findings import BusyError
 
 #: Seconds by which the start time of a process may be later than the date of the file that names it.
@@ -20,11 +20,10 @@ SLACK = 2.0
 
 
 @contextmanager
-def alone(cache: Cache, *, fix: bool = True) -> Iterator[list[str]]:
+def alone(cache: Cache) -> Iterator[list[str]]:
     """Hold DVC's locks of a project during the block. Yield a line for each damage in DVC's lists of processes.
 
-    Repair the damage if `fix` is set. Raise BusyError if DVC runs a stage there, or another command holds a lock for
-    longer than DVC waits.
+    Raise BusyError if DVC runs a stage there, or another command holds a lock for longer than DVC waits.
     """
 
     def locked(path: Path) -> LockBase:
@@ -36,14 +35,14 @@ def alone(cache: Cache, *, fix: bool = True) -> Iterator[list[str]]:
             mended: list[str] = []
             for folder in (folder for folder in (cache.tmp, cache.tmp / "exps") if folder.is_dir()):
                 with locked(folder / "rwlock.lock"):
-                    mended += _mend(folder / "rwlock", cache.root, fix=fix)
+                    mended += _mend(folder / "rwlock", cache)
             yield mended
     except LockError:
         sentence = "another command of DVC is at work"
         raise BusyError(str(cache.tmp / "lock"), sentence, hint="Run this again when DVC has ended.") from None
 
 
-def _mend(path: Path, root: Path, *, fix: bool) -> Iterator[str]:
+def _mend(path: Path, cache: Cache) -> Iterator[str]:
     """Repair DVC's list of reading and writing processes. The caller holds its lock. Yield a line for each repair.
 
     Raise BusyError if a process in the list is running, or the list is damaged and DVC is running.
@@ -53,10 +52,10 @@ def _mend(path: Path, root: Path, *, fix: bool) -> Iterator[str]:
     except FileNotFoundError:
         return
     except (ValueError, Invalid):
-        if found := dvc_at_work(root):
+        if found := dvc_at_work(cache.root):
             hint = f"Wait until process {found} is done, and run it again."
             raise BusyError(str(path), "DVC's list of running processes is damaged", hint=hint) from None
-        if fix:
+        if cache.fix:
             path.unlink()
         yield f"{path} was damaged: removed"
         return
@@ -65,13 +64,10 @@ def _mend(path: Path, root: Path, *, fix: bool) -> Iterator[str]:
     present = {pid for pid in commands if psutil.pid_exists(pid)}  # DVC itself removes the others
     strangers = {pid for pid in present if not _is_same(pid, commands[pid], written)}
     if strangers:
-        if fix:
-            write = {name: one for name, one in held["write"].items() if one["pid"] not in strangers}
-            read = {
-                name: [one for one in several if one["pid"] not in strangers] for name, several in held["read"].items()
-            }
-            kept = {"write": write, "read": {name: several for name, several in read.items() if several}}
-            rewrite(path, json.dumps(kept).encode())
+        write = {name: one for name, one in held["write"].items() if one["pid"] not in strangers}
+        read = {name: [one for one in ones if one["pid"] not in strangers] for name, ones in held["read"].items()}
+        kept = {"write": write, "read": {name: ones for name, ones in read.items() if ones}}
+        cache.rewrite(path, json.dumps(kept).encode())
         yield f"{path} named processes that are not DVC: {', '.join(map(str, strangers))}"
     if at_work := ", ".join(f"{commands[pid]} (process {pid})" for pid in present - strangers):
         sentence = f"nothing was checked, because DVC is running here: {at_work}"
