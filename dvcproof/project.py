@@ -154,7 +154,7 @@ class Project:
     @cached_property
     def makers(self) -> dict[str, str]:
         """For each output's absolute path, its maker: the address of a stage, or the name of a .dvc file."""
-        found = {item.place: address_of(item.raw.stage) for item in self.data if item.local}
+        found = {item.place: item.raw.stage.path_in_repo for item in self.data if item.local}
         return found | {out.place: stage.address for stage in self.stages for out in stage.outs if out.local}
 
     def before(self, stage: Stage) -> frozenset[str]:
@@ -229,7 +229,7 @@ class Project:
     def _stage(self, raw: Any) -> Stage:
         settings = raw.meta.get("dvcproof") if isinstance(raw.meta, dict) else None
         return Stage(
-            address=address_of(raw),
+            address=raw.name if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}",
             name=raw.name,
             file=raw.path_in_repo,
             line=self._line(raw),
@@ -256,13 +256,6 @@ class Project:
         local = raw.protocol == "local" and "://" not in raw.def_path
         place = os.path.normpath(raw.fs_path) if local else raw.def_path
         return Item(raw.def_path, place, local, bool(raw.use_cache), bool(raw.persist), raw)
-
-
-def address_of(raw: Any) -> str:
-    """Return the name that DVC gives a stage or .dvc file in the project's root."""
-    if not isinstance(raw, PipelineStage):
-        return str(raw.path_in_repo)
-    return str(raw.name) if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}"
 
 
 @contextmanager

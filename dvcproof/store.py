@@ -49,10 +49,6 @@ class StoreError(Exception):
     """The store did not answer or refused. The message is one line."""
 
 
-class _DamagedError(Exception):
-    """The content of an object does not have the hash in its name."""
-
-
 class Store:
     """The store at `path` of a DVC file system.
 
@@ -133,10 +129,12 @@ class Store:
             with replacing(target) as (file,):
                 with _answers(FileNotFoundError):
                     self._files.get_file(self._object(digest), str(file))
-                if file_hash(file, "md5") != digest.removesuffix(".dir") or not _is_sound(digest, file):
-                    raise _DamagedError
+                if file_hash(file, "md5") != digest.removesuffix(".dir"):
+                    raise ValueError
+                if digest.endswith(".dir"):
+                    _listing(file)
                 file.chmod(PROTECTED)
-        except _DamagedError:
+        except ValueError:
             return "damaged"
         except FileNotFoundError:
             return "missing"
@@ -146,9 +144,7 @@ class Store:
         """Return the hashes of the files in a folder by relative path. None: the folder's listing is not good."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "parts")
-            if self.fetch(digest, file) != "good":
-                return None
-            return {part["relpath"]: part["md5"] for part in json.loads(file.read_bytes())}
+            return _listing(file) if self.fetch(digest, file) == "good" else None
 
     def state(self, digest: str, size: int) -> State:
         """Return the state of an object of `size` bytes in the store.
@@ -171,9 +167,7 @@ class Store:
     def put(self, digest: str, source: Path) -> None:
         """Send an object. Overwrite an existing one."""
         with _answers():
-            path = self._object(digest)
-            self._files.makedirs(self._files.parent(path))
-            self._files.put_file(str(source), path)
+            self._files.put_file(str(source), self._new(self._object(digest)))
 
     def folders(self) -> list[str]:
         """Return the names of all folders of records. Each name is the hash of the inputs of a run."""
@@ -190,9 +184,7 @@ class Store:
     def put_record(self, folder: str, name: str, text: str) -> None:
         """Send a record of a run."""
         with _answers():
-            path = self._place("runs", folder[:2], folder, name)
-            self._files.makedirs(self._files.parent(path))
-            self._files.pipe_file(path, text.encode())
+            self._files.pipe_file(self._new(self._place("runs", folder[:2], folder, name)), text.encode())
 
     def remove_record(self, folder: str, name: str) -> None:
         """Remove a record of a run."""
@@ -206,6 +198,10 @@ class Store:
             return list(self._files.find(place) if deep else self._files.ls(place))
         return []
 
+    def _new(self, path: str) -> str:
+        self._files.makedirs(self._files.parent(path))
+        return path
+
     def _object(self, digest: str) -> str:
         return self._place("files", "md5", digest[:2], digest[2:])
 
@@ -213,15 +209,18 @@ class Store:
         return str(self._files.join(self._path, *parts))
 
 
-def _is_sound(digest: str, file: Path) -> bool:
-    """Return whether all paths in the listing of a folder are inside the folder. True for other objects."""
-    if not digest.endswith(".dir"):
-        return True
+def _listing(file: Path) -> dict[str, str]:
+    """Return the hashes of the files in a folder by relative path.
+
+    Raise ValueError if this is no listing of a folder, or a path leads out of the folder.
+    """
     try:
-        paths = [PurePosixPath(part["relpath"]) for part in json.loads(file.read_bytes()) if part["md5"]]
-    except (ValueError, TypeError, KeyError):
-        return False
-    return not any(path.is_absolute() or ".." in path.parts for path in paths)
+        found = {part["relpath"]: part["md5"] for part in json.loads(file.read_bytes())}
+        if any(PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts for path in found):
+            raise ValueError
+    except (TypeError, LookupError):
+        raise ValueError from None
+    return found
 
 
 def _sign_again() -> None:
