@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,25 +27,19 @@ from dvcproof.lockfile import refuse_conflicts
 from dvcproof.runtime.program import InputError
 
 
-@dataclass(frozen=True)
 class Item:
-    """A dependency or an output.
+    """A dependency or an output. `raw` is DVC's own object."""
 
-    Args:
-        path: the path as declared.
-        place: the absolute path; the URL if the item is not local.
-        local: whether the item is a file or folder on this machine.
-        cached: for an output, whether DVC keeps it in the cache.
-        persist: for an output, whether DVC leaves it in place before a run.
-        raw: DVC's own object.
-    """
-
-    path: str
-    place: str
-    local: bool
-    cached: bool
-    persist: bool
-    raw: Any = field(repr=False, compare=False)
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        #: The path as declared.
+        self.path: str = raw.def_path
+        #: Whether it is a file or folder on this machine.
+        self.local = raw.protocol == "local" and "://" not in self.path
+        #: The absolute path; the URL if it is not local.
+        self.place: str = os.path.normpath(raw.fs_path) if self.local else self.path
+        #: For an output, whether DVC keeps it in the cache, and whether DVC leaves it in place before a run.
+        self.cached, self.persist = bool(raw.use_cache), bool(raw.persist)
 
     @property
     def exists(self) -> bool:
@@ -64,34 +57,27 @@ class Item:
         return (self.raw.meta.size if self.raw.meta else 0) or 0
 
 
-@dataclass(frozen=True)
 class Stage:
-    """A stage of a pipeline as dvc.yaml declares it.
+    """A stage of a pipeline as dvc.yaml declares it. `raw` is DVC's own object, `line` that of its name in dvc.yaml."""
 
-    Args:
-        address: DVC's name for the stage: 'train', 'models/dvc.yaml:fit@k'.
-        name: the part of the address after the file.
-        file: the path of the dvc.yaml, relative to the project's root.
-        line: the number of the line in `file` with the stage's name.
-        commands: the commands. Each runs in its own shell.
-        params: absolute path of a parameter file -> names of parameters; no names stand for the whole file.
-        settings: the value of `meta: dvcproof:` in dvc.yaml.
-        raw: DVC's own object.
-    """
-
-    address: str
-    name: str
-    file: str
-    line: int
-    wdir: Path
-    commands: tuple[str, ...]
-    deps: tuple[Item, ...]
-    params: dict[str, tuple[str, ...]]
-    outs: tuple[Item, ...]
-    frozen: bool
-    always_changed: bool
-    settings: dict[str, Any]
-    raw: Any = field(repr=False, compare=False)
+    def __init__(self, raw: Any, line: int) -> None:
+        self.raw, self.line, self.wdir = raw, line, Path(raw.wdir)
+        self.name: str = raw.name
+        #: The path of the dvc.yaml, relative to the project's root.
+        self.file: str = raw.path_in_repo
+        #: DVC's name for the stage: 'train', 'models/dvc.yaml:fit@k'.
+        self.address = self.name if self.file == "dvc.yaml" else f"{self.file}:{self.name}"
+        #: The commands. Each runs in its own shell.
+        self.commands: tuple[str, ...] = tuple(raw.cmd if isinstance(raw.cmd, list) else filter(None, [raw.cmd]))
+        self.deps = tuple(Item(dep) for dep in raw.deps if not isinstance(dep, ParamsDependency))
+        self.outs = tuple(map(Item, raw.outs))
+        params = (dep for dep in raw.deps if isinstance(dep, ParamsDependency))
+        #: Absolute path of a parameter file -> names of parameters; no names stand for the whole file.
+        self.params: dict[str, tuple[str, ...]] = {dep.fs_path: tuple(dep.params) for dep in params}
+        self.frozen, self.always_changed = bool(raw.frozen), bool(raw.always_changed)
+        settings = raw.meta.get("dvcproof") if isinstance(raw.meta, dict) else None
+        #: The value of `meta: dvcproof:` in dvc.yaml.
+        self.settings: dict[str, Any] = settings if isinstance(settings, dict) else {}
 
     @property
     def names(self) -> set[str]:
@@ -143,13 +129,14 @@ class Project:
         """The stages of every dvc.yaml, in the order of a run."""
         with refusals(self.root):
             self.repo.index.check_graph()
-            return [self._stage(raw) for raw in plan_repro(self.repo.index.graph) if isinstance(raw, PipelineStage)]
+            raws = [raw for raw in plan_repro(self.repo.index.graph) if isinstance(raw, PipelineStage)]
+            return [Stage(raw, self._line(raw)) for raw in raws]
 
     @cached_property
     def data(self) -> list[Item]:
         """The outputs of .dvc files: data that was added or imported."""
         raws = [raw for raw in self.repo.index.stages if not isinstance(raw, PipelineStage)]
-        return [self._item(out) for raw in raws for out in raw.outs]
+        return [Item(out) for raw in raws for out in raw.outs]
 
     @cached_property
     def makers(self) -> dict[str, str]:
@@ -226,24 +213,6 @@ class Project:
                 raise InputError(f"stage {name}", "there is no stage of this name", hint="Run `dvc stage list --all`.")
         return [stage for stage in self.stages if not names or stage.names & {*names}]
 
-    def _stage(self, raw: Any) -> Stage:
-        settings = raw.meta.get("dvcproof") if isinstance(raw.meta, dict) else None
-        return Stage(
-            address=raw.name if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}",
-            name=raw.name,
-            file=raw.path_in_repo,
-            line=self._line(raw),
-            wdir=Path(raw.wdir),
-            commands=tuple(raw.cmd if isinstance(raw.cmd, list) else [raw.cmd] if raw.cmd else []),
-            deps=tuple(self._item(dep) for dep in raw.deps if not isinstance(dep, ParamsDependency)),
-            params={dep.fs_path: tuple(dep.params) for dep in raw.deps if isinstance(dep, ParamsDependency)},
-            outs=tuple(self._item(out) for out in raw.outs),
-            frozen=bool(raw.frozen),
-            always_changed=bool(raw.always_changed),
-            settings=settings if isinstance(settings, dict) else {},
-            raw=raw,
-        )
-
     def _line(self, raw: Any) -> int:
         if raw.path not in self._lines:
             self._lines[raw.path] = {}
@@ -251,11 +220,6 @@ class Project:
                 stages = YAML().load(Path(raw.path).read_text(encoding="utf-8"))["stages"]
                 self._lines[raw.path] = {str(name): stages.lc.key(name)[0] + 1 for name in stages}
         return self._lines[raw.path].get(raw.name.partition("@")[0], 0)
-
-    def _item(self, raw: Any) -> Item:
-        local = raw.protocol == "local" and "://" not in raw.def_path
-        place = os.path.normpath(raw.fs_path) if local else raw.def_path
-        return Item(raw.def_path, place, local, bool(raw.use_cache), bool(raw.persist), raw)
 
 
 @contextmanager
