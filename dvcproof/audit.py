@@ -23,15 +23,9 @@ from dvcproof.values import flatten, set_params
 
 
 def audit(root: Path, *, remote: str, sample: int = 1, record: str | None = None, remove: bool = False) -> Report:
-    """Re-run records of a remote, and report those that are not reproduced.
+    """Re-run `sample` records of a remote, or only `record`, and report those that are not reproduced.
 
-    Args:
-        sample: the number of records to re-run.
-        record: the name of the only record to re-run; None: any.
-        remove: whether to remove wrong records from the remote.
-
-    Raise UnknownError if the remote does not answer or refuses access; InputError if DVC cannot read the
-    project, or the commit has no dvc.lock.
+    Remove them from the remote with `remove`. Raise UnknownError if the remote does not answer or refuses access.
     """
     if sample < 1:
         hint = "Name the number of records to run."

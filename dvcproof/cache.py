@@ -29,11 +29,9 @@ PROTECTED, SHARED = 0o444, 0o664
 
 
 class Memory:
-    """Results about files, stored in one JSON file. A result is valid as long as the identity of its file is the same.
+    """Results about files, stored in a JSON file. A result is valid as long as the identity of its file is the same.
 
-    Args:
-        path: the JSON file. A missing or damaged file counts as empty.
-        forget: whether to ignore the stored results.
+    A missing or damaged JSON file counts as empty; with `forget`, any.
     """
 
     def __init__(self, path: Path, *, forget: bool = False) -> None:
@@ -115,8 +113,7 @@ class Cache:
         if not tops:
             hint = "Run it in the folder of a DVC project, or name that folder with -C."
             raise InputError(str(root), "this is no DVC project: there is no folder .dvc here or above", hint=hint)
-        self.root, self.fix = tops[0], fix
-        root = self.root
+        self.root, self.fix = (root := tops[0]), fix
         self.tmp = root / ".dvc" / "tmp"
         config = Config(str(root / ".dvc"))
         self.hardlink = bool(config["core"].get("hardlink_lock"))
@@ -130,10 +127,7 @@ class Cache:
         self.away = self.folder / "damaged"
 
     def lock(self) -> Lock:
-        """Return the contents of all dvc.lock files, with every path relative to the root.
-
-        Raise InputError if a dvc.lock is damaged.
-        """
+        """Return all dvc.lock files in one, with paths relative to the root. Raise InputError if one is damaged."""
         records, problems = read_records(self.root)
         for name, problem in problems.items():
             raise InputError(name, f"it is damaged ({problem})", hint="Restore it from Git.")
@@ -214,7 +208,7 @@ class Cache:
         """Move damaged records of runs away, and remove empty folders of records, at which DVC would fail.
 
         In a cache outside the project, records of other commands stay: another version of DVC may have named them.
-        Return the names of damaged records or of empty folders, whichever are more.
+        Return the names of the records or of the folders, whichever are more.
         """
         bad = [path for path in self.records() if self.memory.of(path, recorded) is None]
         if self.is_outside:

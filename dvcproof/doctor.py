@@ -45,9 +45,7 @@ def doctor(folder: Path, *, fix: bool, all: bool, after: bool) -> Report:  # noq
 
 
 def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool = True) -> list[str]:
-    """Repair the project in the folder `root`, or check the records of the last `dvc repro`.
-
-    Return a line for each repair.
+    """Repair the project in the folder `root`. Return a line for each repair.
 
     Args:
         after: whether to check the records of the last `dvc repro` instead of repairing.

@@ -34,10 +34,7 @@ def planned(project: Project, known: dict[str, str]) -> Iterator[tuple[Stage, st
 
 
 def fetch(cache: Cache, project: Project, store: Store) -> Iterator[str]:
-    """Copy the runs that `dvc repro` will look for from the store to the cache. Yield lines about the result.
-
-    Raise StoreError if the store does not answer or refuses. Files fetched until then stay in the cache.
-    """
+    """Copy the runs that `dvc repro` will look for from the store to the cache. Yield lines about the result."""
     lock, known = read_records(cache.root)[0], dict[str, str]()
     for stage, key in planned(project, known):
         entry, record, says = lock.get(stage.address), "", f"stage '{stage.address}':"
@@ -67,16 +64,13 @@ def fetch(cache: Cache, project: Project, store: Store) -> Iterator[str]:
 
 
 def _fetch_outputs(cache: Cache, store: Store, entry: Entry, folder: Path, *, new: bool) -> list[State]:
-    """Fetch the outputs of a run that the cache lacks. Return the state of each object in the store.
+    """Fetch the outputs of a run that the cache lacks; those of an old record only if `folder` lacks them too.
 
-    Args:
-        folder: the stage's working directory.
-        new: whether the run's record comes from the store. If not, good outputs in `folder` are skipped.
+    Return the state of each object in the store.
     """
 
     def fetch_object(digest: str) -> State:
-        place = next(cache.places(digest))
-        cache.make_folder(place)
+        cache.make_folder(place := next(cache.places(digest)))
         return store.fetch(digest, place)
 
     lacking = {digest for digest in digests(entry) if not cache.object(digest)}
@@ -99,8 +93,6 @@ def push(cache: Cache, store: Store) -> Iterator[str]:
     """Send the complete runs in the cache to the store, objects before records. Yield lines about the result.
 
     Do not send fetched records: a record that an audit has removed from the store would come back.
-
-    Raise StoreError if the store does not answer or refuses.
     """
     runs = {path: _whole(cache, (recorded(path) or ["", []])[1]) for path in cache.records()}
     kept = [_whole(cache, [one]) for entry in read_records(cache.root)[0].values() for one in digests(entry)]
@@ -124,10 +116,7 @@ def push(cache: Cache, store: Store) -> Iterator[str]:
 
 
 def _whole(cache: Cache, outputs: list[str]) -> dict[str, Path]:
-    """Return the paths of the objects of outputs and of the files in output folders, by hash.
-
-    Return nothing if an object is missing or damaged.
-    """
+    """Return the paths of the objects of outputs and of their files, by hash; nothing if one is missing or damaged."""
     found = {digest: cache.object(digest) for one in outputs for digest in (one, *cache.parts(one))}
     good = {digest: place for digest, place in found.items() if place}
     return good if len(good) == len(found) else {}
@@ -146,10 +135,7 @@ def _send_record(store: Store, path: Path) -> State:
 
 @contextmanager
 def opened(root: Path, remote: str, patience: float | None = None) -> Iterator[tuple[Project, Store]]:
-    """Open a project and a store.
-
-    Raise UnknownError if the store does not answer or refuses; InputError if DVC cannot read the project.
-    """
+    """Open a project and a store. Raise UnknownError if the store does not answer or refuses."""
     try:
         with Project.open(root) as project:
             yield project, Store.open(project.repo, remote, patience)
@@ -159,15 +145,13 @@ def opened(root: Path, remote: str, patience: float | None = None) -> Iterator[t
 
 
 def exchange(direction: str, root: Path, remote: str, patience: float = DEADLINE) -> Report:
-    """Push to a store or fetch from it, and report the result.
+    """Push to a store or fetch from it (`direction`), and report the result.
 
     Args:
-        direction: 'push' or 'fetch'.
         remote: the name of a DVC remote, or a URL.
         patience: seconds to wait for the store's first answer.
 
-    Raise BusyError if DVC is running in the project; UnknownError if the store cannot be written; InputError if DVC
-    cannot read the project.
+    Raise BusyError if DVC is running in the project; UnknownError if the store cannot be written.
     """
     report, cache = Report(direction, remote), Cache(root)
     with alone(cache), opened(cache.root, remote, patience if direction == "fetch" else None) as (project, store):

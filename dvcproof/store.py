@@ -30,7 +30,7 @@ from dvcproof.runtime.program import InputError
 State = Literal["good", "damaged", "missing"]
 
 #: Settings with credentials, which must never be in Git.
-KEYS = ("access_key_id", "secret_access_key", "session_token", "password", "account_key", "sas_token")
+KEYS = {"access_key_id", "secret_access_key", "session_token", "password", "account_key", "sas_token"}
 
 #: Seconds to wait for a store's first answer.
 DEADLINE = 4.0
@@ -50,7 +50,7 @@ class StoreError(Exception):
 
 
 class Store:
-    """The store at `path` of a DVC file system.
+    """The store at `path` of a DVC file system. An object has the name of its MD5, with '.dir' for a folder's listing.
 
     Every method raises StoreError if the store does not answer or refuses.
     """
@@ -60,21 +60,18 @@ class Store:
 
     @classmethod
     def open(cls, repo: Repo, name: str, patience: float | None = None) -> "Store":
-        """Open a store.
+        """Open the store with the name of a remote of the project, or with a URL such as s3://bucket/folder.
 
         Args:
-            name: the name of a remote of the project, or a URL such as s3://bucket/folder.
             patience: seconds for a connection to S3, unless the project sets another limit. None: the default of the
                 S3 library, which retries many times.
 
-        Raise InputError if the remote does not exist, its settings in .dvc/config have credentials, or a package is
-        missing.
+        Raise InputError if there is no such remote, .dvc/config has credentials, or a package is missing.
         """
         for known, values in Config(repo.dvc_dir, validate=False).load_one("repo").get("remote", {}).items():
-            for key in {*KEYS}.intersection(values):
-                modify = "dvc remote modify"
+            for key in KEYS.intersection(values):
+                modify, what = "dvc remote modify", f"{key} of remote {known}"
                 hint = f"Run `{modify} --unset {known} {key}`, then `{modify} --local {known} {key} VALUE`."
-                what = f"{key} of remote {known}"
                 raise InputError(what, expected="no key in .dvc/config", received="one", hint=hint)
         remotes = repo.config["remote"]
         if "://" in name:
@@ -101,7 +98,7 @@ class Store:
 
     def ask(self, deadline: float) -> None:
         """Check that the store answers within `deadline` seconds. Raise StoreError if it does not, or refuses."""
-        problems: list[str] = [f"no answer in {deadline:g} s"]
+        problems = [f"no answer in {deadline:g} s"]
 
         def look() -> None:
             try:
@@ -120,11 +117,7 @@ class Store:
             raise StoreError(problems[0])
 
     def fetch(self, digest: str, target: Path) -> State:
-        """Fetch an object into the file `target`. Return its state in the store; write only a good object.
-
-        Args:
-            digest: the MD5 in the object's name; it ends in '.dir' for the listing of a folder.
-        """
+        """Fetch an object into the file `target`. Return its state in the store; write only a good object."""
         try:
             with replacing(target) as (file,):
                 with _answers(FileNotFoundError):
@@ -147,10 +140,7 @@ class Store:
             return _listing(file) if self.fetch(digest, file) == "good" else None
 
     def state(self, digest: str, size: int) -> State:
-        """Return the state of an object of `size` bytes in the store.
-
-        For an object that was sent to S3 in one piece, trust the MD5 that S3 computed. Read all other objects.
-        """
+        """Return the state of an object of `size` bytes. Trust the MD5 of S3 for one piece; read all other objects."""
         path, content = self._object(digest), hashlib.md5(usedforsecurity=False)
         with _answers():
             try:
