@@ -89,13 +89,14 @@ def _compare(project: Project, stage: Stage, record: Entry | None) -> Iterator[F
     except InputError as error:
         yield stage.finding("DP109", error.problem.partition("DVC cannot read the project: ")[2], "Correct it.")
         return
-    if _commands(now) != _commands(record):
+    before, after = ([one] if isinstance(one := entry.get("cmd"), str) else one for entry in (record, now))
+    if before != after:
         evidence = _both(record.get("cmd"), now.get("cmd"))
         yield stage.finding("DP103", "the command is not the recorded one", RUN, evidence=evidence)
     if not stage.frozen:
-        yield from _files_differ(project, stage, "dependency", record.get("deps") or [], now.get("deps") or [])
+        yield from _files_differ(project, stage, "deps", record, now)
         yield from _params_differ(stage, record.get("params") or {}, now.get("params") or {})
-    yield from _files_differ(project, stage, "output", record.get("outs") or [], now.get("outs") or [])
+    yield from _files_differ(project, stage, "outs", record, now)
     for item in (item for item in (*stage.deps, *stage.outs) if item.local and not item.exists):
         is_dep, tracked = item in stage.deps, project.is_tracked(item.place)
         made = project.maker(item.place) or project.makes_inside(item.place)
@@ -105,12 +106,10 @@ def _compare(project: Project, stage: Stage, record: Entry | None) -> Iterator[F
             yield stage.finding(rule, f"{kind} {item.path} is not here, and is in no cache", RUN, path=item.path)
 
 
-def _files_differ(
-    project: Project, stage: Stage, kind: str, before: Sequence[Entry], now: Sequence[Entry]
-) -> Iterator[Finding]:
-    """Compare the recorded dependencies or outputs (`kind`) with the present ones."""
-    rule = "DP104" if kind == "dependency" else "DP106"
-    old, new = ({str(entry.get("path")): entry for entry in entries} for entries in (before, now))
+def _files_differ(project: Project, stage: Stage, key: str, record: Entry, now: Entry) -> Iterator[Finding]:
+    """Compare the recorded `deps` or `outs` (`key`) with the present ones."""
+    rule, kind = ("DP104", "dependency") if key == "deps" else ("DP106", "output")
+    old, new = ({str(file.get("path")): file for file in entry.get(key) or []} for entry in (record, now))
     items = {item.path: item for item in (*stage.deps, *stage.outs)}
     for path in {**old, **new}:
         if path not in old or path not in new:
@@ -118,8 +117,8 @@ def _files_differ(
         elif path in items and _incomplete(project, items[path]):
             continue  # parts of the folder are missing here, so that its hash cannot be computed
         elif difference := _entry_differs(old[path], new[path]):
-            digest = hashes({"outs": [old[path]]}, "outs")[path]
-            message, fix = _line_ends(items.get(path), digest, f"{kind} {path} is not the recorded one", RUN)
+            message, digest = f"{kind} {path} is not the recorded one", hashes(record, key)[path]
+            message, fix = _line_ends(items.get(path), digest, message, RUN)
             yield stage.finding(rule, message, fix, path=path, evidence=difference)
 
 
@@ -244,9 +243,3 @@ def _both(before: Any, now: Any) -> str:
     """Return two lines that show the recorded and the present value."""
     old, new = (" ".join(str(value).split()) for value in (before, now))
     return f"recorded: {old}\nhere:     {new}" if old != new else f"recorded: {before!r}\nhere:     {now!r}"
-
-
-def _commands(entry: Entry) -> list[str]:
-    """Return the command, or the list of commands, in a record as a list."""
-    cmd = entry.get("cmd")
-    return [str(one) for one in (cmd if isinstance(cmd, list) else [cmd])]
