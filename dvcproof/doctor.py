@@ -158,9 +158,9 @@ def check(cache: Cache) -> None:
     for stage in found:
         drop(cache, stage)
     for stage, name in found.items():
-        sentence = f"stage '{stage}', {name}"
-        received, hint = "a change, so the record was removed", "Run `dvc repro` again."
-        raise FoundError(sentence, expected="no change until DVC had recorded it", received=received, hint=hint)
+        expected, received = "no change until DVC had recorded it", "a change, so the record was removed"
+        hint = "Run `dvc repro` again."
+        raise FoundError(f"stage '{stage}', {name}", expected=expected, received=received, hint=hint)
 
 
 def _restore_lists(cache: Cache, lock: Lock) -> list[str]:

@@ -127,8 +127,7 @@ def read_records(root: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 
 
 def load_yaml(text: str) -> Any:
-    """Parse YAML that DVC wrote, with the parser that DVC uses. Raise ValueError if it is no YAML, or has aliases that
-    make it huge."""
+    """Parse YAML that DVC wrote, with DVC's parser. Raise ValueError if it is no YAML, or aliases make it huge."""
     try:
         if re.search(r"^\s*(?:- |[^#\n]*: )*[&*]\w", text, re.MULTILINE):  # DVC never writes aliases
             require_small_yaml(text)
@@ -152,13 +151,11 @@ def parse_lock_document(content: bytes) -> dict[str, Entry]:
     Raise ValueError, with the reason, if the content cannot be parsed.
     """
     text = content.decode("utf-8")
-    if not text.strip():
-        raise ValueError("it is empty")
     if has_conflict(text):
         raise ValueError("a merge left conflict markers in it")
     document = load_yaml(text)
     if not isinstance(document, dict):
-        raise ValueError("it is not a dvc.lock: it has no stages")
+        raise ValueError("it is not a dvc.lock: it has no stages" if document else "it is empty")
     stages = document.get("stages", {} if "schema" in document else document)
     parse_lock({"stages": stages})
     return stages
@@ -205,21 +202,16 @@ def require_same_params(lock: Lock, params: Path) -> None:
     now = {name: value for name, value in document.items() if name.partition(".")[0] in sections}
     for name in {**recorded, **now}:
         if name not in now or name not in recorded or now[name] != recorded[name]:
-            raise InputError(
-                f"parameter '{name}' in {params}",
-                expected=f"{shown(recorded[name])}, as in dvc.lock" if name in recorded else "none, as in dvc.lock",
-                received=shown(now[name]) if name in now else "nothing",
-                hint=REDO,
-            )
+            expected = f"{shown(recorded[name]) if name in recorded else 'none'}, as in dvc.lock"
+            received = shown(now[name]) if name in now else "nothing"
+            raise InputError(f"parameter '{name}' in {params}", expected=expected, received=received, hint=REDO)
 
 
 def require_recorded(path: Path, lock: Lock, name: str | None = None) -> None:
-    """Raise InputError if a file's MD5 differs from dvc.lock, or dvc.lock lacks the file.
+    """Raise InputError if a file's MD5 differs from dvc.lock, or dvc.lock lacks the file; OSError if it is missing.
 
     Args:
         name: the file's path in dvc.lock, if it differs from `path`.
-
-    Raise FileNotFoundError if the file does not exist.
     """
     file = lock.files().get(name or path.as_posix())
     if file is None:

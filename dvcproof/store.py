@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 from dvc.config import Config
 from dvc.exceptions import DvcException
@@ -145,10 +145,12 @@ class Store:
         with _answers():
             try:
                 info = self._files.info(path)
-                if info["size"] == size and str(info.get("ETag", "")).strip('"') == digest:
+                if info["size"] != size:
+                    return "damaged"
+                if str(info.get("ETag", "")).strip('"') == digest:
                     return "good"
                 with self._files.open(path, "rb") as file:
-                    while info["size"] == size and (part := file.read(2**20)):
+                    while part := file.read(2**20):
                         content.update(part)
             except FileNotFoundError:
                 return "missing"
@@ -231,10 +233,7 @@ def _answers(*passed: type[Exception]) -> Iterator[None]:
         raise StoreError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
-Given = TypeVar("Given")
-
-
-def in_parallel(function: Callable[[Given], State], items: Sequence[Given]) -> list[State]:
+def in_parallel(function: Callable[[Any], State], items: Sequence[Any]) -> list[State]:
     """Call a function for each item in several threads. Return the results in the order of the items."""
     with ThreadPoolExecutor(JOBS) as pool:
         return list(pool.map(function, items))
