@@ -13,11 +13,11 @@ from dvcproof.check import check
 from dvcproof.findings import FOUND, HOLDS, Report, show
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError
-from tests.support.project import commit, run_ok
+from tests.support.project import commit
+from tests.support.team import make
 
 FILES = {
-    "dvc.yaml": """
-stages:
+    "dvc.yaml": """stages:
   split:
     cmd: head -n 2 data/raw.csv > train.csv && tail -n 2 data/raw.csv > test.csv
     deps: [data/raw.csv]
@@ -38,8 +38,7 @@ stages:
     outs: [date.txt]
     frozen: true
 """,
-    "score/dvc.yaml": """
-stages:
+    "score/dvc.yaml": """stages:
   score:
     cmd: cat ../train.csv ../words/*.txt | wc -l > ../score.json
     wdir: .
@@ -61,18 +60,10 @@ stages:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project with two dvc.yaml, two dvc.lock, a .dvc file and parameters in four forms; run and committed."""
-    path = tmp_path_factory.mktemp("check") / "project"
-    for name, text in FILES.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text(text.lstrip("\n"), encoding="utf-8")
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    run_ok("dvc", "add", "--quiet", "data/raw.csv", cwd=path)
-    graph = (path / "dvc.yaml").read_text(encoding="utf-8")
-    (path / "dvc.yaml").write_text(graph.replace("    frozen: true\n", ""), encoding="utf-8")
-    run_ok("dvc", "repro", "--quiet", "--all-pipelines", cwd=path)
-    (path / "dvc.yaml").write_text(graph, encoding="utf-8")
-    commit(path, "run")
+    thawed = FILES | {"dvc.yaml": FILES["dvc.yaml"].replace("    frozen: true\n", "")}
+    path = make(tmp_path_factory.mktemp("check") / "project", thawed, add="data/raw.csv")
+    (path / "dvc.yaml").write_text(FILES["dvc.yaml"], encoding="utf-8")
+    commit(path, "frozen")
     return path
 
 
@@ -180,17 +171,13 @@ def test_findings_are_printed_for_people_and_programs(
 
 @pytest.mark.slow
 def test_a_thousand_stages_take_seconds(tmp_path: Path) -> None:
-    run_ok("git", "init", "--quiet", cwd=tmp_path)
-    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
     items = ", ".join(map(str, range(1347)))
     graph = f"stages:\n  s:\n    foreach: [{items}]\n    do:\n      cmd: echo ${{item}}\n      deps: [a]\n"
-    (tmp_path / "dvc.yaml").write_text(graph)
-    (tmp_path / "a").touch()
-    run_ok("git", "add", "a", cwd=tmp_path)
+    path = make(tmp_path / "project", {"dvc.yaml": graph, "a": ""}, run=False)
     empty = "path: a\n      hash: md5\n      md5: d41d8cd98f00b204e9800998ecf8427e\n      size: 0\n"
     entry = f"    cmd: echo {{0}}\n    deps:\n    - {empty}"
     stages = "".join(f"  s@{number}:\n{entry.format(number)}" for number in range(1347))
-    (tmp_path / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n{stages}")
+    (path / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n{stages}")
     before = os.times()
-    assert checked(tmp_path).status() == HOLDS
+    assert checked(path).status() == HOLDS
     assert os.times().user - before.user < 60

@@ -16,6 +16,7 @@ from dvcproof.doctor import is_whole
 from dvcproof.runtime.bounds import require_small_yaml
 from tests.support.arrays import flip
 from tests.support.project import commit, run_ok
+from tests.support.team import make
 from tests.support.verifying import doctor_says
 from tests.support.verifying import dvcproof as command
 
@@ -32,25 +33,10 @@ stages:
 """
 
 
-def start(path: Path, graph: str, data: bytes = b"b\na\n") -> Path:
-    """Make a project with an input `data.csv`, whose stages have not run."""
-    path.mkdir(parents=True)
-    (path / "dvc.yaml").write_text(graph, encoding="utf-8")
-    (path / "data.csv").write_bytes(data)
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    run_ok("dvc", "remote", "add", "--default", "team", str(path.with_name("store")), cwd=path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project that has run. One object of the cache belongs to both its data and an output."""
-    path = start(tmp_path_factory.mktemp("good") / "project", GRAPH)
-    run_ok("dvc", "add", "--quiet", "data.csv", cwd=path)
-    run_ok("dvc", "repro", "--quiet", cwd=path)
-    commit(path, "run")
-    return path
+    return make(tmp_path_factory.mktemp("good") / "project", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"}, add="data.csv")
 
 
 @pytest.fixture
@@ -107,7 +93,8 @@ TEXT = b"a,b\r\n"
 @pytest.fixture
 def legacy(tmp_path: Path) -> Path:
     """Return a project in the form of DVC 2, which hashed texts with Unix line ends."""
-    path = start(tmp_path / "legacy", "stages: {make: {cmd: cp data.csv o.csv, deps: [data.csv], outs: [o.csv]}}", TEXT)
+    graph = "stages: {make: {cmd: cp data.csv o.csv, deps: [data.csv], outs: [o.csv]}}"
+    path = make(tmp_path / "legacy", {"dvc.yaml": graph, "data.csv": TEXT.decode()}, run=False)
     item = {"md5": file_md5(str(path / "data.csv"), name="md5-dos2unix"), "size": len(TEXT)}
     record = {"cmd": "cp data.csv o.csv", "deps": [{"path": "data.csv", **item}], "outs": [{"path": "o.csv", **item}]}
     (path / "dvc.lock").write_text(dumps_yaml({"schema": "2.0", "stages": {"make": record}}), encoding="utf-8")
@@ -196,14 +183,12 @@ stages:
 
 @pytest.mark.slow
 def test_stages_and_records_without_outputs_or_dependencies(tmp_path: Path) -> None:
-    toy = start(tmp_path / "toy", BARE)
-    run_ok("dvc", "repro", "--quiet", cwd=toy)
+    toy = make(tmp_path / "toy", {"dvc.yaml": BARE, "data.csv": ""})
     for record in ({"cmd": "cat data.csv"}, {"cmd": "echo > clock.txt", "outs": [{"path": "clock.txt"}]}):
         folder, name = names(dict(record))
         for runs in (toy / ".dvc" / "cache" / "runs", tmp_path / "store" / "runs"):
             (runs / folder[:2] / folder).mkdir(parents=True)
             (runs / folder[:2] / folder / name).write_text(dumps_yaml(record), encoding="utf-8")
-    commit(toy, "run")
     assert doctor_says(toy) == doctor_says(toy, "--after") == ""
     for verb, *options in (("push",), ("fetch",), ("audit", "--sample", "5")):
         result = command(toy, verb, "--remote", "team", *options)
@@ -218,7 +203,7 @@ def test_a_cache_that_a_group_shares_gets_the_modes_of_dvc(tmp_path: Path) -> No
         found = ((path, oct(stat.S_IMODE(path.stat().st_mode))) for path in place.rglob("*"))
         return {(path.is_dir(), f"{path.relative_to(place).parts[0]} {mode}") for path, mode in found}
 
-    toy = start(tmp_path / "toy", GRAPH)
+    toy = make(tmp_path / "toy", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"}, run=False)
     run_ok("dvc", "config", "cache.shared", "group", cwd=toy)
     run_ok("dvc", "repro", "--quiet", cwd=toy)
     commit(toy, "run")

@@ -13,6 +13,7 @@ from dvcproof.check import check
 from dvcproof.findings import Finding
 from dvcproof.project import Project
 from tests.support.project import commit, run_ok
+from tests.support.team import make
 from tests.support.verifying import Result, run_main
 
 # A warning from inside DVC: its library of prefix trees changes.
@@ -22,16 +23,8 @@ GRAPH = "stages:\n  go:\n    cmd: cp i.txt o.txt\n    deps: [i.txt]\n    outs: [
 
 
 def start(path: Path, graph: str = GRAPH, *, run: bool = True) -> Path:
-    """Make a project at `path` with one input, `i.txt`; run and commit it."""
-    path.mkdir(parents=True)
-    (path / "dvc.yaml").write_text(graph, encoding="utf-8")
-    (path / "i.txt").write_bytes(b"a\nb\n")
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    if run:
-        run_ok("dvc", "repro", "--quiet", cwd=path)
-    commit(path, "run")
-    return path
+    """Make a project with one input, `i.txt`."""
+    return make(path, {"dvc.yaml": graph, "i.txt": "a\nb\n"}, run=run)
 
 
 def checked(path: Path) -> list[Finding]:
@@ -69,19 +62,9 @@ def test_a_command_that_differs_by_spaces(tmp_path: Path, edit: Callable[[Path, 
 @pytest.fixture(scope="module")
 def nested_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project whose only dvc.yaml is in a folder, with parameters in TOML, added data, and a store."""
-    path = tmp_path_factory.mktemp("nested") / "project"
-    (path / "models").mkdir(parents=True)
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    run_ok("dvc", "remote", "add", "team", str(path.with_name("store")), cwd=path)
-    (path / "models" / "p.toml").write_text("k = 1\n", encoding="utf-8")
-    (path / "models" / "i.txt").write_bytes(b"a\nb\n")
-    run_ok("dvc", "add", "--quiet", "models/i.txt", cwd=path)
     graph = GRAPH.replace("    outs:", "    params: [{p.toml: [k]}]\n    outs:")
-    (path / "models" / "dvc.yaml").write_text(graph, encoding="utf-8")
-    run_ok("dvc", "repro", "--quiet", "--all-pipelines", cwd=path)
-    commit(path, "run")
-    return path
+    files = {"models/p.toml": "k = 1\n", "models/i.txt": "a\nb\n", "models/dvc.yaml": graph}
+    return make(tmp_path_factory.mktemp("nested") / "project", files, add="models/i.txt")
 
 
 @pytest.fixture
@@ -138,11 +121,8 @@ def test_a_lock_in_a_folder_that_dvc_ignores(tmp_path: Path) -> None:
 
 def test_records_of_dvc_2(tmp_path: Path) -> None:
     """`check` writes nothing to the cache, and reports no objects that a store cannot have."""
-    path = start(tmp_path / "project", GRAPH.replace("[i.txt]", "[i.txt, d]"), run=False)
-    (path / "d").mkdir()
-    (path / "d" / "x.txt").write_bytes(b"1\r\n")
-    run_ok("dvc", "remote", "add", "team", str(tmp_path / "store"), cwd=path)
-    run_ok("dvc", "repro", "--quiet", cwd=path)
+    graph = GRAPH.replace("[i.txt]", "[i.txt, d]")
+    path = make(tmp_path / "project", {"dvc.yaml": graph, "i.txt": "a\nb\n", "d/x.txt": "1\r\n"})
     lock = path / "dvc.lock"
     listed = b'[{"md5": "%s", "relpath": "x.txt"}]' % digest(b"1\n").encode()
     new = digest(b'[{"md5": "%s", "relpath": "x.txt"}]' % digest(b"1\r\n").encode())

@@ -13,6 +13,7 @@ from dvcproof.git import GitError, git
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError
 from tests.support.project import commit, run_ok
+from tests.support.team import make
 
 GRAPH = """
 stages:
@@ -34,13 +35,8 @@ def set_values(path: Path, **values: object) -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project on its branch main, and a branch on which the metrics are worse, not committed."""
-    path = tmp_path_factory.mktemp("gate") / "project"
-    path.mkdir()
-    (path / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
-    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    set_values(path)
-    commit(path, "run")
+    files = {"dvc.yaml": GRAPH, "values.json": json.dumps(VALUES)}
+    path = make(tmp_path_factory.mktemp("gate") / "project", files)
     run_ok("git", "checkout", "--quiet", "-b", "change", cwd=path)
     set_values(path, accuracy=0.88, loss=0.3)
     return path

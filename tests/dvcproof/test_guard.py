@@ -9,6 +9,7 @@ import pytest
 from dvcproof.__main__ import main
 from dvcproof.lockfile import parse_lock_document
 from tests.support.project import run_ok
+from tests.support.team import make
 from tests.support.verifying import Result, run_main
 
 GRAPH = """
@@ -29,13 +30,7 @@ READS = "cat a.txt > one.txt\n"
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
-    path = tmp_path / "toy"
-    path.mkdir()
-    for name, text in (("dvc.yaml", GRAPH), ("one.sh", READS), ("a.txt", "b\na\n")):
-        (path / name).write_text(text, encoding="utf-8")
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    return path
+    return make(tmp_path / "toy", {"dvc.yaml": GRAPH, "one.sh": READS, "a.txt": "b\na\n"}, run=False)
 
 
 def guarded(toy: Path, *options: str, shell: str = "/bin/sh") -> Result:

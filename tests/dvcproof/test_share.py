@@ -31,6 +31,7 @@ from tests.support.team import (
     empty,
     executed,
     fetch,
+    make,
     objects,
     push,
     record_of,
@@ -166,20 +167,11 @@ def test_a_record_leads_to_no_other_path(first: Path, s3: S3) -> None:
     assert read_entry(text, path.parent.name, names(entry)[1]) is None
 
 
-def write_empty(path: Path) -> Path:
-    """Make a project without stages."""
-    path.mkdir()
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    (path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
-    return path
-
-
 @pytest.mark.fast(1)
 @pytest.mark.parametrize("path", ["inside/../../outside", "/outside"])
 def test_a_folder_holds_no_file_that_lies_outside(tmp_path: Path, path: str) -> None:
     """The store is a folder, one of DVC's many kinds."""
-    project = write_empty(tmp_path / "project")
+    project = make(tmp_path / "project", {"dvc.yaml": "stages: {}\n"}, run=False)
     with Repo(str(project)) as repo:
         store = Store.open(repo, (tmp_path / "store").as_uri())
     content = json.dumps([{"md5": "0" * 32, "relpath": path}]).encode()
@@ -287,7 +279,7 @@ def test_a_remote_that_is_not_there(first: Path, s3: S3) -> None:
 
 def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC raises an ImportError if it knows the missing package."""
-    project = write_empty(tmp_path / "project")
+    project = make(tmp_path / "project", {"dvc.yaml": "stages: {}\n"}, run=False)
     monkeypatch.setitem(sys.modules, "dvc_s3", None)
     result = dvcproof(project, "push", "--remote", "s3://team/digits")
     assert result.status == USAGE
