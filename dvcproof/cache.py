@@ -264,8 +264,8 @@ class Cache:
             if not file.md5 or not _is_readable(path):
                 continue
             if self.is_good(path, file.md5):
-                if self.fix and file.path in made and file.is_current and not self.object(file.md5):
-                    self._fill(path, file.md5)
+                if file.path in made and file.is_current and not self.object(file.md5):
+                    self._fill(path, next(self.places(file.md5)))
             elif not file.is_current and file_md5(str(path), name="md5-dos2unix") == file.md5:
                 continue
             elif file.path in made or path.stat().st_mtime_ns < written:
@@ -274,10 +274,9 @@ class Cache:
                     os.utime(path)
         return found
 
-    def _fill(self, source: Path, digest: str) -> None:
+    def _fill(self, source: Path, place: Path) -> None:
         """Copy a file into the cache, unless this user may not read what is there."""
-        place = next(self.places(digest))
-        if not place.exists() or os.access(place, os.R_OK):
+        if self.fix and (not place.exists() or os.access(place, os.R_OK)):
             self.make_folder(place)
             with replacing(place) as (file,):
                 shutil.copyfile(source, file)

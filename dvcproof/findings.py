@@ -42,29 +42,20 @@ class BusyError(InputError):
 class Finding:
     """One thing that is wrong, or worth knowing.
 
-    Args:
-        rule: the rule as 'DP201'. The first digit is the subject: 1 dvc.lock, 2 findings of trace, 3 findings of vary,
-            4 dvc.yaml alone, 5 the cache, 6 a remote, 7 a clean clone, 8 metrics.
-        message: the problem, without a full stop.
-        fix: the next step, as a sentence; may be empty.
-        stage: the address of the stage; may be empty.
-        path: the file with the problem.
-        file: the file to edit, with `line`.
-        evidence: lines that show the problem, such as a difference or the last lines of an output.
-        change: the edit of dvc.yaml that solves the problem, such as 'deps + src/helper.py' or
-            'params - params.yaml:lr'.
+    The first digit of a rule is its subject: 1 dvc.lock, 2 findings of trace, 3 findings of vary, 4 dvc.yaml alone,
+    5 the cache, 6 a remote, 7 a clean clone, 8 metrics.
     """
 
-    rule: str
+    rule: str  # as 'DP201'
     level: Level
-    message: str
-    fix: str = ""
-    stage: str = ""
-    path: str = ""
-    file: str = ""
+    message: str  # the problem, without a full stop
+    fix: str = ""  # the next step, as a sentence
+    stage: str = ""  # the address of the stage
+    path: str = ""  # the file with the problem
+    file: str = ""  # the file to edit, with the line
     line: int = 0
-    evidence: str = ""
-    change: str = ""
+    evidence: str = ""  # lines that show the problem, such as a difference or the last lines of an output
+    change: str = ""  # the edit of dvc.yaml that solves it: 'deps + src/helper.py', 'params - params.yaml:lr'
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -75,20 +66,14 @@ class Finding:
 
 @dataclass
 class Report:
-    """The result of a verb.
-
-    Args:
-        table: rows of cells; the first row is the header.
-        unknown: reasons why the result cannot be told; empty if it can.
-        failed: whether a stage failed.
-    """
+    """The result of a verb."""
 
     verb: str
     summary: str = ""
     findings: list[Finding] = field(default_factory=list)
-    table: list[Sequence[str]] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    failed: bool = False
+    table: list[Sequence[str]] = field(default_factory=list)  # rows of cells; the first row is the header
+    unknown: list[str] = field(default_factory=list)  # reasons why the result cannot be told
+    failed: bool = False  # whether a stage failed
 
     def status(self) -> int:
         """Return the exit status."""

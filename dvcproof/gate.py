@@ -43,9 +43,8 @@ def gate(
         worse_by: the amount by which a metric may be worse.
         lower: whether every metric is better when lower. If not, only those with 'loss' or 'error' in their name are.
 
-    Raise UnknownError if this clone lacks files of the other commit, or if a metric is worse and the commits of the
-    change are not known, since the history is cut off; InputError if a commit or metric does not exist, or `worse_by`
-    is negative.
+    Raise UnknownError if this clone lacks files of the other commit or the history that could accept a worse metric;
+    InputError if a commit or metric does not exist, or `worse_by` is negative.
     """
     if not worse_by >= 0:
         hint = "Name a number of 0 or more."
