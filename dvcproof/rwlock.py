@@ -9,8 +9,7 @@ from typing import Any
 
 import psutil
 from dvc.lock import LockBase, LockError, make_lock
-from dvc.rwlock import SCHEMA
-from voluptuous import Invalid
+from dvc.rwlock import SCHEMA, Invalid
 
 from dvcproof.cache import Cache
 from dvcproof.findings import BusyError
