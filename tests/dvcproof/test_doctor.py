@@ -491,6 +491,12 @@ def test_a_lock_of_other_inputs_is_not_judged_by_an_earlier_run(toy: Path) -> No
     assert (toy / "dvc.lock").read_bytes() == before
 
 
+def test_of_many_names_four_are_shown(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [(["1", "2", "3", "4"], "{names}"), (["5"] * 6, "{count}: {names}")]
+    monkeypatch.setattr(doctor_module, "_steps", lambda *_: steps)
+    assert doctor_says(toy) == "1, 2, 3, 4\n6: 5, 5, 5, 5 and 2 more\n"
+
+
 def test_a_folder_without_a_project(tmp_path: Path) -> None:
     assert "Run it in the folder of a DVC project" in refuses(tmp_path)
 
