@@ -14,7 +14,7 @@ import dvc
 
 from dvcproof.check import check
 from dvcproof.clone import files_in
-from dvcproof.findings import HOLDS, Report
+from dvcproof.findings import HOLDS, LEVELS, Report
 from dvcproof.git import git_text
 from dvcproof.lockfile import lock_files
 from dvcproof.project import Project
@@ -60,7 +60,11 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
         "dvc": dvc.__version__,
         "machine": machine | {"python": platform.python_version()},
         "packages": {name: sorted(pin.version for pin in several) for name, several in sorted(pins.items())},
-        "verbs": [_result(report) for report in reports],
+        "verbs": [
+            {"verb": one.verb, "status": one.status(), "summary": one.summary, "unknown": one.unknown}
+            | {"findings": {level: sum(finding.level == level for finding in one.findings) for level in LEVELS}}
+            for one in reports
+        ],
     }
     statement: dict[str, Any] = {"_type": STATEMENT, "subject": found, "predicateType": PREDICATE}
     statement["predicate"] = _judged(reports) | predicate
@@ -83,13 +87,6 @@ def _judged(reports: Sequence[Report]) -> dict[str, Any]:
         verbs["failed" if report.status() != HOLDS else "warned" if warns else "passed"].append(report.verb)
     result = next(name for name, found in verbs.items() if found).upper()
     return {"result": result, **{f"{name}Tests": found for name, found in verbs.items()}}
-
-
-def _result(report: Report) -> dict[str, Any]:
-    levels = [finding.level for finding in report.findings]
-    counts = {level: levels.count(level) for level in ("error", "warning", "note")}
-    result = {"verb": report.verb, "status": report.status(), "summary": report.summary}
-    return {**result, "findings": counts, "unknown": report.unknown}
 
 
 def _subjects(project: Project) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from dvcproof.messages import printable
 from dvcproof.runtime.program import InputError
 
 Level = Literal["error", "warning", "note"]
+LEVELS = ("error", "warning", "note")
 
 #: The columns of the findings in a table.
 COLUMNS = ("level", "stage", "finding", "mend", "rule")
@@ -97,8 +98,7 @@ def _text(report: Report) -> str:
     for finding in report.findings:
         lines += [str(finding), *(f"    {printable(line)}" for line in finding.evidence.splitlines())]
     lines += [f"cannot tell: {printable(reason)}" for reason in report.unknown]
-    levels = [finding.level for finding in report.findings]
-    numbers = {level: levels.count(level) for level in ("error", "warning", "note")}
+    numbers = {level: sum(finding.level == level for finding in report.findings) for level in LEVELS}
     counts = [f"{number} {level}{'s' if number > 1 else ''}" for level, number in numbers.items() if number]
     otherwise = "a stage failed" if report.failed else "cannot tell" if report.unknown else "ok"
     return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts) or otherwise}"])

@@ -30,15 +30,21 @@ def run(folder: Path, words: Sequence[str]) -> Report:
     Report the result of each stage of the project.
     """
     doctor.examine(folder)
+    report = Report("run", table=[("stage", "what", "changed outputs", "seconds")])
     with Project.open(folder) as project:
-        report = _run(project, folder, words)
+        before, _ = read_records(project.root)
+        calls, status = _repro(project, folder, words)
+        after, _ = read_records(project.root)
+        for stage in project.stages:
+            _row(report, stage, before.get(stage.address), after.get(stage.address), calls.get(stage.address))
+        report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
+    report.failed = status != 0
     doctor.examine(folder, after=not report.failed)
     return report
 
 
-def _run(project: Project, folder: Path, options: Sequence[str]) -> Report:
-    report = Report("run")
-    before, _ = read_records(project.root)
+def _repro(project: Project, folder: Path, options: Sequence[str]) -> tuple[dict[str, Call], int]:
+    """Run `dvc repro`. Return the calls of each stage that ran, and the exit status."""
     shell = os.environ.get("SHELL") or "/bin/sh"
     with tempfile.TemporaryDirectory(prefix="dvcproof-") as name:
         places = ((stage, [dep.place for dep in stage.deps if dep.local]) for stage in project.stages)
@@ -53,14 +59,7 @@ def _run(project: Project, folder: Path, options: Sequence[str]) -> Report:
         every = [] if (folder / "dvc.yaml").exists() else ["--all-pipelines"]
         command = [*dvc_command(), "repro", *(options or every)]
         status = subprocess.run(command, cwd=folder, env=variables, stdout=log, check=False).returncode
-        calls = hook.calls()
-    after, _ = read_records(project.root)
-    report.table.append(("stage", "what", "changed outputs", "seconds"))
-    for stage in project.stages:
-        _row(report, stage, before.get(stage.address), after.get(stage.address), calls.get(stage.address))
-    report.failed = status != 0
-    report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
-    return report
+        return hook.calls(), status
 
 
 def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, call: Call | None) -> None:

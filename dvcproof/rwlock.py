@@ -62,15 +62,13 @@ def _mend(path: Path, cache: Cache) -> Iterator[str]:
     commands = {holder["pid"]: holder["cmd"] for holder in chain(held["write"].values(), *held["read"].values())}
     present = {pid for pid in commands if psutil.pid_exists(pid)}  # DVC itself removes the others
     strangers = {pid for pid in present if not _is_same(pid, commands[pid], written)}
-    if strangers:
-        write = {name: one for name, one in held["write"].items() if one["pid"] not in strangers}
-        read = {name: [one for one in ones if one["pid"] not in strangers] for name, ones in held["read"].items()}
-        kept = {"write": write, "read": {name: ones for name, ones in read.items() if ones}}
-        cache.rewrite(path, json.dumps(kept).encode())
-        yield f"{path} named processes that are not DVC: {', '.join(map(str, strangers))}"
     if at_work := ", ".join(f"{commands[pid]} (process {pid})" for pid in present - strangers):
         sentence = f"nothing was checked, because DVC is running here: {at_work}"
         raise BusyError("the project", sentence, hint="Wait for it, and run this again.")
+    if strangers:
+        if cache.fix:
+            path.unlink()
+        yield f"{path} named processes that are not DVC: {', '.join(map(str, strangers))}"
 
 
 def _is_same(pid: int, command: str, written: float) -> bool:
