@@ -27,40 +27,26 @@ FILES = {
     foreach: [one, two]
     do:
       cmd: mkdir -p words && echo ${item} > words/${item}.txt
-      deps: [conf/a.toml]
-      params:
-      - conf/a.toml: [train.rate]
-      - conf/c.py: [SEED, NAMES]
+      deps: [a.txt]
       outs: ['words/${item}.txt']
-  frozen:
-    cmd: date > date.txt
-    deps: [conf/a.toml]
-    outs: [date.txt]
-    frozen: true
+  frozen: {cmd: date > date.txt, deps: [a.txt], outs: [date.txt], frozen: true}
 """,
     "score/dvc.yaml": """stages:
   score:
     cmd: cat ../train.csv ../words/*.txt | wc -l > ../score.json
-    wdir: .
     deps: [../train.csv, ../words]
-    params:
-    - ../conf/b.json:
-    metrics:
-    - ../score.json:
-        cache: false
+    metrics: [../score.json: {cache: false}]
 """,
     "params.yaml": "split: {ratio: 1, other: 2}\n",
-    "conf/a.toml": "[train]\nrate = 0.1\n",
-    "conf/b.json": '{"x": {"y": [1, 2]}}',
-    "conf/c.py": "SEED = 3\nNAMES = ('a', 'b')\n",
+    "a.txt": "a\n",
     "data/raw.csv": "a\nb\nc\nd\n",
 }
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a project with two dvc.yaml, two dvc.lock, a .dvc file and parameters in four forms; run and committed."""
-    thawed = FILES | {"dvc.yaml": FILES["dvc.yaml"].replace("    frozen: true\n", "")}
+    """Return a project with two dvc.yaml, two dvc.lock and a .dvc file; run and committed."""
+    thawed = FILES | {"dvc.yaml": FILES["dvc.yaml"].replace(", frozen: true", "")}
     path = make(tmp_path_factory.mktemp("check") / "project", thawed, add="data/raw.csv")
     (path / "dvc.yaml").write_text(FILES["dvc.yaml"], encoding="utf-8")
     commit(path, "frozen")
@@ -108,7 +94,7 @@ def test_more_than_eight_files_are_counted(project: Path, count: int, end: str) 
 
 
 def test_a_frozen_stage_is_not_stale(project: Path, edit: Edit) -> None:
-    edit(project / "conf/a.toml", "rate = 0.1", "rate = 0.1\nother = 1")
+    edit(project / "a.txt", "a", "b")
     assert "frozen" not in {one.stage for one in checked(project).findings if one.level == "error"}
 
 
