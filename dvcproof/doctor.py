@@ -81,7 +81,7 @@ def mend(cache: Cache) -> Iterator[str]:
     for found, sentence in _steps(cache, cache.lock()):
         if found:
             names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-            yield sentence.format(count=len(found), names=names, cache=cache, again="DVC makes it again if it has to")
+            yield sentence.format(count=len(found), names=names, cache=cache, again="DVC makes them again if it has to")
     cache.memory.save()
     for record in (cache.root / RECORDS).glob("*.json") if cache.fix else ():  # a stage taken from the cache has none
         record.unlink()

@@ -94,5 +94,6 @@ def _declared(stage: Stage, place: str) -> bool:
 def _large(project: Project) -> Iterator[Finding]:
     for place in map(Path, sorted(project.tracked)):
         if place.is_file() and not place.is_symlink() and (size := place.stat().st_size) > LARGE:
-            message = f"{(path := project.name(str(place)))} is large for Git ({size / 1e6:.0f} MB)"
+            path = project.name(str(place))
+            message = f"{path} is large for Git ({size / 1e6:.0f} MB)"
             yield Finding("DP407", "note", message, "Keep it with `dvc add`.", path=path)
