@@ -110,12 +110,12 @@ def _find(clone: Clone, entry: Entry) -> tuple[Stage, dict[Path, str]] | None:
     """Return the stage in the clone that has the inputs of a run, and the hashes of the inputs that are not there."""
     deps = {path: digest for path, digest in hashes(entry, "deps").items() if digest}
     with Project.open(clone.path) as project:
-        places = ((os.path.normpath(stage.wdir / path), deps[path]) for stage in project.stages for path in deps)
-        known = {place: digest for place, digest in places if place in project.makers}
-        stage = next((stage for stage, key in planned(project, known) if key == names(entry)[0]), None)
         # Data of `dvc add` is already in the clone if the project's cache has it.
-        there = {item.place for item in project.data if item.exists}
-    needed = {place for dep in (stage.deps if stage else ()) if (place := dep.place) in known and place not in there}
+        made = {*project.makers} - {item.place for item in project.data if item.exists}
+        places = ((os.path.normpath(stage.wdir / path), deps[path]) for stage in project.stages for path in deps)
+        known = {place: digest for place, digest in places if place in made}
+        stage = next((stage for stage, key in planned(project, known) if key == names(entry)[0]), None)
+    needed = {dep.place for dep in (stage.deps if stage else ()) if dep.place in known}
     return (stage, {Path(place): known[place] for place in needed}) if stage else None
 
 
