@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dvcproof.findings import HOLDS, USAGE, Finding, Report, show
+from dvcproof.findings import HOLDS, USAGE, Report, show
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError, run
 from dvcproof.surroundings import require_surroundings
@@ -40,10 +40,8 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-C", dest="folder", type=Path, default=Path(), metavar="DIR", help="the project's folder")
     common.add_argument("--format", choices=("text", "json", "github", "markdown"), default="text")
-    verbs = {
-        name: subparsers.add_parser(name, help=purpose, description=purpose, parents=[common], epilog=EPILOG)
-        for name, purpose in VERBS.items()
-    }
+    settings: dict[str, Any] = {"parents": [common], "epilog": EPILOG}
+    verbs = {name: subparsers.add_parser(name, help=what, description=what, **settings) for name, what in VERBS.items()}
 
     def option(names: str, *words: str, **settings: Any) -> None:
         """Add an option to some verbs."""
@@ -82,35 +80,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def call(verb: str, folder: Path, options: dict[str, Any]) -> Report:
-    """Call the function of a verb."""
-    if verb == "doctor":
-        return examine(folder, **options)
-    if verb == "run":
-        from dvcproof.guard import guarded
-
-        return guarded(folder, **options)
+    """Call the function of a verb, which has its name. It takes a folder, or a project that is open."""
     if verb in ("push", "fetch"):
-        from dvcproof.share import exchange
-
-        return exchange(verb, folder, **options)
-    if verb == "audit":
-        from dvcproof.audit import audited
-
-        return audited(folder, **options)
-    function = getattr(importlib.import_module(f"dvcproof.{verb}"), verb)
+        return importlib.import_module("dvcproof.share").exchange(verb, folder, **options)
+    function = getattr(importlib.import_module(f"dvcproof.{'guard' if verb == 'run' else verb}"), verb)
+    if verb in ("run", "doctor", "audit"):
+        return function(folder, **options)
     with Project.open(folder) as project:
         report: Report = function(project, **options)
-    return report
-
-
-def examine(folder: Path, *, fix: bool, all: bool, after: bool) -> Report:  # noqa: A002 # the name of the option
-    """Run the verb `doctor`."""
-    from dvcproof import doctor
-
-    found = doctor.examine(folder, after=after, fix=fix, forget=all)
-    report = Report("doctor", "checked" if after else "mended" if fix else "nothing was changed; --fix mends")
-    left = [line for line in found if not (fix or after) or line.startswith(doctor.LEFT)]
-    report.findings = [Finding("DP501", "error" if line in left else "note", line) for line in found]
     return report
 
 

@@ -10,16 +10,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dvc.config import Config
 from dvc.utils import dict_sha256
 from dvc_data.hashfile.hash import file_md5
-from ruamel.yaml import YAML
 
 from dvcproof.git import AbsentError, git
-from dvcproof.lockfile import Entry, File, Lock, lock_files, read_lock, refuse_aliases
+from dvcproof.lockfile import Entry, Lock, load_yaml, lock_files, parse_lock, read_records
 from dvcproof.runtime.files import file_hash, replacing
 from dvcproof.runtime.program import InputError
 from dvcproof.runtime.watch import identity
@@ -29,19 +29,15 @@ PROTECTED, SHARED = 0o444, 0o664
 
 
 class Memory:
-    """Results about files, stored in one JSON file. A result is valid as long as the identity of its file is the same.
+    """Results about files, stored in a JSON file. A result is valid as long as the identity of its file is the same.
 
-    Args:
-        path: the JSON file. A missing or damaged file counts as empty.
-        forget: whether to ignore the stored results.
+    A missing or damaged JSON file counts as empty; with `forget`, any.
     """
 
     def __init__(self, path: Path, *, forget: bool = False) -> None:
-        self._path, self._new = path, dict[str, Any]()
-        try:
-            self._old: dict[str, Any] = {} if forget else dict(json.loads(path.read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError):
-            self._old = {}
+        self._path, self._old, self._new = path, dict[str, Any](), dict[str, Any]()
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            self._old = {} if forget else dict(json.loads(path.read_bytes()))
 
     def of(self, path: Path, find: Callable[[Path], Any]) -> Any:
         """Return the result of `find(path)`; call it only if the file has changed since the stored result."""
@@ -72,10 +68,9 @@ def read_entry(text: str, folder: str, name: str) -> Entry | None:
     cannot name paths other than those of the stage that looks for it.
     """
     try:
-        refuse_aliases(text)
-        entry: Entry = YAML(typ="safe").load(text)
+        entry: Entry = load_yaml(text)
         return entry if names(entry) == (folder, name) else None
-    except Exception:  # the parser raises many kinds of errors
+    except Exception:  # a record may have any form
         return None
 
 
@@ -86,26 +81,20 @@ def digests(entry: Entry) -> list[str]:
 
 def recorded(path: Path) -> list[Any] | None:
     """Return the command and the hashes of the outputs in a record of the run cache; None if it is damaged."""
-    try:
-        entry = read_entry(path.read_text(encoding="utf-8"), path.parent.name, path.name)
-    except ValueError:
-        return None
+    entry = read_entry(path.read_bytes().decode(errors="replace"), path.parent.name, path.name)
     return None if entry is None else [str(entry.get("cmd")), digests(entry)]
 
 
 def command_of(path: Path) -> str:
     """Return the command in a record of the run cache; '' if it cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        refuse_aliases(text)
-        return str(YAML(typ="safe").load(text)["cmd"])
-    except Exception:  # the reader raises many kinds
-        return ""
+    with suppress(Exception):  # a record may have any form
+        return str(load_yaml(path.read_text(encoding="utf-8"))["cmd"])
+    return ""
 
 
 def _is_readable(path: Path) -> bool:
-    """Return whether this user may read a file. An unreadable file does not count as damaged."""
-    return os.access(path, os.R_OK)
+    """Return whether this is a file that this user may read. An unreadable file does not count as damaged."""
+    return path.is_file() and os.access(path, os.R_OK)
 
 
 class Cache:
@@ -114,16 +103,17 @@ class Cache:
     Args:
         root: a folder in the project.
         forget: whether to read every file again, even if it has not changed since the last check.
+        fix: whether methods repair what they find; if not, they only return it.
 
     Raise InputError if the folder is in no DVC project.
     """
 
-    def __init__(self, root: Path, *, forget: bool = False) -> None:
+    def __init__(self, root: Path, *, forget: bool = False, fix: bool = True) -> None:
         tops = [folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()]
         if not tops:
             hint = "Run it in the folder of a DVC project, or name that folder with -C."
             raise InputError(str(root), "this is no DVC project: there is no folder .dvc here or above", hint=hint)
-        self.root = root = tops[0]
+        self.root, self.fix = (root := tops[0]), fix
         self.tmp = root / ".dvc" / "tmp"
         config = Config(str(root / ".dvc"))
         self.hardlink = bool(config["core"].get("hardlink_lock"))
@@ -137,20 +127,20 @@ class Cache:
         self.away = self.folder / "damaged"
 
     def lock(self) -> Lock:
-        """Return the contents of all dvc.lock files, with every path relative to the root."""
-        top = self.root / "dvc.lock"
-        locks = {path: read_lock(path) for path in lock_files(self.root)}
-        if set(locks) <= {top}:
-            return locks.get(top, Lock())
-        from dvcproof.project import Project  # imported only if needed, since it loads all of DVC
+        """Return all dvc.lock files in one, with paths relative to the root. Raise InputError if one is damaged."""
+        records, problems = read_records(self.root)
+        for name, problem in problems.items():
+            raise InputError(name, f"it is damaged ({problem})", hint="Restore it from Git.")
+        if any("dvc.yaml:" in address for address in records):
+            from dvcproof.project import Project  # imported only if needed, since it loads all of DVC
 
-        found = {}
-        with Project.open(self.root) as project:
-            for stage in project.stages:
-                record = locks.get(self.root / Path(stage.file).with_name("dvc.lock"), Lock()).stages.get(stage.name)
-                if record:
-                    found[stage.address] = record.below(os.path.relpath(stage.wdir, self.root))
-        return Lock(stages=found)
+            with Project.open(self.root) as project:
+                folders = {stage.address: os.path.relpath(stage.wdir, self.root) for stage in project.stages}
+            records = {address: entry for address, entry in records.items() if address in folders}
+            for address, entry in records.items():
+                for item in (*entry.get("deps", ()), *entry.get("outs", ())):
+                    item["path"] = os.path.normpath(f"{folders[address]}/{item['path']}")
+        return parse_lock({"stages": records})
 
     def make_folder(self, place: Path) -> None:
         """Create the parent directories of a new file in the cache, with the modes that DVC would set."""
@@ -164,18 +154,24 @@ class Cache:
         """Write the record of a run, with the mode that DVC would set."""
         place = self.record(folder, name)
         self.make_folder(place)
-        with replacing(place) as (file,):
-            file.write_text(text, encoding="utf-8")
-            if self.group:
-                file.chmod(SHARED)
+        self.rewrite(place, text.encode())
+        if self.group:
+            place.chmod(SHARED)
 
-    def move_away(self, path: Path, name: str) -> None:
+    def rewrite(self, path: Path, content: bytes) -> None:
+        """Write a file so that it appears only when complete."""
+        if self.fix:
+            with replacing(path) as (file,):
+                file.write_bytes(content)
+
+    def move_away(self, path: Path) -> None:
         """Move a damaged file into the folder `away`. An earlier file of the same name is not overwritten."""
-        self.make_folder(self.away / name)
-        target = self.away / name
+        target = self.away / f"{path.parent.name}{path.name}"
         while target.exists():
             target = target.with_name(f"{target.name}~")
-        path.replace(target)
+        if self.fix:
+            self.make_folder(target)
+            path.replace(target)
 
     def places(self, digest: str) -> Iterator[Path]:
         """Yield the possible paths of an object: the path in DVC 3 first, then the path in earlier versions."""
@@ -184,11 +180,16 @@ class Cache:
 
     def is_good(self, path: Path, digest: str) -> bool:
         """Return whether a file is readable and has this hash. The object of a folder is the list of its files."""
-        return path.is_file() and _is_readable(path) and self.memory.of(path, md5) == digest.removesuffix(".dir")
+        return _is_readable(path) and self.memory.of(path, md5) == digest.removesuffix(".dir")
 
     def object(self, digest: str) -> Path | None:
         """Return the path of the undamaged object with this hash; None if there is none."""
         return next((place for place in self.places(digest) if self.is_good(place, digest)), None)
+
+    def _damaged(self, found: Iterable[str]) -> dict[str, Path]:
+        """Return the objects that are damaged, each with its path. Objects of DVC 2 are left out."""
+        places = {digest: next(self.places(digest)) for digest in found}
+        return {one: path for one, path in places.items() if _is_readable(path) and not self.is_good(path, one)}
 
     def parts(self, digest: str) -> list[str]:
         """Return the hashes of the files in a folder; empty for a file, or if the object of the folder is not good."""
@@ -200,123 +201,109 @@ class Cache:
         return self.folder / "runs" / folder[:2] / folder / name
 
     def records(self) -> list[Path]:
-        """Return the paths of all records of runs, including damaged ones."""
-        return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and path.is_file()]
+        """Return the paths of all records of runs that this user may read, including damaged ones."""
+        return [path for path in self.folder.glob("runs/*/*/*") if path.suffix != ".tmp" and _is_readable(path)]
 
-    def drop_records(self, lock: Lock, *, fix: bool) -> int:
+    def drop_records(self, lock: Lock) -> list[str]:
         """Move damaged records of runs away, and remove empty folders of records, at which DVC would fail.
 
         In a cache outside the project, records of other commands stay: another version of DVC may have named them.
-        Return the number of damaged records or of empty folders, whichever is greater. Without `fix`, only count.
+        Return the names of the records or of the folders, whichever are more.
         """
-        bad = [path for path in self.records() if _is_readable(path) and self.memory.of(path, recorded) is None]
+        bad = [path for path in self.records() if self.memory.of(path, recorded) is None]
         if self.is_outside:
             commands = ["", *(str(stage.cmd) for stage in lock.stages.values())]
             bad = [path for path in bad if command_of(path) in commands]
-        for path in bad if fix else ():
-            self.move_away(path, path.name)
+        for path in bad:
+            self.move_away(path)
         empty = [folder for folder in self.folder.glob("runs/*/*") if folder.is_dir() and not any(folder.iterdir())]
-        for folder in empty if fix else ():
+        for folder in empty if self.fix else ():
             folder.rmdir()
-        return max(len(bad), len(empty))
+        return [path.name for path in max(bad, empty, key=len)]
 
     def drop_record(self, entry: Entry) -> None:
         """Delete the record of one run, and its folder if that is empty then."""
         path = self.record(*names(entry))
         path.unlink(missing_ok=True)
-        if path.parent.is_dir() and not any(path.parent.iterdir()):
+        with suppress(OSError):
             path.parent.rmdir()
 
-    def drop_objects(self, lock: Lock, *, fix: bool) -> list[str]:
+    def drop_objects(self, lock: Lock) -> list[str]:
         """Move damaged objects away, but only those that stages of this project can make again. Return their hashes.
 
-        Other objects stay: they may be the only copy of data, or belong to another project or version of DVC.
+        Other objects stay: they may be the only copy of data, or belong to another project or version of DVC. Of runs
+        with the same commands, those that `dvc repro` could restore, the objects count too.
         """
-        bad = []
+        made = [out.md5 for out in lock.outputs() if out.md5 and out.is_current]
+        commands = {str(stage.cmd) for stage in lock.stages.values()}
+        for command, outputs in (self.memory.of(path, recorded) or ("", []) for path in self.records()):
+            made += outputs if command in commands else []
         given = {*lock.inputs().values()}  # a stage may copy data that no stage can make again
-        for digest in (digest for digest in self._made(lock) if digest not in given):
-            place = next(self.places(digest))
-            if place.is_file() and _is_readable(place) and not self.is_good(place, digest):
-                if fix:
-                    self.move_away(place, digest)
-                bad.append(digest)
-        return bad
+        every = {*made, *(part for digest in made for part in self.parts(digest))}
+        bad = self._damaged(sorted(every - given))
+        for path in bad.values():
+            self.move_away(path)
+        return [*bad]
 
     def damaged_inputs(self, lock: Lock) -> list[str]:
         """Return the inputs that no stage makes and whose objects are damaged. These objects are not moved."""
-        bad = []
-        for path, digest in lock.inputs().items():
-            places = [next(self.places(one)) for one in (digest, *self.parts(digest))] if digest else []
-            there = [place for place in places if place.is_file() and _is_readable(place)]
-            if not all(self.is_good(place, place.parent.name + place.name) for place in there):
-                bad.append(path)
-        return bad
+        inputs = {path: digest for path, digest in lock.inputs().items() if digest}
+        return [path for path, digest in inputs.items() if self._damaged([digest, *self.parts(digest)])]
 
-    def _made(self, lock: Lock) -> list[str]:
-        """Return the hashes of outputs in dvc.lock, and in records of the run cache with the same commands."""
-        named = [out.md5 for out in lock.outputs() if out.md5 and out.is_current]
-        commands = {str(stage.cmd) for stage in lock.stages.values()}
-        for path in (path for path in self.records() if _is_readable(path)):
-            command, outputs = self.memory.of(path, recorded) or ("", [])
-            named += outputs if command in commands else []
-        return list(dict.fromkeys([*named, *(part for digest in named for part in self.parts(digest))]))
+    def suspects(self, lock: Lock) -> list[str]:
+        """Return the files whose content differs from dvc.lock, and renew their dates, so that DVC reads them again.
 
-    def fill(self, outputs: Iterable[File]) -> None:
-        """Copy unchanged outputs that the cache lacks from the working tree into the cache."""
-        for out in outputs:
-            path = self.root / out.path
-            if out.md5 and out.is_current and self.is_good(path, out.md5) and not self.object(out.md5):
-                place = next(self.places(out.md5))
-                if place.exists() and not _is_readable(place):
-                    continue
-                self.make_folder(place)
-                with replacing(place) as (file,):
-                    shutil.copyfile(path, file)
-                    file.chmod(PROTECTED)
-
-    def suspects(self, lock: Lock, *, fix: bool) -> list[str]:
-        """Return the files whose content differs from dvc.lock. `fix` renews their dates, so that DVC reads them again.
-
-        Inputs that were edited after dvc.lock was written are left out: their dates are new already.
+        Copy unchanged outputs that the cache lacks from the working tree. Leave out inputs that were edited after
+        dvc.lock was written: their dates are new already.
         """
-        if not lock.stages:
-            return []
-        written = min(path.stat().st_mtime_ns for path in lock_files(self.root))
-        outputs = {out.path for out in lock.outputs()}
+        made = {out.path for out in lock.outputs()}
+        written = min((path.stat().st_mtime_ns for path in lock_files(self.root)), default=0)
         found = []
         for file in lock.files().values():
             path = self.root / file.path
-            if not file.md5 or not path.is_file() or not _is_readable(path) or self.is_good(path, file.md5):
+            if not file.md5 or not _is_readable(path):
                 continue
-            if not file.is_current and file_md5(str(path), name="md5-dos2unix") == file.md5:
+            if self.is_good(path, file.md5):
+                if file.path in made and file.is_current and not self.object(file.md5):
+                    self._fill(path, next(self.places(file.md5)))
+            elif not file.is_current and file_md5(str(path), name="md5-dos2unix") == file.md5:
                 continue
-            if file.path in outputs or path.stat().st_mtime_ns < written:
-                if fix:
-                    os.utime(path)
+            elif file.path in made or path.stat().st_mtime_ns < written:
                 found.append(file.path)
+                if self.fix:
+                    os.utime(path)
         return found
 
-    def restore(self, outputs: Iterable[File], *, fix: bool) -> list[str]:
-        """Restore missing outputs that Git tracks. DVC removes outputs before a run; if it fails, they are missing.
+    def _fill(self, source: Path, place: Path) -> None:
+        """Copy a file into the cache, unless this user may not read what is there."""
+        if self.fix and (not place.exists() or os.access(place, os.R_OK)):
+            self.make_folder(place)
+            with replacing(place) as (file,):
+                shutil.copyfile(source, file)
+                file.chmod(PROTECTED)
 
-        Return the paths of the restored outputs; without `fix`, of all that are missing.
+    def staged(self, paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the path and content in Git's index of those files that Git tracks."""
+        wanted, tracked = [*paths], list[str]()
+        with suppress(AbsentError):
+            tracked = git(self.root, "ls-files", "-z", "--", *wanted).decode().split("\0") if wanted else []
+        for path in (path for path in tracked if path in wanted):
+            yield path, git(self.root, "cat-file", "blob", f":./{path}")
+
+    def restore(self, lock: Lock) -> list[str]:
+        """Restore missing outputs that Git tracks: the recorded content, from cache or Git. Return their paths.
+
+        DVC removes outputs before a run; if it fails, they are missing.
         """
-        missing = {out.path: out for out in outputs if out.md5 and not os.path.lexists(self.root / out.path)}
-        try:
-            tracked = git(self.root, "ls-files", "-z", "--", *missing).decode().split("\0") if missing else []
-        except AbsentError:
-            return []
-        return [path for path in tracked if path in missing and (not fix or self._put_back(missing[path]))]
-
-    def _put_back(self, out: File) -> bool:
-        """Write the recorded content of an output from the cache or from Git. Return whether either has it."""
-        source = self.object(str(out.md5))
-        content = source.read_bytes() if source else git(self.root, "cat-file", "blob", f":./{out.path}")
-        if not source and hashlib.md5(content, usedforsecurity=False).hexdigest() != out.md5:
-            return False
-        with replacing(self.root / out.path) as (file,):
-            file.write_bytes(content)
-        return True
+        missing = {out.path: out.md5 for out in lock.outputs() if out.md5 and not os.path.lexists(self.root / out.path)}
+        found = []
+        for path, staged in self.staged(missing):
+            stored = self.object(missing[path])
+            content = stored.read_bytes() if stored else staged
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() == missing[path]:
+                found.append(path)
+                self.rewrite(self.root / path, content)
+        return found
 
 
 def md5(path: Path) -> str:

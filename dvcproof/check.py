@@ -9,12 +9,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from packaging.markers import Marker
 
-from dvcproof.findings import Finding, Level, Report
+from dvcproof.findings import Finding, Report
 from dvcproof.git import AbsentError, changed_files
 from dvcproof.lint import lint
 from dvcproof.lockfile import Entry, hashes, read_records
@@ -45,37 +46,30 @@ def check(
     report = Report("check")
     records, problems = read_records(project.root)
     for name, problem in problems.items():
-        fix = f"Restore it: `git checkout -- {name}`."
-        if "conflict" in problem:
-            fix = "Keep one side of the merge, and run `dvc repro`."
+        merge = "Keep one side of the merge, and run `dvc repro`."
+        fix = merge if "conflict" in problem else f"Restore it: `git checkout -- {name}`."
         report.findings.append(Finding("DP109", "error", f"{name}: {problem}", fix, path=name, file=name))
     if problems:
         report.summary = "DVC cannot read the project"
         return report
     chosen = project.choose(stages)
-    # Before `compare`, which overwrites hashes in DVC's objects.
-    clashes = list(contradictions(project, records, chosen))
+    # Before `_compare`, which overwrites hashes in DVC's objects.
+    clashes = list(_contradictions(project, records, chosen))
     for stage in chosen:
-        record = records.get(stage.address)
-        if record is None:  # a frozen stage does not run, so a missing record is only a warning
-            level: Level = "warning" if stage.frozen else "error"
-            report.findings.append(stage.finding("DP101", "no record in dvc.lock", RUN, level=level))
-        else:
-            report.findings += compare(project, stage, record)
+        report.findings += _compare(project, stage, records.get(stage.address))
     if not stages:
-        report.findings += orphans(project, records)
-        report.findings += data(project)
-        report.findings += packages_differ(packages) if packages else ()
-        report.findings += uncommitted(project)
+        report.findings += _orphans(project, records)
+        report.findings += _data(project)
+        report.findings += _packages_differ(packages) if packages else ()
+        report.findings += _uncommitted(project)
     report.findings += clashes
-    if linting:
-        report.findings += lint(project, chosen)
+    report.findings += lint(project, chosen) if linting else ()
     files = len({stage.file for stage in project.stages})
     report.summary = f"{len(chosen)} stages of {files} dvc.yaml compared with their records"
     return report
 
 
-def orphans(project: Project, records: Mapping[str, Entry]) -> Iterator[Finding]:
+def _orphans(project: Project, records: Mapping[str, Entry]) -> Iterator[Finding]:
     """Yield a finding for each record in dvc.lock whose stage is no longer in dvc.yaml. DVC ignores such records."""
     known = {stage.address for stage in project.stages}
     for address in (name for name in records if name not in known):
@@ -85,20 +79,24 @@ def orphans(project: Project, records: Mapping[str, Entry]) -> Iterator[Finding]
         yield Finding("DP102", "error", message, f"Delete it from {lock}.", stage=name, path=lock, file=lock)
 
 
-def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterator[Finding]:
+def _compare(project: Project, stage: Stage, record: Entry | None) -> Iterator[Finding]:
     """Compare the record of a stage with the record that DVC would write now."""
+    if record is None:
+        yield stage.finding("DP101", "no record in dvc.lock", RUN, level="warning" if stage.frozen else "error")
+        return
     try:
         now = project.entry(stage)
     except InputError as error:
         yield stage.finding("DP109", error.problem.partition("DVC cannot read the project: ")[2], "Correct it.")
         return
-    if commands(now.get("cmd")) != commands(record.get("cmd")):
-        evidence = both(record.get("cmd"), now.get("cmd"))
+    before, after = ([one] if isinstance(one := entry.get("cmd"), str) else one for entry in (record, now))
+    if before != after:
+        evidence = _both(record.get("cmd"), now.get("cmd"))
         yield stage.finding("DP103", "the command is not the recorded one", RUN, evidence=evidence)
     if not stage.frozen:
-        yield from files_differ(project, stage, "dependency", record.get("deps") or [], now.get("deps") or [])
-        yield from params_differ(stage, record.get("params") or {}, now.get("params") or {})
-    yield from files_differ(project, stage, "output", record.get("outs") or [], now.get("outs") or [])
+        yield from _files_differ(project, stage, "deps", record, now)
+        yield from _params_differ(stage, record.get("params") or {}, now.get("params") or {})
+    yield from _files_differ(project, stage, "outs", record, now)
     for item in (item for item in (*stage.deps, *stage.outs) if item.local and not item.exists):
         is_dep, tracked = item in stage.deps, project.is_tracked(item.place)
         made = project.maker(item.place) or project.makes_inside(item.place)
@@ -108,41 +106,43 @@ def compare(project: Project, stage: Stage, record: Mapping[str, Any]) -> Iterat
             yield stage.finding(rule, f"{kind} {item.path} is not here, and is in no cache", RUN, path=item.path)
 
 
-def files_differ(
-    project: Project, stage: Stage, kind: str, before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]
-) -> Iterator[Finding]:
-    """Compare the recorded dependencies or outputs (`kind`) with the present ones."""
-    rule = "DP104" if kind == "dependency" else "DP106"
-    old = {str(entry.get("path")): entry for entry in before}
-    new = {str(entry.get("path")): entry for entry in now}
-    items = {item.path: item for item in (stage.deps if kind == "dependency" else stage.outs)}
+def _files_differ(project: Project, stage: Stage, key: str, record: Entry, now: Entry) -> Iterator[Finding]:
+    """Compare the recorded `deps` or `outs` (`key`) with the present ones."""
+    rule, kind = ("DP104", "dependency") if key == "deps" else ("DP106", "output")
+    old, new = ({str(file.get("path")): file for file in entry.get(key) or []} for entry in (record, now))
+    items = {item.path: item for item in (*stage.deps, *stage.outs)}
     for path in {**old, **new}:
-        if path not in new:
-            message = f"dvc.lock records the {kind} {path}, which dvc.yaml does not declare; DVC does not notice"
-            fix = f"Run `dvc repro --force --single-item {stage.address}`, then commit dvc.lock."
-            yield stage.finding("DP108", message, fix, path=path)
-        elif path not in old:
-            yield stage.finding("DP108", f"dvc.lock does not record the {kind} {path}", RUN, path=path)
-        elif path in items and incomplete(project, items[path]):
+        if path not in old or path not in new:
+            yield _unpaired(stage, f"{kind} {path}", path, declared=path in new)
+        elif path in items and _incomplete(project, items[path]):
             continue  # parts of the folder are missing here, so that its hash cannot be computed
-        elif difference := entry_differs(old[path], new[path]):
-            message, fix = f"{kind} {path} is not the recorded one", RUN
-            if path in items and differs_by_line_ends(items[path], hashes({"outs": [old[path]]}, "outs")[path]):
-                message, fix = f"{message}: only the line ends differ", f"{LINE_ENDS} {RUN}"
+        elif difference := _entry_differs(old[path], new[path]):
+            message, digest = f"{kind} {path} is not the recorded one", hashes(record, key)[path]
+            message, fix = _line_ends(items.get(path), digest, message, RUN)
             yield stage.finding(rule, message, fix, path=path, evidence=difference)
 
 
-def differs_by_line_ends(item: Item, recorded: str) -> bool:
-    """Return whether a file would have the recorded hash with Windows or Unix line ends."""
-    if not item.local or not Path(item.place).is_file():
-        return False
-    content = Path(item.place).read_bytes()
-    unix = content.replace(b"\r\n", b"\n")
-    texts = {unix, unix.replace(b"\n", b"\r\n")} - {content}
-    return recorded in [hashlib.md5(text, usedforsecurity=False).hexdigest() for text in texts]
+def _unpaired(stage: Stage, what: str, path: str, *, declared: bool) -> Finding:
+    """Return a finding about something that only dvc.yaml (`declared`) or only dvc.lock has."""
+    if declared:
+        return stage.finding("DP108", f"dvc.lock does not record the {what}", RUN, path=path)
+    message = f"dvc.lock records the {what}, which dvc.yaml does not declare; DVC does not notice"
+    fix = f"Run `dvc repro --force --single-item {stage.address}`, then commit dvc.lock."
+    return stage.finding("DP108", message, fix, path=path)
 
 
-def incomplete(project: Project, item: Item) -> bool:
+def _line_ends(item: Item | None, recorded: str, message: str, fix: str) -> tuple[str, str]:
+    """Return the message and the next step. If a file differs only by line ends of Windows or Unix, they say so."""
+    if item and item.local and Path(item.place).is_file():
+        content = Path(item.place).read_bytes()
+        unix = content.replace(b"\r\n", b"\n")
+        texts = {unix, unix.replace(b"\n", b"\r\n")} - {content}
+        if recorded in [hashlib.md5(text, usedforsecurity=False).hexdigest() for text in texts]:
+            return f"{message}: only the line ends differ", f"{LINE_ENDS} {fix}"
+    return message, fix
+
+
+def _incomplete(project: Project, item: Item) -> bool:
     """Return whether a folder lacks outputs that stages make inside it."""
     if not item.local or not project.makes_inside(item.place):
         return False
@@ -150,52 +150,53 @@ def incomplete(project: Project, item: Item) -> bool:
     return any(not os.path.lexists(place) for place in inside)
 
 
-def entry_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _entry_differs(old: Entry, new: Entry) -> str:
     """Return a text that shows how two records of a file differ; empty if they are equal.
 
     Records of DVC 2 have fewer keys, so that only keys in both are compared. DVC 2 computed the hash of a text after
     converting it to Unix line ends, but its size before that. So `size` is not compared with a record of DVC 2.
     """
     size = () if "md5" in old and "hash" not in old else ("size",)
-    for key in (*CONTENT, *size, "nfiles", "isexec"):
+    for key in (*CONTENT, *size, "nfiles"):
         if key in old and key in new and old[key] != new[key]:
-            return both(f"{key} {old[key]}", f"{key} {new[key]}")
-    if bool(old.get("isexec")) != bool(new.get("isexec")):
-        return both(f"isexec {old.get('isexec', False)}", f"isexec {new.get('isexec', False)}")
-    return ""
+            return _both(f"{key} {old[key]}", f"{key} {new[key]}")
+    before, now = (f"isexec {bool(entry.get('isexec'))}" for entry in (old, new))
+    return _both(before, now) if before != now else ""
 
 
-def params_differ(stage: Stage, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Finding]:
+def _params_differ(stage: Stage, old: Entry, new: Entry) -> Iterator[Finding]:
     """Compare the recorded parameters (`old`) with those in the parameter files (`new`)."""
     for file in {**old, **new}:
         before, after = (flatten(values.get(file) or {}) for values in (old, new))
         for name in {**before, **after}:
             what = f"parameter {name} in {file}"
-            if name not in after:
-                message = f"dvc.lock records the {what}, which is no longer declared or no longer there"
-                yield stage.finding("DP108", message, RUN, path=file)
-                continue
-            if name not in before:
-                yield stage.finding("DP108", f"dvc.lock does not record the {what}", RUN, path=file)
+            if name not in before or name not in after:
+                yield _unpaired(stage, what, file, declared=name in after)
                 continue
             texts = [json.dumps(value, default=str) for value in (before[name], after[name])]  # 1, 1.0 and true differ
             if json.loads(texts[0]) != json.loads(texts[1]):  # JSON turns tuples of Python files into lists
-                yield stage.finding("DP105", f"{what} is not the recorded one", RUN, path=file, evidence=both(*texts))
+                yield stage.finding("DP105", f"{what} is not the recorded one", RUN, path=file, evidence=_both(*texts))
             elif texts[0] != texts[1]:
                 message = f"{what} has another type than in dvc.lock; to DVC they are equal"
                 fix = f"Run `dvc repro --force --single-item {stage.address}` if the type matters."
-                yield stage.finding("DP105", message, fix, level="warning", path=file, evidence=both(*texts))
+                yield stage.finding("DP105", message, fix, level="warning", path=file, evidence=_both(*texts))
 
 
-def contradictions(project: Project, records: Mapping[str, Entry], chosen: Sequence[Stage]) -> Iterator[Finding]:
+def _contradictions(project: Project, records: Mapping[str, Entry], chosen: Sequence[Stage]) -> Iterator[Finding]:
     """Find dependencies that are recorded with one hash here, and another by their maker or by another reader."""
+
+    def recorded(stage: Stage, kind: str) -> dict[str, str]:
+        """Return the recorded hashes of the `deps` or `outs` of a stage by absolute path."""
+        found = hashes(records.get(stage.address), kind)
+        return {os.path.normpath(stage.wdir / path): digest for path, digest in found.items() if digest}
+
     written = {item.place: (item.digest, f"its .dvc file, {item.path}.dvc") for item in project.data if item.digest}
     for stage in project.stages:
-        for place, digest in recorded(records, stage, "outs").items():
+        for place, digest in recorded(stage, "outs").items():
             written[place] = digest, f"stage '{stage.address}', which makes it"
     seen: dict[str, tuple[str | None, str]] = {}
     for stage in project.stages:
-        for place, digest in recorded(records, stage, "deps").items():
+        for place, digest in recorded(stage, "deps").items():
             other, whose = written.get(place) or seen.get(place) or (None, "")
             if other and other != digest and stage in chosen and not stage.frozen:
                 message = f"dependency {project.name(place)} is recorded with another content than by {whose}"
@@ -205,30 +206,20 @@ def contradictions(project: Project, records: Mapping[str, Entry], chosen: Seque
                 seen.setdefault(place, (digest, f"stage '{stage.address}', which reads it too"))
 
 
-def recorded(records: Mapping[str, Entry], stage: Stage, kind: str) -> dict[str, str]:
-    """Return the recorded hashes of the `deps` or `outs` of a stage; the keys are absolute paths."""
-    found = hashes(records.get(stage.address), kind)
-    return {os.path.normpath(stage.wdir / path): digest for path, digest in found.items() if digest}
-
-
-def data(project: Project) -> Iterator[Finding]:
+def _data(project: Project) -> Iterator[Finding]:
     """Compare the data of each .dvc file with the hash in this file."""
-    for item in project.data:
-        if not item.local or not item.exists or not item.digest or not item.raw.hash_name:
-            continue
+    for item in (item for item in project.data if item.exists and item.digest and item.raw.hash_name):
         _, now = project.hash(item.raw)
         if now and now.value != item.digest:
             name = os.path.relpath(item.raw.stage.path, project.root)
             fix = f"Run `dvc checkout {name}` for the recorded data, or `dvc commit {name}` for this."
             message = f"{project.name(item.place)} is not the data that {name} records"
-            if differs_by_line_ends(item, item.digest):
-                message, fix = f"{message}: only the line ends differ", f"{LINE_ENDS} {fix}"
-            yield Finding(
-                "DP110", "error", message, fix, path=item.path, file=name, evidence=both(item.digest, now.value)
-            )
+            message, fix = _line_ends(item, str(item.digest), message, fix)
+            evidence = _both(item.digest, now.value)
+            yield Finding("DP110", "error", message, fix, path=item.path, file=name, evidence=evidence)
 
 
-def packages_differ(lock: Path) -> Iterator[Finding]:
+def _packages_differ(lock: Path) -> Iterator[Finding]:
     """Compare the installed packages with a lock file of pip."""
     from dvcproof.runtime.run import require_packages
 
@@ -238,23 +229,17 @@ def packages_differ(lock: Path) -> Iterator[Finding]:
         yield Finding("DP111", "error", error.problem, error.hint, path=str(lock), file=str(lock))
 
 
-def uncommitted(project: Project) -> Iterator[Finding]:
+def _uncommitted(project: Project) -> Iterator[Finding]:
     """Yield a note about the files that differ from the last commit. A clone would not have them."""
-    try:
+    changed: list[str] = []
+    with suppress(AbsentError):
         changed = changed_files(project.root)
-    except AbsentError:
-        return
     if changed:
         more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
         yield Finding("DP105", "note", f"not in the last commit: {', '.join(changed[:8])}{more}")
 
 
-def both(before: Any, now: Any) -> str:
+def _both(before: Any, now: Any) -> str:
     """Return two lines that show the recorded and the present value."""
     old, new = (" ".join(str(value).split()) for value in (before, now))
     return f"recorded: {old}\nhere:     {new}" if old != new else f"recorded: {before!r}\nhere:     {now!r}"
-
-
-def commands(cmd: Any) -> list[str]:
-    """Return the command, or the list of commands, of a stage as a list."""
-    return [str(one) for one in cmd] if isinstance(cmd, list) else [str(cmd)]

@@ -2,6 +2,8 @@
 
 [tool.dvcproof]
 install = "Run `make setup WITH={}`."   # shown if packages for a kind of remote are missing; {}: the kind
+renew = "Run `make clean repro`."       # shown if the virtual environment must be made again
+python = "Run `make repro`."            # shown if another Python was used than that of the virtual environment
 
 [tool.dvcproof.tolerance]               # used on a machine where results differ in bits
 record = "data/platform.json"           # JSON of a stage; `may_differ_in_bits_because` lists reasons
@@ -42,6 +44,8 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     install: str = "Install the packages of `dvc[{}]`."
+    renew: str = ""
+    python: str = ""
     tolerance: ToleranceConfig | None = None
 
 

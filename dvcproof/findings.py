@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,10 @@ from dvcproof.messages import printable
 from dvcproof.runtime.program import InputError
 
 Level = Literal["error", "warning", "note"]
+LEVELS = ("error", "warning", "note")
+
+#: The columns of the findings in a table.
+COLUMNS = ("level", "stage", "finding", "mend", "rule")
 
 #: Exit statuses: no errors; errors found; wrong usage; cannot tell; a stage failed; another process is at work.
 HOLDS, FOUND, USAGE, CANNOT_TELL, STAGE_FAILED, AT_WORK = range(6)
@@ -39,29 +43,20 @@ class BusyError(InputError):
 class Finding:
     """One thing that is wrong, or worth knowing.
 
-    Args:
-        rule: the rule as 'DP201'. The first digit is the subject: 1 dvc.lock, 2 findings of trace, 3 findings of vary,
-            4 dvc.yaml alone, 5 the cache, 6 a remote, 7 a clean clone, 8 metrics.
-        message: the problem, without a full stop.
-        fix: the next step, as a sentence; may be empty.
-        stage: the address of the stage; may be empty.
-        path: the file with the problem.
-        file: the file to edit, with `line`.
-        evidence: lines that show the problem, such as a difference or the last lines of an output.
-        change: the edit of dvc.yaml that solves the problem, such as 'deps + src/helper.py' or
-            'params - params.yaml:lr'.
+    The first digit of a rule is its subject: 1 dvc.lock, 2 findings of trace, 3 findings of vary, 4 dvc.yaml alone,
+    5 the cache, 6 a remote, 7 a clean clone, 8 metrics.
     """
 
-    rule: str
+    rule: str  # as 'DP201'
     level: Level
-    message: str
-    fix: str = ""
-    stage: str = ""
-    path: str = ""
-    file: str = ""
+    message: str  # the problem, without a full stop
+    fix: str = ""  # the next step, as a sentence
+    stage: str = ""  # the address of the stage
+    path: str = ""  # the file with the problem
+    file: str = ""  # the file to edit, with the line
     line: int = 0
-    evidence: str = ""
-    change: str = ""
+    evidence: str = ""  # lines that show the problem, such as a difference or the last lines of an output
+    change: str = ""  # the edit of dvc.yaml that solves it: 'deps + src/helper.py', 'params - params.yaml:lr'
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -72,20 +67,14 @@ class Finding:
 
 @dataclass
 class Report:
-    """The result of a verb.
-
-    Args:
-        table: rows of cells; the first row is the header.
-        unknown: reasons why the result cannot be told; empty if it can.
-        failed: whether a stage failed.
-    """
+    """The result of a verb."""
 
     verb: str
     summary: str = ""
     findings: list[Finding] = field(default_factory=list)
-    table: list[Sequence[str]] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    failed: bool = False
+    table: list[Sequence[str]] = field(default_factory=list)  # rows of cells; the first row is the header
+    unknown: list[str] = field(default_factory=list)  # reasons why the result cannot be told
+    failed: bool = False  # whether a stage failed
 
     def status(self) -> int:
         """Return the exit status."""
@@ -98,41 +87,28 @@ class Report:
 
 def show(report: Report, form: str = "text") -> None:
     """Print a report in a format: text, json, markdown, or github (annotations and a step summary)."""
-    sys.stdout.write({"text": _text, "json": _json, "github": _github, "markdown": _markdown}[form](report))
+    sys.stdout.write({"text": _text, "json": _json, "github": _github, "markdown": _markdown}[form](report) + "\n")
     sys.stdout.flush()
 
 
 def _text(report: Report) -> str:
-    lines = _aligned(report.table)
+    table = [[printable(cell) for cell in row] for row in report.table]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
     for finding in report.findings:
         lines += [str(finding), *(f"    {printable(line)}" for line in finding.evidence.splitlines())]
     lines += [f"cannot tell: {printable(reason)}" for reason in report.unknown]
-    levels = [finding.level for finding in report.findings]
-    numbers = {level: levels.count(level) for level in ("error", "warning", "note")}
+    numbers = {level: sum(finding.level == level for finding in report.findings) for level in LEVELS}
     counts = [f"{number} {level}{'s' if number > 1 else ''}" for level, number in numbers.items() if number]
-    if not counts:
-        counts = ["a stage failed" if report.failed else "cannot tell" if report.unknown else "ok"]
-    return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts)}"]) + "\n"
-
-
-def _aligned(table: Iterable[Sequence[str]]) -> list[str]:
-    rows = [[printable(cell) for cell in row] for row in table]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    otherwise = "a stage failed" if report.failed else "cannot tell" if report.unknown else "ok"
+    return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts) or otherwise}"])
 
 
 def _json(report: Report) -> str:
-    content: dict[str, Any] = {
-        "schema": 1,
-        "tool": "dvcproof",
-        "verb": report.verb,
-        "summary": report.summary,
-        "status": report.status(),
-        "stages": [dict(zip(report.table[0], row, strict=True)) for row in report.table[1:]],
-        "findings": [asdict(finding) for finding in report.findings],
-        "unknown": report.unknown,
-    }
-    return json.dumps(content, indent=2) + "\n"
+    content: dict[str, Any] = {"schema": 1, "tool": "dvcproof", "verb": report.verb, "summary": report.summary}
+    content |= {"status": report.status(), "findings": [asdict(finding) for finding in report.findings]}
+    content |= {"stages": [dict(zip(report.table[0], row, strict=True)) for row in report.table[1:]]}
+    return json.dumps(content | {"unknown": report.unknown}, indent=2)
 
 
 def _github(report: Report) -> str:
@@ -141,14 +117,12 @@ def _github(report: Report) -> str:
         kind = {"note": "notice"}.get(finding.level, finding.level)
         name = _data(finding.file).replace(":", "%3A").replace(",", "%2C")
         where = f"file={name},line={finding.line or 1}," if finding.file else ""
-        stage = f"{finding.stage}: " if finding.stage else ""
-        lines.append(
-            f"::{kind} {where}title={finding.rule}::{_data(f'{stage}{finding.message}. {finding.fix}'.strip())}"
-        )
+        text = f"{finding.stage}: " * bool(finding.stage) + f"{finding.message}. {finding.fix}"
+        lines.append(f"::{kind} {where}title={finding.rule}::{_data(text.strip())}")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(_markdown(report))
-    return "\n".join([*lines, f"{report.verb}: {report.summary}"]) + "\n"
+            file.write(_markdown(report) + "\n")
+    return "\n".join([*lines, f"{report.verb}: {report.summary}"])
 
 
 def _data(text: str) -> str:
@@ -157,14 +131,9 @@ def _data(text: str) -> str:
 
 def _markdown(report: Report) -> str:
     lines = [f"### dvcproof {report.verb}", "", report.summary, ""]
-    if report.table:
-        lines += [_row(report.table[0]), _row(["---"] * len(report.table[0])), *map(_row, report.table[1:]), ""]
-    if report.findings:
-        head = ("level", "stage", "finding", "mend", "rule")
-        rows = [(item.level, item.stage, item.message, item.fix, item.rule) for item in report.findings]
-        lines += [_row(head), _row(["---"] * len(head)), *map(_row, rows), ""]
-    return "\n".join([*lines, *(f"cannot tell: {reason}" for reason in report.unknown)]) + "\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"
+    findings: list[Sequence[str]] = [(one.level, one.stage, one.message, one.fix, one.rule) for one in report.findings]
+    for head, *rows in filter(None, (report.table, [COLUMNS, *findings] if findings else [])):
+        cells = (head, ["---"] * len(head), *rows)
+        lines += ["| " + " | ".join(printable(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]
+        lines.append("")
+    return "\n".join([*lines, *(f"cannot tell: {reason}" for reason in report.unknown)])

@@ -43,24 +43,20 @@ def gate(
         worse_by: the amount by which a metric may be worse.
         lower: whether every metric is better when lower. If not, only those with 'loss' or 'error' in their name are.
 
-    Raise UnknownError if this clone lacks files of the other commit, or if a metric is worse and the commits of the
-    change are not known, since the history is cut off; InputError if a commit or metric does not exist, or `worse_by`
-    is negative.
+    Raise UnknownError if this clone lacks files of the other commit or the history that could accept a worse metric;
+    InputError if a commit or metric does not exist, or `worse_by` is negative.
     """
     if not worse_by >= 0:
-        raise InputError(
-            "--worse-by", expected="at least 0", received=str(worse_by), hint="Name a number of 0 or more."
-        )
-    commit = find_commit(project, against)
-    require_files(project.root, commit)
+        hint = "Name a number of 0 or more."
+        raise InputError("--worse-by", expected="at least 0", received=str(worse_by), hint=hint)
+    commit = _commit(project.root, against)
     then, now = read_metrics(project, commit), read_metrics(project, None)
     chosen = _chosen(metrics, then, now)
-    report = Report("gate")
+    report = Report("gate", table=[("metric", against, "now", "judgement")])
     for place, found in ((against, then), ("the work tree", now)):
         report.unknown += [f"{file} of {place} cannot be read: {reason}" for file, reason in found.unread.items()]
     if chosen and not any(key in then.values for key in chosen):
         report.unknown.append(f"{against} has none of these metrics")
-    report.table.append(("metric", against, "now", "judgement"))
     for key in chosen:
         if key in then.values and key[0] not in now.unread:
             _judge(report, key, then.values[key], now.values.get(key), worse_by, lower=lower or is_lower(key[1]))
@@ -68,54 +64,28 @@ def gate(
     if not compared and not report.unknown:
         report.unknown.append(f"{against} has no metric to compare with")
     if report.findings and (why := accepted(project.root, against)):
-        report.findings = [
-            replace(one, level="note", message=f"{one.message}; {why}", fix="") for one in report.findings
-        ]
+        findings = report.findings
+        report.findings = [replace(one, level="note", message=f"{one.message}; {why}", fix="") for one in findings]
     report.summary = f"{compared} metrics compared with {against} ({commit[:7]})"
     return report
 
 
-def find_commit(project: Project, against: str) -> str:
-    """Return the full hash of a commit. Raise InputError if there is no such commit."""
+def _commit(root: Path, against: str) -> str:
+    """Return the full hash of a commit.
+
+    Raise InputError if there is no such commit; UnknownError if its files are not all here, as in a blobless clone: DVC
+    would wait for them for ever.
+    """
     try:
-        return git_text(project.root, "rev-parse", "--verify", f"{against}^{{commit}}").strip()
+        commit = git_text(root, "rev-parse", "--verify", f"{against}^{{commit}}").strip()
     except AbsentError:
         hint = "Name a branch or a commit; `git fetch origin` gets those of the server."
         raise InputError(f"--against {against}", "there is no such commit here", hint=hint) from None
-
-
-def require_history(root: Path, against: str) -> None:
-    """Raise UnknownError if Git does not know which commits are of the change, as in a shallow clone."""
-
-    def commits(*options: str) -> set[str]:
-        return set(git_text(root, "rev-list", *options, "--").split())
-
-    def ends(revisions: str) -> set[str]:
-        return commits("--max-parents=0", revisions)
-
-    problem = ""
-    if commits("HEAD").isdisjoint(commits(against)):
-        problem = f"HEAD and {against} have no common commit"
-        if not is_shallow(root):
-            raise UnknownError("the history", problem, hint="Name a commit that this branch was made from.")
-    elif is_shallow(root):
-        # A commit may be of the other branch by a way that is cut off. It is not if no way is cut off since the two
-        # parted, and each commit from which the change was made comes after all places where the clone ends.
-        parted = [name[1:] for name in commits("--boundary", f"{against}..HEAD") if name.startswith("-")]
-        if ends(f"{against}...HEAD") or any(ends(name) != ends("HEAD") for name in parted):
-            problem = f"it ends too early to tell which commits {against} lacks"
-    if problem:
-        hint = "Run `git fetch --unshallow origin`; in a workflow give actions/checkout `fetch-depth: 0`."
-        raise UnknownError("the history", f"this clone is shallow, and {problem}", hint=hint)
-
-
-def require_files(root: Path, commit: str) -> None:
-    """Raise UnknownError if a commit's files are not all here, as in a blobless clone: DVC would wait for ever."""
     objects = git_text(root, "rev-list", "--objects", "--no-walk", "--missing=print", commit, "--")
     if any(line.startswith("?") for line in objects.splitlines()):
-        raise UnknownError(
-            f"commit {commit[:7]}", "this partial clone lacks files of it, and DVC fetches none", hint=ALL_FILES
-        )
+        sentence = "this partial clone lacks files of it, and DVC fetches none"
+        raise UnknownError(f"commit {commit[:7]}", sentence, hint=ALL_FILES)
+    return commit
 
 
 def read_metrics(project: Project, commit: str | None) -> Metrics:
@@ -125,16 +95,15 @@ def read_metrics(project: Project, commit: str | None) -> Metrics:
     found: dict[str, Any] = next((result for rev, result in results.items() if rev == (commit or rev)), {})
     if "error" in found:
         return Metrics({}, {"the metrics": str(found["error"])})
-    values: dict[Key, float] = {}
-    unread: dict[str, str] = {}
+    metrics = Metrics({}, {})
     for file, result in found.get("data", {}).items():
         if "error" in result:
-            unread[file] = str(result["error"]) or type(result["error"]).__name__
+            metrics.unread[file] = str(result["error"]) or type(result["error"]).__name__
             continue
         for name, value in flatten(result.get("data"), lists=True).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                values[file, name] = float(value)
-    return Metrics(values, unread)
+                metrics.values[file, name] = float(value)
+    return metrics
 
 
 def is_lower(name: str) -> bool:
@@ -143,16 +112,13 @@ def is_lower(name: str) -> bool:
 
 
 def _chosen(metrics: Sequence[str], then: Metrics, now: Metrics) -> list[Key]:
-    known = sorted({*then.values, *now.values})
-    if not metrics:
-        return known
-    names = {f"{file}:{name}": (file, name) for file, name in known}
+    names = {f"{file}:{name}": (file, name) for file, name in sorted({*then.values, *now.values})}
     unread = {*then.unread, *now.unread}
     for metric in metrics:
         if metric not in names and metric.rpartition(":")[0] not in unread:
             hint = f"Known metrics: {', '.join(names) or 'none'}."
             raise InputError(f"--metric {metric}", "there is no such number in the metrics", hint=hint)
-    return [names[metric] for metric in metrics if metric in names]
+    return [names[metric] for metric in metrics or names if metric in names]
 
 
 def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: float, *, lower: bool) -> None:
@@ -165,10 +131,10 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
     loss = now - then if lower else then - now
     # NaN is worse than any number. NaN is allowed if the metric was NaN before.
     worse = loss > worse_by or (math.isnan(now) and not math.isnan(then))
-    better = "lower" if lower else "higher"
     judgement = "worse" if worse else "equal" if loss == 0 else "better" if loss < 0 else "allowed"
     report.table.append((name, f"{then:g}", f"{now:g}", judgement))
     if worse:
+        better = "lower" if lower else "higher"
         message = f"metric {name} is {now:g}, and was {then:g}: {better} is better, and {worse_by:g} is allowed"
         fix = f"If it is intended, say why: git commit --allow-empty -m 'Accept it' -m '{TRAILER}: REASON'."
         report.findings.append(Finding("DP801", "error", message, fix, path=key[0]))
@@ -179,11 +145,35 @@ def accepted(root: Path, against: str) -> str:
 
     Raise UnknownError if Git does not know these commits.
     """
-    require_history(root, against)
+    _require_history(root, against)
     form = f"%h %(trailers:key={TRAILER},valueonly,unfold,separator=%x20)"
     log = git_text(root, "log", f"--format={form}", f"{against}..HEAD", "--")
-    for line in log.splitlines():
-        commit, _, reason = line.partition(" ")
-        if reason.strip():
-            return f"commit {commit} accepts it: {reason.strip()}"
-    return ""
+    found = (line.partition(" ") for line in log.splitlines())
+    return next((f"commit {commit} accepts it: {why.strip()}" for commit, _, why in found if why.strip()), "")
+
+
+def _require_history(root: Path, against: str) -> None:
+    """Raise UnknownError if Git does not know which commits are of the change, as in a shallow clone."""
+
+    def commits(*options: str) -> set[str]:
+        return set(git_text(root, "rev-list", *options, "--").split())
+
+    def ends(revisions: str) -> set[str]:
+        return commits("--max-parents=0", revisions)
+
+    shallow = is_shallow(root)
+    if commits("HEAD").isdisjoint(commits(against)):
+        problem = f"HEAD and {against} have no common commit"
+    elif not shallow:
+        return
+    else:
+        # A commit may be of the other branch by a way that is cut off. It is not if no way is cut off since the two
+        # parted, and each commit from which the change was made comes after all places where the clone ends.
+        parted = [name[1:] for name in commits("--boundary", f"{against}..HEAD") if name.startswith("-")]
+        if not ends(f"{against}...HEAD") and all(ends(name) == ends("HEAD") for name in parted):
+            return
+        problem = f"it ends too early to tell which commits {against} lacks"
+    if not shallow:
+        raise UnknownError("the history", problem, hint="Name a commit that this branch was made from.")
+    hint = "Run `git fetch --unshallow origin`; in a workflow give actions/checkout `fetch-depth: 0`."
+    raise UnknownError("the history", f"this clone is shallow, and {problem}", hint=hint)

@@ -10,17 +10,8 @@ from dvcproof.runtime.program import InputError
 #: The only GIT_ variables that are passed on: where Git's programs are, the user's settings, where to look for a
 #: repository. The others must not reach another repository: with GIT_INDEX_FILE of a hook, a clone would write into the
 #: user's index.
-KEPT = (
-    "GIT_EXEC_PATH",
-    "GIT_CONFIG_GLOBAL",
-    "GIT_CONFIG_SYSTEM",
-    "GIT_CONFIG_NOSYSTEM",
-    "GIT_CEILING_DIRECTORIES",
-    "GIT_DISCOVERY_ACROSS_FILESYSTEM",
-)
-
-#: The message if there is no program `git`.
-NOT_INSTALLED = "it is not installed"
+KEPT = {"GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM"}
+KEPT |= {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"}
 
 #: Error messages of the system about a full disk, and the next step if the clone is on that disk.
 FULL_DISK = ("No space left on device", "Disk quota exceeded")
@@ -33,8 +24,8 @@ ALL_FILES = "Run `git config --unset remote.origin.partialclonefilter && git fet
 
 #: The next step for each part of a Git message. Messages are in English, since LC_ALL is C.
 HINTS = {
-    NOT_INSTALLED: "Install git.",
-    "not a git repository (or any": "Get the project with `git clone`: a ZIP has no commits.",
+    "it is not installed": "Install git.",
+    "not a git repository (or any": "Get the project with `git clone`, or run `git init` and commit it.",
     "not a git repository: ": "Run `git worktree repair` in the repository that this folder was made from.",
     "pack-objects died": f"It may be a partial clone, or the disk is full: `df -h .` shows it. {ALL_FILES}",
     "Needed a single revision": "Commit the project: `git add --all && git commit`.",
@@ -42,6 +33,12 @@ HINTS = {
 
 #: Git's advice if the repository belongs to another user.
 _ADVICE = re.compile(r"^\s+(git config --global --add safe\.directory .+)$", re.MULTILINE)
+
+#: Git's messages about something that is missing.
+_ABSENT = re.compile(
+    r"not a git repository \(or any|Needed a single revision|does not have any commits yet|does not exist in"
+    r"|exists on disk, but not in|unknown revision|bad revision|invalid object name|Not a valid object name"
+)
 
 
 class GitError(InputError):
@@ -58,29 +55,13 @@ class GitError(InputError):
         #: The line of Git's message that states the error.
         self.words = first.removeprefix("fatal: ").removeprefix("error: ")
         advice = _ADVICE.search(message)
-        known = (hint for words, hint in HINTS.items() if words in message)
-        hint = (
-            f"Run `{advice[1]}`." if advice else next(known, "Run `git status`, and correct the problem that it shows.")
-        )
+        otherwise = f"Run `{advice[1]}`." if advice else "Run `git status`, and correct the problem that it shows."
+        hint = next((hint for words, hint in HINTS.items() if words in message), otherwise)
         super().__init__(f"git {command}", expected="success", received=self.words, hint=hint)
 
 
 class AbsentError(GitError):
     """There is no Git, no repository, no commit, or no such file or revision. This may be no fault of the user."""
-
-
-#: Parts of Git messages that lead to AbsentError.
-_ABSENT = (
-    "not a git repository (or any",
-    "Needed a single revision",
-    "does not have any commits yet",
-    "does not exist in",
-    "exists on disk, but not in",
-    "unknown revision",
-    "bad revision",
-    "invalid object name",
-    "Not a valid object name",
-)
 
 
 def environment() -> dict[str, str]:
@@ -109,11 +90,10 @@ def git(folder: Path, *arguments: str) -> bytes:
     try:
         result = subprocess.run(command, env=variables, capture_output=True, check=False)
     except FileNotFoundError:
-        raise AbsentError(arguments[0], NOT_INSTALLED) from None
+        raise AbsentError(arguments[0], "it is not installed") from None
     if result.returncode:
         message = result.stderr.decode(errors="replace")
-        kind = AbsentError if any(words in message for words in _ABSENT) else GitError
-        raise kind(arguments[0], message)
+        raise (AbsentError if _ABSENT.search(message) else GitError)(arguments[0], message)
     return result.stdout
 
 

@@ -24,18 +24,27 @@ from dvcproof.watcher import CHANGED
 OPTIONS = {"bash": ["--noprofile", "--norc"], "zsh": ["--no-rcs"]}
 
 
-def guarded(folder: Path, words: Sequence[str]) -> Report:
-    """Run `dvc repro` with these options, and the doctor before and after it. Report the result of each stage."""
+def run(folder: Path, words: Sequence[str]) -> Report:
+    """Run `dvc repro` with these options in a folder of a project, and the doctor before and after it.
+
+    Report the result of each stage of the project.
+    """
     doctor.examine(folder)
+    report = Report("run", table=[("stage", "what", "changed outputs", "seconds")])
     with Project.open(folder) as project:
-        report = _run(project, words)
+        before, _ = read_records(project.root)
+        calls, status = _repro(project, folder, words)
+        after, _ = read_records(project.root)
+        for stage in project.stages:
+            _row(report, stage, before.get(stage.address), after.get(stage.address), calls.get(stage.address))
+        report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
+    report.failed = status != 0
     doctor.examine(folder, after=not report.failed)
     return report
 
 
-def _run(project: Project, options: Sequence[str]) -> Report:
-    report = Report("run")
-    before, _ = read_records(project.root)
+def _repro(project: Project, folder: Path, options: Sequence[str]) -> tuple[dict[str, Call], int]:
+    """Run `dvc repro`. Return the calls of each stage that ran, and the exit status."""
     shell = os.environ.get("SHELL") or "/bin/sh"
     with tempfile.TemporaryDirectory(prefix="dvcproof-") as name:
         places = ((stage, [dep.place for dep in stage.deps if dep.local]) for stage in project.stages)
@@ -46,18 +55,11 @@ def _run(project: Project, options: Sequence[str]) -> Report:
         hook = Hook(Path(name, "hook"), shlex.join(words), shell=shell, live=True)
         variables = os.environ | hook.variables() | {"PATH": search_path(os.environ.get("PATH", os.defpath))}
         log = sys.stderr if sys.stdout is sys.stderr else None  # standard output is kept for programs
-        # If the root has no dvc.yaml, `dvc repro` without options fails.
-        every = [] if (project.root / "dvc.yaml").exists() else ["--all-pipelines"]
+        # If the folder has no dvc.yaml, `dvc repro` without options fails.
+        every = [] if (folder / "dvc.yaml").exists() else ["--all-pipelines"]
         command = [*dvc_command(), "repro", *(options or every)]
-        status = subprocess.run(command, cwd=project.root, env=variables, stdout=log, check=False).returncode
-        calls = hook.calls()
-    after, _ = read_records(project.root)
-    report.table.append(("stage", "what", "changed outputs", "seconds"))
-    for stage in project.stages:
-        _row(report, stage, before.get(stage.address), after.get(stage.address), calls.get(stage.address))
-    report.failed = status != 0
-    report.summary = f"{len(calls)} of {len(project.stages)} stages ran"
-    return report
+        status = subprocess.run(command, cwd=folder, env=variables, stdout=log, check=False).returncode
+        return hook.calls(), status
 
 
 def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, call: Call | None) -> None:

@@ -1,6 +1,5 @@
 """Read dvc.lock, and check whether files and parameters are those that it records."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,16 +26,16 @@ Entry = dict[str, Any]
 class File(BaseModel):
     """A dependency or an output, with every field that DVC records."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
 
     path: str
     md5: str | None = None  # None for a download, which has an etag or a checksum instead
-    size: int | None = None
+    hash: str | None = None
 
     @property
     def is_current(self) -> bool:
         """Whether the hash covers the exact bytes. DVC 2, which has no field `hash`, converted line ends in texts."""
-        return (self.model_extra or {}).get("hash") == "md5"
+        return self.hash == "md5"
 
 
 class Stage(BaseModel):
@@ -44,17 +43,8 @@ class Stage(BaseModel):
 
     cmd: str | list[str]
     deps: list[File] = []
-    params: dict[str, dict[str, Any]] = {}  # file -> name -> value
+    params: dict[str, dict[Any, Any]] = {}  # file -> name -> value
     outs: list[File] = []
-
-    def below(self, folder: str) -> "Stage":
-        """Return a copy of the stage whose paths have `folder` in front."""
-
-        def moved(files: list[File]) -> list[File]:
-            paths = ((file, os.path.normpath(f"{folder}/{file.path}")) for file in files)
-            return [file.model_copy(update={"path": path}) for file, path in paths]
-
-        return self.model_copy(update={"deps": moved(self.deps), "outs": moved(self.outs)})
 
 
 class Lock(BaseModel):
@@ -65,9 +55,8 @@ class Lock(BaseModel):
     def params(self) -> dict[str, Any]:
         """Return every recorded parameter by its full name, as 'train.seed'."""
         values: dict[str, Any] = {}
-        for stage in self.stages.values():
-            for sections in stage.params.values():
-                values |= sections
+        for sections in (sections for stage in self.stages.values() for sections in stage.params.values()):
+            values |= sections
         return flatten(values) if values else {}
 
     def files(self) -> dict[str, File]:
@@ -111,18 +100,15 @@ class Lock(BaseModel):
 
 def lock_files(root: Path) -> list[Path]:
     """Return every dvc.lock of a project, in its root and in all folders that DVC does not ignore."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        parts = (name for name in folders if name not in SKIPPED)
-        folders[:] = [name for name in parts if not Path(folder, name, ".dvc").is_dir()]  # skip nested DVC projects
-        found += [Path(folder, "dvc.lock")] if "dvc.lock" in files else []
-    if {path.parent for path in found} <= {root}:
-        return found
-    from dvc.fs import LocalFileSystem  # imported late: reading one dvc.lock needs no DVC
+    from dvc.fs import LocalFileSystem  # imported late: it takes longer than reading a dvc.lock
     from dvc.ignore import DvcIgnoreFilter
 
-    ignored = DvcIgnoreFilter(LocalFileSystem(url=str(root)), str(root))
-    return sorted(path for path in found if not ignored.is_ignored_file(str(path)))
+    files = LocalFileSystem(url=str(root))
+    found = []
+    for folder, folders, names in DvcIgnoreFilter(files, str(root)).walk(files, str(root)):
+        folders[:] = [name for name in folders if name not in SKIPPED]
+        found += [Path(folder, "dvc.lock")] if "dvc.lock" in names else []
+    return sorted(found)
 
 
 def read_records(root: Path) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -134,23 +120,29 @@ def read_records(root: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         graph = name.removesuffix("dvc.lock") + "dvc.yaml"
         try:
             stages = parse_lock_document(path.read_bytes())
+            records |= {stage if graph == "dvc.yaml" else f"{graph}:{stage}": stages[stage] for stage in stages}
         except (OSError, ValueError) as error:
             problems[name] = str(error)
-            continue
-        records |= {stage if graph == "dvc.yaml" else f"{graph}:{stage}": stages[stage] for stage in stages}
     return records, problems
 
 
-def parse_lock(text: str) -> Lock:
-    """Parse the text of a dvc.lock of DVC 3. Raise ValueError if the text is not a valid dvc.lock."""
+def load_yaml(text: str) -> Any:
+    """Parse YAML that DVC wrote, with DVC's parser. Raise ValueError if it is no YAML, or aliases make it huge."""
     try:
-        refuse_aliases(text)
-        return Lock.model_validate(YAML(typ="safe").load(text))  # the parser that DVC uses
+        if re.search(r"^\s*(?:- |[^#\n]*: )*[&*]\w", text, re.MULTILINE):  # DVC never writes aliases
+            require_small_yaml(text)
+        return YAML(typ="safe").load(text)
+    except Exception as error:  # the parser raises many types
+        raise ValueError(f"it is not YAML: {type(error).__name__}: {' '.join(str(error).split())}") from None
+
+
+def parse_lock(document: Any) -> Lock:
+    """Return the content of a dvc.lock, as text or as parsed YAML. Raise ValueError, with the reason, if it is none."""
+    try:
+        return Lock.model_validate(load_yaml(document) if isinstance(document, str) else document)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
-    except Exception as error:  # the parser raises many types
-        raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def parse_lock_document(content: bytes) -> dict[str, Entry]:
@@ -159,22 +151,14 @@ def parse_lock_document(content: bytes) -> dict[str, Entry]:
     Raise ValueError, with the reason, if the content cannot be parsed.
     """
     text = content.decode("utf-8")
-    if not text.strip():
-        raise ValueError("it is empty")
     if has_conflict(text):
         raise ValueError("a merge left conflict markers in it")
-    refuse_aliases(text)
-    try:
-        document = YAML(typ="safe").load(text) or {}
-    except Exception as error:  # the parser raises many types
-        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
-    stages = document.get("stages", {} if "schema" in document else document) if isinstance(document, dict) else None
-    if not isinstance(stages, dict):
-        raise ValueError("it is not a dvc.lock: it has no stages")
-    for name, stage in stages.items():
-        if not isinstance(stage, dict) or not all(_is_list_of_files(stage.get(kind, [])) for kind in ("deps", "outs")):
-            raise ValueError(f"it is not a dvc.lock: stage '{name}' has an unknown form")
-    return {str(name): stage for name, stage in stages.items()}
+    document = load_yaml(text)
+    if not isinstance(document, dict):
+        raise ValueError("it is not a dvc.lock: it has no stages" if document else "it is empty")
+    stages = document.get("stages", {} if "schema" in document else document)
+    parse_lock({"stages": stages})
+    return stages
 
 
 def has_conflict(text: str) -> bool:
@@ -189,16 +173,6 @@ def refuse_conflicts(root: Path) -> None:
         if path.is_file() and has_conflict(path.read_bytes().decode(errors="replace")):
             received, hint = "a file with conflict markers", "Keep one side, and run `dvc repro`."
             raise InputError(name, expected="a finished merge", received=received, hint=hint)
-
-
-def refuse_aliases(text: str) -> None:
-    """Raise ValueError for YAML that becomes huge when its aliases are expanded. DVC never writes aliases."""
-    if re.search(r"^\s*(?:- |[^#\n]*: )*[&*]\w", text, re.MULTILINE):
-        require_small_yaml(text)
-
-
-def _is_list_of_files(files: Any) -> bool:
-    return isinstance(files, list) and all(isinstance(file, dict) and "path" in file for file in files)
 
 
 def hashes(entry: Mapping[str, Any] | None, kind: str) -> dict[str, str]:
@@ -228,21 +202,16 @@ def require_same_params(lock: Lock, params: Path) -> None:
     now = {name: value for name, value in document.items() if name.partition(".")[0] in sections}
     for name in {**recorded, **now}:
         if name not in now or name not in recorded or now[name] != recorded[name]:
-            raise InputError(
-                f"parameter '{name}' in {params}",
-                expected=f"{shown(recorded[name])}, as in dvc.lock" if name in recorded else "none, as in dvc.lock",
-                received=shown(now[name]) if name in now else "nothing",
-                hint=REDO,
-            )
+            expected = f"{shown(recorded[name]) if name in recorded else 'none'}, as in dvc.lock"
+            received = shown(now[name]) if name in now else "nothing"
+            raise InputError(f"parameter '{name}' in {params}", expected=expected, received=received, hint=REDO)
 
 
 def require_recorded(path: Path, lock: Lock, name: str | None = None) -> None:
-    """Raise InputError if a file's MD5 differs from dvc.lock, or dvc.lock lacks the file.
+    """Raise InputError if a file's MD5 differs from dvc.lock, or dvc.lock lacks the file; OSError if it is missing.
 
     Args:
         name: the file's path in dvc.lock, if it differs from `path`.
-
-    Raise FileNotFoundError if the file does not exist.
     """
     file = lock.files().get(name or path.as_posix())
     if file is None:

@@ -9,17 +9,12 @@ if TYPE_CHECKING:
 #: Most characters of one part of a message. Errors of libraries and names in files can be long.
 LONGEST = 800
 
-#: The next step if Python raised a warning as an error.
-WARNINGS = "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
-
 
 def problem(error: "InputError") -> str:
     """Return the message of an error without the next step."""
     parts = (error.what, error.sentence.removesuffix("."), error.expected, error.received.removesuffix("."))
     what, sentence, expected, received = map(shortened, parts)
-    if sentence:
-        return f"{what}: {sentence}"
-    return f"{what}: expected {expected}. Got {received}"
+    return f"{what}: {sentence or f'expected {expected}. Got {received}'}"
 
 
 def line(error: "InputError") -> str:
@@ -31,20 +26,17 @@ def system_error(error: OSError) -> "InputError":
     """Return an InputError for an error of the operating system."""
     from dvcproof.runtime.program import InputError
 
-    return InputError(
-        str(error.filename or "the system"),
-        expected="a path to read or write",
-        received=error.strerror or str(error),
-        hint="Check the path, its permissions and the free space.",
-    )
+    what, received = str(error.filename or "the system"), error.strerror or str(error)
+    hint = "Check the path, its permissions and the free space."
+    return InputError(what, expected="a path to read or write", received=received, hint=hint)
 
 
 def warning_error(warning: Warning) -> "InputError":
     """Return an InputError for a warning that Python raised as an error (`-W error`)."""
     from dvcproof.runtime.program import InputError
 
-    received = f"the option to raise them: {warning}"
-    return InputError("Python", expected="warnings to be shown", received=received, hint=WARNINGS)
+    received, hint = f"the option to raise them: {warning}", "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
+    return InputError("Python", expected="warnings to be shown", received=received, hint=hint)
 
 
 def shortened(text: str) -> str:

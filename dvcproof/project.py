@@ -2,9 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,34 +16,30 @@ from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.meta import Meta
 from dvc_objects.fs.memory import MemoryFileSystem
 from ruamel.yaml import YAML
 
 from dvcproof.findings import Finding, Level
-from dvcproof.git import AbsentError, git, git_text
+from dvcproof.git import AbsentError, git, top_folder
 from dvcproof.lockfile import refuse_conflicts
 from dvcproof.runtime.program import InputError
 
 
-@dataclass(frozen=True)
 class Item:
-    """A dependency or an output.
+    """A dependency or an output. `raw` is DVC's own object."""
 
-    Args:
-        path: the path as declared.
-        place: the absolute path; the URL if the item is not local.
-        local: whether the item is a file or folder on this machine.
-        cached: for an output, whether DVC keeps it in the cache.
-        persist: for an output, whether DVC leaves it in place before a run.
-        raw: DVC's own object.
-    """
-
-    path: str
-    place: str
-    local: bool
-    cached: bool = False
-    persist: bool = False
-    raw: Any = field(default=None, repr=False, compare=False)
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        #: The path as declared.
+        self.path: str = raw.def_path
+        #: Whether it is a file or folder on this machine.
+        self.local = raw.protocol == "local" and "://" not in self.path
+        #: The absolute path; the URL if it is not local.
+        self.place: str = os.path.normpath(raw.fs_path) if self.local else self.path
+        #: For an output, whether DVC keeps it in the cache, and whether DVC leaves it in place before a run.
+        self.cached, self.persist = bool(raw.use_cache), bool(raw.persist)
 
     @property
     def exists(self) -> bool:
@@ -62,53 +57,36 @@ class Item:
         return (self.raw.meta.size if self.raw.meta else 0) or 0
 
 
-@dataclass(frozen=True)
 class Stage:
-    """A stage of a pipeline as dvc.yaml declares it.
+    """A stage of a pipeline as dvc.yaml declares it. `raw` is DVC's own object, `line` that of its name in dvc.yaml."""
 
-    Args:
-        address: DVC's name for the stage: 'train', 'models/dvc.yaml:fit@k'.
-        name: the part of the address after the file.
-        file: the path of the dvc.yaml, relative to the project's root.
-        line: the number of the line in `file` with the stage's name.
-        commands: the commands. Each runs in its own shell.
-        params: absolute path of a parameter file -> names of parameters; no names stand for the whole file.
-        settings: the value of `meta: dvcproof:` in dvc.yaml.
-        raw: DVC's own object.
-    """
-
-    address: str
-    name: str
-    file: str
-    line: int
-    wdir: Path
-    commands: tuple[str, ...]
-    deps: tuple[Item, ...]
-    params: dict[str, tuple[str, ...]]
-    outs: tuple[Item, ...]
-    frozen: bool
-    always_changed: bool
-    settings: dict[str, Any]
-    raw: Any = field(default=None, repr=False, compare=False)
+    def __init__(self, raw: Any, line: int) -> None:
+        self.raw, self.line, self.wdir = raw, line, Path(raw.wdir)
+        self.name: str = raw.name
+        #: The path of the dvc.yaml, relative to the project's root.
+        self.file: str = raw.path_in_repo
+        #: DVC's name for the stage: 'train', 'models/dvc.yaml:fit@k'.
+        self.address = self.name if self.file == "dvc.yaml" else f"{self.file}:{self.name}"
+        #: The commands. Each runs in its own shell.
+        self.commands: tuple[str, ...] = tuple(raw.cmd if isinstance(raw.cmd, list) else filter(None, [raw.cmd]))
+        self.deps = tuple(Item(dep) for dep in raw.deps if not isinstance(dep, ParamsDependency))
+        self.outs = tuple(map(Item, raw.outs))
+        params = (dep for dep in raw.deps if isinstance(dep, ParamsDependency))
+        #: Absolute path of a parameter file -> names of parameters; no names stand for the whole file.
+        self.params: dict[str, tuple[str, ...]] = {dep.fs_path: tuple(dep.params) for dep in params}
+        self.frozen, self.always_changed = bool(raw.frozen), bool(raw.always_changed)
+        settings = raw.meta.get("dvcproof") if isinstance(raw.meta, dict) else None
+        #: The value of `meta: dvcproof:` in dvc.yaml.
+        self.settings: dict[str, Any] = settings if isinstance(settings, dict) else {}
 
     @property
     def names(self) -> set[str]:
         """The names that a user may give for the stage."""
         return {self.address, self.address.partition("@")[0], self.name}
 
-    def finding(
-        self,
-        rule: str,
-        message: str,
-        fix: str = "",
-        *,
-        level: Level = "error",
-        path: str = "",
-        evidence: str = "",
-        change: str = "",
-    ) -> Finding:
-        """Return a finding about this stage, with its place in dvc.yaml."""
-        return Finding(rule, level, message, fix, self.address, path, self.file, self.line, evidence, change)
+    def finding(self, rule: str, message: str, fix: str = "", *, level: Level = "error", **rest: str) -> Finding:
+        """Return a finding about this stage, with its place in dvc.yaml. `rest` are other fields of the finding."""
+        return Finding(rule, level, message, fix, self.address, file=self.file, line=self.line, **rest)
 
 
 class Project:
@@ -133,10 +111,9 @@ class Project:
     @cached_property
     def top(self) -> Path | None:
         """The top folder of the Git repository; None without Git."""
-        try:
-            return Path(git_text(self.root, "rev-parse", "--show-toplevel")[:-1])
-        except AbsentError:
-            return None
+        with suppress(AbsentError):
+            return top_folder(self.root)[0]
+        return None
 
     @cached_property
     def tracked(self) -> frozenset[str]:
@@ -152,18 +129,19 @@ class Project:
         """The stages of every dvc.yaml, in the order of a run."""
         with refusals(self.root):
             self.repo.index.check_graph()
-            return [self._stage(raw) for raw in plan_repro(self.repo.index.graph) if isinstance(raw, PipelineStage)]
+            raws = [raw for raw in plan_repro(self.repo.index.graph) if isinstance(raw, PipelineStage)]
+            return [Stage(raw, self._line(raw)) for raw in raws]
 
     @cached_property
     def data(self) -> list[Item]:
         """The outputs of .dvc files: data that was added or imported."""
         raws = [raw for raw in self.repo.index.stages if not isinstance(raw, PipelineStage)]
-        return [self._item(out) for raw in raws for out in raw.outs]
+        return [Item(out) for raw in raws for out in raw.outs]
 
     @cached_property
     def makers(self) -> dict[str, str]:
         """For each output's absolute path, its maker: the address of a stage, or the name of a .dvc file."""
-        found = {item.place: address_of(item.raw.stage) for item in self.data if item.local}
+        found = {item.place: item.raw.stage.path_in_repo for item in self.data if item.local}
         return found | {out.place: stage.address for stage in self.stages for out in stage.outs if out.local}
 
     def before(self, stage: Stage) -> frozenset[str]:
@@ -196,15 +174,21 @@ class Project:
         inside = Path(place).is_relative_to(self.top or self.root)
         return os.path.relpath(place, self.root) if inside else place
 
-    def entry(self, stage: Stage) -> dict[str, Any]:
+    def entry(self, stage: Stage, known: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the record that dvc.lock should have for a stage now. Absent and remote items keep their old hashes.
+
+        Args:
+            known: hashes of dependencies by absolute path, which count instead of the present files. With it, no
+                output is read.
 
         Raise InputError if a parameter is missing, or its file cannot be read.
         """
         with refusals(self.root):
-            for item in (*stage.raw.deps, *stage.raw.outs):
+            for item in (*stage.raw.deps, *(stage.raw.outs if known is None else ())):
                 if isinstance(item, ParamsDependency):
                     item.hash_info = item.get_hash()
+                elif known and item.fs_path in known:
+                    item.meta, item.hash_info = Meta(), HashInfo("md5", known[item.fs_path])
                 elif item.protocol == "local" and item.exists and item.hash_name:
                     item.meta, item.hash_info = self.hash(item)
             return dict(to_single_stage_lockfile(stage.raw))
@@ -213,9 +197,8 @@ class Project:
         """Return size and hash of a local file or folder, computed from its content. DVC's database is not used."""
         key = f"{raw.hash_name} {raw.fs_path}"
         if key not in self._known:
-            _, meta, content = build(
-                self._store, raw.fs_path, raw.fs, raw.hash_name, ignore=raw.dvcignore, dry_run=True
-            )
+            place = (self._store, raw.fs_path, raw.fs, raw.hash_name)
+            _, meta, content = build(*place, ignore=raw.dvcignore, dry_run=True)
             self._known[key] = meta, content.hash_info
         return self._known[key]
 
@@ -230,45 +213,13 @@ class Project:
                 raise InputError(f"stage {name}", "there is no stage of this name", hint="Run `dvc stage list --all`.")
         return [stage for stage in self.stages if not names or stage.names & {*names}]
 
-    def _stage(self, raw: Any) -> Stage:
-        params = {dep.fs_path: tuple(dep.params) for dep in raw.deps if isinstance(dep, ParamsDependency)}
-        settings = (raw.meta or {}).get("dvcproof") if isinstance(raw.meta, dict) else None
-        return Stage(
-            address=address_of(raw),
-            name=raw.name,
-            file=raw.path_in_repo,
-            line=self._line(raw),
-            wdir=Path(raw.wdir),
-            commands=tuple(raw.cmd if isinstance(raw.cmd, list) else [raw.cmd] if raw.cmd else []),
-            deps=tuple(self._item(dep) for dep in raw.deps if not isinstance(dep, ParamsDependency)),
-            params=params,
-            outs=tuple(self._item(out) for out in raw.outs),
-            frozen=bool(raw.frozen),
-            always_changed=bool(raw.always_changed),
-            settings=settings if isinstance(settings, dict) else {},
-            raw=raw,
-        )
-
     def _line(self, raw: Any) -> int:
         if raw.path not in self._lines:
-            try:
+            self._lines[raw.path] = {}
+            with suppress(Exception):  # then findings have no line number
                 stages = YAML().load(Path(raw.path).read_text(encoding="utf-8"))["stages"]
                 self._lines[raw.path] = {str(name): stages.lc.key(name)[0] + 1 for name in stages}
-            except Exception:  # then findings have no line number
-                self._lines[raw.path] = {}
         return self._lines[raw.path].get(raw.name.partition("@")[0], 0)
-
-    def _item(self, raw: Any) -> Item:
-        local = raw.protocol == "local" and "://" not in raw.def_path
-        place = os.path.normpath(raw.fs_path) if local else raw.def_path
-        return Item(raw.def_path, place, local, bool(raw.use_cache), bool(raw.persist), raw)
-
-
-def address_of(raw: Any) -> str:
-    """Return the name that DVC gives a stage or .dvc file in the project's root."""
-    if not isinstance(raw, PipelineStage):
-        return str(raw.path_in_repo)
-    return str(raw.name) if raw.path_in_repo == "dvc.yaml" else f"{raw.path_in_repo}:{raw.name}"
 
 
 @contextmanager

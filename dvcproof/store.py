@@ -12,9 +12,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 from dvc.config import Config
 from dvc.exceptions import DvcException
@@ -30,7 +30,7 @@ from dvcproof.runtime.program import InputError
 State = Literal["good", "damaged", "missing"]
 
 #: Settings with credentials, which must never be in Git.
-KEYS = ("access_key_id", "secret_access_key", "session_token", "password", "account_key", "sas_token")
+KEYS = {"access_key_id", "secret_access_key", "session_token", "password", "account_key", "sas_token"}
 
 #: Seconds to wait for a store's first answer.
 DEADLINE = 4.0
@@ -49,12 +49,8 @@ class StoreError(Exception):
     """The store did not answer or refused. The message is one line."""
 
 
-class _DamagedError(Exception):
-    """The content of an object does not have the hash in its name."""
-
-
 class Store:
-    """The store at `path` of a DVC file system.
+    """The store at `path` of a DVC file system. An object has the name of its MD5, with '.dir' for a folder's listing.
 
     Every method raises StoreError if the store does not answer or refuses.
     """
@@ -64,26 +60,22 @@ class Store:
 
     @classmethod
     def open(cls, repo: Repo, name: str, patience: float | None = None) -> "Store":
-        """Open a store.
+        """Open the store with the name of a remote of the project, or with a URL such as s3://bucket/folder.
 
         Args:
-            name: the name of a remote of the project, or a URL such as s3://bucket/folder.
             patience: seconds for a connection to S3, unless the project sets another limit. None: the default of the
                 S3 library, which retries many times.
 
-        Raise InputError if the remote does not exist, its settings in .dvc/config have credentials, or a package is
-        missing.
+        Raise InputError if there is no such remote, .dvc/config has credentials, or a package is missing.
         """
         for known, values in Config(repo.dvc_dir, validate=False).load_one("repo").get("remote", {}).items():
-            for key in set(KEYS) & set(values):
-                modify = "dvc remote modify"
+            for key in KEYS.intersection(values):
+                modify, what = "dvc remote modify", f"{key} of remote {known}"
                 hint = f"Run `{modify} --unset {known} {key}`, then `{modify} --local {known} {key} VALUE`."
-                raise InputError(
-                    f"{key} of remote {known}", expected="no key in .dvc/config", received="one", hint=hint
-                )
+                raise InputError(what, expected="no key in .dvc/config", received="one", hint=hint)
         remotes = repo.config["remote"]
         if "://" in name:
-            remotes["store"] = {"url": name}
+            remotes["store"] = {"url": name.removeprefix("file://")}  # DVC would take it for a relative path
             name = "store"
         if name not in remotes:
             names = ", ".join(sorted(remotes)) or "none exists yet"
@@ -94,22 +86,19 @@ class Store:
             os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")
         try:
             remote = repo.cloud.get_remote(name)
-        except (RemoteMissingDepsError, ImportError) as error:  # DVC raises both
-            hint = read_config(Path(repo.root_dir)).install.format(remotes[name]["url"].partition(":")[0])
-            raise InputError(f"remote {name}", expected="its packages", received=str(error), hint=hint) from None
-        except DvcException as error:
-            hint = "Correct it with `dvc remote modify`."
+            if remote.worktree or remote.fs.version_aware:
+                raise DvcException("it keeps versions of files, and no objects by their hash")
+        except (RemoteMissingDepsError, ImportError, DvcException) as error:
+            install = read_config(Path(repo.root_dir)).install.format(remotes[name]["url"].partition(":")[0])
+            hint = "Correct it with `dvc remote modify`." if isinstance(error, DvcException) else install
             raise InputError(f"remote {name}", f"DVC cannot open it: {error}", hint=hint) from None
-        if remote.worktree or remote.fs.version_aware:
-            hint = "Add another: `dvc remote add NAME ADDRESS`."
-            raise InputError(f"remote {name}", expected="objects by their hash", received="versions", hint=hint)
         if remote.fs.protocol == "s3":
             _sign_again()
         return cls(remote.fs, remote.path)
 
     def ask(self, deadline: float) -> None:
         """Check that the store answers within `deadline` seconds. Raise StoreError if it does not, or refuses."""
-        problems: list[str] = [f"no answer in {deadline:g} s"]
+        problems = [f"no answer in {deadline:g} s"]
 
         def look() -> None:
             try:
@@ -128,19 +117,17 @@ class Store:
             raise StoreError(problems[0])
 
     def fetch(self, digest: str, target: Path) -> State:
-        """Fetch an object into the file `target`. Return its state in the store; write only a good object.
-
-        Args:
-            digest: the MD5 in the object's name; it ends in '.dir' for the listing of a folder.
-        """
+        """Fetch an object into the file `target`. Return its state in the store; write only a good object."""
         try:
             with replacing(target) as (file,):
-                with _answers(reads=True):
+                with _answers(FileNotFoundError):
                     self._files.get_file(self._object(digest), str(file))
-                if file_hash(file, "md5") != digest.removesuffix(".dir") or not _is_sound(digest, file):
-                    raise _DamagedError
+                if file_hash(file, "md5") != digest.removesuffix(".dir"):
+                    raise ValueError
+                if digest.endswith(".dir"):
+                    _listing(file)
                 file.chmod(PROTECTED)
-        except _DamagedError:
+        except ValueError:
             return "damaged"
         except FileNotFoundError:
             return "missing"
@@ -150,37 +137,29 @@ class Store:
         """Return the hashes of the files in a folder by relative path. None: the folder's listing is not good."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "parts")
-            if self.fetch(digest, file) != "good":
-                return None
-            return {part["relpath"]: part["md5"] for part in json.loads(file.read_bytes())}
+            return _listing(file) if self.fetch(digest, file) == "good" else None
 
     def state(self, digest: str, size: int) -> State:
-        """Return the state of an object of `size` bytes in the store.
-
-        For an object that was sent to S3 in one piece, trust the MD5 that S3 computed. Read all other objects.
-        """
-        path = self._object(digest)
-        try:
-            with _answers(reads=True):
+        """Return the state of an object of `size` bytes. Trust the MD5 of S3 for one piece; read all other objects."""
+        path, content = self._object(digest), hashlib.md5(usedforsecurity=False)
+        with _answers():
+            try:
                 info = self._files.info(path)
                 if info["size"] != size:
                     return "damaged"
                 if str(info.get("ETag", "")).strip('"') == digest:
                     return "good"
-                content = hashlib.md5(usedforsecurity=False)
                 with self._files.open(path, "rb") as file:
                     while part := file.read(2**20):
                         content.update(part)
-        except FileNotFoundError:
-            return "missing"
+            except FileNotFoundError:
+                return "missing"
         return "good" if content.hexdigest() == digest.removesuffix(".dir") else "damaged"
 
     def put(self, digest: str, source: Path) -> None:
         """Send an object. Overwrite an existing one."""
         with _answers():
-            path = self._object(digest)
-            self._files.makedirs(self._files.parent(path))
-            self._files.put_file(str(source), path)
+            self._files.put_file(str(source), self._new(self._object(digest)))
 
     def folders(self) -> list[str]:
         """Return the names of all folders of records. Each name is the hash of the inputs of a run."""
@@ -197,9 +176,7 @@ class Store:
     def put_record(self, folder: str, name: str, text: str) -> None:
         """Send a record of a run."""
         with _answers():
-            path = self._place("runs", folder[:2], folder, name)
-            self._files.makedirs(self._files.parent(path))
-            self._files.pipe_file(path, text.encode())
+            self._files.pipe_file(self._new(self._place("runs", folder[:2], folder, name)), text.encode())
 
     def remove_record(self, folder: str, name: str) -> None:
         """Remove a record of a run."""
@@ -207,13 +184,15 @@ class Store:
             self._files.rm_file(self._place("runs", folder[:2], folder, name))
 
     def _list(self, *parts: str, deep: bool = True) -> list[str]:
-        try:
-            with _answers(reads=True):
-                self._files.fs.invalidate_cache()
-                place = self._place(*parts)
-                return list(self._files.find(place) if deep else self._files.ls(place))
-        except FileNotFoundError:
-            return []
+        with _answers(), suppress(FileNotFoundError):
+            self._files.fs.invalidate_cache()
+            place = self._place(*parts)
+            return list(self._files.find(place) if deep else self._files.ls(place))
+        return []
+
+    def _new(self, path: str) -> str:
+        self._files.makedirs(self._files.parent(path))
+        return path
 
     def _object(self, digest: str) -> str:
         return self._place("files", "md5", digest[:2], digest[2:])
@@ -222,15 +201,18 @@ class Store:
         return str(self._files.join(self._path, *parts))
 
 
-def _is_sound(digest: str, file: Path) -> bool:
-    """Return whether all paths in the listing of a folder are inside the folder. True for other objects."""
-    if not digest.endswith(".dir"):
-        return True
+def _listing(file: Path) -> dict[str, str]:
+    """Return the hashes of the files in a folder by relative path.
+
+    Raise ValueError if this is no listing of a folder, or a path leads out of the folder.
+    """
     try:
-        paths = [PurePosixPath(part["relpath"]) for part in json.loads(file.read_bytes()) if part["md5"]]
-    except (ValueError, TypeError, KeyError):
-        return False
-    return not any(path.is_absolute() or ".." in path.parts for path in paths)
+        found = {part["relpath"]: part["md5"] for part in json.loads(file.read_bytes())}
+        if any(PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts for path in found):
+            raise ValueError
+    except (TypeError, LookupError):
+        raise ValueError from None
+    return found
 
 
 def _sign_again() -> None:
@@ -241,20 +223,17 @@ def _sign_again() -> None:
 
 
 @contextmanager
-def _answers(*, reads: bool = False) -> Iterator[None]:
-    """Turn any error of a file system inside the block into a StoreError; with `reads`, except FileNotFoundError."""
+def _answers(*passed: type[Exception]) -> Iterator[None]:
+    """Turn any error of a file system inside the block into a StoreError, except errors of the types `passed`."""
     try:
         yield
+    except passed:
+        raise
     except Exception as error:  # each library has its own types
-        if reads and isinstance(error, FileNotFoundError):
-            raise
         raise StoreError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
-Given = TypeVar("Given")
-
-
-def in_parallel(function: Callable[[Given], State], items: Sequence[Given]) -> list[State]:
+def in_parallel(function: Callable[[Any], State], items: Sequence[Any]) -> list[State]:
     """Call a function for each item in several threads. Return the results in the order of the items."""
     with ThreadPoolExecutor(JOBS) as pool:
         return list(pool.map(function, items))

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,9 @@ stages:
 """
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_pipeline(tmp_path_factory.mktemp("built") / "toy", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"})
-
-
 @pytest.fixture
-def toy(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "toy", symlinks=True)
+def toy(tmp_path: Path) -> Path:
+    return run_pipeline(tmp_path / "toy", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"})
 
 
 def attested(path: Path, **options: Any) -> tuple[Report, Any]:
@@ -53,11 +47,8 @@ def test_what_is_proved_stands_in_the_statement(toy: Path) -> None:
     head = run_ok("git", "rev-parse", "HEAD", cwd=toy).strip()
     predicate = statement["predicate"]
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
-    assert (predicate["result"], predicate["passedTests"], predicate["failedTests"]) == (
-        "PASSED",
-        ["check", "verify"],
-        [],
-    )
+    passed = {"result": "PASSED", "passedTests": ["check", "verify"], "warnedTests": [], "failedTests": []}
+    assert passed.items() <= predicate.items()
     assert predicate["commit"] == predicate["configuration"][0]["digest"]["gitCommit"] == head
     assert [one["name"] for one in predicate["configuration"][1:]] == ["dvc.lock", "dvc.yaml"]
     assert predicate["tool"] == {"name": "dvcproof", "version": VERSION}
@@ -73,30 +64,24 @@ def test_what_is_proved_stands_in_the_statement(toy: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_not_here_has_the_hashes_of_dvc(toy: Path) -> None:
-    run_ok("rm", "-r", "one.txt", "two", cwd=toy)
-    _, statement = attested(toy)
-    assert [sorted(one["digest"]) for one in statement["subject"]] == [["md5"], ["dvc-dir-md5"]]
-    assert statement["predicate"]["packages"] == {}
-
-
-@pytest.mark.slow
 def test_what_does_not_hold_is_written_down_too(toy: Path) -> None:
+    """Outputs that are not here have the hashes of DVC."""
     (toy / "dvc.yaml").write_text(GRAPH.replace("sort data", "sort -r data"), encoding="utf-8")
     commit(toy, "not run")
+    run_ok("rm", "-r", "one.txt", "two", cwd=toy)
     report, statement = attested(toy)
     assert report.status() == FOUND
-    assert statement["predicate"]["result"] == "FAILED"
-    assert statement["predicate"]["failedTests"] == ["check", "verify"]
-    assert [one["status"] for one in statement["predicate"]["verbs"]] == [FOUND, FOUND]
+    predicate = statement["predicate"]
+    assert (predicate["result"], predicate["failedTests"]) == ("FAILED", ["check", "verify"])
+    assert [one["status"] for one in predicate["verbs"]] == [FOUND, FOUND]
+    assert [sorted(one["digest"]) for one in statement["subject"]] == [["md5"], ["dvc-dir-md5"]]
+    assert predicate["packages"] == {}
 
 
 def test_nothing_is_said_of_a_commit_from_other_files(toy: Path) -> None:
     (toy / "new.txt").touch()  # an untracked file
     (toy / "data.csv").write_text("c\n", encoding="utf-8")
-    with pytest.raises(
-        InputError, match=r"the work tree: data\.csv differs from the last commit, .*\. Commit the change"
-    ):
+    with pytest.raises(InputError, match=r"the work tree: data\.csv differs from the last commit, .*\. Commit"):
         attested(toy)
     assert not toy.with_name("statement.json").exists()
     run_ok("git", "checkout", "--quiet", ".", cwd=toy)

@@ -9,13 +9,8 @@ from dvcproof.runtime.program import InputError
 from tests.support.project import ROOT
 
 
-def test_nothing_is_needed(tmp_path: Path) -> None:
+def test_nothing_is_needed_and_this_project_names_its_own_files(tmp_path: Path) -> None:
     assert read_config(tmp_path) == Config()
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'a'\n")
-    assert read_config(tmp_path) == Config()
-
-
-def test_this_project_names_its_own_files() -> None:
     tolerance = read_config(ROOT).tolerance
     assert tolerance is not None
     assert (ROOT / tolerance.runs).is_file()

@@ -1,7 +1,6 @@
 """dvcproof as a separate distribution: its files, its imports, and the exit statuses of its command line."""
 
 import json
-import os
 import re
 import shutil
 import site
@@ -16,10 +15,10 @@ import pytest
 import yaml
 
 from dvcproof.__main__ import VERBS, main, parser
-from dvcproof.findings import AT_WORK, CANNOT_TELL, FOUND, HOLDS, STAGE_FAILED, USAGE
+from dvcproof.findings import CANNOT_TELL, FOUND, HOLDS, STAGE_FAILED, USAGE
 from dvcproof.version import VERSION
 from tests.support.project import AT_ROOT, ROOT, run, run_ok, run_pipeline
-from tests.support.verifying import Result, run_main
+from tests.support.verifying import run_main
 
 #: Packages that the distribution must not import.
 FOREIGN = ("bench", "digits", "exactkeras", "h5py", "keras", "numpy", "stages", "tensorflow")
@@ -33,19 +32,9 @@ stages:
 """
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_pipeline(tmp_path_factory.mktemp("built") / "toy", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"})
-
-
 @pytest.fixture
-def toy(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "toy", symlinks=True)
-
-
-def dvcproof(*words: str | Path, cwd: Path) -> Result:
-    """Run the command in this process, from another folder than the project's."""
-    return run_main(main, cwd, *map(str, words))
+def toy(tmp_path: Path) -> Path:
+    return run_pipeline(tmp_path / "toy", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"})
 
 
 def test_its_table_is_the_packages(tmp_path: Path) -> None:
@@ -69,52 +58,21 @@ def test_it_imports_nothing_that_it_does_not_need(toy: Path) -> None:
     assert not {*imported}.intersection(FOREIGN)
 
 
-def test_every_verb_takes_a_folder_and_a_format() -> None:
-    needed = {"push": ["--remote", "x"], "gate": ["--against", "x"], "attest": ["--out", "x"]}
-    needed |= dict.fromkeys(("fetch", "audit"), needed["push"])
-    for verb in VERBS:
-        args = parser().parse_args([verb, "-C", "there", "--format", "json", *needed.get(verb, [])])
-        assert (args.folder, args.format) == (Path("there"), "json")
-
-
 @pytest.mark.slow
 def test_the_exit_status_says_what_happened(toy: Path, tmp_path: Path) -> None:
     def status(*words: str | Path) -> int:
-        return dvcproof(*words, cwd=tmp_path).status
+        return run_main(main, tmp_path, *map(str, words)).status
 
-    assert status("check", "-C", toy) == HOLDS
+    assert status("check", "-C", toy) == status("doctor", "-C", toy) == HOLDS
     assert status("check", "--nonsense", "-C", toy) == status("check", "-C", tmp_path) == USAGE
     assert status("push", "-C", toy, "--remote", "none") == USAGE
     assert status("fetch", "-C", toy, "--remote", "http://127.0.0.1:9/x", "--patience", "1") == CANNOT_TELL
     assert status("audit", "-C", toy, "--remote", tmp_path.as_uri(), "--sample", "0") == USAGE
+    assert status("audit", "-C", toy, "--remote", tmp_path.as_uri()) == CANNOT_TELL
     (toy / "data.csv").write_text("c\n", encoding="utf-8")
     assert status("check", "-C", toy) == FOUND
     (toy / "dvc.yaml").write_text(GRAPH.replace("sort", "false && sort"), encoding="utf-8")
     assert status("run", "-C", toy) == STAGE_FAILED
-
-
-def test_another_process_at_work_is_told(toy: Path, tmp_path: Path) -> None:
-    holder = {"pid": os.getpid(), "cmd": " ".join(Path("/proc/self/cmdline").read_text().split("\0")).strip()}
-    (toy / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": {str(toy / "one.txt"): holder}, "read": {}}))
-    for words in (("doctor",), ("run",), ("push", "--remote", str(tmp_path / "store"))):
-        result = dvcproof(*words, "-C", toy, cwd=tmp_path)
-        assert result.status == AT_WORK, result
-        assert result.errors.startswith("ERROR: the project: "), result
-
-
-@pytest.mark.slow
-def test_a_store_is_filled_read_and_audited_from_elsewhere(toy: Path, tmp_path: Path) -> None:
-    remote = ("--remote", "team", "--format", "json", "-C", toy)
-    run_ok("dvc", "remote", "add", "--quiet", "team", str(tmp_path / "store"), cwd=toy)
-    assert json.loads(dvcproof("audit", *remote, cwd=tmp_path).output)["status"] == CANNOT_TELL  # the store is empty
-    pushed = json.loads(dvcproof("push", *remote, cwd=tmp_path).output)
-    assert [one["message"] for one in pushed["findings"]] == ["1 objects and 1 records of runs added"]
-    shutil.rmtree(toy / ".dvc" / "cache")
-    (toy / "one.txt").unlink()
-    fetched = json.loads(dvcproof("fetch", *remote, cwd=tmp_path).output)
-    assert [one["message"] for one in fetched["findings"]] == ["stage 'one': 1 objects fetched"]
-    audited = json.loads(dvcproof("audit", *remote, cwd=tmp_path).output)
-    assert (audited["status"], audited["summary"]) == (HOLDS, "1 records reproduced")
 
 
 def test_its_page_is_short_and_has_every_verb_and_a_workflow() -> None:
@@ -126,15 +84,6 @@ def test_its_page_is_short_and_has_every_verb_and_a_workflow() -> None:
     assert [*steps[0]["with"]] == ["fetch-depth"]
     commands = re.findall(r"dvcproof (\w+) ([^&]*)", steps[-1]["run"])
     assert [parser().parse_args([verb, *words.split()]).verb for verb, words in commands] == ["check", "gate"]
-
-
-def test_the_doctor_shows_a_damaged_record_before_it_mends_it(toy: Path, tmp_path: Path) -> None:
-    whole = (toy / "dvc.lock").read_bytes()
-    (toy / "dvc.lock").write_bytes(b"")
-    shown = dvcproof("doctor", "-C", toy, cwd=tmp_path)
-    assert (shown.status, (toy / "dvc.lock").read_bytes()) == (FOUND, b""), shown
-    assert dvcproof("doctor", "--fix", "-C", toy, cwd=tmp_path).status == HOLDS
-    assert (toy / "dvc.lock").read_bytes() == whole
 
 
 def test_a_report_for_programs_is_nothing_but_that(toy: Path, tmp_path: Path) -> None:

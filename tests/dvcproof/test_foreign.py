@@ -1,23 +1,22 @@
 """The doctor in other people's projects: it does not touch good files, nor files that no stage can make again."""
 
 import hashlib
-import json
 import os
 import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dvc.utils.serialize import dumps_yaml
 from dvc_data.hashfile.hash import file_md5
 
 from dvcproof.cache import names
+from dvcproof.doctor import is_whole
 from dvcproof.runtime.bounds import require_small_yaml
-from dvcproof.rwlock import is_whole
 from tests.support.arrays import flip
 from tests.support.project import commit, run_ok
+from tests.support.team import make
 from tests.support.verifying import doctor_says
 from tests.support.verifying import dvcproof as command
 
@@ -34,24 +33,10 @@ stages:
 """
 
 
-def start(path: Path, graph: str) -> Path:
-    """Make a project whose stages have not run."""
-    path.mkdir(parents=True)
-    (path / "dvc.yaml").write_text(graph, encoding="utf-8")
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project that has run. One object of the cache belongs to both its data and an output."""
-    path = start(tmp_path_factory.mktemp("good") / "project", GRAPH)
-    (path / "data.csv").write_text("b\na\n", encoding="utf-8")
-    run_ok("dvc", "add", "--quiet", "data.csv", cwd=path)
-    run_ok("dvc", "repro", "--quiet", cwd=path)
-    commit(path, "run")
-    return path
+    return make(tmp_path_factory.mktemp("good") / "project", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"}, add="data.csv")
 
 
 @pytest.fixture
@@ -65,10 +50,15 @@ def content(folder: Path) -> dict[str, tuple[bytes, int, int]]:
     return {str(path): (path.read_bytes(), path.stat().st_mode, path.stat().st_mtime_ns) for path in files}
 
 
-def stored(folder: Path, text: bytes) -> Path:
-    """Return the object of this content in a cache."""
+def stored(toy: Path, text: bytes) -> Path:
+    """Return the object of this content in the cache."""
     digest = hashlib.md5(text, usedforsecurity=False).hexdigest()
-    return folder / "files" / "md5" / digest[:2] / digest[2:]
+    return toy / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+
+
+def records(toy: Path) -> list[Path]:
+    """Return the records of runs in the cache."""
+    return [path for path in (toy / ".dvc" / "cache" / "runs").rglob("*") if path.is_file()]
 
 
 def damage(path: Path) -> bytes:
@@ -80,114 +70,63 @@ def damage(path: Path) -> bytes:
     return path.read_bytes()
 
 
-# dvc.lock
-
-
-def entry(command: str, digest: str, path: str) -> dict[str, Any]:
-    out = {"path": path, "hash": "md5", "md5": digest, "size": 4}
-    return {"cmd": command, "deps": [{**out, "path": f"{path}.in"}], "outs": [out]}
-
-
-LOCKS = {
-    "large": {f"s{number}": entry(f"make {number}", f"{number:032x}", f"{number}.txt") for number in range(1000)},
-    "digits": {"one": entry("make", "1" * 32, "one.txt"), "two": entry("make", "123e" + "4" * 28, "two.txt")},
-}
-
-
-@pytest.mark.parametrize(("name", "ending"), [("digits", "\n"), ("digits", ""), ("large", "\n")])
-def test_a_valid_lock_stays(toy: Path, name: str, ending: str) -> None:
+@pytest.mark.parametrize("ending", ["\n", ""])
+def test_a_large_lock_stays(toy: Path, ending: str) -> None:
+    """A parameter file of this size would be refused. An editor may have removed the last line end."""
+    outs = ({"path": f"{number}.txt", "hash": "md5", "md5": f"{number:032x}", "size": 4} for number in range(2000))
+    stages = {f"s{out['path']}": {"cmd": "make", "outs": [out]} for out in outs}
     lock = toy / "dvc.lock"
-    lock.write_text(dumps_yaml({"schema": "2.0", "stages": LOCKS[name]}).rstrip("\n") + ending, encoding="utf-8")
+    lock.write_text(dumps_yaml({"schema": "2.0", "stages": stages}).rstrip("\n") + ending, encoding="utf-8")
     commit(toy, "lock")
     before = lock.read_bytes()
-    if name == "large":  # the control: such a large parameter file would be refused
-        with pytest.raises(ValueError, match=r"10,?000"):
-            require_small_yaml(before.decode())
+    with pytest.raises(ValueError, match=r"10,?000"):  # the control
+        require_small_yaml(before.decode())
     doctor_says(toy)
-    assert lock.read_bytes() == before
-    assert is_whole(before) == bool(ending)
-    if name == "digits":  # the control: a lock that is cut short is not accepted
-        lock.write_bytes(before[: len(before) // 2].rstrip())
-        assert "dvc.lock was damaged" in doctor_says(toy)
+    assert (lock.read_bytes(), is_whole(before)) == (before, bool(ending))
 
 
-# Caches of earlier versions of DVC
+# A cache of DVC 2
 
 TEXT = b"a,b\r\n"
 
 
-def write_legacy(path: Path, place: Path) -> Path:
-    """Write a project in the form of DVC 2, with its cache in the folder `place`."""
-    start(path, 'stages:\n  make:\n    cmd: cp in.txt "out.csv"\n    deps: [in.txt]\n    outs: [out.csv]\n')
-    (path / "in.txt").write_bytes(TEXT)
-    digest = file_md5(str(path / "in.txt"), name="md5-dos2unix")
-    assert digest != hashlib.md5(TEXT, usedforsecurity=False).hexdigest()
-    item = {"md5": digest, "size": len(TEXT)}
-    record = {
-        "cmd": 'cp in.txt "out.csv"',
-        "deps": [{"path": "in.txt", **item}],
-        "outs": [{"path": "out.csv", **item}],
-    }
+@pytest.fixture
+def legacy(tmp_path: Path) -> Path:
+    """Return a project in the form of DVC 2, which hashed texts with Unix line ends."""
+    graph = "stages: {make: {cmd: cp data.csv o.csv, deps: [data.csv], outs: [o.csv]}}"
+    path = make(tmp_path / "legacy", {"dvc.yaml": graph, "data.csv": TEXT.decode()}, run=False)
+    item = {"md5": file_md5(str(path / "data.csv"), name="md5-dos2unix"), "size": len(TEXT)}
+    record = {"cmd": "cp data.csv o.csv", "deps": [{"path": "data.csv", **item}], "outs": [{"path": "o.csv", **item}]}
     (path / "dvc.lock").write_text(dumps_yaml({"schema": "2.0", "stages": {"make": record}}), encoding="utf-8")
     folder, name = names(record)
-    (place / "runs" / folder[:2] / folder).mkdir(parents=True)
-    (place / "runs" / folder[:2] / folder / name).write_text(dumps_yaml(record), encoding="utf-8")
-    (place / digest[:2]).mkdir()
-    stored = place / digest[:2] / digest[2:]
-    stored.write_bytes(TEXT)
-    stored.chmod(0o444)
-    (path / "out.csv").write_bytes(TEXT)
-    run_ok("dvc", "config", "cache.dir", str(place), cwd=path)
+    digest = str(item["md5"])
+    for place, text in ((f"runs/{folder[:2]}/{folder}/{name}", dumps_yaml(record)), (f"{digest[:2]}/{digest[2:]}", "")):
+        (path / ".dvc" / "cache" / place).parent.mkdir(parents=True)
+        (path / ".dvc" / "cache" / place).write_bytes(text.encode() or TEXT)
+    (path / "o.csv").write_bytes(TEXT)
     commit(path, "as DVC 2 left it")
     return path
 
 
-def checkout(path: Path) -> None:
-    """Have DVC put back the output from the cache."""
-    (path / "out.csv").unlink()
-    run_ok("dvc", "checkout", "--quiet", cwd=path)
-    assert (path / "out.csv").read_bytes() == TEXT
+def test_a_cache_of_dvc_2_stays(legacy: Path) -> None:
+    before = content(legacy)
+    assert doctor_says(legacy, "--all") == ""
+    assert content(legacy) == before
+    (legacy / "o.csv").unlink()
+    run_ok("dvc", "checkout", "--quiet", cwd=legacy)
+    assert (legacy / "o.csv").read_bytes() == TEXT
 
 
-def test_a_cache_of_dvc_2_stays(tmp_path: Path) -> None:
-    path = write_legacy(tmp_path / "legacy", tmp_path / "legacy" / ".dvc" / "cache")
-    before = content(path)
-    assert doctor_says(path, "--all") == ""
-    assert content(path) == before
-    checkout(path)
-
-
-def test_a_cache_that_is_shared_with_dvc_2_stays(toy: Path, tmp_path: Path) -> None:
-    place = tmp_path / "shared"
-    shutil.copytree(toy / ".dvc" / "cache", place)
-    path = write_legacy(tmp_path / "legacy", place)
-    run_ok("dvc", "config", "cache.dir", str(place), cwd=toy)
-    graph = (toy / "dvc.yaml").read_text(encoding="utf-8")
-    graph = graph.replace("cat data.csv > copy.txt", 'cp in.txt "out.csv"')  # the same command
-    (toy / "dvc.yaml").write_text(graph, encoding="utf-8")
-    lock = (toy / "dvc.lock").read_text(encoding="utf-8")
-    (toy / "dvc.lock").write_text(lock.replace("cat data.csv > copy.txt", 'cp in.txt "out.csv"'), encoding="utf-8")
-    before = content(place)
-    assert doctor_says(toy) == ""
-    assert content(place) == before
-    checkout(path)
-
-
-def test_the_control_is_an_object_of_dvc_3(tmp_path: Path) -> None:
+def test_the_control_is_an_object_of_dvc_3(legacy: Path) -> None:
     """If the record says that the hash covers all bytes, the same content counts as damaged."""
-    path = write_legacy(tmp_path / "legacy", tmp_path / "legacy" / ".dvc" / "cache")
-    lock = (path / "dvc.lock").read_text(encoding="utf-8")
-    (path / "dvc.lock").write_text(lock.replace("path: out.csv\n", "path: out.csv\n      hash: md5\n"))
-    digest = file_md5(str(path / "in.txt"), name="md5-dos2unix")
-    place = path / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+    lock = (legacy / "dvc.lock").read_text(encoding="utf-8")
+    dep, _, out = lock.partition("path: o.csv\n")
+    dep = dep.replace("md5: ", "etag: ")
+    (legacy / "dvc.lock").write_text(f"{dep}path: o.csv\n      hash: md5\n{out}", encoding="utf-8")
+    place = stored(legacy, TEXT.replace(b"\r", b""))
     place.parent.mkdir(parents=True)
     place.write_bytes(TEXT)
-    (path / "dvc.lock").write_text(
-        (path / "dvc.lock")
-        .read_text(encoding="utf-8")
-        .replace(f"- path: in.txt\n      md5: {digest}", "- path: in.txt")
-    )
-    assert "1 damaged objects moved to" in doctor_says(path)
+    assert "1 damaged objects moved to" in doctor_says(legacy)
     assert not place.exists()
 
 
@@ -195,7 +134,7 @@ def test_the_control_is_an_object_of_dvc_3(tmp_path: Path) -> None:
 
 
 def test_data_that_nobody_can_make_again_stays(toy: Path) -> None:
-    place = stored(toy / ".dvc" / "cache", b"b\na\n")
+    place = stored(toy, b"b\na\n")
     left = damage(place)
     for name in ("data.csv", "copy.txt"):
         (toy / name).unlink()
@@ -205,17 +144,14 @@ def test_data_that_nobody_can_make_again_stays(toy: Path) -> None:
 
 
 def test_what_a_stage_made_is_moved_and_not_deleted(toy: Path) -> None:
-    place = stored(toy / ".dvc" / "cache", b"a\nb\n")
+    place, away = stored(toy, b"a\nb\n"), toy / ".dvc" / "cache" / "damaged"
     left = damage(place)
     (toy / "sorted.txt").unlink()
-    assert "1 damaged objects moved to" in doctor_says(toy)
-    assert not place.exists()
-    (kept,) = (toy / ".dvc" / "cache" / "damaged").iterdir()
-    assert kept.read_bytes() == left
-    place.write_bytes(left)
-    assert "1 damaged objects moved to" in doctor_says(toy)
-    assert {path.read_bytes() for path in (toy / ".dvc" / "cache" / "damaged").iterdir()} == {left}
-    assert len([*(toy / ".dvc" / "cache" / "damaged").iterdir()]) == 2  # the earlier damaged object is kept
+    for count in (1, 2):  # the earlier damaged object is kept
+        place.write_bytes(left)
+        assert "1 damaged objects moved to" in doctor_says(toy)
+        assert not place.exists()
+        assert [path.read_bytes() for path in away.iterdir()] == [left] * count
     run_ok("dvc", "repro", cwd=toy)
     assert (toy / "sorted.txt").read_bytes() == b"a\nb\n"
 
@@ -225,53 +161,34 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(
     toy: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Root may read every file, so the system's error is simulated."""
-    places = {
-        "object": [stored(toy / ".dvc" / "cache", b"a\nb\n")],
-        "record": [path for path in (toy / ".dvc" / "cache" / "runs").rglob("*") if path.is_file()],
-        "output": [toy / "sorted.txt"],
-    }[kind]
+    places = {"object": [stored(toy, b"a\nb\n")], "record": records(toy), "output": [toy / "sorted.txt"]}[kind]
     access = os.access
     for place in places:
         damage(place)
-        place.chmod(0)
     monkeypatch.setattr(os, "access", lambda path, mode: path not in places and access(path, mode))
     before = {place: place.stat().st_mtime_ns for place in places}
     assert doctor_says(toy) == ""
     assert {place: place.stat().st_mtime_ns for place in places} == before
     monkeypatch.undo()
-    for place in places:
-        place.chmod(0o444)
     assert "damaged" in (said := doctor_says(toy)) or "not what dvc.lock names" in said  # the control
 
 
-# Stages without dependencies or outputs
-
 BARE = """
 stages:
-  clock:
-    cmd: echo > clock.txt
-    outs: [clock.txt]
-  look:
-    cmd: cat data.csv
-    deps: [data.csv]
-  speak:
-    cmd: echo hello
+  clock: {cmd: echo > clock.txt, outs: [clock.txt]}
+  look: {cmd: cat data.csv, deps: [data.csv]}
+  speak: {cmd: echo hello}
 """
 
 
 @pytest.mark.slow
 def test_stages_and_records_without_outputs_or_dependencies(tmp_path: Path) -> None:
-    toy = start(tmp_path / "toy", BARE)
-    (toy / "data.csv").write_text("b\n", encoding="utf-8")
-    run_ok("dvc", "remote", "add", "--default", "team", str(tmp_path / "store"), cwd=toy)
-    run_ok("dvc", "repro", "--quiet", cwd=toy)
+    toy = make(tmp_path / "toy", {"dvc.yaml": BARE, "data.csv": ""})
     for record in ({"cmd": "cat data.csv"}, {"cmd": "echo > clock.txt", "outs": [{"path": "clock.txt"}]}):
         folder, name = names(dict(record))
-        place = toy / ".dvc" / "cache" / "runs" / folder[:2] / folder / name
-        place.parent.mkdir(parents=True)
-        place.write_text(dumps_yaml(record), encoding="utf-8")
-        shutil.copytree(place.parent, tmp_path / "store" / "runs" / folder[:2] / folder)
-    commit(toy, "run")
+        for runs in (toy / ".dvc" / "cache" / "runs", tmp_path / "store" / "runs"):
+            (runs / folder[:2] / folder).mkdir(parents=True)
+            (runs / folder[:2] / folder / name).write_text(dumps_yaml(record), encoding="utf-8")
     assert doctor_says(toy) == doctor_says(toy, "--after") == ""
     for verb, *options in (("push",), ("fetch",), ("audit", "--sample", "5")):
         result = command(toy, verb, "--remote", "team", *options)
@@ -280,66 +197,46 @@ def test_stages_and_records_without_outputs_or_dependencies(tmp_path: Path) -> N
     assert "store team has no record of this commit" in result.output
 
 
-# A cache that a group shares
+def test_a_cache_that_a_group_shares_gets_the_modes_of_dvc(tmp_path: Path) -> None:
+    def modes(place: Path) -> set[tuple[bool, str]]:
+        """Return the modes of the folders, of objects and of records."""
+        found = ((path, oct(stat.S_IMODE(path.stat().st_mode))) for path in place.rglob("*"))
+        return {(path.is_dir(), f"{path.relative_to(place).parts[0]} {mode}") for path, mode in found}
 
-
-def modes(folder: Path, *, folders: bool) -> set[int]:
-    """Return the modes of the folders, or of the files, in a folder."""
-    return {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_dir() == folders}
-
-
-def test_a_cache_that_a_group_shares_gets_the_modes_of_dvc(toy: Path, tmp_path: Path) -> None:
+    toy = make(tmp_path / "toy", {"dvc.yaml": GRAPH, "data.csv": "b\na\n"}, run=False)
     run_ok("dvc", "config", "cache.shared", "group", cwd=toy)
-    run_ok("dvc", "remote", "add", "--default", "team", str(tmp_path / "store"), cwd=toy)
+    run_ok("dvc", "repro", "--quiet", cwd=toy)
+    commit(toy, "run")
     place = toy / ".dvc" / "cache"
-    commit(toy, "shared")
+    of_dvc = modes(place)
+    assert of_dvc >= {(True, "files 0o2775"), (False, "files 0o444"), (False, "runs 0o664")}
     assert command(toy, "push", "--remote", "team").status == 0
-
     shutil.rmtree(place)
     place.mkdir()
     doctor_says(toy)  # restores the objects that the working tree has
-    assert modes(place, folders=True) == {0o2775}
-    assert modes(place, folders=False) == {0o444}
-
+    assert modes(place) == {(is_dir, mode) for is_dir, mode in of_dvc if mode.startswith("files")}
     shutil.rmtree(place)
     place.mkdir()
     damage(toy / "sorted.txt")
     (toy / "dvc.lock").unlink()
     assert "fetched" in command(toy, "fetch", "--remote", "team").output
-    assert modes(place / "files", folders=True) == modes(place / "runs", folders=True) == {0o2775}
-    assert (modes(place / "files", folders=False), modes(place / "runs", folders=False)) == ({0o444}, {0o664})
-    damage(next(path for path in (place / "runs").rglob("*") if path.is_file()))
+    assert modes(place) == of_dvc
+    damage(records(toy)[0])
     assert "1 damaged or missing records" in doctor_says(toy)
     assert stat.S_IMODE((place / "damaged").stat().st_mode) == 0o2775
 
 
-def test_the_modes_are_those_that_dvc_gives(tmp_path: Path) -> None:
-    toy = start(tmp_path / "toy", GRAPH)
-    run_ok("dvc", "config", "cache.shared", "group", cwd=toy)
-    (toy / "data.csv").write_text("b\na\n", encoding="utf-8")
-    run_ok("dvc", "repro", "--quiet", cwd=toy)
-    place = toy / ".dvc" / "cache"
-    assert modes(place / "files", folders=False) == {0o444}
-    assert modes(place / "runs", folders=False) == {0o664}
-    assert modes(place, folders=True) == {0o2775}
-
-
-# The command
-
-
 def test_without_fix_nothing_is_changed(toy: Path, edit: Callable[[Path, str, str], None]) -> None:
     assert command(toy, "doctor").status == 0
-    place = stored(toy / ".dvc" / "cache", b"a\nb\n")
-    damage(place)
-    (record, *_) = (path for path in (toy / ".dvc" / "cache" / "runs").rglob("*") if path.is_file())
-    damage(record)
+    damage(stored(toy, b"a\nb\n"))
+    damage(records(toy)[0])
     (toy / "sorted.txt").unlink()
     edit(toy / ".gitignore", "/sorted.txt\n", "")
     (toy / f"{'a' * 30}.{'b' * 22}.tmp").write_text("left", encoding="utf-8")
     before = content(toy)
     result = command(toy, "doctor")
     assert result.status == 1
-    assert result.output.count("[DP501]") >= 4
+    assert result.output.count("error: with --fix: ") == result.output.count("[DP501]") >= 4
     assert content(toy) == before
     assert command(toy, "doctor", "--fix").status == 0
     assert command(toy, "doctor").status == 0
@@ -347,34 +244,3 @@ def test_without_fix_nothing_is_changed(toy: Path, edit: Callable[[Path, str, st
     assert [path.name for path in toy.iterdir() if path.suffix == ".tmp"] == []
     run_ok("dvc", "repro", cwd=toy)
     assert (toy / "sorted.txt").read_bytes() == b"a\nb\n"
-
-
-@pytest.mark.slow
-def test_a_record_that_cannot_run_here_is_not_accused(
-    toy: Path, tmp_path: Path, edit: Callable[[Path, str, str], None]
-) -> None:
-    """The program that the record needs is not installed."""
-    store, program = tmp_path / "store", tmp_path / "program"
-    program.write_text("#!/bin/sh\nsort data.csv\n", encoding="utf-8")
-    program.chmod(0o755)
-    edit(toy / "dvc.yaml", "sort data.csv >", f"{program} >")
-    run_ok("dvc", "remote", "add", "--default", "team", str(store), cwd=toy)
-    run_ok("dvc", "repro", "--quiet", "sort", cwd=toy)
-    commit(toy, "run")
-    assert command(toy, "push", "--remote", "team").status == 0
-    run_ok("dvc", "push", "--quiet", cwd=toy)
-    records = [path for path in (store / "runs").rglob("*") if path.is_file()]
-    (record,) = (path for path in records if str(program) in path.read_text(encoding="utf-8"))
-    options = ("--remote", "team", "--record", record.name, "--remove")
-    assert command(toy, "audit", *options).status == 0  # the control
-    program.unlink()
-    result = command(toy, "audit", *options)
-    assert result.status == 3
-    assert result.output.startswith(f"cannot tell: record {record.name}: it could not be run here: ")
-    assert [path for path in (store / "runs").rglob("*") if path.is_file()] == records
-
-
-def test_json_of_the_doctor(toy: Path) -> None:
-    damage(stored(toy / ".dvc" / "cache", b"a\nb\n"))
-    (finding,) = json.loads(command(toy, "doctor", "--format", "json").output)["findings"]
-    assert finding["rule"] == "DP501"

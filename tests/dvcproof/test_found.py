@@ -13,6 +13,7 @@ from dvcproof.check import check
 from dvcproof.findings import Finding
 from dvcproof.project import Project
 from tests.support.project import commit, run_ok
+from tests.support.team import make
 from tests.support.verifying import Result, run_main
 
 # A warning from inside DVC: its library of prefix trees changes.
@@ -22,16 +23,8 @@ GRAPH = "stages:\n  go:\n    cmd: cp i.txt o.txt\n    deps: [i.txt]\n    outs: [
 
 
 def start(path: Path, graph: str = GRAPH, *, run: bool = True) -> Path:
-    """Make a project at `path` with one input, `i.txt`; run and commit it."""
-    path.mkdir(parents=True)
-    (path / "dvc.yaml").write_text(graph, encoding="utf-8")
-    (path / "i.txt").write_bytes(b"a\nb\n")
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    if run:
-        run_ok("dvc", "repro", "--quiet", cwd=path)
-    commit(path, "run")
-    return path
+    """Make a project with one input, `i.txt`."""
+    return make(path, {"dvc.yaml": graph, "i.txt": "a\nb\n"}, run=run)
 
 
 def checked(path: Path) -> list[Finding]:
@@ -67,22 +60,16 @@ def test_a_command_that_differs_by_spaces(tmp_path: Path, edit: Callable[[Path, 
 
 
 @pytest.fixture(scope="module")
-def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nested_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project whose only dvc.yaml is in a folder, with parameters in TOML, added data, and a store."""
-    path = tmp_path_factory.mktemp("nested") / "project"
-    path.mkdir()
-    run_ok("git", "init", "--quiet", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    run_ok("dvc", "remote", "add", "team", str(path.with_name("store")), cwd=path)
-    (path / "models").mkdir()
-    (path / "models" / "p.toml").write_text("k = 1\n", encoding="utf-8")
-    (path / "models" / "i.txt").write_bytes(b"a\nb\n")
-    run_ok("dvc", "add", "--quiet", "models/i.txt", cwd=path)
     graph = GRAPH.replace("    outs:", "    params: [{p.toml: [k]}]\n    outs:")
-    (path / "models" / "dvc.yaml").write_text(graph, encoding="utf-8")
-    run_ok("dvc", "repro", "--quiet", "--all-pipelines", cwd=path)
-    commit(path, "run")
-    return path
+    files = {"models/p.toml": "k = 1\n", "models/i.txt": "a\nb\n", "models/dvc.yaml": graph}
+    return make(tmp_path_factory.mktemp("nested") / "project", files, add="models/i.txt")
+
+
+@pytest.fixture
+def path(nested_once: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(nested_once, tmp_path / "project", symlinks=True)
 
 
 def command(path: Path, *options: str) -> Result:
@@ -90,9 +77,8 @@ def command(path: Path, *options: str) -> Result:
     return run_main(main, path, *options)
 
 
-def test_only_a_folder_has_a_dvc_yaml(nested: Path, tmp_path: Path) -> None:
+def test_only_a_folder_has_a_dvc_yaml(path: Path) -> None:
     """Every verb finds the dvc.yaml, from the root and from below; the doctor repairs files in the folder."""
-    path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
     for verb in ("doctor", "push", "fetch", "audit", "run"):
         options = ("--remote", "team") if verb in ("push", "fetch", "audit") else ()
         for folder in (path, path / "models"):
@@ -124,20 +110,19 @@ def test_an_empty_lock(tmp_path: Path, text: str) -> None:
 
 def test_a_lock_in_a_folder_that_dvc_ignores(tmp_path: Path) -> None:
     path = start(tmp_path / "project")
-    (path / "sample").mkdir()
-    (path / "sample" / "dvc.lock").write_text("schema: '2.0'\nstages:\n  other:\n    cmd: x\n", encoding="utf-8")
-    assert [finding.rule for finding in checked(path)] == ["DP102"]  # the control
+    for name in ("sample", ".venv", "nested"):
+        (path / name).mkdir()
+        (path / name / "dvc.lock").write_text("schema: '2.0'\nstages:\n  other:\n    cmd: x\n", encoding="utf-8")
+    (path / "nested" / ".dvc").mkdir()  # a project of its own
+    assert [finding.stage for finding in checked(path)] == ["other"]  # the control
     (path / ".dvcignore").write_text("sample\n", encoding="utf-8")
     assert checked(path) == []
 
 
 def test_records_of_dvc_2(tmp_path: Path) -> None:
     """`check` writes nothing to the cache, and reports no objects that a store cannot have."""
-    path = start(tmp_path / "project", GRAPH.replace("[i.txt]", "[i.txt, d]"), run=False)
-    (path / "d").mkdir()
-    (path / "d" / "x.txt").write_bytes(b"1\r\n")
-    run_ok("dvc", "remote", "add", "team", str(tmp_path / "store"), cwd=path)
-    run_ok("dvc", "repro", "--quiet", cwd=path)
+    graph = GRAPH.replace("[i.txt]", "[i.txt, d]")
+    path = make(tmp_path / "project", {"dvc.yaml": graph, "i.txt": "a\nb\n", "d/x.txt": "1\r\n"})
     lock = path / "dvc.lock"
     listed = b'[{"md5": "%s", "relpath": "x.txt"}]' % digest(b"1\n").encode()
     new = digest(b'[{"md5": "%s", "relpath": "x.txt"}]' % digest(b"1\r\n").encode())
@@ -169,9 +154,8 @@ def test_when_a_stage_without_dependencies_runs(tmp_path: Path) -> None:
     assert (result.status, "1 of 1 stages ran: a stage failed" in result.output) == (4, True)
 
 
-def test_data_that_is_damaged_in_the_cache(nested: Path, tmp_path: Path) -> None:
+def test_data_that_is_damaged_in_the_cache(path: Path) -> None:
     """No stage is blamed for the effects, and the doctor reports the damage, although it cannot repair it."""
-    path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
     assert command(path, "doctor").status == command(path, "verify").status == 0  # the control
     (path / "models" / "i.txt").unlink()
     (path / "models" / "o.txt").unlink()
@@ -212,9 +196,8 @@ def test_what_dvc_and_python_keep_for_themselves(tmp_path: Path, edit: Callable[
     assert "the run leaves left.txt" in command(path, "verify").output
 
 
-def test_data_that_dvc_cannot_check_out(nested: Path, tmp_path: Path) -> None:
+def test_data_that_dvc_cannot_check_out(path: Path) -> None:
     """For example, the program for the remote is missing. No stage is blamed, and DVC's message is shown."""
-    path = shutil.copytree(nested, tmp_path / "project", symlinks=True)
     run_ok("dvc", "remote", "add", "--default", "far", "gdrive://nothing", cwd=path)
     commit(path, "a remote of a kind that is not installed")
     result = command(path, "verify")

@@ -13,6 +13,7 @@ from dvcproof.git import GitError, git
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError
 from tests.support.project import commit, run_ok
+from tests.support.team import make
 
 GRAPH = """
 stages:
@@ -34,13 +35,8 @@ def set_values(path: Path, **values: object) -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project on its branch main, and a branch on which the metrics are worse, not committed."""
-    path = tmp_path_factory.mktemp("gate") / "project"
-    path.mkdir()
-    (path / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
-    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
-    run_ok("dvc", "init", "--quiet", cwd=path)
-    set_values(path)
-    commit(path, "run")
+    files = {"dvc.yaml": GRAPH, "values.json": json.dumps(VALUES)}
+    path = make(tmp_path_factory.mktemp("gate") / "project", files)
     run_ok("git", "checkout", "--quiet", "-b", "change", cwd=path)
     set_values(path, accuracy=0.88, loss=0.3)
     return path
@@ -100,30 +96,8 @@ def test_a_commit_accepts_it(project: Path) -> None:
     assert all("accepts it: smaller" in one.message for one in report.findings)
 
 
-def test_a_commit_before_the_change_accepts_nothing(project: Path) -> None:
-    run_ok("git", "stash", "--quiet", cwd=project)
-    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "old", "-m", "Accept-worse-model: old", cwd=project)
-    run_ok("git", "branch", "--force", "main", cwd=project)
-    run_ok("git", "stash", "pop", "--quiet", cwd=project)
-    assert judged(project).status() == FOUND
-
-
-def test_a_shallow_clone_says_how_to_deepen(project: Path, tmp_path: Path) -> None:
-    commit(project, "worse")
-    run_ok("git", "checkout", "--quiet", "main", cwd=project)
-    run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "meanwhile", cwd=project)
-    options = ("--quiet", "--depth", "1", "--no-single-branch", "--branch", "change")
-    run_ok("git", "clone", *options, f"file://{project}", "shallow", cwd=tmp_path)
-    with pytest.raises(UnknownError, match=r"this clone is shallow, .* Run `git fetch --unshallow origin`") as error:
-        judged(tmp_path / "shallow", "origin/main")
-    assert error.value.status == CANNOT_TELL
-    run_ok("git", "fetch", "--quiet", "--unshallow", "origin", cwd=tmp_path / "shallow")
-    report = judged(tmp_path / "shallow", "origin/main", metrics=["scores.json:test.accuracy"])
-    assert found(report) == ["scores.json:test.accuracy"]
-
-
 def test_a_way_that_is_cut_off_accepts_nothing(project: Path, tmp_path: Path) -> None:
-    """A clone has an old common commit and lacks the newer one, whose trailer is of main."""
+    """A clone has an old common commit and lacks the newer one, whose trailer is of main. A shallower one has none."""
     run_ok("git", "stash", "--quiet", cwd=project)
     run_ok("git", "checkout", "--quiet", "-b", "side", cwd=project)
     run_ok("git", "commit", "--quiet", "--allow-empty", "-m", "beside", cwd=project)
@@ -137,7 +111,12 @@ def test_a_way_that_is_cut_off_accepts_nothing(project: Path, tmp_path: Path) ->
     for number in range(4):
         run_ok("git", "commit", "--quiet", "--allow-empty", "-m", f"{number}", cwd=project)
     run_ok("git", "merge", "--quiet", "--no-ff", "-m", "meet", "side", cwd=project)
-    url, path = project.as_uri(), tmp_path / "cut"
+    url, path, shallow = project.as_uri(), tmp_path / "cut", tmp_path / "shallow"
+    options = ("--quiet", "--depth", "1", "--no-single-branch", "--branch", "change")
+    run_ok("git", "clone", *options, url, str(shallow), cwd=tmp_path)
+    with pytest.raises(UnknownError, match=r"this clone is shallow, .* Run `git fetch --unshallow origin`") as error:
+        judged(shallow, "origin/main")
+    assert error.value.status == CANNOT_TELL
     run_ok("git", "clone", "--quiet", "--depth", "3", "--branch", "main", url, str(path), cwd=tmp_path)
     run_ok("git", "fetch", "--quiet", "--depth", "9", "origin", "change:change", cwd=path)
     run_ok("git", "checkout", "--quiet", "change", cwd=path)

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from unittest import mock
 
@@ -12,7 +13,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from dvcproof.cache import names
-from tests.support.project import environment, run_ok, stages_run
+from tests.support.project import commit, environment, run_ok, stages_run
 from tests.support.s3 import S3
 from tests.support.verifying import Result, dvcproof, notes, rebuild, write_toy
 
@@ -21,6 +22,25 @@ RESULTS = ("raw/a.npy", "raw/b.npy", "model.npy", "scores.json")
 
 #: Options that wait long for a first answer, since a busy machine is not an error.
 PATIENCE = ("--patience", "60")
+
+
+def make(path: Path, files: Mapping[str, str], *, add: str = "", run: bool = True) -> Path:
+    """Make a DVC project with these files and a remote `team` beside it.
+
+    Give the file `add` to `dvc add`, run the stages with `run`, and commit everything.
+    """
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(text.encode())
+    run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
+    run_ok("dvc", "init", "--quiet", cwd=path)
+    run_ok("dvc", "remote", "add", "team", str(path.with_name("store")), cwd=path)
+    if add:
+        run_ok("dvc", "add", "--quiet", add, cwd=path)
+    if run:
+        run_ok("dvc", "repro", "--quiet", "--all-pipelines", cwd=path)
+    commit(path, "run")
+    return path
 
 
 def write_team(path: Path, remote: str, endpoint: str) -> Path:

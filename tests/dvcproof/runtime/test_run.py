@@ -89,6 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def place(made: Place) -> Place:
     """Return the place with the package that its lock names."""
     write_lock(made.folder, "1.0")
+    shutil.copy(ROOT / "pyproject.toml", made.folder)  # names this project's commands for an environment
     made.install("1.0")
     return made
 
