@@ -41,7 +41,7 @@ test-all: test $(if $(shell command -v debootstrap),$(VENV)/arm64/python) ## The
 # A file of tests stays in one process, which imports TensorFlow and makes its small pipelines once.
 PYTEST := pytest --numprocesses auto --dist loadfile --durations 10
 
-verify: setup ## Check that dvc.lock is fresh, and that a clean clone of the last commit gives equal bytes
+verify: setup ## Check that dvc.lock is up to date, and that a clean clone of the last commit gives equal bytes
 	@$(RUN) python -m digits verify
 
 check: ## Name each figure in docs/ and bench/results/ that is stale, and its command (dvc.lock: make verify)

@@ -70,7 +70,7 @@ class Clock:
         program.chmod(0o755)
 
     def take(self, *expected: str) -> dict[str, float]:
-        """Return the seconds of each stage since the last call. Raises RuntimeError if other stages have run."""
+        """Return the seconds of each stage since the last call. Raise RuntimeError if other stages have run."""
         found = {}
         for line in self.log.read_text().splitlines():
             start, end, *words = line.split()

@@ -67,7 +67,7 @@ def measure_rounds(project: Path, rounds: int) -> dict[str, list[float]]:
 
 
 def ratios(times: Mapping[str, float]) -> dict[str, float]:
-    """Return each wait as a ratio to its plain command."""
+    """Return the seconds of each wait divided by those of the plain command."""
     return {
         "set-up": times["set-up"] / times["pip"],
         "first repro": times["first repro"] / (times["pip"] + times["script"]),

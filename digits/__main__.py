@@ -14,16 +14,16 @@ VERBS = {
     "summary": "print the results of the last run",
     "predict": "read digits from pictures",
     "demo": "draw digits on a page in the browser, and see what the model reads",
-    "report": "write a page: is this run better than an earlier one, and where does it fail",
+    "report": "write a page that shows whether this run is better than an earlier one, and where it fails",
     "gate": "fail if the model is worse than that of another commit",
     "card": "write the model card",
     "export": "write the model as SavedModel and ONNX file, with its card",
     "workers": "train on several workers of this machine, to the same bytes",
-    "verify": "check that dvc.lock is fresh, and that a clean clone gives the committed bytes",
+    "verify": "check that dvc.lock is up to date, and that a clean clone gives the committed bytes",
     "doctor": "repair what a kill, a full disk or a damaged file left behind",
     "push": "share the runs of this machine through a store",
-    "fetch": "take the runs of others from a store",
-    "audit": "run again a sample of the runs in a store, and name those that do not reproduce",
+    "fetch": "copy the runs of others from a store",
+    "audit": "re-run a random sample of the runs in a store, and name those that are not reproduced",
 }
 #: Verbs that run the `main` of this module. Every other verb runs the `main` of `digits.apps.VERB`.
 MODULES = dict.fromkeys(("doctor", "push", "fetch", "audit"), "dvcproof.__main__")

@@ -145,7 +145,7 @@ def run(*command: object, variables: dict[str, str] | None = None) -> tuple[int,
 
 def shorten(output: str) -> str:
     """Join a program's output into one line. Of a long output, keep the end, where a traceback has the cause."""
-    said = " ".join(output.split()) or "it failed without a word"
+    said = " ".join(output.split()) or "it failed without a message"
     return (said if len(said) < 300 else f"...{said[-300:]}").rstrip(".")
 
 
@@ -156,7 +156,7 @@ def require_machine() -> None:
 
     flags = re.search(r"^flags\s*:(.*)$", CPUINFO.read_text() if CPUINFO.exists() else "", re.MULTILINE)
     if flags and platform.machine() in ("x86_64", "AMD64") and "avx" not in flags[1].split():
-        step = "If it is virtual, give it the flags of its host's (QEMU: -cpu host); else use another machine."
+        step = "If it is virtual, give it the host's flags (QEMU: -cpu host); else use another machine."
         sys.exit(f"ERROR: the processor: it has no AVX, which the packages of TensorFlow use. {step}")
     for name in MODULES:
         try:
@@ -167,7 +167,7 @@ def require_machine() -> None:
                 step = "On Debian and Ubuntu: sudo apt-get install python3-venv. Elsewhere: make PYTHON=python3.12."
             sys.exit(f"ERROR: {sys.executable}: it lacks the module {name}. {step}")
     if os.pathsep in str(Path.cwd()):
-        sys.exit(f"ERROR: {Path.cwd()}: a path with a colon can have no virtual environment. Rename the folder.")
+        sys.exit(f"ERROR: {Path.cwd()}: a path with a colon cannot have a virtual environment. Rename the folder.")
     if os.statvfs(VENV if VENV.exists() else Path.cwd()).f_flag & getattr(os, "ST_NOEXEC", 0):
         sys.exit(f"ERROR: {Path.cwd()}: this disk is mounted noexec, so no program on it can run. Use another disk.")
     if shutil.which("git") is None:
@@ -275,7 +275,7 @@ def install(wanted: dict[str, str]) -> None:
         problem = install_with_uv(lines, of_pip, of_uv)
         if problem or left_out():
             problem = problem or f"it left out {left_out()}"
-            print(f"uv: {problem}. Going on with pip, which takes some minutes.", flush=True)  # noqa: T201
+            print(f"uv: {problem}. Continuing with pip, which takes some minutes.", flush=True)  # noqa: T201
             if subprocess.run([str(word) for word in (*PIP, lines)], env=of_pip, check=False).returncode:
                 sys.exit("ERROR: pip: see its error above. Repair that, and run make again: downloaded files are kept.")
             if left_out():
@@ -297,7 +297,7 @@ def main() -> None:
     require_machine()
     defect = find_defect() if os.path.lexists(VENV) else "it is not there"
     if defect:
-        print(f"Setting up {VENV} (some minutes at most): {defect}", flush=True)  # noqa: T201
+        print(f"Setting up {VENV} (a few minutes at most): {defect}", flush=True)  # noqa: T201
         make()
     absent = list_missing(wanted)
     if absent:

@@ -13,19 +13,19 @@ from dvcproof.runtime.program import InputError, run
 from dvcproof.surroundings import require_surroundings
 from dvcproof.version import VERSION
 
-EPILOG = "exit status: 0 it holds, 1 found, 2 usage, 3 cannot tell, 4 a stage failed, 5 something is at work here"
+EPILOG = "exit status: 0 no errors, 1 errors, 2 wrong usage, 3 unknown, 4 a stage failed, 5 another process is at work"
 
 #: The verbs, each with its purpose.
 VERBS = {
     "check": "check that each dvc.lock is what `dvc repro` would write now; nothing is run",
     "verify": "run every stage in a clean clone of the last commit, and compare the outputs",
-    "trace": "say what each stage really reads and writes, and compare it with dvc.yaml",
+    "trace": "find out what each stage really reads and writes, and compare it with dvc.yaml",
     "vary": "run every stage under other circumstances, and name those that change an output",
-    "run": "run `dvc repro`, guarded, between two looks of the doctor; further options are those of `dvc repro`",
+    "run": "run `dvc repro` with its options, but record no stage whose inputs change while it runs",
     "doctor": "find what a kill, a full disk or a damaged file left behind",
     "push": "send the runs in DVC's cache to a store, and replace what is damaged there",
-    "fetch": "take the runs of others from a store, for this code, these parameters and this data",
-    "audit": "run again a sample of the runs in a store, and name those that do not come out",
+    "fetch": "copy the runs of others from a store, for this code, these parameters and this data",
+    "audit": "re-run a random sample of the runs in a store, and name those that are not reproduced",
     "gate": "fail if a metric is worse than that of another commit",
     "attest": "check and verify the last commit, and write the result as an in-toto statement",
 }
@@ -50,31 +50,31 @@ def parser() -> argparse.ArgumentParser:
 
     seconds: dict[str, Any] = {"type": float, "metavar": "S"}
     option("check verify trace vary", "stages", nargs="*", metavar="STAGE", help="only these stages; see the README")
-    option("check", "--no-lint", dest="linting", action="store_false", help="leave out what dvc.yaml alone says")
-    lock_help = "a lock file of pip to compare the packages with; a statement lists it"
+    option("check", "--no-lint", dest="linting", action="store_false", help="do not check dvc.yaml itself")
+    lock_help = "a lock file of pip to compare the installed packages with; a statement lists its pins"
     option("check attest", "--packages", type=Path, metavar="FILE", help=lock_help)
-    option("verify attest", "--timeout", **seconds, help="seconds for all stages together")
-    option("trace vary", "--timeout", **seconds, default=600, help="seconds (default: %(default)s)")
-    option("verify trace vary", "--keep", type=Path, metavar="DIR", help="work in this new folder and leave it there")
-    option("trace", "--how", choices=("auto", "strace", "box"), default="auto", help="how (default: %(default)s)")
-    option("trace", "--patch", action="store_true", help="print the dvc.yaml that would be right, as a diff")
+    option("verify attest", "--timeout", **seconds, help="time limit in seconds for all stages together")
+    option("trace vary", "--timeout", **seconds, default=600, help="time limit in seconds (default: %(default)s)")
+    option("verify trace vary", "--keep", type=Path, metavar="DIR", help="make clones in this new folder, and keep it")
+    option("trace", "--how", choices=("auto", "strace", "box"), default="auto", help="method (default: %(default)s)")
+    option("trace", "--patch", action="store_true", help="print corrections of dvc.yaml as a diff")
     option("trace", "--allow-network", action="store_true", help="stages may use the network")
-    option("vary", "--only", nargs="+", default=[], metavar="NAME", help="only these circumstances")
-    option("vary", "--without", nargs="+", default=[], metavar="NAME", help="not these circumstances")
-    option("vary", "--runs", type=int, default=5, help="how often chance is tried (default: %(default)s)")
-    option("doctor", "--fix", action="store_true", help="mend it; without, it is only shown")
-    option("doctor", "--all", action="store_true", help="read files too that have not changed since the last time")
+    option("vary", "--only", nargs="+", default=[], metavar="NAME", help="vary only these circumstances")
+    option("vary", "--without", nargs="+", default=[], metavar="NAME", help="do not vary these circumstances")
+    option("vary", "--runs", type=int, default=5, help="equal runs that rule out chance (default: %(default)s)")
+    option("doctor", "--fix", action="store_true", help="repair the damage; without this option, only show it")
+    option("doctor", "--all", action="store_true", help="read unchanged files again, too")
     option("doctor", "--after", action="store_true", help="check what the last `dvc repro` recorded")
-    option("push fetch audit", "--remote", required=True, help="a remote of DVC, or an address as s3://bucket/folder")
-    option("push fetch", "--patience", **seconds, default=4.0, help="wait so long (default: %(default)s)")
-    option("audit", "--sample", type=int, default=1, metavar="N", help="how many to run (default: %(default)s)")
-    option("audit", "--record", metavar="NAME", help="this record, and no other")
-    option("audit", "--remove", action="store_true", help="remove the records that are named")
-    option("gate", "--against", required=True, metavar="REV", help="the commit that must not be better")
-    one_metric = "only this; may be repeated"
+    option("push fetch audit", "--remote", required=True, help="a remote of DVC, or an address: s3://bucket/folder")
+    option("push fetch", "--patience", **seconds, default=4.0, help="seconds to wait (default: %(default)s)")
+    option("audit", "--sample", type=int, default=1, metavar="N", help="records to re-run (default: %(default)s)")
+    option("audit", "--record", metavar="NAME", help="re-run only this record")
+    option("audit", "--remove", action="store_true", help="remove the records that are not reproduced")
+    option("gate", "--against", required=True, metavar="REV", help="the branch or commit to compare with")
+    one_metric = "compare only this metric; may be repeated"
     option("gate", "--metric", dest="metrics", action="append", default=[], metavar="FILE:KEY", help=one_metric)
-    option("gate", "--worse-by", type=float, default=0.0, metavar="X", help="what is allowed (default: %(default)s)")
-    option("gate", "--lower", action="store_true", help="lower is better; else only of names with loss or error")
+    option("gate", "--worse-by", type=float, default=0.0, metavar="X", help="tolerance (default: %(default)s)")
+    option("gate", "--lower", action="store_true", help="lower is better, even without loss or error in the name")
     option("attest", "--out", type=Path, required=True, metavar="FILE", help="the JSON file to write")
     return parser
 

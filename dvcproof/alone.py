@@ -152,7 +152,7 @@ def _prune(path: Path, top: Path) -> None:
 
 
 def first_difference(one: Outcome, other: Outcome) -> Difference:
-    """Return the first file in which two runs differ, with a text that shows the difference."""
+    """Return the first file in which two runs differ, with a description of the difference."""
     for name in sorted(one.files | other.files):
         if name not in other.files:
             return Difference(name, "only the plain run writes it")
@@ -177,7 +177,7 @@ def show_difference(plain: Path, varied: Path) -> str:
         if old != new:
             begin = _begin(old or "", new or "")
             return f"line {number + 1}, plain:  {_clip(old, begin)}\nline {number + 1}, varied: {_clip(new, begin)}"
-    return "only the ends of lines differ"
+    return "only the line ends differ"
 
 
 def _begin(old: str, new: str) -> int:

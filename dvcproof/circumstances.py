@@ -37,7 +37,7 @@ ADVICE = {
     "host": "Leave the name of the machine out of the output",
     "processor": "Fix the instructions that the libraries may use, or accept it as an exception",
     "folder": "Write paths relative to the project, and quote them in commands",
-    "order": "Sort the names that a listing of a folder gives",
+    "order": "Sort the names in the listing of a folder",
 }
 
 #: Variables that are never removed: a shell needs them, or they say where programs and packages are.
@@ -219,7 +219,7 @@ def _language(folder: Path) -> Circumstance | Absent:
         source = next((name for name in COMMAS if (SOURCES / name).is_file()), "")
         if source and works("localedef", "-i", source, "-f", "UTF-8", str(place / f"{source}.UTF-8")):
             return _speaking(f"{source}.UTF-8", ("LOCPATH", str(place)))
-    return "language", "no language with a decimal comma is installed"
+    return "language", "no locale with a decimal comma is installed"
 
 
 def _speaking(name: str, *more: tuple[str, str]) -> Circumstance:
@@ -251,7 +251,7 @@ def _shell() -> Circumstance | Absent:
         found = shutil.which(name, path="/bin:/usr/bin:/usr/local/bin")
         if found and os.path.realpath(found) != plain:
             return Circumstance("shell", f"shell (sh, then {name})", shell=found)
-    return "shell", "there is no other shell than sh"
+    return "shell", "no shell other than sh is installed"
 
 
 def _processor(given: Mapping[str, str]) -> Circumstance | Absent:

@@ -1,4 +1,4 @@
-"""A clean clone of the last commit, in which stages can run. It has copies of the data that no stage makes."""
+"""Make a clean clone of the last commit, in which stages can run. It has copies of the data that no stage makes."""
 
 import os
 import re
@@ -198,7 +198,7 @@ def working_folder(keep: Path | None, prefix: str, parent: Path | None = None) -
             shutil.rmtree(folder, ignore_errors=True)
         return
     if keep.exists():
-        raise InputError(f"--keep {keep}", "this folder exists", hint="Name a new one.")
+        raise InputError(f"--keep {keep}", "this folder exists already", hint="Name a new one.")
     keep.mkdir(parents=True)
     yield keep.resolve()
 
@@ -218,7 +218,7 @@ def files_in(path: Path) -> list[Path]:
 
 
 def digest(path: Path) -> str:
-    """Return the hash of a file; for a broken symlink, its target; for anything else, an empty text."""
+    """Return the hash of a file; for a broken symlink, its target; for anything else, an empty string."""
     if not path.is_file():
         return str(path.readlink()) if path.is_symlink() else ""
     return file_hash(path)

@@ -15,7 +15,7 @@ from dvcproof.project import Project, refusals
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten
 
-#: The trailer of a commit message that says why a worse metric is wanted.
+#: The trailer of a commit message that gives the reason for a worse metric.
 TRAILER = "Accept-worse-model"
 
 #: A metric is better when lower if its name contains one of these words.
@@ -135,7 +135,7 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
     report.table.append((name, f"{then:g}", f"{now:g}", judgement))
     if worse:
         better = "lower" if lower else "higher"
-        message = f"metric {name} is {now:g}, and was {then:g}: {better} is better, and {worse_by:g} is allowed"
+        message = f"metric {name} is {now:g}, and was {then:g}: {better} is better, and it may be worse by {worse_by:g}"
         fix = f"If it is intended, say why: git commit --allow-empty -m 'Accept it' -m '{TRAILER}: REASON'."
         report.findings.append(Finding("DP801", "error", message, fix, path=key[0]))
 

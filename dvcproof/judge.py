@@ -225,7 +225,7 @@ class Judge:
             self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
         if self.away:
             number = f"{len(self.away)} file{'s' if len(self.away) > 1 else ''}"
-            text = f"it reads {number} from the project's folder instead of the clone, as {self.away[0]}"
+            text = f"it reads {number} from the project's folder instead of the clone, such as {self.away[0]}"
             fix = "Use a path relative to the stage's folder. If a package is installed from the project's folder "
             fix += "(`pip install -e`), its code runs from there, not from the clone."
             self._add("DP207", "warning", text, fix, self.away[0])
@@ -431,7 +431,7 @@ def _installations(programs: Iterable[str], ground: Ground) -> set[str]:
 
 
 def _gathered(findings: list[Finding], project: Project, stage: Stage) -> list[Finding]:
-    """Return the findings, with MANY or more of one kind in or below one folder merged into one."""
+    """Return the findings. Merge those of one kind in or below one folder if there are at least MANY."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for item in findings:
         groups.setdefault((item.rule, item.level, item.change[:6]), []).append(item)

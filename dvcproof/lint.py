@@ -1,4 +1,4 @@
-"""Find problems without running anything, as undeclared files that a command names, and files missing from a clone."""
+"""Find problems without running anything: undeclared files that a command names, and files that a clone would lack."""
 
 import os
 import re

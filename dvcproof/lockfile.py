@@ -215,7 +215,7 @@ def require_recorded(path: Path, lock: Lock, name: str | None = None) -> None:
     """
     file = lock.files().get(name or path.as_posix())
     if file is None:
-        raise InputError(str(path), expected="a file in dvc.lock", received="a file that is not there", hint=REDO)
+        raise InputError(str(path), "dvc.lock does not record this file", hint=REDO)
     found = file_hash(path, "md5")
     if found != file.md5:
         expected = f"the file that dvc.lock names, MD5 {file.md5}"

@@ -19,7 +19,7 @@ def other_packages(lock: Path, faults: Sequence[Fault], pins: int) -> InputError
         pins: the number of packages in the lock file.
     """
     first = next((fault for fault in faults if fault.place), faults[0])
-    more = f", and of {len(faults) - 1} more" if len(faults) > 1 else ""
+    more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
     foreign = sum(not fault.place for fault in faults) > pins / 2  # a Python that was not set up for this project
     return InputError(
         f"package {first.name}{more} for {sys.executable}",

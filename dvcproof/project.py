@@ -140,7 +140,7 @@ class Project:
 
     @cached_property
     def makers(self) -> dict[str, str]:
-        """For each output's absolute path, its maker: the address of a stage, or the name of a .dvc file."""
+        """Map the absolute path of each output to its maker: the address of a stage, or the name of a .dvc file."""
         found = {item.place: item.raw.stage.path_in_repo for item in self.data if item.local}
         return found | {out.place: stage.address for stage in self.stages for out in stage.outs if out.local}
 

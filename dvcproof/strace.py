@@ -151,7 +151,7 @@ class _Process:
 
 
 def obstacle() -> str:
-    """Return the reason why strace cannot be used here; an empty text if strace works."""
+    """Return the reason why strace cannot be used here; an empty string if strace works."""
     if not shutil.which("strace"):
         return "strace is not installed"
     words = ["strace", *OPTIONS, "-o", os.devnull, "true"]
@@ -185,7 +185,7 @@ def read_all(hook: Hook) -> dict[str, Seen]:
 
 
 def unescaped(text: str) -> str:
-    """Decode the escapes in a text of strace: octal numbers, hexadecimal numbers and the escapes of C."""
+    """Decode the escapes in a string from strace: octal numbers, hexadecimal numbers and the escapes of C."""
     if "\\" not in text:
         return text
 
@@ -289,7 +289,7 @@ class Reader:
 
     @staticmethod
     def _failed_words(process: _Process, status: str) -> str:
-        """Return the command of a failed process; an empty text if its failure may be a normal answer."""
+        """Return the command of a failed process; an empty string if its failure may be a normal answer."""
         if process.ran:
             return "" if os.path.basename(process.words[0]) in ANSWERS else " ".join(process.words)
         if process.missing and not process.children:

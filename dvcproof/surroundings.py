@@ -24,4 +24,4 @@ def require_surroundings(root: Path) -> None:
     configured = any("site_cache_dir" in path.read_text(errors="replace") for path in files if path.is_file())
     if not os.access(above, os.W_OK) and not configured:
         hint = 'Name another folder: `export DVC_SITE_CACHE_DIR="$PWD/.dvc/tmp/site"`.'
-        raise InputError(str(above), "DVC keeps notes there, but may not write", hint=hint)
+        raise InputError(str(above), "DVC keeps notes there, but cannot write", hint=hint)

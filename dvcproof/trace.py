@@ -17,7 +17,7 @@ from dvcproof.strace import Seen
 
 #: The limits of each method.
 BLIND = {
-    "strace": "not seen: environment variables, files that are only asked about (stat), containers and daemons",
+    "strace": "not seen: environment variables, files that are only looked up (stat), containers and daemons",
     "box": "not seen: files that are read only if they exist, files outside of the project, the network, "
     "environment variables, containers and daemons",
 }

@@ -184,7 +184,7 @@ class _Trial:
             return True
         report, stages = self.report, {one.address: one for one in self.project.stages}
         failed = [name for name, status in plain.statuses.items() if status]
-        report.summary = "the plain run, in a clean clone, did not end well"
+        report.summary = "the plain run, in a clean clone, did not succeed"
         if plain.result.status is None:
             running = [name for name, status in plain.statuses.items() if status is None]
             report.unknown.append(f"it takes longer than {self.timeout:g} s: {', '.join(running) or 'dvc repro'}")
@@ -196,7 +196,7 @@ class _Trial:
         elif failed:
             stage, report.failed = stages[failed[0]], True
             said = plain.result.last_lines
-            report.findings.append(stage.finding("DP703", "it fails in a clean clone", "Mend it.", evidence=said))
+            report.findings.append(stage.finding("DP703", "it fails in a clean clone", "Correct it.", evidence=said))
         else:
             report.unknown.append(f"`dvc repro` fails: {plain.result.last_lines}")
         return False

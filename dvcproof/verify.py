@@ -146,7 +146,7 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) ->
         if own and not made:
             message = f"it changes its own input {min(own)}"
             return stage.finding("DP205", message, "Write to another file.", path=min(own), evidence=difference)
-        message = f"{what}: it follows from {', '.join(made or inputs)}"
+        message = f"{what}, since its stage has other inputs: {', '.join(made or inputs)}"
         fix = "" if made else RUN
         return stage.finding("DP701", message, fix, path=changed[0], evidence=difference)
     first = {path: run.place(stage, path) for path in changed}
@@ -168,7 +168,7 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) ->
 
 
 def differs(name: str, one: Path, other: Path) -> str:
-    """Return a text on the first difference of two files or folders; an empty text if they are equal."""
+    """Describe the first difference of two files or folders. Return an empty string if they are equal."""
     if not one.exists() or not other.exists():
         return f"{name} is gone" if one.exists() != other.exists() else ""
     if one.is_dir() != other.is_dir():
@@ -223,7 +223,7 @@ def _failures(run: Run, report: Report, result: Result) -> None:
     for stage in (stage for stage in run.project.stages if stage.address in run.failed):
         words = run.failed[stage.address]
         fix = full_disk(words, run.clone.folder)
-        fix = fix or "Is all that it needs committed or declared? The end of its output is below."
+        fix = fix or "Commit or declare all that it needs; the end of its output is below."
         report.findings.append(stage.finding("DP703", "it fails in a clean clone", fix, evidence=words))
     if not run.failed:
         message = "the time limit was reached" if result.status is None else "`dvc repro` fails in a clean clone"
@@ -278,7 +278,7 @@ def _compare_metrics(run: Run, allowed: Tolerance, config: ToleranceConfig) -> I
             except InputError as error:
                 yield Finding("DP701", "error", error.problem, error.hint)
     if not found:
-        message = f"no JSON in Git has {config.metric}, to compare instead of bytes"
+        message = f"no JSON file in Git has {config.metric}, which is compared instead of bytes"
         yield Finding("DP701", "error", message, "Keep the metrics in Git (cache: false).")
 
 

@@ -1,4 +1,4 @@
-"""Run one command of a stage, and fail if a declared input of the stage changes meanwhile. DVC calls this as its shell.
+"""Run one command of a stage, and fail if a declared input of the stage changes meanwhile. DVC uses this as its shell.
 
 watcher.py FOLDER SHELL [OPTION ...] -c COMMAND
 
@@ -40,7 +40,7 @@ def main() -> int:
         return status if status > 0 else 128 - status
     changed = next((path for path in inputs if state(path) != before[path]), None)
     if changed:
-        sys.stderr.write(f"ERROR: stage '{stage}': {changed} changed while it ran: nothing is recorded\n")
+        sys.stderr.write(f"ERROR: stage '{stage}': {changed} changed while it ran: not recorded. Run it again.\n")
     return CHANGED if changed else 0
 
 

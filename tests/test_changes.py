@@ -47,7 +47,7 @@ def change_in(project: Path, stage: str, line: str, change: Callable[[], object]
 
 
 def other_source(project: Path, digits: Arrays) -> None:
-    """Replace the source by another file of the same size, with another first pixel."""
+    """Replace the source by a file of the same size that differs in the first pixel."""
     path = project / "data" / "mnist.npz"
     size, content = path.stat().st_size, digits["x_train"].copy()
     content[0, 0, 0] = 255

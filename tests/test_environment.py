@@ -209,7 +209,7 @@ def test_without_git_it_is_said_first(project: Path) -> None:
 
 def test_a_path_with_a_colon_is_said_first(project: Path) -> None:
     line = refused(project.rename(project.parent / "a:b"))
-    assert line.endswith("/a:b: a path with a colon can have no virtual environment. Rename the folder.")
+    assert line.endswith("/a:b: a path with a colon cannot have a virtual environment. Rename the folder.")
 
 
 @pytest.mark.parametrize("module", setup.MODULES)
@@ -282,7 +282,7 @@ def test_a_folder_that_cannot_be_written_is_not_pythons_fault(project: Path, mon
     monkeypatch.undo()
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, "_base_executable", shutil.which("false"))
-    assert "it cannot make a virtual environment: it failed without a word" in stopped(setup.make)
+    assert "it cannot make a virtual environment: it failed without a message" in stopped(setup.make)
     assert not (project / ".venv").exists()
 
 
@@ -423,7 +423,7 @@ def test_a_group_comes_with_its_hash_or_not_at_all(good: Path, uv: str) -> None:
     result = make(good, "setup", "WITH=s3")
     assert result.returncode != 0
     assert "ERROR: pip: see its error above." in result.stderr
-    assert "Going on with pip" in result.stdout
+    assert "Continuing with pip" in result.stdout
     assert len(result.stdout.splitlines()) == 1
     assert not have(good, "small")
     lock.write_text(text.replace(bad, 64 * "0" + "\n"), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Calibration of a model: how well its probabilities agree with its accuracy.
+"""Measure the calibration of a model: how well its probabilities agree with its accuracy.
 
 After C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On Calibration of Modern Neural Networks (ICML 2017), section 2.
 """

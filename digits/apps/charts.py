@@ -1,4 +1,4 @@
-"""Charts as SVG for the page of a report. Text has the page's text colour, so it is readable in light and dark."""
+"""Draw charts as SVG for the page of a report. Text has the page's text colour, so it is readable in light and dark."""
 
 import html
 import io

@@ -1,4 +1,4 @@
-"""Comparisons of a run with an earlier run: is its model better, and which metrics, parameters and files differ?"""
+"""Compare a run with an earlier run: is its model better, and which metrics, parameters and files differ?"""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Conversion of a Keras model to a SavedModel and an ONNX file, and a comparison of their predictions with the model's.
+"""Convert a Keras model to a SavedModel and an ONNX file, and compare their predictions with those of the model.
 
 Both are made from a traced function from `features` to `probabilities`, which accepts any batch size. So every layer
 can be converted that TensorFlow can trace.

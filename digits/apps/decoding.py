@@ -1,4 +1,4 @@
-"""Decoding of image files within limits of memory and time. Messages name the kinds of files that are no images."""
+"""Decode image files within limits of memory and time. Messages name the kind of a file that is not an image."""
 
 import io
 import math
@@ -77,7 +77,7 @@ def _other_kind(head: bytes) -> tuple[str, str]:
     if isinstance(kind, Foreign) and kind != UNKNOWN:
         return kind
     if kind in (GZIP, ZIP, TAR):
-        return "an archive", "Unpack it, and give the pictures in it."
+        return "an archive", "Unpack it, and name the pictures in it."
     if kind in (UNKNOWN, PICTURE):
         return f"not an image in one of the formats {', '.join(FORMATS)}", "Save the picture again, as PNG."
     hint = "To train on it, set `load.source` in params.yaml to this file. To read an image in it, save that as PNG."

@@ -61,7 +61,7 @@ def gate(files: Files, against: str) -> tuple[list[str], list[InputError]]:
 
 
 def spread_of(against: str, files: Files) -> Spread | str:
-    """Return the spread over seeds in a commit, or, as a text, why it has none for the parameters of this run."""
+    """Return the spread over seeds in a commit, or a string that says why it has none for these parameters."""
     try:
         text = committed_text(files.lock.parent, against, files.seeds)
     except GitError as error:

@@ -1,4 +1,4 @@
-"""Conversion of pictures to the form of a data set's images: find the digits, or scale pictures of other things."""
+"""Convert pictures to the form of a data set's images: find the digits, or scale pictures of other things."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

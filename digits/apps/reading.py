@@ -1,4 +1,4 @@
-"""Predictions of the trained model for images: the class, its probability, and whether the model is unsure.
+"""Predict images with the trained model: the class, its probability, and whether the model is unsure.
 
 Images are uint8 [n, height, width] or [n, height, width, 3].
 """

@@ -32,7 +32,7 @@ from exactkeras.augment import views
 
 
 def platform(path: Path, model_sha256: str) -> dict[str, Any] | str:
-    """Return the record of the machine that a model was trained on, or, as a text, why the machine is not known."""
+    """Return the record of the machine that a model was trained on, or a string that says why it is not known."""
     if not path.exists():
         return f"There is no {path}: the machine that the model was trained on is not known."
     record = read(path, lambda text: dict(parse_json(text)), "Delete it, or run `dvc repro --force train`.")
@@ -76,7 +76,7 @@ def gather(files: Files, against: str | None = None) -> Report:
     network, seen = open_model(files.model, dataset), views(dataset.image_shape, params.evaluate.views)
     (predictions,) = predict(network, [test], params.evaluate.batch_size, seen)
     if not np.array_equal((run.labels, run.predicted), (predictions.labels, predictions.classes)):
-        raise InputError(str(files.metrics / "confusion.csv"), "the model predicts something else", hint=REDO)
+        raise InputError(str(files.metrics / "confusion.csv"), "the model predicts other classes", hint=REDO)
     sha256 = file_hash(files.model)
     machine = platform(files.platform, sha256)
     return Report(params, names, run, earlier, changed, outputs, machine, sha256, predictions, test, dataset)

@@ -18,7 +18,7 @@ from dvcproof.findings import BusyError, show
 
 def main() -> None:
     parser = command("repro", __doc__, "params", "metrics")
-    parser.add_argument("--remote", help="take the runs of others from this remote of DVC: docs/sharing.md")
+    parser.add_argument("--remote", help="copy the runs of others from this remote of DVC: docs/sharing.md")
     args, options = parser.parse_known_args()
     root = Path.cwd()
     require_params(args.params)

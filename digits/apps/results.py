@@ -1,4 +1,4 @@
-"""Readers of the files in metrics/ and of similar files, in the working tree or in a commit."""
+"""Read the files in metrics/ and similar files, in the working tree or in a commit."""
 
 import os
 from collections.abc import Callable

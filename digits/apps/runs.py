@@ -1,4 +1,4 @@
-"""Runs, read from dvc.lock and metrics/ in the working tree or in an earlier commit."""
+"""Read runs from dvc.lock and metrics/ in the working tree or in an earlier commit."""
 
 import os
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def _pairs(text: str, numbers: dict[str, int]) -> NDArray[np.intp]:
 
 
 def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earlier | str:
-    """Return the run in the commit `revision`, or, as a text, why there is none.
+    """Return the run in the commit `revision`, or a string that says why there is none.
 
     If `revision` is None, use the last commit. If this run itself is `committed`, use the last commit before it that
     changed the run. Raise InputError if the named commit does not exist or has no run, if the run in a commit is

@@ -15,8 +15,8 @@ from dvcproof.project import Project
 
 def main() -> None:
     parser = command("verify", __doc__)
-    parser.add_argument("--only", choices=("check", "verify"), help="do this alone (default: both)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the clone in this new folder and leave it there")
+    parser.add_argument("--only", choices=("check", "verify"), help="do only this (default: both)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the clone in this new folder, and keep it")
     args = parser.parse_args()
     params, lock = Path("params.yaml"), Path("requirements.lock")
     if params.is_file():

@@ -41,7 +41,7 @@ def require_labels(name: str, labels: NDArray[Any], classes: int) -> None:
     if len(wrong):
         expected = f"labels from 0 to {classes - 1}, the classes of the training set"
         received = f"{labels[wrong[0]]} at position {wrong[0]}"
-        hint = "Correct the labels, or give this class images to train on."
+        hint = "Correct the labels, or add training images of this class."
         raise InputError(name, expected=expected, received=received, hint=hint)
 
 
@@ -50,5 +50,5 @@ def require_every_class(name: str, labels: NDArray[Any], classes: int) -> None:
     absent = np.setdiff1d(np.arange(classes), labels)
     if len(absent):
         expected, received = f"images of every class from 0 to {classes - 1}", f"none of class {absent[0]}"
-        hint = "Keep back fewer images for validation, or give this class images to train on."
+        hint = "Hold out fewer images for validation, or add training images of this class."
         raise InputError(name, expected=expected, received=received, hint=hint)

@@ -1,4 +1,4 @@
-"""Arrays in .npy files, which are checked when they are read."""
+"""Read and write arrays in .npy files, which are checked when they are read."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Scores of a classifier, from its log-probabilities. Counts and sums are exact, so no order changes them."""
+"""Compute scores of a classifier from its log-probabilities. Counts and sums are exact, so no order changes them."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Predictions of a model for whole splits, in batches on all cores."""
+"""Predict whole splits with a model, in batches on all cores."""
 
 import math
 from collections.abc import Sequence

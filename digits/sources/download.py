@@ -1,4 +1,4 @@
-"""Downloads of data sets from https:// addresses. Their SHA-256 is checked, and they are kept in the user's cache."""
+"""Download data sets from https:// addresses, check their SHA-256, and keep them in the user's cache."""
 
 import re
 from pathlib import Path

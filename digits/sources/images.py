@@ -1,4 +1,4 @@
-"""Conversion of images to the form in which they are stored: uint8, one shape, light ink on dark, upright, up to 255.
+"""Convert images to the form in which they are stored: uint8, one shape, light ink on dark, upright, up to 255.
 
 Values that would have to be rounded raise an error. A sample of the images shows their ink and background, and whether
 they are transposed: docs/data.md has the rules.
@@ -63,11 +63,11 @@ MEASURED = 200
 _EMNIST = re.compile(r"(?<![a-z])emnist")
 
 #: The warnings.
-UNLIKE = "WARNING: the test images have another background than the training images: invert one of the two sets"
+UNLIKE = "WARNING: the test images and the training images have different backgrounds: invert one of the two sets"
 LYING = (
-    "WARNING: the images seem to be transposed, for many are much wider than tall, and few the other way round. "
+    "WARNING: the images seem to be transposed, since many are much wider than tall, and few much taller than wide. "
     "Look at metrics/worst.png after a run: if they lie on their side there, set `load.transpose` to {} in "
-    "params.yaml, else to the other value, which ends this warning"
+    "params.yaml, otherwise to the other value, which ends this warning"
 )
 
 
@@ -174,7 +174,7 @@ def _levels(name: str, values: Values, *, unit: bool, first: int) -> Images:
         expected = "fractions of 255, as dividing uint8 by 255 gives them"
         hint = "Round them yourself, and save them again: `np.rint(x * 255).astype(np.uint8)`."
     elif math.isnan(value):
-        hint = "Find out what made it, and save the images again without it."
+        hint = "Find out where the NaN comes from, and save the images again without it."
     place[0] += first
     where = ", ".join(f"{what} {k}" for what, k in zip(("image", "row", "column", "colour"), place, strict=False))
     raise InputError(name, expected=expected, received=f"{value:.6g} in {where}", hint=hint)

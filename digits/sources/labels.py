@@ -162,7 +162,7 @@ def _numbers(name: str, labels: Values, present: Values, numbers: Numbers, names
         wrong = np.flatnonzero(present[place] != block)
         if len(wrong):
             expected = f"the classes of the training set: {_listed(names)}"
-            hint = "Correct the labels, give this class images to train on, or leave its images out of the test set."
+            hint = "Correct the labels, add training images of this class, or leave its images out of the test set."
             received = f"{block[wrong[0]]} at position {start + wrong[0]}"
             raise InputError(name, expected=expected, received=received, hint=hint)
         found[start : start + len(block)] = numbers[place]

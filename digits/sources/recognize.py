@@ -1,4 +1,4 @@
-"""Recognition of files: the kind by the first bytes, since a name may be wrong, and the purpose by the path."""
+"""Recognize files: the kind by the first bytes, since a name may be wrong, and the purpose by the path."""
 
 import re
 from collections.abc import Callable, Iterable

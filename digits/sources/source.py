@@ -1,4 +1,4 @@
-"""Data sets of images and labels: open any supported form as a training and a test set.
+"""Open any supported form of a data set as a training and a test set of images and labels.
 
 The content of a file decides what the file is, not its name. Nothing is unpickled. Images are read in blocks, so a set
 need not fit into memory.

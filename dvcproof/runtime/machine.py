@@ -48,12 +48,12 @@ def require_avx() -> None:
             "the processor",
             expected="AVX, which the packages of TensorFlow use on x86-64",
             received=f"{cpu_name() or 'one'} without it",
-            hint="If it is virtual, give it the flags of its host's (QEMU: -cpu host); else use another machine.",
+            hint="If it is virtual, give it the host's flags (QEMU: -cpu host); else use another machine.",
         )
 
 
 def _cpuinfo(field: str) -> str:
-    """Return the first value of a field in /proc/cpuinfo, or an empty text."""
+    """Return the first value of a field in /proc/cpuinfo, or an empty string."""
     try:
         with CPUINFO.open(encoding="utf-8") as lines:  # stops at the first match: each further core costs time
             return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")

@@ -64,7 +64,7 @@ def read_pins(lock: Path) -> dict[str, list[Pin]]:
             break
     if not pins:
         hint = f"Run `git checkout HEAD -- {shlex.quote(str(lock))}`."
-        raise InputError(str(lock), expected="packages, as numpy==2.4.2", received=received, hint=hint)
+        raise InputError(str(lock), expected="packages, such as numpy==2.4.2", received=received, hint=hint)
     return pins
 
 

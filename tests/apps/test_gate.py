@@ -23,7 +23,7 @@ BASE = set(range(20))  # misread images: 98.0 %
 
 
 def write_run(project: Path, wrong: set[int], *, test_set: str = "a") -> None:
-    """Write the files of a run that misreads these of the 1,000 test images."""
+    """Write the files of a run that misreads the test images `wrong`, out of 1,000."""
     metrics = project / "metrics"
     metrics.mkdir(exist_ok=True)
     score = {"accuracy": 1 - len(wrong) / IMAGES, "loss": 0.1}

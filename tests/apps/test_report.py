@@ -188,7 +188,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "edited scores": (change(SCORES, "0.", "0.1"), r"scores\.json: expected the file that dvc\.lock names, MD5 \w{32}"),
     "no test set": (lambda project: (project / "data/prepared/test_labels.npy").unlink(), r"test_labels\.npy"),
     "damaged platform": (change("data/platform.json", "{", "["), r"platform\.json: the content is not valid"),
-    "another prediction": (another_prediction, r"confusion\.csv: the model predicts something else\. Run `dvc repro`"),
+    "another prediction": (another_prediction, r"confusion\.csv: the model predicts other classes\. Run `dvc repro`"),
 }
 
 
@@ -213,7 +213,7 @@ def test_files_that_are_missing_or_of_another_model_are_shown_as_such(html: str,
 
 def open_page(driver: webdriver.Chrome, path: Path, page: str) -> None:
     console_errors(driver)
-    requested_urls(driver)  # drop the requests of the page before
+    requested_urls(driver)  # drop the requests of the previous page
     path.write_text(page, encoding="utf-8")
     driver.get(path.as_uri())
 

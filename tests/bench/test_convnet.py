@@ -179,7 +179,7 @@ def test_a_kind_of_machine_is_added_to_the_others(again: Path) -> None:
     replace(again, this_machine()["kind"], "another-kind")
     whole.main()
     assert [one["runs"] for one in machines(again)] == [only["runs"]] * 2
-    replace(again, '"shift": 1.0', '"shift": 2.0')  # a result of other parameters
+    replace(again, '"shift": 1.0', '"shift": 2.0')  # a result for other parameters
     whole.main()
     assert machines(again) == [only]
     again.write_text('{"machines": 3}')  # a damaged result is ignored, since Git has it

@@ -61,7 +61,7 @@ def test_only_a_clear_difference_from_the_best_is_called_one() -> None:
     assert ranked[0]["validation_accuracy"]["mean"] == pytest.approx(0.98)
     assert [point["p_value"] for point in ranked[::2]] == pytest.approx([1, 3 * p_value(GOOD, BAD)])
     wide = [0.92, 0.95, 0.98, 1.01, 1.04]
-    assert rank([({}, wide), ({}, [value - 0.03 for value in wide])])[1]["noise"]  # the same difference in means as BAD
+    assert rank([({}, wide), ({}, [value - 0.03 for value in wide])])[1]["noise"]  # as far from the best as BAD
     text = list(lines(ranked))
     assert "the best of 3, 5 seeds each" in text[1]
     assert "inside the noise, p = " in text[2]
@@ -83,7 +83,7 @@ def test_among_equal_points_a_difference_is_rarely_found() -> None:
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the params.yaml of the tests, in the working directory."""
+    """Write the params.yaml of the tests into the working directory, and return its path."""
     monkeypatch.chdir(tmp_path)
     return recipe_params(tmp_path)
 

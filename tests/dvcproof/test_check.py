@@ -118,7 +118,7 @@ def test_other_packages_than_the_locks(project: Path) -> None:
         return [one.message for one in found if one.rule == "DP111"]
 
     (message,) = packages("numpy==0.1 \\\npydantic==0.1\n")
-    assert re.search(r"package numpy, and of 1 more for .*: expected 0.1, as in .* Got \d", message)
+    assert re.search(r"package numpy and 1 more for .*: expected 0.1, as in .* Got \d", message)
     (message,) = packages("no-such-package==1.0 ; python_version > '3' \\\n")
     assert re.search("package no-such-package for .*: expected 1.0, .* Got none", message)
     assert packages("no-such-package==1.0 ; python_version < '3' \\\n") == []

@@ -156,7 +156,7 @@ def test_a_damaged_object_whose_output_is_good(toy: Path, kind: str) -> None:
     before, names, stored = results(toy), {path.name for path in objects(toy)}, object_of(toy, "model.npy")
     if kind == "the output":
         damage(toy / "model.npy")
-        assert "not what dvc.lock names" in doctor_says(toy)
+        assert "different from dvc.lock" in doctor_says(toy)
     else:
         damage(stored, kind)
         doctor_says(toy)

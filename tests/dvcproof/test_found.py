@@ -16,7 +16,7 @@ from tests.support.project import commit, run_ok
 from tests.support.team import make
 from tests.support.verifying import Result, run_main
 
-# A warning from inside DVC: its library of prefix trees changes.
+# DVC itself causes this warning, with its prefix-tree library.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
 
 GRAPH = "stages:\n  go:\n    cmd: cp i.txt o.txt\n    deps: [i.txt]\n    outs: [o.txt]\n"
@@ -139,7 +139,7 @@ def test_records_of_dvc_2(tmp_path: Path) -> None:
 
 
 def test_when_a_stage_without_dependencies_runs(tmp_path: Path) -> None:
-    """DVC runs it each time only if it has no outputs either, or says so itself."""
+    """DVC runs such a stage each time only if it has no outputs either, or has `always_changed`."""
     graph = "stages:\n  one:\n    cmd: echo > o.txt\n    outs: [o.txt]\n  two:\n    cmd: echo\n"
     graph += "  three:\n    cmd: echo\n    always_changed: true\n"
     path = start(tmp_path / "project", graph, run=False)

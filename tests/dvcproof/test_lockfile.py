@@ -110,7 +110,7 @@ def test_a_file_is_the_recorded_one(tmp_path: Path) -> None:
     require_recorded(path, lock)
     other = path.rename(tmp_path / "other.json")
     require_recorded(other, lock, str(path))
-    with pytest.raises(InputError, match=r"other\.json: expected a file in dvc\.lock\. Got a file that is not there"):
+    with pytest.raises(InputError, match=r"other\.json: dvc\.lock does not record this file\. Run"):
         require_recorded(other, lock)
     with pytest.raises(FileNotFoundError, match=r"scores\.json"):
         require_recorded(path, lock)

@@ -56,7 +56,7 @@ def test_notes_that_cannot_be_written_are_said_with_a_way_out(
     read_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], below: str
 ) -> None:
     monkeypatch.setattr(surroundings, "NOTES", read_only / below)
-    line = f"ERROR: {read_only}: DVC keeps notes there, but may not write. Name another folder: `export DVC_SITE_CACHE"
+    line = f"ERROR: {read_only}: DVC keeps notes there, but cannot write. Name another folder: `export DVC_SITE_CACHE"
     assert refusal(digits, "repro").startswith(line)
     assert refused(capsys, "check").startswith(line)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "mine"))

@@ -302,7 +302,7 @@ def test_other_paths_to_a_file_and_exceptions(tmp_path: Path) -> None:
         report = traced_alone(place, stages, allow_network=True)
     assert lines(report) == [
         "DP201 far: undeclared input lookup.csv",
-        f"DP207 far: it reads 2 files from the project's folder instead of the clone, as {place}/lookup.csv",
+        f"DP207 far: it reads 2 files from the project's folder instead of the clone, such as {place}/lookup.csv",
         f"DP206 net: it uses the network: 127.0.0.1:{words['@PORT@']} (allowed: --allow-network)",
         "DP201 excused: undeclared input lookup.csv (allowed: never changes)",
         "DP202 excused: undeclared output state.txt (allowed: of the machine)",

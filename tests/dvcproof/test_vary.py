@@ -393,7 +393,7 @@ def test_differences_are_shown(tmp_path: Path) -> None:
     other.write_text("a\n")
     assert "(no such line)" in show_difference(one, other)
     other.write_bytes(one.read_bytes().replace(b"\n", b"\r\n"))
-    assert show_difference(one, other) == "only the ends of lines differ"
+    assert show_difference(one, other) == "only the line ends differ"
     one.write_bytes(b"\x00\xff1")
     other.write_bytes(b"\x00\xff2")
     assert "first differing byte at 2" in show_difference(one, other)

@@ -66,7 +66,7 @@ def test_a_commit_that_gives_its_own_bytes(toy: Path, tmp_path: Path) -> None:
     assert [row[:3] for row in report.table[1:]] == [("one", "yes", "equal"), ("two", "yes", "equal")]
     assert (tmp_path / "kept" / "clone" / "two" / "sorted.txt").read_text() == "a\nb\nc\n"
     assert run_ok("git", "status", "--porcelain", cwd=toy) == "?? untracked.txt\n"
-    with pytest.raises(InputError, match=r"--keep .*: this folder exists\. Name a new one\."):
+    with pytest.raises(InputError, match=r"--keep .*: this folder exists already\. Name a new one\."):
         verified(toy, keep=tmp_path / "kept")
 
 

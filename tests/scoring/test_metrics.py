@@ -42,7 +42,7 @@ def test_precision_and_recall_of_each_class(five: Predictions) -> None:
 def test_the_worst_mistakes_have_the_greatest_loss(five: Predictions) -> None:
     assert [worst(five, count).tolist() for count in (1, 2, 100)] == [[4], [4, 1], [4, 1]]
     same = predictions([[0.75, 0.25], [0.875, 0.125]] * 100, [1] * 200)
-    assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]  # of equally bad images the first
+    assert worst(same, 150).tolist() == [*range(1, 200, 2), *range(0, 100, 2)]  # equally bad images keep their order
     assert worst(predictions([[0.75, 0.25]], [0]), 25).tolist() == []
 
 

@@ -78,8 +78,8 @@ BAD: dict[str, tuple[list[Any], list[Any], str]] = {
     "a class that training lacks": (
         [0, 1, 4, 1],
         [0, 4, 3],
-        "B: expected the classes of the training set: 0, 1, 4. Got 3 at position 2. Correct the labels, give this "
-        "class images to train on, or leave its images out of the test set.",
+        "B: expected the classes of the training set: 0, 1, 4. Got 3 at position 2. Correct the labels, add "
+        "training images of this class, or leave its images out of the test set.",
     ),
     "a class above all others": ([0, 1], [0, 200], "Got 200 at position 1."),
     "a class below all others": ([7, 8], [7, 3], "Got 3 at position 1."),

@@ -118,13 +118,13 @@ def test_the_command_line_writes_in_silence(raw: Path) -> None:
 def test_validation_of_a_sorted_set_has_every_class(
     raw: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    """The output says so; each image keeps its label, and no image is in two splits."""
+    """Check the printed line, that each image keeps its label, and that no image is in two splits."""
     monkeypatch.setattr(npy, "BLOCK_BYTES", block_bytes)
     order = np.argsort(digits["y_train"], kind="stable")
     images, labels = (digits[name][order] for name in ("x_train", "y_train"))
     write_raw(raw, digits | {"x_train": images, "y_train": labels})
     said = preprocess.preprocess(100, raw, raw.parent / "out")
-    end = "spread evenly over each class, since the last 100 are no fair sample"
+    end = "spread evenly over each class, since the last 100 are not a fair sample"
     assert said == f"validation set: 100 of the 600 training images, {end}\n"
     chosen = choose_validation(labels, 100)
     written = prepare(raw, 100)

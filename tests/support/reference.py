@@ -30,7 +30,7 @@ def cut(count: int) -> list[tuple[int, int]]:
 
 
 def cut_kernel(values: int, channels: int) -> list[tuple[int, int]]:
-    """Cut a convolution's inner dimension between values of the kernel, then cut the pieces as any inner dimension."""
+    """Cut a convolution's inner dimension between values of the kernel, then cut each piece as `cut` does."""
     parts = math.ceil(values / max(1, LONGEST // channels))
     each = math.ceil(values / parts)
     pieces = [(start * channels, min(start + each, values) * channels) for start in range(0, values, each)]

@@ -1,4 +1,4 @@
-"""Measurement of the contrast of each pixel to the paper around it, for ink of any colour and in any light."""
+"""Measure the contrast of each pixel to the paper around it, for ink of any colour and in any light."""
 
 import math
 

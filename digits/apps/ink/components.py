@@ -1,4 +1,4 @@
-"""Grouping of the ink's connected components into digits, without specks, thin lines and ink that touches the edge."""
+"""Group the ink's connected components into digits, without specks, thin lines and ink that touches the edge."""
 
 from itertools import combinations
 from typing import NamedTuple

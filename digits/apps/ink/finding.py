@@ -1,4 +1,4 @@
-"""The search for digits in a picture. The result of each step is kept, so that it can be shown."""
+"""Find digits in a picture. The result of each step is kept, so that it can be shown."""
 
 import math
 from collections.abc import Iterator
@@ -159,7 +159,7 @@ def pages(pixels: Floats) -> Iterator[Mask]:
 
 
 def rectangularity(page: Mask) -> float:
-    """Return which fraction of the tightest rectangle around it, at any angle, a mask fills."""
+    """Return the fraction that a mask fills of the tightest rectangle around it, at any angle."""
     y, x = np.nonzero(page & ~ndimage.binary_erosion(page))
     area = math.inf
     for angle in np.deg2rad(np.arange(0, 90, 3)):

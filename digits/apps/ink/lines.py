@@ -1,4 +1,4 @@
-"""Removal of the straight thin lines of ruled and squared paper. Pixels where a stroke crosses a line are kept."""
+"""Remove the straight thin lines of ruled and squared paper. Pixels where a stroke crosses a line are kept."""
 
 import math
 from typing import NamedTuple

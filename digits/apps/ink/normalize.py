@@ -1,4 +1,4 @@
-"""Conversion of digits to the size and place that strokes have in a data set, as the makers of MNIST did it.
+"""Convert digits to the size and place that strokes have in a data set, as the makers of MNIST did.
 
 They scaled each digit into a box of 20 x 20 pixels, with anti-aliasing and without a change of its proportions. Then
 they moved its centre of mass to the centre of a field of 28 x 28 pixels (Y. LeCun, C. Cortes and C. J. C. Burges, The

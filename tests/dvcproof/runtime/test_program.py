@@ -57,12 +57,12 @@ def test_error_is_one_line_and_cannot_steer_the_terminal(received: str, shown: s
         (WRONG, "ERROR: a.npz: expected a .npz archive. Got nothing. Save it again."),
         (
             PermissionError(13, "Permission denied", "/data/raw"),
-            "ERROR: /data/raw: expected a path to read or write. Got Permission denied. "
+            "ERROR: /data/raw: it cannot be read or written: Permission denied. "
             "Check the path, its permissions and the free space.",
         ),
         (
             OSError("the cable is cut"),
-            "ERROR: the system: expected a path to read or write. Got the cable is cut. "
+            "ERROR: the system: it cannot be read or written: the cable is cut. "
             "Check the path, its permissions and the free space.",
         ),
     ],
@@ -126,7 +126,6 @@ def test_a_warning_that_has_become_an_error_is_named() -> None:
     code = f"import warnings\nfrom dvcproof.runtime.program import run\n{warn}"
     result = program(sys.executable, "-c", code, cwd=ROOT, env={"PYTHONWARNINGS": "error"})
     assert refused_by(result) == (
-        "ERROR: Python: expected warnings to be shown. Got the option to raise them: too old. "
-        "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
+        "ERROR: Python: a warning was raised as an error: too old. Run `unset PYTHONWARNINGS`, or leave out `-W error`."
     )
     assert program(sys.executable, "-c", code, cwd=ROOT, env={"PYTHONWARNINGS": "default"}).returncode == 0

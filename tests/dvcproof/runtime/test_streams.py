@@ -65,7 +65,7 @@ def test_a_reader_who_leaves_stops_nothing(tmp_path: Path, form: str, unbuffered
 def test_a_full_disk_fails_what_only_prints(tmp_path: Path, unbuffered: str) -> None:
     result = shell("PROGRAM > /dev/full", tmp_path / "work", PYTHONUNBUFFERED=unbuffered)
     assert result.returncode == 1
-    assert "ERROR: standard output: expected a path to read or write. Got No space left on device." in result.stderr
+    assert "ERROR: standard output: it cannot be read or written: No space left on device." in result.stderr
     assert (tmp_path / "work").exists()
 
 
