@@ -5,24 +5,23 @@ strace is not available, which files.
 """
 
 # Paths are plain strings here for speed: there are thousands.
-# ruff: noqa: PTH112, PTH113, PTH119
+# ruff: noqa: PTH112, PTH113
 
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from dvcproof import cut
-from dvcproof.clone import copy, digest, files_in
+from dvcproof.alone import Outcome, Runner, local_outs
+from dvcproof.clone import Result, copy, digest, files_in
 from dvcproof.findings import Finding, Report
-from dvcproof.git import changed_files, git
 from dvcproof.judge import Ground, under
-from dvcproof.project import Project, Stage
+from dvcproof.project import Stage
 from dvcproof.strace import Seen
 
 #: Time limit in seconds for all runs of a stage in boxes, and the most bytes copied into one box.
@@ -38,55 +37,34 @@ LAST = 30
 Keep = Mapping[str, set[str]]
 
 
-@dataclass
-class Outcome:
-    """The result of one run in a box.
-
-    Args:
-        words: the last lines of output of a failed stage; empty: it did not fail.
-        different: paths of output files that differ from those in the clone.
-        outputs: the hash of each output file; the keys are paths.
-        extra: files that the stage wrote and does not declare.
-        altered: inputs that the stage changed.
-    """
-
-    words: str
-    different: list[str]
-    outputs: dict[str, str]
-    extra: list[str]
-    altered: list[str]
-
-    @property
-    def same(self) -> bool:
-        """Return whether the stage succeeded and gave the same outputs as in the clone."""
-        return not self.words and not self.different
-
-
 class Box:
     """Runs one stage in boxes.
 
     Args:
         ground: the clone, in which the stage has run.
         inputs: absolute paths in the clone of the inputs that the box gets, apart from parameter files.
+        seconds: the time of one run of the stage.
     """
 
-    def __init__(self, ground: Ground, stage: Stage, inputs: Sequence[str]) -> None:
-        self.ground, self.stage = ground, stage
-        self.top = ground.clone.top
-        self.root = ground.clone.folder / "box"
+    def __init__(self, ground: Ground, stage: Stage, inputs: Sequence[str], seconds: float) -> None:
+        self.ground, self.stage, self.seconds = ground, stage, seconds
+        self.runner = Runner(ground.project, ground.clone, ground.clone.folder / "box")
+        self.top, self.root = ground.clone.top, self.runner.folder / "top"
         self.inputs = [path for path in inputs if under(path, [str(self.top)])]
-        self.params = [path for path in stage.params if under(path, [str(self.top)])]
-        self.outs = [out.place for out in stage.outs if out.local and under(out.place, [str(self.top)])]
-        self.wanted = {path: digest(file) for out in self.outs for path, file in self._named(out, self.top)}
+        self.outs = [out.place for out, _ in local_outs(ground.project, stage)]
+        self.wanted = self._digests(self.outs, ground.clone.path)
         self.end = time.monotonic() + CHEAP
+        #: Paths in the clone of the files that the last run wrote besides its outputs, and of inputs that it changed.
+        self.written: list[str] = []
 
-    def size(self) -> int:
-        """Return the number of bytes copied into a box."""
-        return sum(file.stat().st_size for path in self.inputs for file in files_in(Path(path)))
+    def can_run(self, number: int) -> bool:
+        """Return whether so many runs are not too long, nor too large."""
+        size = sum(file.stat().st_size for path in self.inputs for file in files_in(Path(path)))
+        return self.seconds * number <= CHEAP and size <= LARGE
 
-    def left(self) -> float:
-        """Return the seconds that are left for this stage."""
-        return self.end - time.monotonic()
+    def has_time(self) -> bool:
+        """Return whether there is time for one more run."""
+        return self.end - time.monotonic() > self.seconds
 
     def run(self, keep: Keep | None = None, *, leave_out: str = "") -> Outcome:
         """Run the stage.
@@ -95,44 +73,40 @@ class Box:
             keep: for each parameter file, the names to keep in it. A file that is not in `keep` stays whole.
             leave_out: the path of an input that is not copied into the box.
         """
-        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(self.runner.folder, ignore_errors=True)
         for path in self.inputs:
             if path != leave_out and os.path.lexists(path):
                 copy(Path(path), self._there(path))
-        for path in dict.fromkeys([*self.params, *(keep or ())]):
-            if os.path.isfile(path):
-                self._write_params(Path(path), self._there(path), (keep or {}).get(path))
+        for path in dict.fromkeys([*self.stage.params, *(keep or ())]):
+            if os.path.isfile(path) and under(path, [str(self.top)]):
+                copy(Path(path), self._there(path))
+                if keep and path in keep:
+                    cut.keep_only(self._there(path), keep[path])
         for path in [*self.outs, str(self.stage.wdir / "x")]:
             self._there(path).parent.mkdir(parents=True, exist_ok=True)
-        before = {file: digest(file) for file in files_in(self.root)}
-        clone, folder = self.ground.clone, self._there(str(self.stage.wdir))
-        root = self._there(str(clone.path))
-        result = clone.run_alone(self.stage, folder, root, ["/bin/sh"], max(1.0, self.left()))
-        words = "" if result.status == 0 else result.last_lines or f"exit status {result.status}"
-        places = [self._there(path) for path in self.outs]
-        outputs = {path: digest(file) for place in places for path, file in self._named(str(place), self.root)}
-        different = [path for path in {**self.wanted, **outputs} if self.wanted.get(path) != outputs.get(path)]
-        after = [file for file in files_in(self.root) if "__pycache__" not in file.parts]
-        extra = [file for file in after if file not in before and not under(str(file), map(str, places))]
-        altered = [file for file in before if not os.path.lexists(file) or digest(file) != before[file]]
-        back = [[str(self.top / file.relative_to(self.root)) for file in files] for files in (extra, altered)]
-        shutil.rmtree(self.root, ignore_errors=True)
-        return Outcome(words, different, outputs, *back)
+        before = self._digests([str(self.root)], self.root)
+        outcome = self.runner.run(self.stage, self.root, None, max(1.0, self.end - time.monotonic()))
+        after = self._digests([str(self.root)], self.root)
+        changed = (name for name in {**before, **after} if before.get(name) != after.get(name))
+        files = (str(self.top / name) for name in changed if "__pycache__" not in name)
+        self.written = [file for file in files if not under(file, self.outs)]
+        return outcome
+
+    def is_same(self, outcome: Outcome) -> bool:
+        """Return whether a run succeeded, with the same outputs as in the clone."""
+        return outcome.status == 0 and outcome.files == self.wanted
+
+    def same(self, keep: Keep | None = None, *, leave_out: str = "") -> bool:
+        """Run the stage. Return whether it succeeded, with the same outputs as in the clone."""
+        return self.is_same(self.run(keep, leave_out=leave_out))
 
     def _there(self, path: str) -> Path:
         """Return the path in the box for a path in the clone."""
         return Path(os.path.normpath(self.root / os.path.relpath(path, self.top)))
 
     @staticmethod
-    def _named(path: str, root: Path) -> list[tuple[str, Path]]:
-        return [(os.path.relpath(file, root), file) for file in files_in(Path(path))]
-
-    @staticmethod
-    def _write_params(path: Path, target: Path, keep: set[str] | None) -> None:
-        copy(path, target)
-        if keep is not None and path.suffix in cut.FORMATS:
-            text = cut.without(path, lambda name: not any(cut.covers(key, name) for key in keep))
-            target.write_text(text, encoding="utf-8")
+    def _digests(paths: Sequence[str], root: Path) -> dict[str, str]:
+        return {os.path.relpath(file, root): digest(file) for path in paths for file in files_in(Path(path))}
 
 
 def check_parameters(
@@ -141,187 +115,130 @@ def check_parameters(
     """Find out which parameters a stage uses: run it with some of them left out. Return all findings, old and new.
 
     Args:
-        seen: what strace saw the stage read and write.
+        seen: what the stage was seen to read and write.
         findings: the findings so far.
         undeclared: parameter files that the stage reads and does not declare.
     """
+    #: For each file, the declared names. A file that is declared as a whole is not in it.
+    declared = {path: set(keys) for path, keys in stage.params.items() if keys} | {path: set() for path in undeclared}
+    whole = {path: names for path in declared if (names := _names(path))}
+    declared = {path: declared[path] for path in whole}
+    if not declared:
+        return findings
     top = str(ground.clone.top)
-    own = [out.place for out in stage.outs if out.local]
-    reads = [path for path in seen.reads if under(path, [top]) and seen.reads[path] < seen.writes.get(path, 2**62)]
-    keep = [path for path in reads if not under(path, [*own, f"{top}/.git", f"{ground.clone.path}/.dvc"])]
+    own = [*(out.place for out in stage.outs), f"{top}/.git", f"{ground.clone.path}/.dvc"]
     deps = [item.place for item in stage.deps if item.local]
-    inputs = [*deps, *(path for path in keep if not under(path, deps) and os.path.isfile(path))]
-    params = {*stage.params, *undeclared}
-    box = Box(ground, stage, [path for path in inputs if path not in params])
-    return Parameters(box, undeclared, seen.seconds).check(findings)
+    reads = [path for path, number in seen.reads.items() if number < seen.writes.get(path, 2**62)]
+    reads = [
+        path for path in reads if not under(path, [*own, *deps, *stage.params, *declared]) and os.path.isfile(path)
+    ]
+    box = Box(ground, stage, [*deps, *reads], seen.seconds)
+    number = 2 + sum(map(len, declared.values()))
+    why = ""
+    if not box.can_run(number):
+        why = f"unused parameters were not searched for: {number} runs of {seen.seconds:.0f} s would take too long"
+    elif not box.is_same(first := box.run(whole)):
+        fault = "it fails" if first.status != 0 else "it gives other results"
+        why = f"cannot tell which parameters it uses: {fault} in another folder, or in each run"
+    if why:
+        return [*findings, stage.finding("DP211", why, level="note")]
+    missing, untried = _missing(box, whole, declared)
+    # Findings about a whole file are replaced, since the names of the parameters are now known.
+    found = [item for item in findings if item.rule != "DP210" or not item.change.endswith(":")]
+    for path, key in missing:
+        name, local = ground.project.name(path), os.path.relpath(path, stage.wdir)
+        text = f"it reads the parameter {key} of {name} and does not declare it"
+        fix = f"Add `{key}` to params." if local == "params.yaml" else f"Add `{local}: [{key}]` to params."
+        found.append(stage.finding("DP210", text, fix, path=name, change=f"params + {local}:{key}"))
+    if untried:
+        text = f"it may read other parameters that it does not declare: there was no time to try {untried} more"
+        found.append(stage.finding("DP210", text, level="warning"))
+    used = {path: keys | {key for file, key in missing if file == path} for path, keys in declared.items()}
+    return [*found, *_unused(box, used, declared)]
 
 
-class Parameters:
-    """The declared and the used parameters of one stage.
+def _missing(box: Box, whole: Keep, declared: Keep) -> tuple[list[tuple[str, str]], int]:
+    """Return the undeclared parameters that change the outputs when left out, and the number of untried ones."""
+    rest = [
+        (path, name)
+        for path, names in whole.items()
+        for name in sorted(names)
+        if not any(cut.covers(key, name) for key in declared[path])
+    ]
+    without = {path: names - {name for file, name in rest if file == path} for path, names in whole.items()}
+    if not rest or box.same(without):
+        return [], 0
+    found: list[tuple[str, str]] = []
+    for number, (path, name) in enumerate(rest):
+        if not box.has_time():
+            return found, len(rest) - number
+        if not box.same({**whole, path: whole[path] - {name}}):
+            found.append((path, name))
+    return found or rest, 0  # any one of them may be left out, but not all
 
-    Args:
-        undeclared: parameter files that the stage reads and does not declare.
-        seconds: the time of one run of the stage.
-    """
 
-    def __init__(self, box: Box, undeclared: Sequence[str], seconds: float) -> None:
-        self.box, self.stage, self.undeclared, self.seconds = box, box.stage, undeclared, seconds
-        #: For each file, the declared names. A file that is declared as a whole is not in it.
-        self.declared = {path: set(keys) for path, keys in self.stage.params.items() if keys and _can_cut(path)}
-        self.declared |= {path: set() for path in undeclared if _can_cut(path)}
-
-    def check(self, findings: list[Finding]) -> list[Finding]:
-        """Return the findings, with the new findings about parameters."""
-        if not self.declared:
-            return findings
-        number = 2 + sum(map(len, self.declared.values()))
-        if self.seconds * number > CHEAP or self.box.size() > LARGE:
-            text = f"unused parameters were not searched for: {number} runs of {self.seconds:.0f} s would take too long"
-            return [*findings, self.stage.finding("DP211", text, level="note")]
-        whole = {path: set(cut.names(Path(path))) for path in self.declared}
-        first = self.box.run(whole)
-        if not first.same:
-            why = "it fails" if first.words else "it gives other results"
-            text = f"cannot tell which parameters it uses: {why} in another folder, or in each run"
-            return [*findings, self.stage.finding("DP211", text, level="note")]
-        missing = self._missing(whole)
-        used = {path: self.declared[path] | missing[path] for path in self.declared}
-        # Findings about a whole file are replaced, since the names of the parameters are now known.
-        replaced = [item for item in findings if item.rule == "DP210" and item.change.endswith(":")]
-        kept = [item for item in findings if item not in replaced]
-        return [*kept, *self._told(missing), *self._unused(used)]
-
-    def _missing(self, whole: dict[str, set[str]]) -> dict[str, set[str]]:
-        """Return the undeclared names that change the outputs when left out. Sections are tried first, then names."""
-        missing: dict[str, set[str]] = {path: set() for path in whole}
-        for path, names in whole.items():
-            rest = [name for name in names if not any(cut.covers(key, name) for key in self.declared[path])]
-            for section in sorted({name.partition(".")[0] for name in rest}):
-                inside = {name for name in rest if name.partition(".")[0] == section}
-                if self.box.left() < self.seconds or self.box.run(whole | {path: names - inside}).same:
-                    continue
-                tried = sorted(inside) if len(inside) > 1 else []
-                needed = {name for name in tried if not self.box.run(whole | {path: names - {name}}).same}
-                missing[path] |= needed or inside
-        return missing
-
-    def _told(self, missing: dict[str, set[str]]) -> Iterator[Finding]:
-        for path, name in ((path, name) for path, names in missing.items() for name in sorted(names)):
-            file, local = self.box.ground.project.name(path), os.path.relpath(path, self.stage.wdir)
-            text = f"it reads the parameter {name} of {file} and does not declare it"
-            fix = f"Add `{name}` to params." if local == "params.yaml" else f"Add `{local}: [{name}]` to params."
-            yield self.stage.finding("DP210", text, fix, path=file, change=f"params + {local}:{name}")
-
-    def _unused(self, used: dict[str, set[str]]) -> Iterator[Finding]:
-        templates = _templates(self.stage)
-        for path, key in [(file, key) for file in used for key in sorted(self.declared[file])]:
-            if any(cut.covers(key, reference) for reference in templates) or self.box.left() < self.seconds:
-                continue
-            shown, local = self.box.ground.project.name(path), os.path.relpath(path, self.stage.wdir)
-            if self.box.run(used | {path: used[path] - {key}}).same:
+def _unused(box: Box, used: Keep, declared: Keep) -> Iterator[Finding]:
+    stage = box.stage
+    templates = _templates(stage)
+    for path, key in [(file, key) for file in used for key in sorted(declared[file])]:
+        if not any(cut.covers(key, one) for one in templates) and box.has_time():
+            shown, local = box.ground.project.name(path), os.path.relpath(path, stage.wdir)
+            if box.same({**used, path: used[path] - {key}}):
                 text = f"it declares the parameter {key} of {shown}, and gives the same without it"
                 fix, change = f"Remove `{key}` from params, or use it.", f"params - {local}:{key}"
-                yield self.stage.finding("DP211", text, fix, level="warning", path=shown, change=change)
+                yield stage.finding("DP211", text, fix, level="warning", path=shown, change=change)
 
 
-def restore(ground: Ground) -> None:
-    """Restore the tracked files in the clone that a stage may have changed, except outputs and dvc.lock."""
-    outs = [out.place for stage in ground.project.stages for out in stage.outs if out.local]
-    for name in changed_files(ground.clone.top):
-        path = str(ground.clone.top / name)
-        if ground.project.is_tracked(path) and not under(path, outs) and os.path.basename(path) != "dvc.lock":
-            git(ground.clone.top, "checkout", "--quiet", "--", name)
-
-
-def declared_only(ground: Ground, stage: Stage, seconds: float, report: Report) -> list[Finding]:
-    """Run a stage with only its declared inputs. Return findings about undeclared inputs, outputs and parameters.
+def look(ground: Ground, stage: Stage, seen: Seen, report: Report) -> list[Finding] | None:
+    """Run a stage with only its declared inputs. Note in `seen` what it reads and writes, as strace would.
 
     Args:
         ground: the clone, in which the stage has succeeded.
-        seconds: the time of one run of the stage.
+        seen: has the time of one run of the stage, and receives the paths.
         report: receives the reasons why something cannot be told.
+
+    Return None if it does so; else the finding that the stage fails or gives other results, for an unknown reason.
     """
-    box = Box(ground, stage, [item.place for item in stage.deps if item.local])
-    if box.size() > LARGE or seconds * 2 > CHEAP:
+    box = Box(ground, stage, [item.place for item in stage.deps if item.local], seen.seconds)
+    if not box.can_run(2):
         report.unknown.append(f"{stage.address}: it is too large or too slow for a box")
         return []
-    findings: list[Finding] = []
     outcome = box.run()
     for _ in range(MOST):
-        lacks = _lacking(ground, box, outcome.words)
-        if not lacks or box.left() < 0:
+        lacks = _lacking(box, outcome) if outcome.status != 0 and box.has_time() else ""
+        if not lacks:
             break
         box.inputs.append(lacks)
-        findings.append(_undeclared(ground.project, stage, lacks))
         outcome = box.run()
-    if outcome.words:
+    if outcome.status != 0:
         text, fix = "it fails with only its declared inputs", "Add the missing input to deps."
-        return [*findings, stage.finding("DP201", text, fix, evidence=outcome.words)]
-    if outcome.different and box.run().outputs != outcome.outputs:
-        report.unknown.append(
-            f"{stage.address}: its results differ from run to run, so that runs in a box cannot be compared"
-        )
-        return findings
-    if outcome.different:
-        text = f"with only its declared inputs, other results: {', '.join(outcome.different)}"
-        return [
-            *findings,
-            stage.finding(
-                "DP201", text, "Add the missing input to deps; with strace installed, `dvcproof trace` names it."
-            ),
-        ]
-    findings += _left(ground.project, stage, outcome)
-    findings += _superfluous(ground.project, box, seconds)
-    return Parameters(box, [], seconds).check(findings)
+        evidence = Result(outcome.status, outcome.said).last_lines
+        return [stage.finding("DP201", text, fix, evidence=evidence)]
+    if not box.is_same(outcome):
+        if box.run().files != outcome.files:
+            text = "its results differ from run to run, so that runs in a box cannot be compared"
+            report.unknown.append(f"{stage.address}: {text}")
+            return []
+        text = "with only its declared inputs, it gives other results"
+        return [stage.finding("DP201", text, "Add the missing input to deps; with strace, `dvcproof trace` names it.")]
+    seen.writes = dict.fromkeys(box.written, 1)
+    needed = [path for path in box.inputs if not (box.has_time() and box.same(leave_out=path))]
+    seen.reads = dict.fromkeys([*needed, *stage.params], 0)
+    return None
 
 
-def _left(project: Project, stage: Stage, outcome: Outcome) -> Iterator[Finding]:
-    for path in outcome.extra:
-        local, name, tracked = os.path.relpath(path, stage.wdir), project.name(path), project.is_tracked(path)
-        text = f"it overwrites {name}, which is in Git and is no output" if tracked else f"undeclared output {name}"
-        fix = f"Add `{local}` to outs, or remove it at the end."
-        change = f"outs + {local}" + (":tracked" if tracked else "")
-        yield stage.finding("DP202", text, fix, path=name, change=change)
-    for path in outcome.altered:
-        name, fix = project.name(path), "Write the result to another file, and make that an output."
-        yield stage.finding("DP205", f"it changes its own input {name}", fix, path=name)
-
-
-def _superfluous(project: Project, box: Box, seconds: float) -> Iterator[Finding]:
-    """Run the stage without each dependency in turn. Yield findings about those that make no difference."""
-    for item in box.stage.deps:
-        if item.place in box.inputs and box.left() > seconds and box.run(leave_out=item.place).same:
-            name = project.name(item.place)
-            text = f"it declares {name}, and gives the same without it"
-            fix = f"Remove `{item.path}` from deps, or say under `meta: dvcproof: reads` why it is there."
-            change = f"deps - {item.path}"
-            yield box.stage.finding("DP203", text, fix, level="warning", path=name, change=change)
-
-
-def _undeclared(project: Project, stage: Stage, path: str) -> Finding:
-    local, name, maker = os.path.relpath(path, stage.wdir), project.name(path), project.maker(path)
-    rule, text = "DP201", f"undeclared input {name}"
-    if maker and not maker.endswith(".dvc"):
-        rule, text = "DP204", f"it reads {name}, which stage '{maker}' makes, without declaring it"
-    return stage.finding(rule, text, f"Add `{local}` to deps.", path=name, change=f"deps + {local}")
-
-
-def _lacking(ground: Ground, box: Box, words: str) -> str:
+def _lacking(box: Box, outcome: Outcome) -> str:
     """Return a project file that the last lines of output name and that the box lacks; empty if there is none."""
-    if not words:
-        return ""
-    top, wdir = str(ground.clone.top), box.stage.wdir
-    made = [path for path in ground.project.makers if under(path, [top])]
-    files = [path for path in (*ground.project.tracked, *made) if not os.path.isdir(path) or path in made]
-    mine = [*box.inputs, *box.outs, *box.params]
-    for line in reversed(words.splitlines()[-LAST:]):
+    project = box.ground.project
+    made = [path for path in project.makers if under(path, [str(box.top)])]
+    files = [path for path in (*project.tracked, *made) if not os.path.isdir(path) or path in made]
+    files = [path for path in files if not under(path, [*box.inputs, *box.outs, *box.stage.params])]
+    for line in reversed(outcome.said.splitlines()[-LAST:]):
         for path in sorted(files, key=len, reverse=True):
-            if under(path, mine):
-                continue
-            local = os.path.relpath(path, wdir)
-            forms = [local, os.path.basename(path)]
+            local = os.path.relpath(path, box.stage.wdir)
+            forms = [local, os.path.basename(path)]  # noqa: PTH119
             if path.endswith(".py"):
-                forms = [local[:-3].replace("/", "."), os.path.basename(path)[:-3], local]
+                forms = [local[:-3].replace("/", "."), forms[1][:-3], local]
             if any(re.search(rf"(?<![\w.-]){re.escape(form)}(?![\w-])", line) for form in forms):
                 return path
     return ""
@@ -336,9 +253,9 @@ def _templates(stage: Stage) -> set[str]:
         return set()
 
 
-def _can_cut(path: str) -> bool:
-    """Return whether single names can be left out of a parameter file."""
+def _names(path: str) -> set[str]:
+    """Return the parameters in a file; none if single ones cannot be left out."""
     try:
-        return Path(path).suffix in cut.FORMATS and bool(cut.names(Path(path)))
+        return set(cut.names(Path(path))) if Path(path).suffix in cut.FORMATS else set()
     except Exception:  # each format raises errors of its own; DVC reports them
-        return False
+        return set()

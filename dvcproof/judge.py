@@ -370,8 +370,9 @@ class Judge:
             if any(re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", words) for words in self.stage.commands):
                 self.seen.failures.append(Failure(f"{name}, which was not found", "127"))
         asks = re.compile(r"\|\||&&|\bif\b|\bwhile\b|\buntil\b|(^|\s)!\s")
-        level: Level = "note" if any(asks.search(words) for words in self.stage.commands) else "warning"
-        for words, status in dict.fromkeys(self.seen.failures):
+        is_asked = any(asks.search(words) for words in self.stage.commands)
+        for words, status, by_shell in dict.fromkeys(self.seen.failures):
+            level: Level = "note" if is_asked or not by_shell else "warning"
             shown = words.replace(str(self.ground.clone.path) + "/", "")
             text = f"a command inside failed with {status}, and the stage went on: {shown}"
             fix = "Join commands with `&&` or list them; for a pipe, run `bash -c 'set -eo pipefail; …'`."

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,29 +16,18 @@ from typing import NamedTuple
 
 from dvcproof.hook import Hook
 
-#: The system calls that strace watches, and the method of `Reader` for each.
-READERS = {
-    "open openat openat2 creat": "_open",
-    "execve execveat": "_execute",
-    "rename renameat renameat2": "_rename",
-    "link linkat symlink symlinkat": "_link",
-    "unlink unlinkat": "_remove",
-    "rmdir": "_remove_folder",
-    "truncate truncate64": "_truncate",
-    "chdir fchdir": "_change",
-    "getdents getdents64": "_list",
-    "connect sendto": "_connect",
-    "bind getsockname": "_bind",
-    "io_uring_setup": "_ring",
-}
+#: The system calls that strace watches.
+CALLS = (
+    *("open", "openat", "openat2", "creat", "execve", "execveat", "rename", "renameat", "renameat2"),
+    *("link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "rmdir", "truncate", "truncate64"),
+    *("chdir", "fchdir", "getdents", "getdents64", "connect", "sendto", "bind", "getsockname", "io_uring_setup"),
+)
 FORKS = ("fork", "vfork", "clone", "clone3")
 
-#: With a question mark, strace accepts a call that this processor or this version of strace lacks.
-CALLS = ",".join(f"?{name}" for name in (*" ".join(READERS).split(), *FORKS))
-OPTIONS = ("-f", "-y", "-q", "-s", "200", "-e", "signal=none", "-e", f"trace={CALLS}")
-
-#: With this option, only the watched system calls stop a process, not all of them.
-FILTER = "--seccomp-bpf"
+#: With a question mark, strace accepts a call that this processor or this version of strace lacks. With --seccomp-bpf,
+#: only the watched calls stop a process, not all of them.
+WATCHED = ",".join(f"?{name}" for name in (*CALLS, *FORKS))
+OPTIONS = ("-f", "-y", "-q", "-s", "200", "--seccomp-bpf", "-e", "signal=none", "-e", f"trace={WATCHED}")
 
 #: Shells. A process that a shell started is a command of the stage, so its failure counts.
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish", "busybox"}
@@ -56,17 +45,32 @@ _CALL = re.compile(
 )
 _PATH = re.compile(r'(?:(AT_FDCWD|\d+)(?:<((?:[^>\\]|\\.)*)>)?(?:\(deleted\))?, )?"((?:[^"\\]|\\.)*)"')
 _FOLDER = re.compile(r"\d+<((?:[^>\\]|\\.)*)>")
-_ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ADDRESS = re.compile(r'sin6?_port=htons\((\d+)\).*?"([0-9a-fA-F.:]+)"')
 _SOCKET = re.compile(r'sun_path=@?"((?:[^"\\]|\\.)*)"')
-_LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
+
+
+class _Call(NamedTuple):
+    """A system call: its arguments as text, its result, the path of a resulting file, and the name of an error."""
+
+    name: str
+    words: str
+    result: int
+    place: str
+    error: str
 
 
 class Failure(NamedTuple):
-    """A command inside a stage that failed, with its exit status or the signal that ended it."""
+    """A command inside a stage that failed.
+
+    Args:
+        words: the command.
+        status: its exit status, or the signal that ended it.
+        by_shell: whether a shell started it. If not, the program that started it may have dealt with the failure.
+    """
 
     words: str
     status: str
+    by_shell: bool = True
 
 
 @dataclass
@@ -165,11 +169,7 @@ def obstacle() -> str:
 
 def make_hook(folder: Path) -> Hook:
     """Make the hook that runs each command of a stage under strace."""
-    words = ["strace", FILTER, *OPTIONS]
-    probe = subprocess.run([*words, "-o", os.devnull, "true"], capture_output=True, check=False, timeout=20)
-    if probe.returncode:
-        words.remove(FILTER)
-    return Hook(folder, f'{shlex.join(words)} -o "$call/calls" -- /bin/sh')
+    return Hook(folder, f'{shlex.join(["strace", *OPTIONS])} -o "$call/calls" -- /bin/sh')
 
 
 def read_all(hook: Hook) -> dict[str, Seen]:
@@ -185,17 +185,8 @@ def read_all(hook: Hook) -> dict[str, Seen]:
 
 
 def unescaped(text: str) -> str:
-    """Decode the escapes in a text of strace: octal numbers, hexadecimal numbers and the escapes of C."""
-    if "\\" not in text:
-        return text
-
-    def letter(match: "re.Match[bytes]") -> bytes:
-        code = match[1]
-        if code[:1].isdigit():
-            return bytes([int(code, 8) & 255])
-        return bytes([int(code[1:], 16)]) if len(code) == 3 else _LETTERS.get(code, code)
-
-    return os.fsdecode(_ESCAPE.sub(letter, os.fsencode(text)))
+    """Decode the escapes in a text of strace, which are those of C."""
+    return os.fsdecode(os.fsencode(text).decode("unicode_escape").encode("latin-1")) if "\\" in text else text
 
 
 class Reader:
@@ -212,9 +203,6 @@ class Reader:
         self.processes: dict[str, _Process] = {}
         self.root = ""
         self._halves: dict[str, str] = {}
-        self._readers: dict[str, Callable[[_Process, str, int, str, str], None]] = {
-            name: getattr(self, method) for names, method in READERS.items() for name in names.split()
-        }
 
     def read(self, path: Path) -> None:
         """Read the file that strace wrote."""
@@ -266,7 +254,7 @@ class Reader:
             if result > 0:
                 self._fork(process, str(result), words)
         elif result >= 0 or name in ("open", "openat", "openat2", "execve", "connect"):
-            self._readers[name](process, words, result, unescaped(place or ""), error or "")
+            self._act(process, _Call(name, words, result, unescaped(place or ""), error or ""))
 
     def _fork(self, parent: _Process, pid: str, words: str) -> None:
         known = self.processes.get(pid)
@@ -278,13 +266,13 @@ class Reader:
 
     def _end(self, process: _Process, status: str, signal: str) -> None:
         failed = bool(signal and signal != "SIGPIPE") or status not in ("", "0")
-        root = process is self.processes.get(self.root)
-        if root or process.thread or not failed or not process.below_shells():
+        if process is self.processes.get(self.root) or process.thread or not failed:
             return
+        by_shell = process.below_shells()
         words = "" if process.told else self._failed_words(process, status)
-        if words:
-            self.seen.failures.append(Failure(words, status or signal))
-        if process.parent and (words or process.told):
+        if words and (by_shell or process.ran):
+            self.seen.failures.append(Failure(words, status or signal, by_shell))
+        if by_shell and process.parent and (words or process.told):
             process.parent.told = True
 
     @staticmethod
@@ -297,88 +285,83 @@ class Reader:
         bash = process.words and os.path.basename(process.words[0]) == "bash"
         return "a program that was not found" if status == "127" and bash and not process.children else ""
 
-    def _open(self, process: _Process, words: str, result: int, place: str, error: str) -> None:
-        name = self._path(process, words, 0)
-        if result < 0:
-            if error == "ENOENT" and not re.search("O_CREAT|O_PATH|O_DIRECTORY", words):
-                self.seen.absent.setdefault(name, self.number)
+    def _act(self, process: _Process, call: _Call) -> None:
+        """Note what a call did, apart from a fork."""
+        name, folder = call.name, _FOLDER.match(call.words)
+        if name.startswith(("open", "creat")):
+            self._open(process, call)
+        elif name.startswith("execve"):
+            self._execute(process, call)
+        elif name.startswith("getdents"):
+            self.seen.listed |= {unescaped(folder[1])} if folder else set()
+        elif name.endswith("chdir"):
+            process.cwd[0] = unescaped(folder[1]) if folder else _real(self._path(process, call.words, 0))
+        elif name == "io_uring_setup":
+            self.seen.ring = True
+        elif name in ("connect", "sendto", "bind", "getsockname"):
+            self._talk(call)
+        else:
+            self._change(process, call)
+
+    def _open(self, process: _Process, call: _Call) -> None:
+        seen, words, name = self.seen, call.words, self._path(process, call.words, 0)
+        if call.result < 0:
+            if call.error == "ENOENT" and not re.search("O_CREAT|O_PATH|O_DIRECTORY", words):
+                seen.absent.setdefault(name, self.number)
                 process.missing = f"reading {name}"
             return
         process.missing = ""
-        real = place.removesuffix(" (deleted)") or os.path.realpath(name)
+        real = call.place.removesuffix(" (deleted)") or os.path.realpath(name)
         if "O_PATH" in words or ("O_DIRECTORY" in words and "O_TMPFILE" not in words) or not real.startswith("/"):
             return
-        creat = '"' in words and "O_" not in words
-        if not creat and not re.search(r"O_WRONLY|O_RDWR|O_TRUNC", words):
-            self.seen.read(real, name, self.number)
+        if call.name != "creat" and not re.search(r"O_WRONLY|O_RDWR|O_TRUNC", words):
+            seen.read(real, name, self.number)
             return
-        if "O_RDWR" in words and "O_TRUNC" not in words and "O_EXCL" not in words:
-            if real not in self.seen.writes:
-                self.seen.updates.add(real)
-        else:
-            self.seen.updates.discard(real)
-        if "O_APPEND" in words and "O_TRUNC" not in words and real not in self.seen.writes:
-            self.seen.appends.add(real)
-        self.seen.names.setdefault(real, set()).add(name)
-        self.seen.write(real, self.number)
+        is_new = real not in seen.writes
+        if "O_RDWR" not in words or "O_TRUNC" in words or "O_EXCL" in words:
+            seen.updates.discard(real)
+        elif is_new:
+            seen.updates.add(real)
+        if "O_APPEND" in words and "O_TRUNC" not in words and is_new:
+            seen.appends.add(real)
+        seen.names.setdefault(real, set()).add(name)
+        seen.write(real, self.number)
 
-    def _execute(self, process: _Process, words: str, result: int, _place: str, error: str) -> None:
-        path = self._path(process, words, 0)
-        if result < 0:
-            strings = _PATH.findall(words)
-            if error in ("ENOENT", "EACCES") and not process.ran:
-                process.missing = f"{unescaped(strings[-1][2]) if len(strings) > 1 else path}, which was not found"
+    def _execute(self, process: _Process, call: _Call) -> None:
+        path, strings = self._path(process, call.words, 0), [unescaped(one[2]) for one in _PATH.findall(call.words)]
+        if call.result < 0:
+            if call.error in ("ENOENT", "EACCES") and not process.ran:
+                process.missing = f"{strings[-1] if len(strings) > 1 else path}, which was not found"
             return
-        process.words = [unescaped(text) for _, _, text in _PATH.findall(words)[1:]] or [path]
+        process.words = strings[1:] or [path]
         process.ran, process.missing, process.shell = True, "", _is_shell(path)
         self.seen.programs |= {path, os.path.realpath(path)}
         self.seen.read(os.path.realpath(path), path, self.number)
 
-    def _rename(self, process: _Process, words: str, *_: object) -> None:
-        old, new = (self._entry(process, words, index) for index in (0, 1))
-        self.seen.move(old, new, self.number)
-        if "RENAME_EXCHANGE" in words:
-            self.seen.write(old, self.number)
-            self.seen.removed.pop(old, None)
+    def _change(self, process: _Process, call: _Call) -> None:
+        first = self._entry(process, call.words, 0)
+        if call.name.startswith("rename"):
+            self.seen.move(first, self._entry(process, call.words, 1), self.number)
+            if "RENAME_EXCHANGE" in call.words:
+                self.seen.write(first, self.number)
+                self.seen.removed.pop(first, None)
+        elif "link" in call.name and not call.name.startswith("unlink"):
+            self.seen.write(self._entry(process, call.words, 1), self.number)
+        elif call.name == "rmdir" or "AT_REMOVEDIR" in call.words:
+            self.seen.folders.add(first)
+        elif call.name.startswith("unlink"):
+            self.seen.removed[first] = self.number
+        else:  # truncate
+            self.seen.write(_real(first), self.number)
 
-    def _link(self, process: _Process, words: str, *_: object) -> None:
-        self.seen.write(self._entry(process, words, 1), self.number)
-
-    def _remove(self, process: _Process, words: str, *_: object) -> None:
-        path = self._entry(process, words, 0)
-        self.seen.removed[path] = self.number
-        if "AT_REMOVEDIR" in words:
-            self.seen.folders.add(path)
-
-    def _remove_folder(self, process: _Process, words: str, *_: object) -> None:
-        self.seen.folders.add(self._entry(process, words, 0))
-
-    def _truncate(self, process: _Process, words: str, *_: object) -> None:
-        self.seen.write(_real(self._path(process, words, 0)), self.number)
-
-    def _change(self, process: _Process, words: str, *_: object) -> None:
-        folder = _FOLDER.match(words)
-        process.cwd[0] = unescaped(folder[1]) if folder else _real(self._path(process, words, 0))
-
-    def _list(self, _process: _Process, words: str, *_: object) -> None:
-        folder = _FOLDER.match(words)
-        if folder:
-            self.seen.listed.add(unescaped(folder[1]))
-
-    def _connect(self, _process: _Process, words: str, result: int, _place: str, error: str) -> None:
-        address, socket = _ADDRESS.search(words), _SOCKET.search(words)
-        if socket and result >= 0:
+    def _talk(self, call: _Call) -> None:
+        address, socket = _ADDRESS.search(call.words), _SOCKET.search(call.words)
+        if call.name in ("bind", "getsockname"):
+            self.seen.ports |= {int(address[1])} if address else set()
+        elif socket and call.result >= 0:
             self.seen.sockets.add(unescaped(socket[1]))
-        elif address and address[1] != "0" and error != "EAFNOSUPPORT":
+        elif address and address[1] != "0" and call.error != "EAFNOSUPPORT":
             self.seen.network.add((address[2], int(address[1])))
-
-    def _bind(self, _process: _Process, words: str, *_: object) -> None:
-        address = _ADDRESS.search(words)
-        if address:
-            self.seen.ports.add(int(address[1]))
-
-    def _ring(self, *_: object) -> None:
-        self.seen.ring = True
 
     def _path(self, process: _Process, words: str, index: int) -> str:
         """Return the absolute path of a call's path argument number `index`, with its symlinks."""
