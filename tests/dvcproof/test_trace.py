@@ -190,10 +190,7 @@ def test_a_patch_edits_only_what_findings_ask_for(tmp_path: Path) -> None:
     mended = (folder / "dvc.yaml").read_text(encoding="utf-8")
     assert "  one: # of one\n" in mended
     assert "      - i.txt # first\n      - lookup.csv\n      # Below.\n\n    outs:\n" in mended
-    assert (
-        "      - one.txt # last\n      - extra.txt:\n          cache: false\n    params:\n      - a\n\n  many:"
-        in mended
-    )
+    assert "      - one.txt # last\n      - extra.txt: {cache: false}\n    params:\n      - a\n\n  many:" in mended
     assert "unused.csv" not in mended
     with Project.open(folder) as project:
         stages = {stage.address: stage for stage in project.stages}
