@@ -8,10 +8,12 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, StringConstraints, ValidationError
 
 from dvcproof.clone import Clone
 from dvcproof.findings import Finding, Level
@@ -59,24 +61,34 @@ def source(path: str) -> str:
     return _BYTECODE.sub(r"\1.py", path)
 
 
-def require_reasons(stages: Iterable[Stage]) -> None:
-    """Raise InputError if an exception in `meta: dvcproof:` has no reason or no path."""
-    for stage in stages:
-        where = f"{stage.file}:{stage.line}, {stage.name}, meta.dvcproof"
-        for kind in EXCEPTIONS:
-            for entry in stage.settings.get(kind) or []:
-                known = entry if isinstance(entry, dict) else {}
-                if not (_is_text(known.get("path")) and _is_text(known.get("reason"))):
-                    expected, hint = "a path and a reason for each exception", "Write `- {path: FILE, reason: WHY}`."
-                    raise InputError(f"{where}.{kind}", expected=expected, received=repr(entry), hint=hint)
-        network = stage.settings.get("network")
-        if "network" in stage.settings and not _is_text(network):
-            hint = "Write `network: WHY`."
-            raise InputError(f"{where}.network", expected="a reason", received=repr(network), hint=hint)
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+class Entry(BaseModel):
+    """A path that a stage may use without declaring it; in a path, `*` stands for anything."""
+
+    path: Text
+    reason: Text
+
+
+class Exceptions(BaseModel):
+    """The exceptions of a stage, `meta: dvcproof:` in dvc.yaml. `varies` has the reason for each output."""
+
+    reads: list[Entry] = []
+    writes: list[Entry] = []
+    network: Text = ""
+    varies: dict[str, Text] = {}
+
+
+def exceptions(stage: Stage) -> Exceptions:
+    """Return the exceptions of a stage. Raise InputError if one has no reason."""
+    try:
+        return Exceptions.model_validate(stage.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (f"{stage.file}:{stage.line}, {stage.name}, meta.dvcproof", *first["loc"])))
+        hint = "Write `reads: [{path: FILE, reason: WHY}]`, `network: WHY` or `varies: {OUTPUT: WHY}`."
+        raise InputError(where, first["msg"], hint=hint) from None
 
 
 @dataclass
@@ -143,7 +155,7 @@ class Judge:
     def __init__(self, ground: Ground, stage: Stage, seen: Seen, *, complete: bool, output: str = "") -> None:
         self.output = output
         self.ground, self.stage, self.seen, self.complete = ground, stage, seen, complete
-        self.project = ground.project
+        self.project, self.exceptions = ground.project, exceptions(stage)
         self.deps = [item.place for item in stage.deps if item.local]
         self.outs = [item.place for item in stage.outs if item.local]
         self.persist = [item.place for item in stage.outs if item.local and item.persist]
@@ -405,13 +417,14 @@ class Judge:
             self.findings.append(found)
 
     def _exception(self, rule: str, path: str) -> str:
+        """Return the reason why dvc.yaml allows a finding; an empty text if it does not."""
         if rule == "DP206":
-            return str(self.stage.settings.get("network", ""))
+            return self.exceptions.network
         for kind, rules in EXCEPTIONS.items():
-            for entry in (self.stage.settings.get(kind) or []) if rule in rules else []:
-                wanted = os.path.normpath(os.path.join(self.stage.wdir, os.path.expanduser(entry["path"])))
+            for entry in getattr(self.exceptions, kind) if rule in rules else []:
+                wanted = os.path.normpath(os.path.join(self.stage.wdir, os.path.expanduser(entry.path)))
                 if under(path, [wanted]) or fnmatch.fnmatchcase(path, wanted):
-                    return str(entry["reason"])
+                    return str(entry.reason)
         return ""
 
 
@@ -431,22 +444,18 @@ def _installations(programs: Iterable[str], ground: Ground) -> set[str]:
     return found
 
 
-def _gathered(findings: list[Finding], project: Project, stage: Stage) -> list[Finding]:
-    """Return the findings, with MANY or more of one kind in or below one folder merged into one."""
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
+def _gathered(findings: list[Finding], project: Project, stage: Stage) -> Iterator[Finding]:
+    """Yield the findings, with MANY or more of one kind below one folder of the stage merged into one."""
+    groups: dict[tuple[str, ...], list[Finding]] = {}
     for item in findings:
-        groups.setdefault((item.rule, item.level, item.change[:6]), []).append(item)
-    found: list[Finding] = []
-    for (rule, _, _), group in groups.items():
-        rest = group
-        folders = sorted({os.path.dirname(item.path) for item in group}, key=len)
-        for folder in [] if rule in ("DP203", "DP206", "DP209", "DP213") else folders:
-            inside = [item for item in rest if under(item.path, [folder])] if folder else []
-            if len(inside) >= MANY:
-                found.append(_one(folder, inside, project, stage))
-                rest = [item for item in rest if item not in inside]
-        found += rest
-    return found
+        folder = os.path.relpath(project.root / item.path, stage.wdir).split("/")[0]
+        alone = item.message if item.rule in ("DP203", "DP206", "DP209", "DP213") else ""
+        groups.setdefault((item.rule, item.level, item.change[:6], folder, alone), []).append(item)
+    for group in groups.values():
+        if len(group) < MANY:
+            yield from group
+        else:
+            yield _one(os.path.commonpath([os.path.dirname(item.path) for item in group]), group, project, stage)
 
 
 def _one(folder: str, group: list[Finding], project: Project, stage: Stage) -> Finding:

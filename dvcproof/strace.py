@@ -8,9 +8,9 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ FORKS = ("fork", "vfork", "clone", "clone3")
 #: With a question mark, strace accepts a call that this processor or this version of strace lacks. With --seccomp-bpf,
 #: only the watched calls stop a process, not all of them.
 WATCHED = ",".join(f"?{name}" for name in (*CALLS, *FORKS))
-OPTIONS = ("-f", "-y", "-q", "-s", "200", "--seccomp-bpf", "-e", "signal=none", "-e", f"trace={WATCHED}")
+OPTIONS = ("-ff", "-ttt", "-y", "-q", "-s", "200", "--seccomp-bpf", "-e", "signal=none", "-e", f"trace={WATCHED}")
 
 #: Shells. A process that a shell started is a command of the stage, so its failure counts.
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish", "busybox"}
@@ -35,9 +35,7 @@ SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish", "busybox"}
 #: Programs whose failure may be a normal answer.
 ANSWERS = {"grep", "egrep", "fgrep", "test", "[", "diff", "cmp", "which", "expr", "pgrep", "false"}
 
-_LINE = re.compile(r"(\d+) +(.*)")
-_FORK = re.compile(r"(fork|vfork|clone3?)\(")
-_RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
+_LINE = re.compile(r"(\d+(?:\.\d+)?) (.*)")
 _ENDED = re.compile(r"\+\+\+ (?:exited with (\d+)|killed by (\w+)).*\+\+\+")
 _CALL = re.compile(
     r'(\w+)\(((?:[^"<]|"(?:[^"\\]|\\.)*"|<(?:[^>\\]|\\.)*>)*?)\) += (-?\d+|\?)'
@@ -178,9 +176,9 @@ def read_all(hook: Hook) -> dict[str, Seen]:
     for address, call in hook.calls().items():
         started = (call.folders[0] / "stage").stat().st_mtime_ns
         seen = found[address] = Seen(statuses=call.statuses, started=started, seconds=call.seconds)
-        for folder in (folder for folder in call.folders if (folder / "calls").is_file()):
+        for folder in call.folders:
             cwd = (folder / "cwd").read_text(encoding="utf-8", errors="surrogateescape")
-            Reader(seen, cwd.removesuffix("\n")).read(folder / "calls")
+            Reader(seen, cwd.removesuffix("\n")).read(folder)
     return found
 
 
@@ -190,7 +188,7 @@ def unescaped(text: str) -> str:
 
 
 class Reader:
-    """Read the log of one command into the results of its stage.
+    """Read the logs of one command into the results of its stage.
 
     Args:
         seen: the results, which are updated.
@@ -198,75 +196,45 @@ class Reader:
     """
 
     def __init__(self, seen: Seen, cwd: str) -> None:
-        self.seen, self.cwd = seen, cwd
+        self.seen, self.first = seen, _Process([cwd], [])
         self.number = max([0, *seen.reads.values(), *seen.writes.values(), *seen.removed.values()]) + 1
         self.processes: dict[str, _Process] = {}
-        self.root = ""
-        self._halves: dict[str, str] = {}
 
-    def read(self, path: Path) -> None:
-        """Read the file that strace wrote."""
-        for pid, text in self._whole(path):
+    def read(self, folder: Path) -> None:
+        """Read the files calls.PID that strace wrote, one for each process, in the order of their times."""
+        lines = []
+        for path in folder.glob("calls.*"):
+            with path.open(encoding="utf-8", errors="surrogateescape") as file:
+                lines += [(float(match[1]), match[2], path.suffix[1:]) for line in file if (match := _LINE.match(line))]
+        for _, text, pid in sorted(lines, key=itemgetter(0)):
             self.number += 1
+            # A process that no process has started is the first one.
+            process = self.processes.setdefault(pid, self.first)
             ended = _ENDED.match(text)
             if ended:
-                self._end(self._process(pid), ended[1] or "", ended[2] or "")
+                self._end(process, ended[1] or "", ended[2] or "")
             elif text[:1] not in "+-":
-                self._call(pid, text)
+                self._call(process, text)
 
-    def _whole(self, path: Path) -> Iterator[tuple[str, str]]:
-        """Return the process id and text of each line. Join the two halves of an interrupted call."""
-        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                match = _LINE.match(line.rstrip("\n"))
-                if not match:
-                    continue
-                pid, text = match.groups()
-                self.root = self.root or pid
-                if text.endswith("<unfinished ...>"):
-                    self._halves[pid] = text.removesuffix("<unfinished ...>")
-                    if _FORK.match(text):
-                        self._process(pid)  # a child may appear in the log before this call ends
-                    continue
-                resumed = _RESUMED.match(text)
-                yield pid, self._halves.pop(pid, "") + resumed[1] if resumed else text
-
-    def _process(self, pid: str) -> _Process:
-        if pid not in self.processes:
-            # A child may act before its parent's fork has ended. Then its parent is a process with an unfinished fork.
-            forking = (p for p, half in self._halves.items() if _FORK.match(half) and p != pid)
-            parent = next(forking, None)
-            known = self.processes.get(parent) if parent else None
-            self.processes[pid] = _child(known, self._halves[parent]) if known and parent else _Process([self.cwd], [])
-        return self.processes[pid]
-
-    def _call(self, pid: str, text: str) -> None:
+    def _call(self, process: _Process, text: str) -> None:
         match = _CALL.match(text)
         if not match:
             self.seen.strange += 1
             return
         name, words, value, place, error = match.groups()
-        process, result = self._process(pid), -1 if value == "?" else int(value)
-        folder = re.match(r"AT_FDCWD<((?:[^>\\]|\\.)*)>", words)
-        if folder:
+        result = -1 if value == "?" else int(value)
+        if folder := re.match(r"AT_FDCWD<((?:[^>\\]|\\.)*)>", words):
             process.cwd[0] = unescaped(folder[1])
         if name in FORKS:
             if result > 0:
-                self._fork(process, str(result), words)
+                self.processes[str(result)] = _child(process, words)
+                process.children += "CLONE_THREAD" not in words
         elif result >= 0 or name in ("open", "openat", "openat2", "execve", "connect"):
             self._act(process, _Call(name, words, result, unescaped(place or ""), error or ""))
 
-    def _fork(self, parent: _Process, pid: str, words: str) -> None:
-        known = self.processes.get(pid)
-        if known and not known.parent and pid != self.root:
-            known.parent = parent  # the child appeared in the log before its parent's fork ended
-        if not known:
-            self.processes[pid] = _child(parent, words)
-        parent.children += "CLONE_THREAD" not in words
-
     def _end(self, process: _Process, status: str, signal: str) -> None:
         failed = bool(signal and signal != "SIGPIPE") or status not in ("", "0")
-        if process is self.processes.get(self.root) or process.thread or not failed:
+        if process is self.first or process.thread or not failed:
             return
         by_shell = process.below_shells()
         words = "" if process.told else self._failed_words(process, status)
@@ -378,9 +346,7 @@ class Reader:
         return os.path.join(_real(folder), name)
 
 
-def _child(parent: _Process | None, words: str) -> _Process:
-    if parent is None:
-        return _Process([""], [])
+def _child(parent: _Process, words: str) -> _Process:
     cwd = parent.cwd if "CLONE_FS" in words else [parent.cwd[0]]
     thread = "CLONE_THREAD" in words
     return _Process(cwd, parent.words, parent.parent if thread else parent, thread, parent.shell)

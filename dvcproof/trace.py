@@ -11,7 +11,7 @@ from dvcproof.clone import Clone, Result, working_folder
 from dvcproof.findings import Finding, Report
 from dvcproof.git import changed_files, git, top_folder
 from dvcproof.hook import Hook
-from dvcproof.judge import Ground, Judge, require_reasons, under
+from dvcproof.judge import Ground, Judge, exceptions, under
 from dvcproof.patch import patched
 from dvcproof.project import Project, Stage
 from dvcproof.strace import Seen
@@ -59,7 +59,8 @@ def trace(
         clone = Clone(project, folder)
         with Project.open(clone.path) as inside:
             chosen = inside.choose(stages)
-            require_reasons(inside.stages)
+            for stage in inside.stages:
+                exceptions(stage)  # before anything is run
             ground = Ground(inside, clone, str(top_folder(project.root)[0]), allow_network)
             report.unknown += [f"the data of {name} is not in the cache" for name in clone.missing] + clone.obstacles
             _Trial(project, ground, chosen, report, timeout).run(way)

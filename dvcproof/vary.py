@@ -19,6 +19,7 @@ from dvcproof.circumstances import ADVICE, Circumstance, circumstances, find_mem
 from dvcproof.clone import Clone, Result, full_disk, working_folder
 from dvcproof.findings import Finding, Report
 from dvcproof.inquiry import Inquiry
+from dvcproof.judge import Exceptions, exceptions
 from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
 
@@ -61,7 +62,7 @@ def vary(
     targets = project.choose(stages)
     wanted = {stage.address for stage in targets}.union(*map(project.before, targets))
     todo = [one for one in project.stages if one.address in wanted and one.commands and not one.frozen]
-    excuses = {stage.address: _excuses(stage) for stage in project.stages}
+    allowed = {stage.address: exceptions(stage) for stage in project.stages}
     report = Report("vary")
     if not todo:
         report.summary = "no stages to run"
@@ -77,7 +78,7 @@ def vary(
             if only:
                 report.unknown += [f"{name} cannot be varied here: {reason}" for name, reason in absent.items()]
             varied = [one for one in found if one.name in names]
-            trial = _Trial(Runner(project, clone, room), varied, excuses, report, runs, timeout)
+            trial = _Trial(Runner(project, clone, room), varied, allowed, report, runs, timeout)
             rows = [(stage.address, trial.examine(stage)) for stage in todo]
             report.table = [("stage", "result"), *rows]
             for place in room.glob("*-run") if keep is not None and room != folder else ():
@@ -111,14 +112,14 @@ class _Trial:
 
     Args:
         varied: the circumstances to vary.
-        excuses: for each stage, the outputs that may vary, with reasons.
+        exceptions: for each stage, what dvc.yaml allows.
         number: the number of equal runs after which a stage counts as equal.
         timeout: seconds for one run of a stage.
     """
 
     runner: Runner
     varied: Sequence[Circumstance]
-    excuses: Mapping[str, Mapping[str, str]]
+    exceptions: Mapping[str, Exceptions]
     report: Report
     number: int
     timeout: float
@@ -139,7 +140,8 @@ class _Trial:
         if plain.status != 0:
             self.failed.add(name)
             return self._failure(stage, plain)
-        circumstances = [one for one in self.varied if one.name != "network" or not stage.settings.get("network")]
+        online = bool(self.exceptions[name].network)
+        circumstances = [one for one in self.varied if one.name != "network" or not online]
         limit = min(self.timeout, SLOWER * plain.seconds + MORE_SECONDS)
         varied = self.runner.run(stage, self.other, circumstances, limit)
         if varied.equals(plain):
@@ -169,7 +171,7 @@ class _Trial:
         self, stage: Stage, plain: Outcome, varied: Outcome, circumstances: Sequence[Circumstance], limit: float
     ) -> list[Finding]:
         """Return the findings about a stage whose two runs differ."""
-        excuses = self.excuses[stage.address]
+        excuses = self.exceptions[stage.address].varies
 
         def judged(outcome: Outcome) -> Outcome:
             """Return an outcome without the outputs that may vary."""
@@ -195,19 +197,3 @@ class _Trial:
         for place in self.runner.folder.glob("alone-*"):
             remove(place)
         return found
-
-
-def _excuses(stage: Stage) -> dict[str, str]:
-    """Return the outputs that may vary, with reasons. Raise InputError if a reason is missing or an output unknown."""
-    where, given = f"{stage.file}, {stage.name}, meta.dvcproof.varies", stage.settings.get("varies") or {}
-    paths = [out.path for out in stage.outs]
-    if not isinstance(given, dict):
-        raise InputError(where, expected="{PATH: reason}", received=repr(given), hint="Correct it.")
-    for path, reason in given.items():
-        if path not in paths:
-            raise InputError(
-                where, expected=f"an output, as {', '.join(paths)}", received=str(path), hint="Correct it."
-            )
-        if not isinstance(reason, str) or not reason.strip():
-            raise InputError(where, f"{path} has no reason", hint="Write why it may vary.")
-    return given

@@ -61,39 +61,42 @@ def test_a_link_into_the_cache_is_taken_for_the_output(tmp_path: Path) -> None:
 
 
 def test_the_lines_of_strace_are_put_together(tmp_path: Path) -> None:
-    (tmp_path / "calls").write_text(
-        textwrap.dedent(r"""
-        10 execve("/bin/sh", ["/bin/sh", "-c", "x"], 0x7f /* 3 vars */) = 0
-        10 chdir("/w/in") = 0
-        10 clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD, child_tidptr=0x7f <unfinished ...>
-        11 open("early", O_RDONLY) = 3</w/in/early>
-        11 chdir("..") = 0
-        10 <... clone resumed>) = 11
-        11 open("after", O_RDONLY <unfinished ...>
-        10 openat(AT_FDCWD</w/in>, "a\76b \303\251\n\"\t.txt", O_RDONLY) = 3</w/in/a\76b \303\251\n\"\t.txt>
-        11 <... open resumed>) = -1 ENOENT (No such file or directory)
-        10 openat(5</w/d>, "x) = 3", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 4</w/d/x) = 3>
-        10 openat2(AT_FDCWD</w/in>, "new", {flags=O_WRONLY|O_CREAT|O_EXCL, mode=0644, resolve=0}, 24) = 4</w/in/new>
-        10 creat("made", 0644) = 4</w/in/made>
-        10 rename("new", "newer") = 0
-        10 linkat(AT_FDCWD</w/in>, "old", 5</w/d>, "second", 0) = 0
-        10 symlinkat("target", 5</w/d>, "third") = 0
-        10 openat(AT_FDCWD</w/in>, "gone", O_RDONLY) = 3</w/in/gone>(deleted)
-        10 connect(3, {sa_family=AF_INET6, sin6_port=htons(443), inet_pton(AF_INET6, "::2", &sin6_addr)}, 28) = 0
-        10 connect(3<socket:[1]>, {sa_family=AF_UNIX, sun_path="/run/docker.sock"}, 110) = 0
-        10 clone3({flags=CLONE_VM|CLONE_FS|CLONE_THREAD, stack=0x7f}, 88 => {parent_tid=[12]}, 88) = 12
-        12 chdir("/w/thread") = 0
-        10 open("follows", O_RDONLY) = 3</w/thread/follows>
-        10 getdents64(3</w/list>, 0x55 /* 3 entries */, 32768) = 72
-        11 execve("/usr/bin/cat", ["cat", "after"], 0x7f) = 0
-        11 +++ exited with 1 +++
+    calls = {
+        10: r"""
+        1 execve("/bin/sh", ["/bin/sh", "-c", "x"], 0x7f /* 3 vars */) = 0
+        2 chdir("/w/in") = 0
+        3 clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD, child_tidptr=0x7f) = 11
+        6 openat(AT_FDCWD</w/in>, "a\76b \303\251\n\"\t.txt", O_RDONLY) = 3</w/in/a\76b \303\251\n\"\t.txt>
+        6 openat(5</w/d>, "x) = 3", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 4</w/d/x) = 3>
+        6 openat2(AT_FDCWD</w/in>, "new", {flags=O_WRONLY|O_CREAT|O_EXCL, mode=0644, resolve=0}, 24) = 4</w/in/new>
+        6 creat("made", 0644) = 4</w/in/made>
+        7 rename("new", "newer") = 0
+        7 linkat(AT_FDCWD</w/in>, "old", 5</w/d>, "second", 0) = 0
+        7 symlinkat("target", 5</w/d>, "third") = 0
+        7 openat(AT_FDCWD</w/in>, "gone", O_RDONLY) = 3</w/in/gone>(deleted)
+        7 connect(3, {sa_family=AF_INET6, sin6_port=htons(443), inet_pton(AF_INET6, "::2", &sin6_addr)}, 28) = 0
+        7 connect(3<socket:[1]>, {sa_family=AF_UNIX, sun_path="/run/docker.sock"}, 110) = 0
+        8 clone3({flags=CLONE_VM|CLONE_FS|CLONE_THREAD, stack=0x7f}, 88 => {parent_tid=[12]}, 88) = 12
+        9.5 open("follows", O_RDONLY) = 3</w/thread/follows>
+        9.5 getdents64(3</w/list>, 0x55 /* 3 entries */, 32768) = 72
         12 +++ exited with 0 +++
-        10 +++ exited with 0 +++
-        """).lstrip().replace("\\\\", "\\"),
-        encoding="utf-8",
-    )  # fmt: skip
+        """,
+        11: r"""
+        4 open("early", O_RDONLY) = 3</w/in/early>
+        4 chdir("..") = 0
+        5 open("after", O_RDONLY) = -1 ENOENT (No such file or directory)
+        10 execve("/usr/bin/cat", ["cat", "after"], 0x7f) = 0
+        11 +++ exited with 1 +++
+        """,
+        12: """
+        9 chdir("/w/thread") = 0
+        11 +++ exited with 0 +++
+        """,
+    }
+    for pid, text in calls.items():
+        (tmp_path / f"calls.{pid}").write_text(textwrap.dedent(text).lstrip(), encoding="utf-8")
     seen = strace.Seen()
-    strace.Reader(seen, "/w").read(tmp_path / "calls")
+    strace.Reader(seen, "/w").read(tmp_path)
     names = {name for read in seen.names.values() for name in read}
     assert {"/w/in/early", '/w/in/a>b é\n"\t.txt', "/w/in/gone", "/w/thread/follows"} <= set(seen.reads)
     assert {"/w/d/x) = 3", "/w/in/new", "/w/in/newer", "/w/in/made", "/w/d/second", "/w/d/third"} == set(seen.writes)
@@ -321,9 +324,9 @@ def test_a_stage_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ("{reads: [{path: i.txt}]}", "a path and a reason"),
-        ("{writes: [i.txt]}", "a path and a reason"),
-        ("{network: true}", "a reason"),
+        ("{reads: [{path: i.txt}]}", r"reads\.0\.reason: Field required\. Write `reads: "),
+        ("{writes: [i.txt]}", r"writes\.0: "),
+        ("{network: true}", "network: "),
     ],
 )
 def test_an_exception_without_a_reason_is_refused(tmp_path: Path, settings: str, match: str) -> None:

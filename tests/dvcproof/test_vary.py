@@ -317,7 +317,7 @@ def test_the_network_may_be_allowed(tmp_path: Path, possible: dict[str, Circumst
     with surroundings(tmp_path / "around") as words:
         url = f"http://127.0.0.1:{words['@PORT@']}/"
         command = f"python -c 'import urllib.request as u; print(u.urlopen(\"{url}\").status)'"
-        allowed = shown("allowed", command, meta={"dvcproof": {"network": True}})
+        allowed = shown("allowed", command, meta={"dvcproof": {"network": "it asks"}})
         report = varied(make(tmp_path / "project", {"refused": command, "allowed": allowed}), only=["network"], runs=2)
     (found,) = report.findings
     assert (found.rule, found.stage) == ("DP303", "refused")
@@ -372,9 +372,9 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("excuse", "said"),
-    [({"go.txt": ""}, "no reason"), ({"no.txt": "x"}, "an output, as go.txt"), ("go.txt", "PATH: reason")],
+    [({"go.txt": ""}, r"varies\.go\.txt: "), ("go.txt", "varies: ")],
 )
-def test_an_excuse_needs_an_output_and_a_reason(tmp_path: Path, excuse: object, said: str) -> None:
+def test_an_excuse_needs_a_reason(tmp_path: Path, excuse: object, said: str) -> None:
     stage = shown("go", "umask", meta={"dvcproof": {"varies": excuse}})
     with pytest.raises(InputError, match=said):
         varied(make(tmp_path / "project", {"go": stage}), only=["umask"])
