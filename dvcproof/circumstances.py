@@ -368,7 +368,7 @@ def copy_tree(source: Path, target: Path, *, backwards: bool = False, older: boo
         backwards: whether to create the entries in reverse order of their names.
         older: whether the files of the copy have dates that are a day earlier.
 
-    DVC's cache and temporary files are not copied. Nor are Git's objects: the copy refers to the original ones.
+    DVC's cache and temporary files are not copied, and Git's objects are linked.
     """
     target.mkdir(parents=True)
     for name in sorted((entry.name for entry in source.iterdir()), reverse=backwards):
@@ -377,11 +377,7 @@ def copy_tree(source: Path, target: Path, *, backwards: bool = False, older: boo
             copy.symlink_to(entry.readlink())
         elif entry.is_dir():
             if (source.name, name) == (".git", "objects"):
-                (copy / "pack").mkdir(parents=True)
-                (copy / "info").mkdir()
-                known = entry / "info" / "alternates"
-                more = known.read_text(encoding="utf-8") if known.exists() else ""
-                (copy / "info" / "alternates").write_text(f"{entry}\n{more}", encoding="utf-8")
+                copy.symlink_to(entry)
             elif (source.name, name) not in ((".dvc", "cache"), (".dvc", "tmp")):
                 copy_tree(entry, copy, backwards=backwards, older=older)
         elif entry.is_file():

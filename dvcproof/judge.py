@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, StringConstraints, ValidationError
 
@@ -22,11 +22,11 @@ from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
 from dvcproof.strace import Failure, Seen
 
-Kind = Literal["project", "git", "dvc", "package", "system", "home", "temporary", "outside", "ours"]
-
 #: Folders of the operating system. A package lock file or a container image pins their content, not dvc.yaml.
-SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/opt")
-VARIABLE = ("/boot", "/nix", "/gnu", "/snap", "/var/lib", "/var/run")
+SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/opt"),
+    *("/boot", "/nix", "/gnu", "/snap", "/var/lib", "/var/run"),
+)
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (they are only named)
 PACKAGES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", "renv", "packrat"}
 
@@ -111,13 +111,16 @@ class Ground:
     left: dict[str, str] = field(default_factory=dict)
     home: str = field(default_factory=lambda: os.path.realpath(os.path.expanduser("~")))
 
-    def kind(self, path: str, installations: Iterable[str]) -> Kind:
-        """Return the kind of place that a path is in."""
+    def kind(self, path: str, installations: Iterable[str]) -> str:
+        """Return the kind of place that a path is in.
+
+        It is one of project, git, dvc, package, ours (of dvcproof), home, temporary, system and outside.
+        """
         top = str(self.clone.top)
         if under(path, [top]):
             parts = set(Path(os.path.relpath(path, top)).parts)
-            own: dict[str, Kind] = {".git": "git", ".dvc": "dvc"}
-            return next((own[part] for part in own if part in parts), "package" if parts & PACKAGES else "project")
+            own = [part for part in (".git", ".dvc") if part in parts]
+            return own[0][1:] if own else "package" if parts & PACKAGES else "project"
         if under(path, [str(self.clone.folder)]):
             return "ours"
         if PACKAGES & set(Path(path).parts) or under(path, installations):
@@ -126,7 +129,7 @@ class Ground:
             return "home"
         if under(path, [*TEMPORARY, tempfile.gettempdir()]):
             return "temporary"
-        return "system" if under(path, [*SYSTEM, *VARIABLE]) else "outside"
+        return "system" if under(path, SYSTEM) else "outside"
 
     def here(self, path: str) -> str:
         """Translate a path in the original folder into the path in the clone. Return any other path unchanged."""
@@ -183,12 +186,6 @@ class Judge:
         """Replace paths in the original folder by paths in the clone, and bytecode files by their sources."""
         reads: dict[str, int] = {}
         names: dict[str, set[str]] = {}
-        cache = str(self.ground.clone.path / ".dvc" / "cache")
-        for seen in (self.seen.reads, self.seen.writes):  # where DVC links to its cache, use the path of the link
-            for path in [path for path in seen if under(path, [cache])]:
-                for name in [name for name in self.seen.names.get(path, ()) if not under(name, [cache])]:
-                    seen[name] = min(seen[path], seen.get(name, seen[path]))
-                    self.seen.names.setdefault(name, set()).add(name)
         for path, number in self.seen.reads.items():
             place = self.ground.here(source(path))
             if place != source(path):

@@ -237,21 +237,18 @@ class Reader:
         if process is self.first or process.thread or not failed:
             return
         by_shell = process.below_shells()
-        words = "" if process.told else self._failed_words(process, status)
+        words = "" if process.told else self._failed_words(process)
         if words and (by_shell or process.ran):
             self.seen.failures.append(Failure(words, status or signal, by_shell))
         if by_shell and process.parent and (words or process.told):
             process.parent.told = True
 
     @staticmethod
-    def _failed_words(process: _Process, status: str) -> str:
+    def _failed_words(process: _Process) -> str:
         """Return the command of a failed process; an empty text if its failure may be a normal answer."""
         if process.ran:
             return "" if os.path.basename(process.words[0]) in ANSWERS else " ".join(process.words)
-        if process.missing and not process.children:
-            return process.missing
-        bash = process.words and os.path.basename(process.words[0]) == "bash"
-        return "a program that was not found" if status == "127" and bash and not process.children else ""
+        return "" if process.children else process.missing
 
     def _act(self, process: _Process, call: _Call) -> None:
         """Note what a call did, apart from a fork."""
