@@ -49,7 +49,7 @@ def _difference(project: Project, report: Report, file: str, notes: list[str]) -
         notes += [f"{file}: {address}: {change}: {why}" for address, change in others if change not in common]
         for change in common:
             try:
-                new = _edited(new, name, change)
+                new = edited(new, name, change)
             except LookupError:
                 notes.append(f"{file}: {group[0]}: {change}: it is written in another way; edit it by hand")
     new = new.replace("\n", "\r\n") if "\r\n" in old else new
@@ -60,7 +60,7 @@ def _difference(project: Project, report: Report, file: str, notes: list[str]) -
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def _edited(text: str, stage: str, change: str) -> str:
+def edited(text: str, stage: str, change: str) -> str:
     """Return the text of a dvc.yaml with one change, such as 'deps + src/helper.py'. All else stays as it is.
 
     Raise LookupError if the entries are not where they usually are.

@@ -79,12 +79,6 @@ def test_a_system_that_reports_nothing_has_no_flags(
     machine.require_avx()  # a system that reports no flags may have AVX
 
 
-@pytest.mark.parametrize(("name", "expected"), [("x86_64", True), ("AMD64", True), ("aarch64", False), ("i686", False)])
-def test_x86_64_has_two_names(monkeypatch: pytest.MonkeyPatch, name: str, expected: bool) -> None:
-    monkeypatch.setattr("platform.machine", lambda: name)
-    assert machine.is_x86_64() is expected
-
-
 @pytest.mark.parametrize(("name", "refused"), [("x86_64", True), ("aarch64", False)])
 def test_only_x86_64_needs_avx(cpuinfo: Path, monkeypatch: pytest.MonkeyPatch, *, name: str, refused: bool) -> None:
     monkeypatch.setattr("platform.machine", lambda: name)
