@@ -5,7 +5,7 @@ strace is not available, which files.
 """
 
 # Paths are plain strings here for speed: there are thousands.
-# ruff: noqa: PTH112, PTH113
+# ruff: noqa: PTH113
 
 import os
 import re
@@ -26,12 +26,6 @@ from dvcproof.strace import Seen
 
 #: Time limit in seconds for all runs of a stage in boxes, and the most bytes copied into one box.
 CHEAP, LARGE = 60.0, 2**30
-
-#: The most undeclared inputs of one stage that are searched for, one run after the other.
-MOST = 20
-
-#: File names are searched for in this many last lines of the output of a failed stage.
-LAST = 30
 
 #: The names of parameters to keep in each parameter file; the keys are paths.
 Keep = Mapping[str, set[str]]
@@ -204,16 +198,9 @@ def look(ground: Ground, stage: Stage, seen: Seen, report: Report) -> list[Findi
         report.unknown.append(f"{stage.address}: it is too large or too slow for a box")
         return []
     outcome = box.run()
-    for _ in range(MOST):
-        lacks = _lacking(box, outcome) if outcome.status != 0 and box.has_time() else ""
-        if not lacks:
-            break
-        box.inputs.append(lacks)
-        outcome = box.run()
     if outcome.status != 0:
-        text, fix = "it fails with only its declared inputs", "Add the missing input to deps."
-        evidence = Result(outcome.status, outcome.said).last_lines
-        return [stage.finding("DP201", text, fix, evidence=evidence)]
+        text, fix = "it fails with only its declared inputs", "Add the input that it lacks to deps."
+        return [stage.finding("DP201", text, fix, evidence=Result(outcome.status, outcome.said).last_lines)]
     if not box.is_same(outcome):
         if box.run().files != outcome.files:
             text = "its results differ from run to run, so that runs in a box cannot be compared"
@@ -225,23 +212,6 @@ def look(ground: Ground, stage: Stage, seen: Seen, report: Report) -> list[Findi
     needed = [path for path in box.inputs if not (box.has_time() and box.same(leave_out=path))]
     seen.reads = dict.fromkeys([*needed, *stage.params], 0)
     return None
-
-
-def _lacking(box: Box, outcome: Outcome) -> str:
-    """Return a project file that the last lines of output name and that the box lacks; empty if there is none."""
-    project = box.ground.project
-    made = [path for path in project.makers if under(path, [str(box.top)])]
-    files = [path for path in (*project.tracked, *made) if not os.path.isdir(path) or path in made]
-    files = [path for path in files if not under(path, [*box.inputs, *box.outs, *box.stage.params])]
-    for line in reversed(outcome.said.splitlines()[-LAST:]):
-        for path in sorted(files, key=len, reverse=True):
-            local = os.path.relpath(path, box.stage.wdir)
-            forms = [local, os.path.basename(path)]  # noqa: PTH119
-            if path.endswith(".py"):
-                forms = [local[:-3].replace("/", "."), forms[1][:-3], local]
-            if any(re.search(rf"(?<![\w.-]){re.escape(form)}(?![\w-])", line) for form in forms):
-                return path
-    return ""
 
 
 def _templates(stage: Stage) -> set[str]:

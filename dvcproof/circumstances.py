@@ -90,10 +90,6 @@ print(",".join(name for name in names if here.get(name)))
 """
 
 
-#: A name, and why it cannot be varied.
-Absent = tuple[str, str]
-
-
 @dataclass(frozen=True)
 class Circumstance:
     """A circumstance of a run that is varied, or that is held fixed to find a cause.
@@ -105,6 +101,7 @@ class Circumstance:
         variables: environment variables to set for the stage.
         removed: names of environment variables to remove.
         shell: the shell that runs the command; empty: /bin/sh.
+        absent: the reason why it cannot be varied here; empty if it can.
     """
 
     name: str
@@ -113,24 +110,23 @@ class Circumstance:
     variables: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     shell: str = ""
+    absent: str = ""
 
 
-def circumstances(
-    folder: Path, given: Mapping[str, str], *, in_memory: bool
-) -> tuple[list[Circumstance], dict[str, str]]:
-    """Return the circumstances that can be varied here, and for each other name the reason why it cannot.
+def circumstances(folder: Path, given: Mapping[str, str], *, order: str) -> list[Circumstance]:
+    """Return all circumstances; those that cannot be varied here say why.
 
     Args:
         folder: a folder for files that a variation needs.
         given: the environment of the plain run.
-        in_memory: whether stages run in a folder that `find_memory` has found.
+        order: the reason why the order of listings cannot be varied; empty if it can.
     """
     up = f"{shlex.join([sys.executable, '-I', '-c', LOOPBACK])} && "
     renamed = _namespace("-u", lines="hostname other-host && ")
     zone = "Pacific/Kiritimati" if Path("/usr/share/zoneinfo/Pacific/Kiritimati").exists() else "XYZ-14"
     temporary = folder / "temporary"
     temporary.mkdir(exist_ok=True)
-    made = [
+    return [
         Circumstance("zone", f"time zone (UTC, then {zone})", variables={"TZ": zone}),
         _language(folder),
         Circumstance("hash-seed", "hash seed", variables={"PYTHONHASHSEED": "4242"}),
@@ -147,21 +143,17 @@ def circumstances(
         _program("clock", "clock (399 days later)", _faketime("+399d")),
         Circumstance("folder", "folder (its name has a space and a letter that is not ASCII)"),
         Circumstance("dates", "dates of files (a day earlier)"),
+        Circumstance("order", "order of listings of folders", absent=order),
     ]
-    if in_memory:
-        made.append(Circumstance("order", "order of listings of folders"))
-    found = [one for one in made if isinstance(one, Circumstance)]
-    return found, dict(one for one in made if not isinstance(one, Circumstance))
 
 
-def _program(
-    name: str, text: str, words: tuple[str, ...], variables: Mapping[str, str] | None = None
-) -> Circumstance | Absent:
-    """Return a circumstance that a program varies, or the reason why the program does not work here."""
-    if words and works(*words, "true"):
-        return Circumstance(name, text, words, variables or {})
+def _program(name: str, text: str, words: tuple[str, ...], variables: Mapping[str, str] | None = None) -> Circumstance:
+    """Return a circumstance that a program varies."""
     program = "faketime" if name == "clock" else "unshare"
-    return name, f"{program} does not work here" if words else f"{program} is not installed"
+    absent = f"{program} is not installed" if not words else ""
+    if words and not works(*words, "true"):
+        absent = f"{program} does not work here"
+    return Circumstance(name, text, words, variables or {}, absent=absent)
 
 
 @cache
@@ -195,14 +187,13 @@ def _umask(mode: str) -> tuple[str, ...]:
 
 def fixes() -> list[Circumstance]:
     """Return the circumstances that can be held fixed here, one at a time, to find the source of random differences."""
-    one_core = _cores(None)
-    found = []
+    one_core, found = _cores(None), []
     for name, words, variables in zip(
         CHANCE,
         (
             ("env",),
             _namespace("-pf", "--mount-proc", "--kill-child"),
-            one_core.words if isinstance(one_core, Circumstance) else (),
+            () if one_core.absent else one_core.words,
             ("setarch", "-R"),
             _faketime("2024-01-01 00:00:00"),
         ),
@@ -230,7 +221,7 @@ def asked(*words: str, variables: Mapping[str, str] | None = None) -> str | None
     return None if result.returncode else result.stdout.decode(errors="replace")
 
 
-def _language(folder: Path) -> Circumstance | Absent:
+def _language(folder: Path) -> Circumstance:
     """Choose an installed locale with a decimal comma. If none but C is installed, compile one from its source."""
     installed = {name.lower().replace("-", ""): name for name in (asked("locale", "-a") or "").split()}
     for name in COMMAS:
@@ -243,7 +234,7 @@ def _language(folder: Path) -> Circumstance | Absent:
         source = next((name for name in COMMAS if (SOURCES / name).is_file()), "")
         if source and works("localedef", "-i", source, "-f", "UTF-8", str(place / f"{source}.UTF-8")):
             return _speaking(f"{source}.UTF-8", LOCPATH=str(place))
-    return "language", "no language with a decimal comma is installed"
+    return Circumstance("language", "", absent="no language with a decimal comma is installed")
 
 
 def _speaking(name: str, **more: str) -> Circumstance:
@@ -262,27 +253,27 @@ def _home(folder: Path, given: Mapping[str, str]) -> Circumstance:
     return Circumstance("home", "home and user", variables=variables)
 
 
-def _environment(given: Mapping[str, str]) -> Circumstance | Absent:
+def _environment(given: Mapping[str, str]) -> Circumstance:
     names = (name for name in sorted(given) if name.isidentifier() and name.isascii() and name not in KEPT)
     found = tuple(name for name in names if not name.startswith(KEPT_BEGINNINGS))
     if not found:
-        return "environment", "the caller's shell sets no other variables"
+        return Circumstance("environment", "", absent="the caller's shell sets no other variables")
     return Circumstance("environment", f"{len(found)} variables of the caller's shell", removed=found)
 
 
-def _shell() -> Circumstance | Absent:
+def _shell() -> Circumstance:
     plain = os.path.realpath("/bin/sh")
     for name in ("bash", "dash"):
         found = shutil.which(name, path="/bin:/usr/bin:/usr/local/bin")
         if found and os.path.realpath(found) != plain:
             return Circumstance("shell", f"shell (sh, then {name})", shell=found)
-    return "shell", "there is no other shell than sh"
+    return Circumstance("shell", "", absent="there is no other shell than sh")
 
 
-def _processor(given: Mapping[str, str]) -> Circumstance | Absent:
+def _processor(given: Mapping[str, str]) -> Circumstance:
     """Make libraries do without the newer instructions of the processor."""
     if not is_x86_64():
-        return "processor", "it can be varied on x86-64 only"
+        return Circumstance("processor", "", absent="it can be varied on x86-64 only")
     names = (asked("python", "-c", NUMPY, variables=given) or "").strip()
     variables = {
         "OPENBLAS_CORETYPE": "Nehalem",
@@ -310,12 +301,12 @@ def _namespace(*flags: str, lines: str = "") -> tuple[str, ...]:
     return ("unshare", "-r", *flags, "sh", "-c", f'{lines}{back}"$@"', "sh")
 
 
-def _cores(folder: Path | None) -> Circumstance | Absent:
+def _cores(folder: Path | None) -> Circumstance:
     """Restrict a stage to one core. Where mounting is allowed, also make the C library count one core."""
     if not hasattr(os, "sched_setaffinity"):
-        return "cores", "only Linux can restrict the cores of a process"
+        return Circumstance("cores", "", absent="only Linux can restrict the cores of a process")
     if cores() == 1:
-        return "cores", "this machine has one core only"
+        return Circumstance("cores", "", absent="this machine has one core only")
     words: tuple[str, ...] = (sys.executable, "-I", "-c", ONE_CORE)
     if folder is not None:
         file = folder / "one-core"

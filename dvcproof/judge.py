@@ -173,7 +173,6 @@ class Judge:
         """Return the findings, sorted by rule and path."""
         self._read_files()
         self._looked_for()
-        self._listed_folders()
         self._written_files()
         self._removed_files()
         if self.complete:
@@ -290,18 +289,6 @@ class Judge:
                 text = f"it would read {name}, if that were there"
                 fix = f"If it is an input, commit it and add `{os.path.relpath(path, self.stage.wdir)}` to deps."
                 self._add("DP214", "note", text, fix, path)
-
-    def _listed_folders(self) -> None:
-        code = {os.path.dirname(path) for path in self.seen.reads if path.endswith((".py", ".pyc"))}
-        for path in sorted(self.seen.listed):
-            if self.ground.kind(path, self.installations) != "project" or "__pycache__" in path:
-                continue
-            mine = under(path, [*self.deps, *self.outs]) or any(under(out, [path]) for out in self.outs)
-            if mine or any(under(one, [path]) for one in code) or path in self.seen.writes or not os.path.isdir(path):
-                continue
-            local = os.path.relpath(path, self.stage.wdir)
-            text = f"it lists the folder {self.project.name(path)}: a new file in it would not run the stage again"
-            self._add("DP201", "note", text, f"If the files there decide the result, add `{local}` to deps.", path)
 
     def _written_files(self) -> None:
         for path in sorted(self.seen.writes, key=self.seen.writes.__getitem__):

@@ -72,12 +72,11 @@ def vary(
         with working_folder(None, "dvcproof-vary-", memory) if memory else nullcontext(folder) as room:
             clone = Clone(project, folder)
             clone.set_cache(str(clone.path / ".dvc" / "cache"))  # the copies have no cache of their own
-            found, absent = circumstances(folder, clone.environment(), in_memory=memory is not None)
-            absent |= {"order": why} if why else {}
-            absent = {name: reason for name, reason in absent.items() if name in names}
+            found = circumstances(folder, clone.environment(), order=why)
+            varied = [one for one in found if one.name in names and not one.absent]
+            absent = {one.name: one.absent for one in found if one.name in names and one.absent}
             if only:
                 report.unknown += [f"{name} cannot be varied here: {reason}" for name, reason in absent.items()]
-            varied = [one for one in found if one.name in names]
             trial = _Trial(Runner(project, clone, room), varied, allowed, report, runs, timeout)
             rows = [(stage.address, trial.examine(stage)) for stage in todo]
             report.table = [("stage", "result"), *rows]

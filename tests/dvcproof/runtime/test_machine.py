@@ -47,12 +47,6 @@ print(machine.cores())
     assert result.stdout == "1\n"
 
 
-def test_the_first_processor_is_reported(cpuinfo: Path) -> None:
-    cpuinfo.write_text(CPUINFO)
-    assert machine.cpu_name() == "A Processor: 2.0 GHz"
-    assert machine.cpu_flags() == ["avx2", "fma", "sse2"]
-
-
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -84,6 +78,7 @@ def test_only_x86_64_needs_avx(cpuinfo: Path, monkeypatch: pytest.MonkeyPatch, *
     monkeypatch.setattr("platform.machine", lambda: name)
     cpuinfo.write_text(CPUINFO.replace("avx2", "avx avx2"))
     machine.require_avx()
+    assert machine.cpu_flags() == ["avx", "avx2", "fma", "sse2"]
     cpuinfo.write_text(CPUINFO.replace(" avx2", ""))
     with pytest.raises(InputError, match=r"AVX, .* Got A Processor") if refused else nullcontext():
         machine.require_avx()

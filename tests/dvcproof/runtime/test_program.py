@@ -29,17 +29,15 @@ def fails(error: BaseException) -> Callable[[], None]:
     return main
 
 
+CHECK = "Check the path, its permissions and the free space."
 WRONG = InputError("a.npz", expected="a .npz archive", received="nothing", hint="Save it again.")
 
 
 @pytest.mark.parametrize(
     ("received", "shown"),
     [
-        ("two\n  lines", "two lines"),
-        ("a sentence.", "a sentence"),
-        ("two  spaces", "two  spaces"),
+        ("two\n  lines, two  spaces.", "two lines, two  spaces"),
         ("a colour \x1b[31m and a bell \x07", r"a colour \x1b[31m and a bell \x07"),
-        ("carriage\rreturn and tab\t", r"carriage\rreturn and tab\t"),
         ("line\u2028separator", r"line\u2028separator"),
         ("undecodable \udcff", r"undecodable \udcff"),
         ("Größe", "Größe"),
@@ -55,29 +53,14 @@ def test_error_is_one_line_and_cannot_steer_the_terminal(received: str, shown: s
     ("error", "line"),
     [
         (WRONG, "ERROR: a.npz: expected a .npz archive. Got nothing. Save it again."),
-        (
-            PermissionError(13, "Permission denied", "/data/raw"),
-            "ERROR: /data/raw: expected a path to read or write. Got Permission denied. "
-            "Check the path, its permissions and the free space.",
-        ),
-        (
-            OSError("the cable is cut"),
-            "ERROR: the system: expected a path to read or write. Got the cable is cut. "
-            "Check the path, its permissions and the free space.",
-        ),
+        (PermissionError(13, "denied", "/raw"), f"ERROR: /raw: expected a path to read or write. Got denied. {CHECK}"),
+        (OSError("no cable"), f"ERROR: the system: expected a path to read or write. Got no cable. {CHECK}"),
     ],
 )
 def test_an_error_of_input_or_disk_is_one_line(error: Exception, line: str) -> None:
     with pytest.raises(SystemExit, match=f"^{re.escape(line)}$"):
         run(fails(error))
     one_line(line)
-
-
-def test_success_exits_with_0_and_an_interrupt_with_130() -> None:
-    with pytest.raises(SystemExit, match=r"^0$"):
-        run(lambda: None)
-    with pytest.raises(SystemExit, match=r"^130$"):
-        run(fails(KeyboardInterrupt()))
 
 
 def test_a_defect_of_the_program_is_no_error_of_input() -> None:
