@@ -312,10 +312,7 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
         varied(path, runs=1)
 
 
-@pytest.mark.parametrize(
-    ("excuse", "said"),
-    [({"go.txt": ""}, r"varies\.go\.txt: "), ("go.txt", "varies: ")],
-)
+@pytest.mark.parametrize(("excuse", "said"), [({"go.txt": ""}, r"varies\.go\.txt: "), ("go.txt", "varies: ")])
 def test_an_excuse_needs_a_reason(tmp_path: Path, excuse: object, said: str) -> None:
     stage = shown("go", "umask", meta={"dvcproof": {"varies": excuse}})
     with pytest.raises(InputError, match=said):
