@@ -432,7 +432,8 @@ def _gathered(findings: list[Finding], project: Project, stage: Stage) -> Iterat
     """Yield the findings, with MANY or more of one kind below one folder of the stage merged into one."""
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for item in findings:
-        folder = os.path.relpath(project.root / item.path, stage.wdir).split("/")[0]
+        local = os.path.relpath(project.root / item.path, stage.wdir)
+        folder = os.path.dirname(item.path) if local.startswith("../") else local.split("/")[0]
         alone = item.message if item.rule in ("DP203", "DP206", "DP209", "DP213") else ""
         groups.setdefault((item.rule, item.level, item.change[:6], folder, alone), []).append(item)
     for group in groups.values():

@@ -139,56 +139,6 @@ def test_a_name_is_left_out_of_a_parameter_file(  # noqa: PLR0917
     assert path.read_text(encoding="utf-8") == left
 
 
-STAGES = """# A comment.
-stages:
-  one: # of one
-    cmd: cat i.txt > one.txt
-    deps:
-      - i.txt # first
-      - unused.csv # why
-      # Below.
-
-    outs:
-      - one.txt # last
-
-  many:
-    foreach: [a, b]
-    do:
-      cmd: cat lookup.csv > ${item}.txt
-      outs: ["${item}.txt"]
-"""
-
-
-def test_a_patch_edits_only_what_findings_ask_for(tmp_path: Path) -> None:
-    folder = write(tmp_path / "project", {"i.txt": "1\n", "lookup.csv": "2\n", "unused.csv": "3\n"}, STAGES)
-    changes = {
-        "one": ["deps + lookup.csv", "deps - unused.csv", "outs + extra.txt:tracked", "params + params.yaml:a"],
-        "many@a": ["deps + lookup.csv", "deps + a.csv"],
-        "many@b": ["deps + lookup.csv"],
-    }
-    report = Report("trace")
-    for stage, wanted in changes.items():
-        report.findings += [Finding("DP201", "error", "x", stage=stage, file="dvc.yaml", change=one) for one in wanted]
-    with Project.open(folder) as project:
-        text = patched(project, report)
-    assert text.startswith(
-        "# dvc.yaml: many@a: deps + a.csv: not all stages of 'many' need it; edit the template by hand\n"
-    )
-    (tmp_path / "patch").write_text(text, encoding="utf-8")
-    run_ok("git", "apply", str(tmp_path / "patch"), cwd=folder)
-    mended = (folder / "dvc.yaml").read_text(encoding="utf-8")
-    assert "  one: # of one\n" in mended
-    assert "      - i.txt # first\n      - lookup.csv\n      # Below.\n\n    outs:\n" in mended
-    assert "      - one.txt # last\n      - extra.txt: {cache: false}\n    params:\n      - a\n\n  many:" in mended
-    assert "unused.csv" not in mended
-    with Project.open(folder) as project:
-        stages = {stage.address: stage for stage in project.stages}
-        assert [item.path for item in stages["many@b"].deps] == ["lookup.csv"]
-        assert [(item.path, item.cached) for item in stages["one"].outs] == [("one.txt", True), ("extra.txt", False)]
-        assert list(stages["one"].params.values()) == [("a",)]
-        assert patched(project, Report("trace")) == ""
-
-
 FORMS = """stages:
   a: {cmd: x, deps: [i.txt, b.txt], params: [p, other.yaml: [u, v]]}
   b:
@@ -229,6 +179,36 @@ def test_a_change_keeps_all_else_in_its_form(stage: str, change: str, old: str, 
     assert edited(FORMS, stage, change) == FORMS.replace(old, new, 1)
     with pytest.raises(LookupError):
         edited(FORMS, "b", "deps - nowhere.txt")
+
+
+TEMPLATE = """  many:
+    foreach: [a, b]
+    do:
+      cmd: cat l.csv > ${item}.txt # why
+      outs: ["${item}.txt"]
+"""
+
+
+def test_a_patch_changes_a_template_if_all_its_stages_need_it(tmp_path: Path) -> None:
+    folder = write(tmp_path / "project", {}, FORMS + TEMPLATE)
+    changes = [
+        ("a", "deps - i.txt"),
+        ("many@a", "deps + l.csv"),
+        ("many@a", "deps + a.csv"),
+        ("many@b", "deps + l.csv"),
+    ]
+    report = Report("trace")
+    report.findings = [Finding("DP201", "error", "x", stage=one, file="dvc.yaml", change=two) for one, two in changes]
+    with Project.open(folder) as project:
+        text = patched(project, report)
+        assert patched(project, Report("trace")) == ""
+    hint = "not all stages of 'many' need it; edit the template by hand"
+    assert text.startswith(f"# dvc.yaml: many@a: deps + a.csv: {hint}\n")
+    (tmp_path / "patch").write_text(text, encoding="utf-8")
+    run_ok("git", "apply", str(tmp_path / "patch"), cwd=folder)
+    with Project.open(folder) as project:
+        deps = {stage.address: [item.path for item in stage.deps] for stage in project.stages}
+    assert deps == {"a": ["b.txt"], "b": [], "many@a": ["l.csv"], "many@b": ["l.csv"]}
 
 
 def traced_alone(folder: Path, graph: str, files: dict[str, str] | None = None, **options: object) -> Report:
