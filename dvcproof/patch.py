@@ -68,9 +68,9 @@ def edited(text: str, stage: str, change: str) -> str:
     section, sign, value = change.split(" ", 2)
     node = _pairs(_pairs(YAML(typ="safe", pure=True).compose(text))["stages"])[stage]
     node = _pairs(node).get("do", node)
-    if "<<" in _pairs(node):
-        raise LookupError(section)
     found = _pairs(node).get(section)
+    if "<<" in _pairs(node) or (found and not isinstance(found, SequenceNode)):
+        raise LookupError(section)
     path, _, key = (value, "", "") if section == "deps" else value.partition(":")
     is_param = section == "params"
     # An entry is a path, or a mapping from a path to options: of params, to a list of names.

@@ -67,10 +67,3 @@ def test_nested_values_get_names_with_dots() -> None:
     assert flatten({"a": [1, {"b": 2}], "c": {}}, "x") == {"x.a": [1, {"b": 2}], "x.c": {}}
     assert flatten({"a": [1, {"b": [2]}], "c": []}, lists=True) == {"a.0": 1, "a.1.b.0": 2, "c": []}
     assert (flatten(5), flatten({}, "x")) == ({"": 5}, {"x": {}})
-
-
-def test_values_are_not_set_in_what_is_no_yaml(params: Path) -> None:
-    params.write_text("train: [", encoding="utf-8")
-    with pytest.raises(InputError, match="it is not YAML"):
-        set_params(params, {"train.seed": 8})
-    assert params.read_text(encoding="utf-8") == "train: ["

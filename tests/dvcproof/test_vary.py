@@ -116,21 +116,6 @@ def test_the_hash_seed_is_varied(possible: dict[str, Circumstance], tmp_path: Pa
     assert said_by(tmp_path, command, ()) not in said
 
 
-def test_all_at_once_act_too(possible: dict[str, Circumstance], tmp_path: Path) -> None:
-    for name in possible:
-        if name in CIRCUMSTANCES:
-            command = CIRCUMSTANCES[name][0]
-            assert written_by(tmp_path, command, list(possible.values())) != written_by(tmp_path, command, ()), name
-
-
-def test_packages_and_paths_stay_in_a_bare_environment(possible: dict[str, Circumstance], tmp_path: Path) -> None:
-    names = possible["environment"].removed
-    assert "SHADE" in names
-    assert not {"PATH", "HOME", "TZ", "LD_LIBRARY_PATH"} & set(names)
-    assert "blue" in said_by(tmp_path, "env", ())
-    assert "blue" not in said_by(tmp_path, "env", [possible["environment"]])
-
-
 def left_over() -> set[str]:
     """Return the files that dvcproof or faketime left in shared memory."""
     shared = Path("/dev/shm")  # noqa: S108, where both are

@@ -1,10 +1,8 @@
 """The machine: the cores that a process may use, and the processor as the system reports it."""
 
-import os
 import platform
 import shutil
 import signal
-import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from dvcproof.runtime import machine
 from dvcproof.runtime.program import InputError
-from tests.support.project import AT_ROOT, ROOT, environment, run
+from tests.support.project import AT_ROOT, run
 from tests.support.refusal import one_line
 
 CPUINFO = """processor\t: 0
@@ -31,20 +29,6 @@ def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a path that replaces /proc/cpuinfo; no file is there yet."""
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
     return machine.CPUINFO
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind a process")
-def test_cores_are_those_that_the_process_may_use() -> None:
-    code = """
-import os
-from dvcproof.runtime import machine
-os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-print(machine.cores())
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
-    )
-    assert result.stdout == "1\n"
 
 
 @pytest.mark.parametrize(

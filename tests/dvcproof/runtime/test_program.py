@@ -1,6 +1,5 @@
 """Errors in one line, exit statuses, and no left-over files when a stage is stopped."""
 
-import os
 import re
 import signal
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dvcproof.runtime.program import InputError, on_terminal, run
+from dvcproof.runtime.program import InputError, run
 from tests.support.project import ROOT, start
 from tests.support.project import run as program
 from tests.support.refusal import one_line, refused_by
@@ -95,13 +94,6 @@ def test_a_stage_that_is_stopped_leaves_nothing(tmp_path: Path, number: signal.S
         assert process.wait(timeout=30) == status
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
     assert earlier.read_text() == "earlier"
-
-
-@pytest.mark.parametrize(("terminal", "ci", "expected"), [(True, "", True), (True, "true", False), (False, "", False)])
-def test_progress_is_for_people(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, ci: str, expected: bool) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    monkeypatch.setitem(os.environ, "CI", ci)
-    assert on_terminal() is expected
 
 
 def test_a_warning_that_has_become_an_error_is_named() -> None:
