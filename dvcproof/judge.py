@@ -174,7 +174,6 @@ class Judge:
         self._read_files()
         self._looked_for()
         self._written_files()
-        self._removed_files()
         if self.complete:
             self._never_read()
             self._failed_commands()
@@ -211,26 +210,23 @@ class Judge:
         return any(not any(os.path.islink(one) for one in _between(place, name)) for name, place in names)
 
     def _read_files(self) -> None:
-        git_state: list[str] = []
         for path in sorted(self.seen.reads, key=self.seen.reads.__getitem__):
             own = self.seen.writes.get(path, sys.maxsize) <= self.seen.reads[path]  # the stage wrote the file earlier
-            if os.path.isdir(path) or own or path in self.seen.folders:
+            if os.path.isdir(path) or own or path in self.seen.folders or self._covered(path):
                 continue
             kind = self.ground.kind(path, self.installations)
             if kind == "project":
                 self._read_in_project(path)
             elif kind == "git":
-                git_state.append(path)
-            elif kind in ("home", "outside", "temporary") and not self._covered(path):
+                text = "it reads Git's own files, so that its result may change with each commit"
+                fix = "Pass the information that it needs as a parameter."
+                self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
+            elif kind in ("home", "outside", "temporary"):
                 gone = "" if os.path.lexists(path) else ", which is gone now"
                 places = {"home": "the home folder", "temporary": "a temporary folder"}
                 text = f"it reads {path}{gone} ({places.get(kind, 'outside of the project')})"
                 fix = f"Bring it into the project, or declare it: add `{path}` to deps."
                 self._add("DP207", "warning" if kind == "home" or gone else "error", text, fix, path)
-        if git_state:
-            text = "it reads Git's own files, so that its result may change with each commit"
-            fix = "Pass the information that it needs as a parameter."
-            self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
         if self.away:
             number = f"{len(self.away)} file{'s' if len(self.away) > 1 else ''}"
             text = f"it reads {number} from the project's folder instead of the clone, as {self.away[0]}"
@@ -239,39 +235,33 @@ class Judge:
             self._add("DP207", "warning", text, fix, self.away[0])
 
     def _read_in_project(self, path: str) -> None:
-        name = self.project.name(path)
-        if under(path, self.outs) and not self._covered(path):
-            if under(path, self.persist):
-                self._earlier_run(path)
-            return
-        if self._covered(path):
+        name, local, base = self.project.name(path), os.path.relpath(path, self.stage.wdir), os.path.basename(path)
+        if under(path, self.persist):
+            self._earlier_run(path)
+        if under(path, self.outs) or base in OWN or base.endswith(".dvc"):
             return
         links = sorted(self.project.name(one) for one in self.seen.names.get(path, ()) if one != path)
-        through = f", through {links[0]}" if links and links[0] != name else ""
-        maker = self.project.maker(path)
-        local = os.path.relpath(path, self.stage.wdir)
-        fix, change = f"Add `{local}` to deps.", f"deps + {local}"
-        if os.path.basename(path) in OWN or path.endswith(".dvc"):
-            self._add("DP201", "note", f"it reads {name}", "", path)
-        elif os.path.basename(path) == "params.yaml" or any(path in stage.params for stage in self.project.stages):
+        shown = f"{name}, through {links[0]}" if links and links[0] != name else name
+        maker, left = self.project.maker(path), self.ground.left.get(path)
+        is_known = bool(maker) or self.project.is_tracked(path)
+        rule, fix, change = "DP204", f"Add `{local}` to deps.", f"deps + {local}"
+        if base == "params.yaml" or any(path in stage.params for stage in self.project.stages):
             self.undeclared_params.append(path)
-            text = f"it reads the parameters in {name}{through} and declares none of them"
+            rule, text = "DP210", f"it reads the parameters in {shown} and declares none of them"
             fix = f"Name those that it uses under params, or `{local}:` for the whole file."
-            self._add("DP210", "error", text, fix, path, change=f"params + {local}:")
+            change = f"params + {local}:"
         elif maker and not maker.endswith(".dvc"):
-            text = f"it reads {name}{through}, which stage '{maker}' makes, without declaring it"
-            self._add("DP204", "error", text, fix, path, change=change)
-        elif path in self.ground.left:
-            text = f"it reads {name}{through}, which stage '{self.ground.left[path]}' leaves there undeclared"
-            text_fix = f"Make it an output of '{self.ground.left[path]}', and add `{local}` to deps here."
-            self._add("DP204", "error", text, text_fix, path, change=change)
-        elif os.path.lexists(path) or maker or self.project.is_tracked(path):
-            absent = "" if maker or self.project.is_tracked(path) else ", which is not in Git"
-            self._add("DP201", "error", f"undeclared input {name}{through}{absent}", fix, path, change=change)
+            text = f"it reads {shown}, which stage '{maker}' makes, without declaring it"
+        elif left:
+            text = f"it reads {shown}, which stage '{left}' leaves there undeclared"
+        elif is_known or os.path.lexists(path):
+            rule, text = "DP201", f"undeclared input {shown}{'' if is_known else ', which is not in Git'}"
+        else:
+            return
+        self._add(rule, "error", text, fix, path, change=change)
 
     def _earlier_run(self, path: str) -> None:
-        name = self.project.name(path)
-        text = f"it reads its own output {name}, as an earlier run left it"
+        text = f"it reads its own output {self.project.name(path)}, as an earlier run left it"
         fix = "Remove `persist`, so that each run starts from nothing, or add the file that it starts from to deps."
         self._add("DP212", "error", text, fix, path)
 
@@ -296,32 +286,35 @@ class Judge:
                 continue
             if path in self.seen.updates and os.lstat(path).st_mtime_ns < self.seen.started:
                 continue
-            kind = self.ground.kind(path, self.installations)
-            if kind == "project" and "__pycache__" not in path:
-                self._written_in_project(path)
-            elif kind == "git" and not any(os.path.basename(path).startswith("git") for path in self.seen.programs):
-                self._add("DP202", "error", f"it changes Git's own {self.project.name(path)}", "", path)
-            elif kind in AWAY and not under(path, ("/dev", "/proc", "/run")) and not self._owns(path):
-                text = f"it writes {path}, outside of the project"
-                self._add("DP208", "warning", text, "Write it into the project, or remove it at the end.", path)
+            if under(path, self.persist) and path in self.seen.appends:
+                self._earlier_run(path)
+            self._changed(path)
+        for path, number in self.seen.removed.items():
+            is_known = self.project.is_tracked(path) or self.project.maker(path) or path in self.ground.left
+            if is_known and not os.path.lexists(path) and self.seen.writes.get(path, sys.maxsize) > number:
+                self._changed(path, removed=True)
 
-    def _owns(self, path: str) -> bool:
-        return under(path, self.outs) or under(path, map(os.path.realpath, self.outs))
-
-    def _written_in_project(self, path: str) -> None:
+    def _changed(self, path: str, *, removed: bool = False) -> None:
+        """Report a file that the stage wrote or removed, unless it is an output."""
         name, local = self.project.name(path), os.path.relpath(path, self.stage.wdir)
-        if under(path, self.persist) and path in self.seen.appends:
-            self._earlier_run(path)
-        if self._owns(path):
+        kind, maker = self.ground.kind(path, self.installations), self.project.maker(path)
+        if under(path, self.outs) or under(path, map(os.path.realpath, self.outs)):
             return
-        maker = self.project.maker(path)
-        if self._covered(path):
-            text = f"it changes its own input {name}"
+        if kind == "git" and not any(os.path.basename(path).startswith("git") for path in self.seen.programs):
+            self._add("DP202", "error", f"it changes Git's own {name}", "Leave Git's files to Git.", path)
+        elif kind in AWAY and not removed and not under(path, ("/dev", "/proc", "/run")):
+            text = f"it writes {path}, outside of the project"
+            self._add("DP208", "warning", text, "Write it into the project, or remove it at the end.", path)
+        elif kind != "project" or "__pycache__" in path:
+            return
+        elif self._covered(path):
+            text = f"it {'removes' if removed else 'changes'} its own input {name}"
             self._add("DP205", "error", text, "Write the result to another file, and make that an output.", path)
         elif maker:
-            text = f"it writes {name}, which stage '{maker}' makes"
-            fix = f"Write to a file of its own, or let '{maker}' do it."
-            self._add("DP204", "error", text, fix, path)
+            text = f"it {'removes' if removed else 'writes'} {name}, which stage '{maker}' makes"
+            self._add("DP204", "error", text, f"Write to a file of its own, or let '{maker}' do it.", path)
+        elif removed:
+            self._add("DP202", "error", f"it removes {name}, which is in Git", "Leave it there.", path)
         elif self.project.is_tracked(path):
             text = f"it overwrites {name}, which is in Git and is no output"
             fix = f"Add `{local}: {{cache: false}}` to outs, or write to another file."
@@ -331,22 +324,6 @@ class Judge:
             ignored = ", which Git ignores, so that no clone has it" if self.ground.is_ignored(path) else ""
             fix = f"Add `{local}` to outs, or remove it at the end."
             self._add("DP202", "error", f"undeclared output {name}{ignored}", fix, path, change=f"outs + {local}")
-
-    def _removed_files(self) -> None:
-        for path, number in self.seen.removed.items():
-            wrote = self.seen.writes.get(path)
-            if os.path.lexists(path) or (wrote is not None and wrote <= number) or self._owns(path):
-                continue
-            name, maker = self.project.name(path), self.project.maker(path)
-            was_there = self.project.is_tracked(path) or maker is not None or path in self.ground.left
-            if not was_there or self.ground.kind(path, self.installations) != "project":
-                continue
-            if self._covered(path):
-                self._add("DP205", "error", f"it removes its own input {name}", "Leave it there.", path)
-            elif maker:
-                self._add("DP204", "error", f"it removes {name}, which stage '{maker}' makes", "Leave it there.", path)
-            else:
-                self._add("DP202", "error", f"it removes {name}, which is in Git", "Leave it there.", path)
 
     def _never_read(self) -> None:
         named = (name for names in self.seen.names.values() for name in names)
