@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from dvcproof.runtime.machine import cores, is_x86_64
@@ -61,6 +60,9 @@ KEPT = (
     *("HOME", "USER", "LOGNAME", "USERNAME", "TZ", "LANG", "LANGUAGE", "LC_ALL", "TMPDIR", "LOCPATH"),
 )
 KEPT_BEGINNINGS = ("CONDA_", "DVC_")
+
+#: The environment variables that are set for the plain run, whatever the caller has set.
+PLAIN = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
 
 #: Locales with a decimal comma. The first one also has other upper-case letters than English.
 COMMAS = ("tr_TR", "de_DE", "fr_FR", "es_ES", "it_IT", "pt_BR", "pl_PL", "ru_RU", "nl_NL", "sv_SE", "vi_VN")
@@ -156,14 +158,6 @@ def _program(name: str, text: str, words: tuple[str, ...], variables: Mapping[st
     return Circumstance(name, text, words, variables or {}, absent=absent)
 
 
-@cache
-def plain_variables() -> dict[str, str]:
-    """Return the environment variables that are set for the plain run, whatever the caller has set."""
-    set_it = "import locale; locale.setlocale(locale.LC_ALL, 'C.UTF-8')"
-    language = "C.UTF-8" if works(sys.executable, "-I", "-c", set_it) else "C"
-    return {"TZ": "UTC", "LC_ALL": language, "LANG": language, "SHELL": "/bin/sh"}
-
-
 def shell_words(varied: Sequence[Circumstance] | None = ()) -> list[str]:
     """Return the command that runs a shell under these circumstances; for the plain run, `varied` is empty.
 
@@ -172,7 +166,7 @@ def shell_words(varied: Sequence[Circumstance] | None = ()) -> list[str]:
     if varied is None:
         return ["/bin/sh"]
     shell = next((one.shell for one in varied if one.shell), "/bin/sh")
-    variables = plain_variables() | {"SHELL": shell}
+    variables = {**PLAIN, "SHELL": shell}
     for one in varied:
         variables |= one.variables
     unset = (word for one in varied for name in one.removed for word in ("-u", name))
@@ -187,22 +181,16 @@ def _umask(mode: str) -> tuple[str, ...]:
 
 def fixes() -> list[Circumstance]:
     """Return the circumstances that can be held fixed here, one at a time, to find the source of random differences."""
-    one_core, found = _cores(None), []
-    for name, words, variables in zip(
-        CHANCE,
-        (
-            ("env",),
-            _namespace("-pf", "--mount-proc", "--kill-child"),
-            () if one_core.absent else one_core.words,
-            ("setarch", "-R"),
-            _faketime("2024-01-01 00:00:00"),
-        ),
-        ({"PYTHONHASHSEED": "0"}, {}, ONE_THREAD, {}, {}),
-        strict=True,
-    ):
-        if words and works(*words, "true"):
-            found.append(Circumstance(name, name, words, variables))
-    return found
+    one_core = _cores(None)
+    sources: list[tuple[tuple[str, ...], dict[str, str]]] = [
+        (("env",), {"PYTHONHASHSEED": "0"}),
+        (_namespace("-pf", "--mount-proc", "--kill-child"), {}),
+        (() if one_core.absent else one_core.words, ONE_THREAD),
+        (("setarch", "-R"), {}),
+        (_faketime("2024-01-01 00:00:00"), {}),
+    ]
+    found = [Circumstance(name, name, *source) for name, source in zip(CHANCE, sources, strict=True)]
+    return [one for one in found if one.words and works(*one.words, "true")]
 
 
 def works(*words: str) -> bool:
@@ -222,24 +210,18 @@ def asked(*words: str, variables: Mapping[str, str] | None = None) -> str | None
 
 
 def _language(folder: Path) -> Circumstance:
-    """Choose an installed locale with a decimal comma. If none but C is installed, compile one from its source."""
+    """Choose a locale with a decimal comma: an installed one, or one that is compiled from its source."""
     installed = {name.lower().replace("-", ""): name for name in (asked("locale", "-a") or "").split()}
-    for name in COMMAS:
-        known = installed.get(f"{name.lower()}.utf8")
-        if known:
-            return _speaking(known)
-    if all(name in ("posix", "c") or name.startswith("c.") for name in installed):
-        place = folder / "locales"
-        place.mkdir(exist_ok=True)
-        source = next((name for name in COMMAS if (SOURCES / name).is_file()), "")
-        if source and works("localedef", "-i", source, "-f", "UTF-8", str(place / f"{source}.UTF-8")):
-            return _speaking(f"{source}.UTF-8", LOCPATH=str(place))
-    return Circumstance("language", "", absent="no language with a decimal comma is installed")
-
-
-def _speaking(name: str, **more: str) -> Circumstance:
-    variables = {"LC_ALL": name, "LANG": name, "LANGUAGE": name.partition(".")[0]} | more
-    return Circumstance("language", f"language ({plain_variables()['LANG']}, then {name})", variables=variables)
+    name = next((installed[key] for key in (f"{one.lower()}.utf8" for one in COMMAS) if key in installed), "")
+    source = next((one for one in COMMAS if (SOURCES / one).is_file()), "")
+    variables, place = {}, folder / "locales" / f"{source}.UTF-8"
+    if not name and source:
+        place.parent.mkdir(exist_ok=True)
+        variables["LOCPATH"] = str(place.parent)
+        name = place.name if works("localedef", "-i", source, "-f", "UTF-8", str(place)) else ""
+    variables |= {"LC_ALL": name, "LANG": name, "LANGUAGE": name.partition(".")[0]}
+    absent = "" if name else "no language with a decimal comma is installed"
+    return Circumstance("language", f"language ({PLAIN['LANG']}, then {name})", variables=variables, absent=absent)
 
 
 def _home(folder: Path, given: Mapping[str, str]) -> Circumstance:
