@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -156,9 +157,10 @@ def obstacle() -> str:
     """Return the reason why strace cannot be used here; an empty text if strace works."""
     if not shutil.which("strace"):
         return "strace is not installed"
-    words = ["strace", *OPTIONS, "-o", os.devnull, "true"]
     try:
-        result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["strace", *OPTIONS, "-o", f"{folder}/calls", "true"]
+            result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"strace does not start: {error}"
     lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
