@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -142,15 +142,8 @@ class _Process:
     children: int = 0
     #: Whether a descendant's failure is already reported. That failure may have caused this process to fail.
     told: bool = False
-
-    def below_shells(self) -> bool:
-        """Return whether all ancestors of this process are shells. False for the first process."""
-        above = self.parent
-        while above:
-            if not above.shell:
-                return False
-            above = above.parent
-        return self.parent is not None
+    #: Whether all processes above this one are shells. False for the first process.
+    by_shell: bool = False
 
 
 def obstacle() -> str:
@@ -238,11 +231,10 @@ class Reader:
         failed = bool(signal and signal != "SIGPIPE") or status not in ("", "0")
         if process is self.first or process.thread or not failed:
             return
-        by_shell = process.below_shells()
         words = "" if process.told else self._failed_words(process)
-        if words and (by_shell or process.ran):
-            self.seen.failures.append(Failure(words, status or signal, by_shell))
-        if by_shell and process.parent and (words or process.told):
+        if words and (process.by_shell or process.ran):
+            self.seen.failures.append(Failure(words, status or signal, process.by_shell))
+        if process.by_shell and process.parent and (words or process.told):
             process.parent.told = True
 
     @staticmethod
@@ -347,8 +339,10 @@ class Reader:
 
 def _child(parent: _Process, words: str) -> _Process:
     cwd = parent.cwd if "CLONE_FS" in words else [parent.cwd[0]]
-    thread = "CLONE_THREAD" in words
-    return _Process(cwd, parent.words, parent.parent if thread else parent, thread, parent.shell)
+    if "CLONE_THREAD" in words:
+        return replace(parent, cwd=cwd, thread=True)
+    by_shell = parent.shell and (parent.by_shell or parent.parent is None)
+    return _Process(cwd, parent.words, parent, shell=parent.shell, by_shell=by_shell)
 
 
 def _is_shell(path: str) -> bool:
