@@ -136,7 +136,7 @@ def check_parameters(
         why = f"cannot tell which parameters it uses: {fault} in another folder, or in each run"
     if why:
         return [*findings, stage.finding("DP211", why, level="note")]
-    missing, untried = _missing(box, whole, declared)
+    missing, untried = find_missing(box, whole, declared)
     # Findings about a whole file are replaced, since the names of the parameters are now known.
     found = [item for item in findings if item.rule != "DP210" or not item.change.endswith(":")]
     for path, key in missing:
@@ -151,7 +151,7 @@ def check_parameters(
     return [*found, *_unused(box, used, declared)]
 
 
-def _missing(box: Box, whole: Keep, declared: Keep) -> tuple[list[tuple[str, str]], int]:
+def find_missing(box: Box, whole: Keep, declared: Keep) -> tuple[list[tuple[str, str]], int]:
     """Return the undeclared parameters that change the outputs when left out, and the number of untried ones."""
     rest = [
         (path, name)

@@ -139,7 +139,6 @@ class _Process:
     shell: bool = False
     ran: bool = False
     missing: str = ""
-    children: int = 0
     #: Whether a descendant's failure is already reported. That failure may have caused this process to fail.
     told: bool = False
     #: Whether all processes above this one are shells. False for the first process.
@@ -223,7 +222,6 @@ class Reader:
         if name in FORKS:
             if result > 0:
                 self.processes[str(result)] = _child(process, words)
-                process.children += "CLONE_THREAD" not in words
         elif result >= 0 or name in ("open", "openat", "openat2", "execve", "connect"):
             self._act(process, _Call(name, words, result, unescaped(place or ""), error or ""))
 
@@ -242,7 +240,7 @@ class Reader:
         """Return the command of a failed process; an empty text if its failure may be a normal answer."""
         if process.ran:
             return "" if os.path.basename(process.words[0]) in ANSWERS else " ".join(process.words)
-        return "" if process.children else process.missing
+        return process.missing
 
     def _act(self, process: _Process, call: _Call) -> None:
         """Note what a call did, apart from a fork."""

@@ -2,11 +2,13 @@
 
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from bench.prover import make, read_list, surroundings
-from dvcproof import cut, strace
+from dvcproof import box, cut, strace
 from dvcproof.findings import HOLDS, Finding, Report
 from dvcproof.judge import source
 from dvcproof.patch import edited, patched
@@ -256,6 +258,12 @@ def test_without_strace_boxes_are_used_and_the_report_says_so(tmp_path: Path, mo
     with Project.open(tmp_path / "project") as project:
         report = trace(project, how="strace")
     assert (report.unknown, report.status()) == (["strace is not installed. Use `--how box`"], 3)
+
+
+def test_parameters_that_there_is_no_time_to_try_are_counted() -> None:
+    times = iter([True, True, False])
+    slow = SimpleNamespace(has_time=lambda: next(times), same=lambda _: False)
+    assert box.find_missing(cast("Any", slow), {"p": set("abcd")}, {"p": {"d"}}) == ([("p", "a"), ("p", "b")], 1)
 
 
 @needs_strace
