@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dvcproof import compare
 from dvcproof.circumstances import Circumstance, copy_tree, shell_words
-from dvcproof.clone import Clone, copy, digest, files_in
+from dvcproof.clone import Clone, digest, files_in
 from dvcproof.git import git
 from dvcproof.project import Item, Project, Stage
 from dvcproof.runtime.program import InputError
@@ -116,8 +116,13 @@ class Runner:
     def give(self, stage: Stage, source: Path, target: Path) -> None:
         """Copy the outputs of a stage from one copy of the project into another."""
         for _, name in local_outs(self.project, stage):
-            remove(target / self.prefix / name)
-            copy(source / self.prefix / name, target / self.prefix / name)
+            old, new = source / self.prefix / name, target / self.prefix / name
+            remove(new)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            if old.is_dir() and not old.is_symlink():
+                copy_tree(old, new)
+            elif os.path.lexists(old):
+                shutil.copy2(old, new, follow_symlinks=False)
 
     def _clear(self, item: Item, path: Path, top: Path) -> None:
         """Remove an output, as DVC does before a run, and the folders around it that a clone would not have."""
@@ -154,6 +159,8 @@ def first_difference(one: Outcome, other: Outcome) -> Difference:
 
 def show_difference(plain: Path, varied: Path) -> str:
     """Return the first differing lines of two text files; for other files, a sentence about the difference."""
+    if not (plain.is_file() and varied.is_file()):
+        return "it is a link to another place"
     try:
         lines = [path.read_text(encoding="utf-8").splitlines() for path in (plain, varied)]
     except (ValueError, OSError):

@@ -155,6 +155,10 @@ STAGES: dict[str, tuple[Any, list[str]]] = {
         "echo >> @RUNS@; [ $(wc -l < @RUNS@) != 2 ] || echo odd; cat i.txt",
         ["error DP301 once.txt differed once, but not again in "],
     ),
+    "link": (
+        {"cmd": 'mkdir links; ln -s "$PWD/i.txt" links/a; umask > links/b', "outs": ["links"]},
+        ["error DP302 links/b depends on the umask"],
+    ),
     "git": ("git log --format=%s; git status --short --untracked-files=no", []),
 }
 
