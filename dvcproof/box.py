@@ -10,8 +10,10 @@ strace is not available, which files.
 import os
 import re
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -27,8 +29,8 @@ from dvcproof.strace import Seen
 #: Time limit in seconds for all runs of a stage in boxes, and the most bytes copied into one box.
 CHEAP, LARGE = 60.0, 2**30
 
-#: The names of parameters to keep in each parameter file; the keys are paths.
-Keep = Mapping[str, set[str]]
+#: Parameters: the path of the file, and the name in it.
+Params = AbstractSet[tuple[str, str]]
 
 
 class Box:
@@ -38,10 +40,13 @@ class Box:
         ground: the clone, in which the stage has run.
         inputs: absolute paths in the clone of the inputs that the box gets, apart from parameter files.
         seconds: the time of one run of the stage.
+        files: the parameter files of which only some parameters are kept.
     """
 
-    def __init__(self, ground: Ground, stage: Stage, inputs: Sequence[str], seconds: float) -> None:
-        self.ground, self.stage, self.seconds = ground, stage, seconds
+    def __init__(
+        self, ground: Ground, stage: Stage, inputs: Sequence[str], seconds: float, files: Sequence[str] = ()
+    ) -> None:
+        self.ground, self.stage, self.seconds, self.files = ground, stage, seconds, files
         self.runner = Runner(ground.project, ground.clone, ground.clone.folder / "box")
         self.top, self.root = ground.clone.top, self.runner.folder / "top"
         self.inputs = [path for path in inputs if under(path, [str(self.top)])]
@@ -60,22 +65,22 @@ class Box:
         """Return whether there is time for one more run."""
         return self.end - time.monotonic() > self.seconds
 
-    def run(self, keep: Keep | None = None, *, leave_out: str = "") -> Outcome:
+    def run(self, keep: Params = frozenset(), *, leave_out: str = "") -> Outcome:
         """Run the stage.
 
         Args:
-            keep: for each parameter file, the names to keep in it. A file that is not in `keep` stays whole.
+            keep: the parameters to keep in `files`.
             leave_out: the path of an input that is not copied into the box.
         """
         shutil.rmtree(self.runner.folder, ignore_errors=True)
         for path in self.inputs:
             if path != leave_out and os.path.lexists(path):
                 copy(Path(path), self._there(path))
-        for path in dict.fromkeys([*self.stage.params, *(keep or ())]):
+        for path in {*self.stage.params, *self.files}:
             if os.path.isfile(path) and under(path, [str(self.top)]):
                 copy(Path(path), self._there(path))
-                if keep and path in keep:
-                    cut.keep_only(self._there(path), keep[path])
+                if path in self.files:
+                    cut.keep_only(self._there(path), {name for file, name in keep if file == path})
         for path in [*self.outs, str(self.stage.wdir / "x")]:
             self._there(path).parent.mkdir(parents=True, exist_ok=True)
         before = self._digests([str(self.root)], self.root)
@@ -90,7 +95,7 @@ class Box:
         """Return whether a run succeeded, with the same outputs as in the clone."""
         return outcome.status == 0 and outcome.files == self.wanted
 
-    def same(self, keep: Keep | None = None, *, leave_out: str = "") -> bool:
+    def same(self, keep: Params = frozenset(), *, leave_out: str = "") -> bool:
         """Run the stage. Return whether it succeeded, with the same outputs as in the clone."""
         return self.is_same(self.run(keep, leave_out=leave_out))
 
@@ -113,22 +118,21 @@ def check_parameters(
         findings: the findings so far.
         undeclared: parameter files that the stage reads and does not declare.
     """
-    #: For each file, the declared names. A file that is declared as a whole is not in it.
-    declared = {path: set(keys) for path, keys in stage.params.items() if keys} | {path: set() for path in undeclared}
-    whole = {path: names for path in declared if (names := _names(path))}
-    declared = {path: declared[path] for path in whole}
-    if not declared:
-        return findings
-    top = str(ground.clone.top)
-    own = [*(out.place for out in stage.outs), f"{top}/.git", f"{ground.clone.path}/.dvc"]
-    deps = [item.place for item in stage.deps if item.local]
-    reads = [path for path, number in seen.reads.items() if number < seen.writes.get(path, 2**62)]
-    reads = [
-        path for path in reads if not under(path, [*own, *deps, *stage.params, *declared]) and os.path.isfile(path)
+    # A file that is declared as a whole is left alone.
+    files = [
+        path for path, keys in {**stage.params, **dict.fromkeys(undeclared)}.items() if keys != () and _names(path)
     ]
-    box = Box(ground, stage, [*deps, *reads], seen.seconds)
-    number = 2 + sum(map(len, declared.values()))
-    why = ""
+    if not files:
+        return findings
+    declared = {(path, key) for path in files for key in stage.params.get(path, ())}
+    whole = {(path, name) for path in files for name in _names(path)}
+    deps = [item.place for item in stage.deps if item.local]
+    rest = [*deps, *stage.params, *files, *(out.place for out in stage.outs)]
+    rest += [str(ground.clone.top / ".git"), str(ground.clone.path / ".dvc")]
+    reads = [path for path, number in seen.reads.items() if number < seen.writes.get(path, sys.maxsize)]
+    reads = [path for path in reads if not under(path, rest) and os.path.isfile(path)]
+    box = Box(ground, stage, [*deps, *reads], seen.seconds, files)
+    number, why = 2 + len(declared), ""
     if not box.can_run(number):
         why = f"unused parameters were not searched for: {number} runs of {seen.seconds:.0f} s would take too long"
     elif not box.is_same(first := box.run(whole)):
@@ -147,40 +151,35 @@ def check_parameters(
     if untried:
         text = f"it may read other parameters that it does not declare: there was no time to try {untried} more"
         found.append(stage.finding("DP210", text, level="warning"))
-    used = {path: keys | {key for file, key in missing if file == path} for path, keys in declared.items()}
-    return [*found, *_unused(box, used, declared)]
+    return [*found, *_unused(box, declared, declared.union(missing))]
 
 
-def find_missing(box: Box, whole: Keep, declared: Keep) -> tuple[list[tuple[str, str]], int]:
+def find_missing(box: Box, whole: Params, declared: Params) -> tuple[list[tuple[str, str]], int]:
     """Return the undeclared parameters that change the outputs when left out, and the number of untried ones."""
     rest = [
-        (path, name)
-        for path, names in whole.items()
-        for name in sorted(names)
-        if not any(cut.covers(key, name) for key in declared[path])
+        one for one in sorted(whole) if not any(one[0] == file and cut.covers(key, one[1]) for file, key in declared)
     ]
-    without = {path: names - {name for file, name in rest if file == path} for path, names in whole.items()}
-    if not rest or box.same(without):
+    if not rest or box.same(whole - {*rest}):
         return [], 0
     found: list[tuple[str, str]] = []
-    for number, (path, name) in enumerate(rest):
+    for number, one in enumerate(rest):
         if not box.has_time():
             return found, len(rest) - number
-        if not box.same({**whole, path: whole[path] - {name}}):
-            found.append((path, name))
+        if not box.same(whole - {one}):
+            found.append(one)
     return found or rest, 0  # any one of them may be left out, but not all
 
 
-def _unused(box: Box, used: Keep, declared: Keep) -> Iterator[Finding]:
+def _unused(box: Box, declared: Params, used: Params) -> Iterator[Finding]:
     stage = box.stage
     templates = _templates(stage)
-    for path, key in [(file, key) for file in used for key in sorted(declared[file])]:
-        if not any(cut.covers(key, one) for one in templates) and box.has_time():
+    for path, key in sorted(declared):
+        templated = any(cut.covers(key, one) for one in templates)
+        if not templated and box.has_time() and box.same(used - {(path, key)}):
             shown, local = box.ground.project.name(path), os.path.relpath(path, stage.wdir)
-            if box.same({**used, path: used[path] - {key}}):
-                text = f"it declares the parameter {key} of {shown}, and gives the same without it"
-                fix, change = f"Remove `{key}` from params, or use it.", f"params - {local}:{key}"
-                yield stage.finding("DP211", text, fix, level="warning", path=shown, change=change)
+            text = f"it declares the parameter {key} of {shown}, and gives the same without it"
+            fix, change = f"Remove `{key}` from params, or use it.", f"params - {local}:{key}"
+            yield stage.finding("DP211", text, fix, level="warning", path=shown, change=change)
 
 
 def look(ground: Ground, stage: Stage, seen: Seen, report: Report) -> list[Finding] | None:
