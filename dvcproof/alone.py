@@ -1,4 +1,4 @@
-"""Run the commands of one stage repeatedly from the same inputs, without DVC, and compare the outputs."""
+"""Run single stages without DVC in copies of a project, and show how the outputs of two runs differ."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +17,8 @@ from dvcproof.git import git
 from dvcproof.project import Item, Project, Stage
 from dvcproof.runtime.program import InputError
 
-#: The folder of a varied run. The name has a space and a letter that is not in ASCII.
+#: The folder of a run if `folder` is varied. The name has a space and a letter that is not in ASCII.
 OTHER_FOLDER = "a longer folder \N{LATIN SMALL LETTER Z WITH ACUTE}"
-
-#: Time limit of a later run: SLOWER times the seconds of the first run, plus MORE_SECONDS.
-SLOWER, MORE_SECONDS = 10, 30
 
 #: Most characters of a line that are shown.
 WIDTH = 100
@@ -34,13 +32,18 @@ class Outcome:
         status: the exit status; None if the time ran out.
         said: what the stage printed.
         files: the hash of each output file; the keys are paths relative to the project's root.
-        root: the folder to which the output files were moved, kept for comparison.
+        top: the top folder of the copy in which the stage ran.
+        root: the project's root in this copy.
+        left: whether a program that the stage started still ran when the stage ended. It was then killed.
     """
 
     status: int | None
     said: str
     files: dict[str, str]
+    top: Path
     root: Path
+    left: bool = False
+    seconds: float = 0.0
 
     def equals(self, other: "Outcome") -> bool:
         """Return whether both runs have the same exit status and, if they succeeded, the same output files."""
@@ -56,99 +59,90 @@ class Difference(NamedTuple):
 
 def local_outs(project: Project, stage: Stage) -> Iterator[tuple[Item, str]]:
     """Yield the local outputs inside the repository, with their paths relative to the project's root."""
-    top = project.top or project.root
     for out in stage.outs:
-        if out.local and Path(out.place).is_relative_to(top):
+        if out.local and Path(out.place).is_relative_to(project.top or project.root):
             yield out, os.path.relpath(out.place, project.root)
 
 
-class Alone:
-    """A stage to be run without DVC and without the other stages.
+def declared(stage: Stage, path: str) -> str:
+    """Return the declared path of the output that contains a file. `path` is relative to the project's root."""
+    place = Path(stage.raw.repo.root_dir, path)
+    return next((out.path for out in stage.outs if place.is_relative_to(out.place)), path)
+
+
+class Runner:
+    """Runs single stages in copies of a clone. A copy is named by the path of its top folder.
 
     Args:
-        clone: a clone in which the stage has run.
-        folder: a folder for temporary files. To vary the order of directory listings, it must be in memory.
-        ignored: outputs of the stage that are not compared.
-        timeout: seconds for the first run.
+        folder: a folder for the copies. To vary the order of directory listings, it must be in memory.
     """
 
-    def __init__(
-        self,
-        project: Project,
-        stage: Stage,
-        clone: Clone,
-        *,
-        folder: Path,
-        ignored: frozenset[str],
-        timeout: float,
-    ) -> None:
-        self.stage, self.clone, self.folder, self.timeout = stage, clone, folder, timeout
+    def __init__(self, project: Project, clone: Clone, folder: Path) -> None:
+        self.project, self.clone, self.folder = project, clone, folder
         self.prefix = clone.path.relative_to(clone.top)
-        self.wdir = os.path.relpath(stage.wdir, project.root)
-        #: The compared outputs: paths relative to the project's root, and the paths as dvc.yaml declares them.
-        self.outs = {place: out.path for out, place in local_outs(project, stage) if out.path not in ignored}
-        self.runs = 0
-        self._slowest: float | None = None
-        self._prepared = folder / "prepared"
-        copy_tree(clone.top, self._prepared)
-        root = self._prepared / self.prefix
-        later = [one for one in project.stages if stage.address in project.before(one)]
-        for one in (stage, *later):  # their outputs do not exist yet when the stage runs
-            for item, place in local_outs(project, one):
-                _remove(root / place)
-                if item.persist:
-                    with suppress(InputError):
-                        git(root, "checkout", "HEAD", "--", place)
-                if not project.is_tracked(item.place):  # a clone has the parent directories of tracked files only
-                    _prune(root / place, self._prepared)
 
-    def run(self, varied: Sequence[Circumstance] = ()) -> Outcome:
-        """Run the stage once in a fresh copy of the project, always in the same folder unless `varied` changes it."""
+    def copy(self, source: Path, name: str, varied: Sequence[Circumstance] = ()) -> Path:
+        """Return a new copy of a folder; its order of listings and dates of files may be varied."""
         names = [one.name for one in varied]
+        copy_tree(source, self.folder / name, backwards="order" in names, older="dates" in names)
+        return self.folder / name
+
+    def run(self, stage: Stage, top: Path, varied: Sequence[Circumstance] | None, limit: float) -> Outcome:
+        """Run a stage in a copy. During the run, the copy has one fixed path, or another if the folder is varied.
+
+        Args:
+            varied: the circumstances to vary; None: run in the caller's circumstances.
+            limit: seconds for the run.
+        """
+        names = [one.name for one in varied or ()]
         place = self.folder / (OTHER_FOLDER if "folder" in names else "work") / "project"
-        shutil.rmtree(place, ignore_errors=True)
-        copy_tree(self._prepared, place, backwards="order" in names)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        top.rename(place)
         root = place / self.prefix
-        begin, limit = time.monotonic(), self.timeout
-        if self._slowest is not None:
-            limit = min(limit, SLOWER * self._slowest + MORE_SECONDS)
-        result = self.clone.run_alone(self.stage, root / self.wdir, root, shell_words(varied), limit)
-        self._slowest = self._slowest or time.monotonic() - begin
-        self.runs += 1
-        files = {os.path.relpath(file, root): digest(file) for out in self.outs for file in files_in(root / out)}
-        kept = self.folder / f"run-{self.runs}"
-        for out in self.outs:
-            if os.path.lexists(root / out):
-                (kept / out).parent.mkdir(parents=True, exist_ok=True)
-                (root / out).rename(kept / out)
-        return Outcome(result.status, result.output, files, kept)
+        outs = {name: item for item, name in local_outs(self.project, stage)}
+        for name, item in outs.items():
+            self._clear(item, root / name, place)
+        wdir, shell = root / os.path.relpath(stage.wdir, self.project.root), shell_words(varied)
+        begin = time.monotonic()
+        status, said, left = self.clone.run_alone(stage, wdir, root, shell, limit)
+        seconds = time.monotonic() - begin
+        absent = [name for name in outs if not os.path.lexists(root / name)]
+        if status == 0 and absent:
+            status, said = 1, f"{said}\noutput {absent[0]} does not exist"
+        files = {os.path.relpath(file, root): digest(file) for name in outs for file in files_in(root / name)}
+        place.rename(top)
+        return Outcome(status, said, files, top, top / self.prefix, left, seconds)
 
-    def declared(self, path: str) -> str:
-        """Return the declared path of the output that contains a file."""
-        return next((name for place, name in self.outs.items() if path == place or path.startswith(f"{place}/")), path)
+    def give(self, stage: Stage, source: Path, target: Path) -> None:
+        """Copy the outputs of a stage from one copy of the project into another."""
+        for _, name in local_outs(self.project, stage):
+            old, new = source / self.prefix / name, target / self.prefix / name
+            remove(new)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            if old.is_dir() and not old.is_symlink():
+                copy_tree(old, new)
+            elif os.path.lexists(old):
+                shutil.copy2(old, new, follow_symlinks=False)
 
-    def forget(self, outcome: Outcome) -> None:
-        """Remove the files of a run that is no longer needed for comparison."""
-        shutil.rmtree(outcome.root, ignore_errors=True)
+    def _clear(self, item: Item, path: Path, top: Path) -> None:
+        """Remove an output, as DVC does before a run, and the folders around it that a clone would not have."""
+        remove(path)
+        if item.persist:
+            with suppress(InputError):
+                git(path.parent, "checkout", "HEAD", "--", path.name)
+        here = Path(item.place)
+        for folder, original in zip(path.parents, here.parents, strict=False):
+            if folder == top or self.project.is_tracked(str(original)) or not folder.is_dir() or any(folder.iterdir()):
+                return
+            folder.rmdir()
 
-    def close(self) -> None:
-        """Remove all files of all runs."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
-
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or folder; do nothing if there is none."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _prune(path: Path, top: Path) -> None:
-    """Remove the empty parent directories of a path below `top`, since Git does not store empty folders."""
-    for folder in path.parents:
-        if folder == top or not folder.is_dir() or any(folder.iterdir()):
-            return
-        folder.rmdir()
 
 
 def first_difference(one: Outcome, other: Outcome) -> Difference:
@@ -165,6 +159,8 @@ def first_difference(one: Outcome, other: Outcome) -> Difference:
 
 def show_difference(plain: Path, varied: Path) -> str:
     """Return the first differing lines of two text files; for other files, a sentence about the difference."""
+    if not (plain.is_file() and varied.is_file()):
+        return "it is a link to another place"
     try:
         lines = [path.read_text(encoding="utf-8").splitlines() for path in (plain, varied)]
     except (ValueError, OSError):
@@ -172,20 +168,14 @@ def show_difference(plain: Path, varied: Path) -> str:
     if not lines or any("\0" in line for text in lines for line in text):
         text = compare.first_difference(plain.name, plain, varied)
         return text.replace(" recorded", " plain").replace(" re-run", " varied")
-    for number in range(max(map(len, lines))):
-        old, new = (text[number] if number < len(text) else None for text in lines)
+    for number, (old, new) in enumerate(zip_longest(*lines), start=1):
         if old != new:
-            begin = _begin(old or "", new or "")
-            return f"line {number + 1}, plain:  {_clip(old, begin)}\nline {number + 1}, varied: {_clip(new, begin)}"
-    return "only the line ends differ"
-
-
-def _begin(old: str, new: str) -> int:
-    """Return the index at which to start showing two lines: for long lines, shortly before the first difference."""
-    pairs = enumerate(zip(old, new, strict=False))
-    same = next((place for place, (one, other) in pairs if one != other), min(len(old), len(new)))
-    return max(same - WIDTH // 2, 0) if max(len(old), len(new)) > WIDTH else 0
-
-
-def _clip(line: str | None, begin: int) -> str:
-    return "(no such line)" if line is None else f"{'…' if begin else ''}{line[begin : begin + WIDTH]}"
+            pairs = enumerate(zip(old or "", new or "", strict=False))
+            same = next((place for place, (one, other) in pairs if one != other), min(len(old or ""), len(new or "")))
+            begin = max(same - WIDTH // 2, 0) if max(len(old or ""), len(new or "")) > WIDTH else 0
+            shown = [
+                "(no such line)" if one is None else "…" * (begin > 0) + one[begin : begin + WIDTH]
+                for one in (old, new)
+            ]
+            return f"line {number}, plain:  {shown[0]}\nline {number}, varied: {shown[1]}"
+    return "only the ends of lines differ"

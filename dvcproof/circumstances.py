@@ -10,16 +10,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dvcproof.runtime.machine import cores, is_x86_64
 
-#: Time limit in seconds for a short system program, such as `locale -a`.
-SHORT = 60
+#: Time limit in seconds for a short system program, such as `locale -a`; the nanoseconds of a day.
+SHORT, DAY = 60, 86_400 * 10**9
 
 #: The circumstances that can be varied, each with advice for a stage that depends on it.
 ADVICE = {
@@ -37,7 +36,19 @@ ADVICE = {
     "host": "Leave the name of the machine out of the output",
     "processor": "Fix the instructions that the libraries may use, or accept it as an exception",
     "folder": "Write paths relative to the project, and quote them in commands",
-    "order": "Sort the names in the listing of a folder",
+    "order": "Sort the names that a listing of a folder gives",
+    "dates": "Leave the dates of files out of the output: Git does not keep them",
+}
+
+#: The sources of chance that can be held fixed, each with advice for a stage that depends on it.
+CHANCE = {
+    "the order of sets (PYTHONHASHSEED)": "Sort before you write the elements of a set",
+    "process numbers": "Leave the process id out of the output",
+    "the timing of threads or processes, or their number": "Fix the number of threads, and the order in which their "
+    "results are combined",
+    "addresses in memory": "Leave `id()` and the addresses of objects out of the output",
+    "the clock, or the dates of files": "Leave the time, and the dates of files, out of the output, or make it a "
+    "parameter",
 }
 
 #: Variables that are never removed: a shell needs them, or they say where programs and packages are.
@@ -49,6 +60,9 @@ KEPT = (
     *("HOME", "USER", "LOGNAME", "USERNAME", "TZ", "LANG", "LANGUAGE", "LC_ALL", "TMPDIR", "LOCPATH"),
 )
 KEPT_BEGINNINGS = ("CONDA_", "DVC_")
+
+#: The environment variables that are set for the plain run, whatever the caller has set.
+PLAIN = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
 
 #: Locales with a decimal comma. The first one also has other upper-case letters than English.
 COMMAS = ("tr_TR", "de_DE", "fr_FR", "es_ES", "it_IT", "pt_BR", "pl_PL", "ru_RU", "nl_NL", "sv_SE", "vi_VN")
@@ -78,91 +92,86 @@ print(",".join(name for name in names if here.get(name)))
 """
 
 
-Variables = tuple[tuple[str, str], ...]
-
-#: A name, and why it cannot be varied.
-Absent = tuple[str, str]
-
-
 @dataclass(frozen=True)
 class Circumstance:
     """A circumstance of a run that is varied, or that is held fixed to find a cause.
 
     Args:
-        name: a key of ADVICE, or the name of a circumstance that is held fixed.
+        name: a key of ADVICE or CHANCE.
         text: a description for people.
         words: a command that sets the circumstance up and then runs the shell.
         variables: environment variables to set for the stage.
         removed: names of environment variables to remove.
         shell: the shell that runs the command; empty: /bin/sh.
+        absent: the reason why it cannot be varied here; empty if it can.
     """
 
     name: str
     text: str
     words: tuple[str, ...] = ()
-    variables: Variables = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     shell: str = ""
+    absent: str = ""
 
 
-def circumstances(folder: Path, given: Mapping[str, str]) -> tuple[list[Circumstance], dict[str, str]]:
-    """Return the circumstances that can be varied here, and for each other name the reason why it cannot.
+def circumstances(folder: Path, given: Mapping[str, str], *, order: str) -> list[Circumstance]:
+    """Return all circumstances; those that cannot be varied here say why.
 
     Args:
         folder: a folder for files that a variation needs.
         given: the environment of the plain run.
+        order: the reason why the order of listings cannot be varied; empty if it can.
     """
     up = f"{shlex.join([sys.executable, '-I', '-c', LOOPBACK])} && "
     renamed = _namespace("-u", lines="hostname other-host && ")
     zone = "Pacific/Kiritimati" if Path("/usr/share/zoneinfo/Pacific/Kiritimati").exists() else "XYZ-14"
     temporary = folder / "temporary"
     temporary.mkdir(exist_ok=True)
-    made = [
-        Circumstance("zone", f"time zone (UTC, then {zone})", variables=(("TZ", zone),)),
+    return [
+        Circumstance("zone", f"time zone (UTC, then {zone})", variables={"TZ": zone}),
         _language(folder),
-        Circumstance("hash-seed", "hash seed", variables=(("PYTHONHASHSEED", "4242"),)),
+        Circumstance("hash-seed", "hash seed", variables={"PYTHONHASHSEED": "4242"}),
         Circumstance("umask", "umask (022, then 077)", _umask("077")),
         _home(folder, given),
-        Circumstance("temporary", "temporary folder", variables=(("TMPDIR", str(temporary)),)),
+        Circumstance("temporary", "temporary folder", variables={"TMPDIR": str(temporary)}),
         _environment(given),
         _processor(given),
         _shell(),
         _program("network", "network (none)", _namespace("-n", lines=up)),
-        _program("host", "name of the machine", renamed, (("HOSTNAME", "other-host"),)),
+        _program("host", "name of the machine", renamed, {"HOSTNAME": "other-host"}),
         _cores(folder),
         # The clock is last, so that faketime does not affect the programs of the others.
         _program("clock", "clock (399 days later)", _faketime("+399d")),
+        Circumstance("folder", "folder (its name has a space and a letter that is not ASCII)"),
+        Circumstance("dates", "dates of files (a day earlier)"),
+        Circumstance("order", "order of listings of folders", absent=order),
     ]
-    found = [one for one in made if isinstance(one, Circumstance)]
-    return found, dict(one for one in made if not isinstance(one, Circumstance))
 
 
-def _program(name: str, text: str, words: tuple[str, ...], variables: Variables = ()) -> "Circumstance | Absent":
-    """Return a circumstance that a program varies, or the reason why the program does not work here."""
-    if words and works(*words, "true"):
-        return Circumstance(name, text, words, variables)
+def _program(name: str, text: str, words: tuple[str, ...], variables: Mapping[str, str] | None = None) -> Circumstance:
+    """Return a circumstance that a program varies."""
     program = "faketime" if name == "clock" else "unshare"
-    return name, f"{program} does not work here" if words else f"{program} is not installed"
+    absent = f"{program} is not installed" if not words else ""
+    if words and not works(*words, "true"):
+        absent = f"{program} does not work here"
+    return Circumstance(name, text, words, variables or {}, absent=absent)
 
 
-@cache
-def plain_variables() -> dict[str, str]:
-    """Return the environment variables that are set for the plain run, whatever the caller has set."""
-    set_it = "import locale; locale.setlocale(locale.LC_ALL, 'C.UTF-8')"
-    language = "C.UTF-8" if works(sys.executable, "-I", "-c", set_it) else "C"
-    return {"TZ": "UTC", "LC_ALL": language, "LANG": language, "SHELL": "/bin/sh"}
+def shell_words(varied: Sequence[Circumstance] | None = ()) -> list[str]:
+    """Return the command that runs a shell under these circumstances; for the plain run, `varied` is empty.
 
-
-def shell_words(varied: Iterable[Circumstance] = ()) -> list[str]:
-    """Return the command that runs a shell under these circumstances. For the plain run, `varied` is empty."""
-    ones = list(varied)
-    shell = next((one.shell for one in ones if one.shell), "/bin/sh")
-    variables = plain_variables() | {"SHELL": shell}
-    for one in ones:
-        variables |= dict(one.variables)
-    unset = (word for one in ones for name in one.removed for word in ("-u", name))
+    None: the caller's own circumstances.
+    """
+    if varied is None:
+        return ["/bin/sh"]
+    shell = next((one.shell for one in varied if one.shell), "/bin/sh")
+    variables = {**PLAIN, "SHELL": shell}
+    for one in varied:
+        variables |= one.variables
+    unset = (word for one in varied for name in one.removed for word in ("-u", name))
     words = ["env", *unset, *(f"{name}={value}" for name, value in variables.items()), *_umask("022")]
-    words += (word for one in ones for word in one.words)
+    words += (word for one in varied for word in one.words)
     return [*words, shell, *(["--noprofile", "--norc"] if Path(shell).name == "bash" else [])]
 
 
@@ -173,21 +182,15 @@ def _umask(mode: str) -> tuple[str, ...]:
 def fixes() -> list[Circumstance]:
     """Return the circumstances that can be held fixed here, one at a time, to find the source of random differences."""
     one_core = _cores(None)
-    cores_words = one_core.words if isinstance(one_core, Circumstance) else ()
-    programs = {
-        "process numbers": _namespace("-pf", "--mount-proc", "--kill-child"),
-        "the timing of threads or processes, or their number": cores_words,
-        "addresses in memory": ("setarch", "-R"),
-        "the clock, or the dates of files": _faketime("2024-01-01 00:00:00"),
-    }
-    order = Circumstance("the order of sets (PYTHONHASHSEED)", "", variables=(("PYTHONHASHSEED", "0"),))
-    threads = tuple(ONE_THREAD.items())
-    found = [
-        Circumstance(name, "", words, threads if words is cores_words else ())
-        for name, words in programs.items()
-        if words and works(*words, "true")
+    sources: list[tuple[tuple[str, ...], dict[str, str]]] = [
+        (("env",), {"PYTHONHASHSEED": "0"}),
+        (_namespace("-pf", "--mount-proc", "--kill-child"), {}),
+        (() if one_core.absent else one_core.words, ONE_THREAD),
+        (("setarch", "-R"), {}),
+        (_faketime("2024-01-01 00:00:00"), {}),
     ]
-    return [order, *found]
+    found = [Circumstance(name, name, *source) for name, source in zip(CHANCE, sources, strict=True)]
+    return [one for one in found if one.words and works(*one.words, "true")]
 
 
 def works(*words: str) -> bool:
@@ -206,25 +209,19 @@ def asked(*words: str, variables: Mapping[str, str] | None = None) -> str | None
     return None if result.returncode else result.stdout.decode(errors="replace")
 
 
-def _language(folder: Path) -> Circumstance | Absent:
-    """Choose an installed locale with a decimal comma. If none but C is installed, compile one from its source."""
+def _language(folder: Path) -> Circumstance:
+    """Choose a locale with a decimal comma: an installed one, or one that is compiled from its source."""
     installed = {name.lower().replace("-", ""): name for name in (asked("locale", "-a") or "").split()}
-    for name in COMMAS:
-        known = installed.get(f"{name.lower()}.utf8")
-        if known:
-            return _speaking(known)
-    if all(name in ("posix", "c") or name.startswith("c.") for name in installed):
-        place = folder / "locales"
-        place.mkdir(exist_ok=True)
-        source = next((name for name in COMMAS if (SOURCES / name).is_file()), "")
-        if source and works("localedef", "-i", source, "-f", "UTF-8", str(place / f"{source}.UTF-8")):
-            return _speaking(f"{source}.UTF-8", ("LOCPATH", str(place)))
-    return "language", "no locale with a decimal comma is installed"
-
-
-def _speaking(name: str, *more: tuple[str, str]) -> Circumstance:
-    variables = (("LC_ALL", name), ("LANG", name), ("LANGUAGE", name.partition(".")[0]), *more)
-    return Circumstance("language", f"language ({plain_variables()['LANG']}, then {name})", variables=variables)
+    name = next((installed[key] for key in (f"{one.lower()}.utf8" for one in COMMAS) if key in installed), "")
+    source = next((one for one in COMMAS if (SOURCES / one).is_file()), "")
+    variables, place = {}, folder / "locales" / f"{source}.UTF-8"
+    if not name and source:
+        place.parent.mkdir(exist_ok=True)
+        variables["LOCPATH"] = str(place.parent)
+        name = place.name if works("localedef", "-i", source, "-f", "UTF-8", str(place)) else ""
+    variables |= {"LC_ALL": name, "LANG": name, "LANGUAGE": name.partition(".")[0]}
+    absent = "" if name else "no language with a decimal comma is installed"
+    return Circumstance("language", f"language ({PLAIN['LANG']}, then {name})", variables=variables, absent=absent)
 
 
 def _home(folder: Path, given: Mapping[str, str]) -> Circumstance:
@@ -232,32 +229,33 @@ def _home(folder: Path, given: Mapping[str, str]) -> Circumstance:
     home = folder / "home"
     home.mkdir(exist_ok=True)
     packages = Path(given.get("HOME", "/"), ".local")
-    own = (("PYTHONUSERBASE", str(packages)),) if (packages / "lib").is_dir() else ()
-    names = tuple((name, "someone") for name in ("USER", "LOGNAME", "USERNAME"))
-    return Circumstance("home", "home and user", variables=(("HOME", str(home)), *names, *own))
+    variables = dict.fromkeys(("USER", "LOGNAME", "USERNAME"), "someone") | {"HOME": str(home)}
+    if (packages / "lib").is_dir():
+        variables["PYTHONUSERBASE"] = str(packages)
+    return Circumstance("home", "home and user", variables=variables)
 
 
-def _environment(given: Mapping[str, str]) -> Circumstance | Absent:
+def _environment(given: Mapping[str, str]) -> Circumstance:
     names = (name for name in sorted(given) if name.isidentifier() and name.isascii() and name not in KEPT)
     found = tuple(name for name in names if not name.startswith(KEPT_BEGINNINGS))
     if not found:
-        return "environment", "the caller's shell sets no other variables"
+        return Circumstance("environment", "", absent="the caller's shell sets no other variables")
     return Circumstance("environment", f"{len(found)} variables of the caller's shell", removed=found)
 
 
-def _shell() -> Circumstance | Absent:
+def _shell() -> Circumstance:
     plain = os.path.realpath("/bin/sh")
     for name in ("bash", "dash"):
         found = shutil.which(name, path="/bin:/usr/bin:/usr/local/bin")
         if found and os.path.realpath(found) != plain:
             return Circumstance("shell", f"shell (sh, then {name})", shell=found)
-    return "shell", "no shell other than sh is installed"
+    return Circumstance("shell", "", absent="there is no other shell than sh")
 
 
-def _processor(given: Mapping[str, str]) -> Circumstance | Absent:
+def _processor(given: Mapping[str, str]) -> Circumstance:
     """Make libraries do without the newer instructions of the processor."""
     if not is_x86_64():
-        return "processor", "it can be varied on x86-64 only"
+        return Circumstance("processor", "", absent="it can be varied on x86-64 only")
     names = (asked("python", "-c", NUMPY, variables=given) or "").strip()
     variables = {
         "OPENBLAS_CORETYPE": "Nehalem",
@@ -267,8 +265,7 @@ def _processor(given: Mapping[str, str]) -> Circumstance | Absent:
     }
     if names:
         variables["NPY_DISABLE_CPU_FEATURES"] = names
-    text = "features of the processor that libraries use"
-    return Circumstance("processor", text, variables=tuple(variables.items()))
+    return Circumstance("processor", "features of the processor that libraries use", variables=variables)
 
 
 def _namespace(*flags: str, lines: str = "") -> tuple[str, ...]:
@@ -286,12 +283,12 @@ def _namespace(*flags: str, lines: str = "") -> tuple[str, ...]:
     return ("unshare", "-r", *flags, "sh", "-c", f'{lines}{back}"$@"', "sh")
 
 
-def _cores(folder: Path | None) -> Circumstance | Absent:
+def _cores(folder: Path | None) -> Circumstance:
     """Restrict a stage to one core. Where mounting is allowed, also make the C library count one core."""
     if not hasattr(os, "sched_setaffinity"):
-        return "cores", "only Linux can restrict the cores of a process"
+        return Circumstance("cores", "", absent="only Linux can restrict the cores of a process")
     if cores() == 1:
-        return "cores", "this machine has one core only"
+        return Circumstance("cores", "", absent="this machine has one core only")
     words: tuple[str, ...] = (sys.executable, "-I", "-c", ONE_CORE)
     if folder is not None:
         file = folder / "one-core"
@@ -299,7 +296,7 @@ def _cores(folder: Path | None) -> Circumstance | Absent:
         mounted = _namespace("-m", lines=f"{shlex.join(['mount', '--bind', str(file), ONLINE])} && ")
         if mounted and works(*mounted, "true"):
             words = (*mounted, *words)
-    return Circumstance("cores", f"cores ({cores()}, then 1)", words, tuple(ONE_THREAD.items()))
+    return Circumstance("cores", f"cores ({cores()}, then 1)", words, ONE_THREAD)
 
 
 def _faketime(when: str) -> tuple[str, ...]:
@@ -308,25 +305,14 @@ def _faketime(when: str) -> tuple[str, ...]:
 
 @contextmanager
 def tidy_clock() -> Iterator[None]:
-    """After the block, remove files in shared memory that killed faketime processes left during the block."""
-    before = set(_left_by_faketime())
+    """After the block, remove the files in shared memory that killed faketime processes of this user left."""
     try:
         yield
     finally:
-        for path in set(_left_by_faketime()) - before:
-            number = path.name.rpartition("_")[2]
-            if not Path("/proc", number).exists():
-                with suppress(OSError):
+        for path in Path("/dev/shm").glob("*faketime_*"):  # noqa: S108, the place that faketime uses
+            with suppress(OSError):
+                if path.stat().st_uid == os.geteuid() and not Path("/proc", path.name.rpartition("_")[2]).exists():
                     path.unlink()
-
-
-def _left_by_faketime() -> list[Path]:
-    shared = Path("/dev/shm")  # noqa: S108, the place that faketime uses
-    found = []
-    for path in [*shared.glob("faketime_*"), *shared.glob("sem.faketime_*")] if shared.is_dir() else []:
-        with suppress(OSError):
-            found += [path] if path.stat().st_uid == os.geteuid() else []
-    return found
 
 
 def find_memory() -> Path | None:
@@ -335,29 +321,27 @@ def find_memory() -> Path | None:
     Such file systems are usually in memory. On a disk, the order often depends only on the names and cannot be varied.
     """
     for place in ("/dev/shm", f"/run/user/{os.geteuid()}", tempfile.gettempdir()):  # noqa: S108
-        with suppress(OSError):
-            if not os.statvfs(place).f_flag & os.ST_NOEXEC and _lists_by_age(Path(place)):
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=place) as folder:
+            names, seen = [f"file-{number}" for number in range(8)], []
+            for number, made in enumerate((names, names[::-1])):
+                Path(folder, f"{number}").mkdir()
+                for name in made:
+                    Path(folder, f"{number}", name).touch()
+                seen.append([entry.name for entry in Path(folder, f"{number}").iterdir()])
+            by_age = sorted(seen) == [names, names[::-1]]
+            if by_age and not os.statvfs(place).f_flag & os.ST_NOEXEC:
                 return Path(place)
     return None
 
 
-def _lists_by_age(place: Path) -> bool:
-    names = [f"file-{number}" for number in range(8)]
-    seen: list[list[str]] = []
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        for made in (names, names[::-1]):
-            part = Path(folder, f"part-{len(seen)}")
-            part.mkdir()
-            for name in made:
-                (part / name).touch()
-            seen.append([entry.name for entry in part.iterdir()])
-    return seen in ([names, names[::-1]], [names[::-1], names])
+def copy_tree(source: Path, target: Path, *, backwards: bool = False, older: bool = False) -> None:
+    """Copy a folder.
 
+    Args:
+        backwards: whether to create the entries in reverse order of their names.
+        older: whether the files of the copy have dates that are a day earlier.
 
-def copy_tree(source: Path, target: Path, *, backwards: bool = False) -> None:
-    """Copy a folder; create the entries in the order of their names, or in reverse order.
-
-    DVC's cache and temporary files are not copied. Nor are Git's objects: the copy refers to the original ones.
+    DVC's cache and temporary files are not copied, and Git's objects are linked.
     """
     target.mkdir(parents=True)
     for name in sorted((entry.name for entry in source.iterdir()), reverse=backwards):
@@ -366,13 +350,12 @@ def copy_tree(source: Path, target: Path, *, backwards: bool = False) -> None:
             copy.symlink_to(entry.readlink())
         elif entry.is_dir():
             if (source.name, name) == (".git", "objects"):
-                (copy / "pack").mkdir(parents=True)
-                (copy / "info").mkdir()
-                known = entry / "info" / "alternates"
-                more = known.read_text(encoding="utf-8") if known.exists() else ""
-                (copy / "info" / "alternates").write_text(f"{entry}\n{more}", encoding="utf-8")
+                copy.symlink_to(entry)
             elif (source.name, name) not in ((".dvc", "cache"), (".dvc", "tmp")):
-                copy_tree(entry, copy, backwards=backwards)
+                copy_tree(entry, copy, backwards=backwards, older=older)
         elif entry.is_file():
             shutil.copy2(entry, copy)
+            if older:
+                found = copy.stat()
+                os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns - DAY))
     shutil.copystat(source, target)

@@ -26,10 +26,14 @@ LAST_LINES = 20
 
 
 class Result(NamedTuple):
-    """The exit status of a program (None if the time ran out), and everything that it printed."""
+    """The exit status of a program (None if the time ran out), and everything that it printed.
+
+    `left`: whether programs that it had started still ran when it ended. They were then killed.
+    """
 
     status: int | None
     output: str
+    left: bool = False
 
     @property
     def last_lines(self) -> str:
@@ -136,13 +140,15 @@ class Clone:
         variables = self.environment(
             DVC_STAGE=stage.address, DVC_ROOT=str(root), PYTHONDONTWRITEBYTECODE="1", SHELL="/bin/sh"
         )
-        end, output = time.monotonic() + timeout, ""
+        end, output, left = time.monotonic() + timeout, "", False
+        if not wdir.is_dir():
+            return Result(1, f"the folder {stage.wdir} does not exist")
         for command in stage.commands:
             result = execute([*shell, "-c", command], wdir, variables, max(end - time.monotonic(), 0.1))
-            output += result.output
+            output, left = output + result.output, left or result.left
             if result.status != 0:
-                return Result(result.status, output)
-        return Result(0, output)
+                return Result(result.status, output, left)
+        return Result(0, output, left)
 
 
 def execute(words: Sequence[str], folder: Path, variables: Mapping[str, str], timeout: float | None) -> Result:
@@ -151,9 +157,10 @@ def execute(words: Sequence[str], folder: Path, variables: Mapping[str, str], ti
         process = subprocess.Popen(
             words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
-        status: int | None = None
+        status, left = None, False
         try:
             status = process.wait(timeout)
+            left = _is_left(process.pid)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -161,7 +168,17 @@ def execute(words: Sequence[str], folder: Path, variables: Mapping[str, str], ti
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         out.seek(0)
-        return Result(status, out.read().decode(errors="replace"))
+        return Result(status, out.read().decode(errors="replace"), left)
+
+
+def _is_left(group: int) -> bool:
+    """Return whether a process group still has processes, after a moment for those that are about to end."""
+    with suppress(ProcessLookupError):
+        for _ in range(10):
+            os.killpg(group, 0)
+            time.sleep(0.02)
+        return True
+    return False
 
 
 def search_path(path: str) -> str:

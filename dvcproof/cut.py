@@ -1,13 +1,13 @@
 """Remove parameters from a parameter file: YAML, JSON, TOML, or constants in a Python file."""
 
 import ast
-import io
-import json
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from dvcproof.values import preserving
+from dvc.utils.serialize import LOADERS, MODIFIERS
+
+from dvcproof.values import flatten, preserving
 
 #: Suffixes of the files from which parameters can be removed.
 FORMATS = (".yaml", ".yml", ".json", ".toml", ".py")
@@ -17,30 +17,29 @@ def names(path: Path) -> list[str]:
     """Return the names of all values in a parameter file, such as 'train.lr'. A list is one value."""
     if path.suffix == ".py":
         return [name for name, _, _ in _constants(path)]
-    return list(_leaves(_load(path), ""))
+    return [name for name in flatten(LOADERS[path.suffix](path)) if name]
 
 
-def without(path: Path, drop: Callable[[str], bool]) -> str:
-    """Return the text of a parameter file without the parameters for whose names `drop` is true."""
+def keep_only(path: Path, keep: Collection[str]) -> None:
+    """Remove all values from a parameter file that are no part of a parameter in `keep`."""
+    if all(any(covers(key, name) for key in keep) for name in names(path)):
+        return
     if path.suffix == ".py":
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         for name, node, only in _constants(path):
-            if drop(name):
+            if not any(covers(key, name) for key in keep):
                 blank = [""] * ((node.end_lineno or node.lineno) - node.lineno)
                 first = " " * node.col_offset + ("pass\n" if only else "\n")
                 lines[node.lineno - 1 : node.end_lineno] = [first, *blank]
-        return "".join(lines)
-    document = _load(path)
-    _prune(document, "", drop)
-    if path.suffix == ".json":
-        return json.dumps(document, indent=2)
-    if path.suffix == ".toml":
-        import tomlkit
-
-        return tomlkit.dumps(document)
-    text = io.StringIO()
-    preserving().dump(document, text)
-    return text.getvalue()
+        path.write_text("".join(lines), encoding="utf-8")
+    elif path.suffix in (".json", ".toml"):
+        with MODIFIERS[path.suffix](path) as document:
+            _prune(document, "", keep)
+    else:  # keep the quotes: 'yes' in quotes is text, without them some readers of YAML take it for a truth value
+        yaml = preserving()
+        document = yaml.load(path)
+        _prune(document, "", keep)
+        yaml.dump(document, path)
 
 
 def covers(key: str, name: str) -> bool:
@@ -48,34 +47,13 @@ def covers(key: str, name: str) -> bool:
     return key == name or name.startswith((f"{key}.", f"{key}[")) or key.startswith((f"{name}.", f"{name}["))
 
 
-def _load(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        return json.loads(text)
-    if path.suffix == ".toml":
-        import tomlkit
-
-        return tomlkit.parse(text)
-    return preserving().load(text) or {}
-
-
-def _leaves(document: Any, prefix: str) -> Iterator[str]:
-    if isinstance(document, MutableMapping) and document:
-        for key, value in document.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    elif prefix:
-        yield prefix
-
-
-def _prune(document: Any, prefix: str, drop: Callable[[str], bool]) -> None:
-    for key in list(document) if isinstance(document, MutableMapping) else ():
-        name = f"{prefix}.{key}" if prefix else str(key)
-        value = document[key]
-        if isinstance(value, MutableMapping) and value:
-            _prune(value, name, drop)
-            if not value:
-                del document[key]
-        elif drop(name):
+def _prune(document: Any, prefix: str, keep: Collection[str]) -> None:
+    for key, value in list(document.items()):
+        name = f"{prefix}{key}"
+        inner = isinstance(value, MutableMapping) and bool(value)
+        if inner:
+            _prune(value, f"{name}.", keep)
+        if (inner and not value) or not any(covers(one, name) for one in keep):
             del document[key]
 
 

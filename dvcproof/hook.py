@@ -1,7 +1,6 @@
 """Observe each command of each stage. DVC runs a command as `$SHELL -c COMMAND`, so SHELL can name a hook program."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +12,7 @@ call=$(mktemp -d {folder}/XXXXXXXXXX) && pwd -P >"$call/cwd" && date +%s.%N >"$c
 printf %s "$DVC_STAGE" >"$call/stage" || exit 125
 SHELL={shell}
 export SHELL
-case "$DVC_STAGE" in
-{special}*) {command} "$@" ;;
-esac {redirect}
+{command} "$@" {redirect}
 status=$?
 {show}
 printf '%s %s' "$(date +%s.%N)" $status >"$call/end"
@@ -51,26 +48,15 @@ class Hook:
         folder: a new folder for the program and its notes.
         command: the shell code that runs a stage's command; `$call` is the folder of the notes on that command.
         shell: the value of SHELL inside the stages.
-        special: names of stages, and the shell code that runs their commands instead of `command`.
         live: whether a stage writes to the terminal directly. If not, its output is kept, and shown after the stage.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        command: str = "/bin/sh",
-        *,
-        shell: str = "/bin/sh",
-        special: tuple[Sequence[str], str] = ((), ""),
-        live: bool = False,
-    ) -> None:
+    def __init__(self, folder: Path, command: str = "/bin/sh", *, shell: str = "/bin/sh", live: bool = False) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        stages = "|".join(map(shlex.quote, special[0]))
         script = _SCRIPT.format(
             folder=shlex.quote(str(folder)),
             shell=shlex.quote(shell),
-            special=f'{stages}) {special[1]} "$@" ;;\n' if stages else "",
             command=command,
             redirect="" if live else '>"$call/output" 2>&1',
             show=":" if live else 'cat "$call/output"',

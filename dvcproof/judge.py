@@ -8,10 +8,12 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
+
+from pydantic import BaseModel, StringConstraints, ValidationError
 
 from dvcproof.clone import Clone
 from dvcproof.findings import Finding, Level
@@ -20,11 +22,11 @@ from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
 from dvcproof.strace import Failure, Seen
 
-Kind = Literal["project", "git", "dvc", "package", "system", "home", "temporary", "outside", "ours"]
-
 #: Folders of the operating system. A package lock file or a container image pins their content, not dvc.yaml.
-SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/opt")
-VARIABLE = ("/boot", "/nix", "/gnu", "/snap", "/var/lib", "/var/run")
+SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/opt"),
+    *("/boot", "/nix", "/gnu", "/snap", "/var/lib", "/var/run"),
+)
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (they are only named)
 PACKAGES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", "renv", "packrat"}
 
@@ -59,24 +61,34 @@ def source(path: str) -> str:
     return _BYTECODE.sub(r"\1.py", path)
 
 
-def require_reasons(stages: Iterable[Stage]) -> None:
-    """Raise InputError if an exception in `meta: dvcproof:` has no reason or no path."""
-    for stage in stages:
-        where = f"{stage.file}:{stage.line}, {stage.name}, meta.dvcproof"
-        for kind in EXCEPTIONS:
-            for entry in stage.settings.get(kind) or []:
-                known = entry if isinstance(entry, dict) else {}
-                if not (_is_text(known.get("path")) and _is_text(known.get("reason"))):
-                    expected, hint = "a path and a reason for each exception", "Write `- {path: FILE, reason: WHY}`."
-                    raise InputError(f"{where}.{kind}", expected=expected, received=repr(entry), hint=hint)
-        network = stage.settings.get("network")
-        if "network" in stage.settings and not _is_text(network):
-            hint = "Write `network: WHY`."
-            raise InputError(f"{where}.network", expected="a reason", received=repr(network), hint=hint)
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+class Entry(BaseModel):
+    """A path that a stage may use without declaring it; in a path, `*` stands for anything."""
+
+    path: Text
+    reason: Text
+
+
+class Exceptions(BaseModel):
+    """The exceptions of a stage, `meta: dvcproof:` in dvc.yaml. `varies` has the reason for each output."""
+
+    reads: list[Entry] = []
+    writes: list[Entry] = []
+    network: Text = ""
+    varies: dict[str, Text] = {}
+
+
+def exceptions(stage: Stage) -> Exceptions:
+    """Return the exceptions of a stage. Raise InputError if one has no reason."""
+    try:
+        return Exceptions.model_validate(stage.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (f"{stage.file}:{stage.line}, {stage.name}, meta.dvcproof", *first["loc"])))
+        hint = "Write `reads: [{path: FILE, reason: WHY}]`, `network: WHY` or `varies: {OUTPUT: WHY}`."
+        raise InputError(where, first["msg"], hint=hint) from None
 
 
 @dataclass
@@ -99,13 +111,16 @@ class Ground:
     left: dict[str, str] = field(default_factory=dict)
     home: str = field(default_factory=lambda: os.path.realpath(os.path.expanduser("~")))
 
-    def kind(self, path: str, installations: Iterable[str]) -> Kind:
-        """Return the kind of place that a path is in."""
+    def kind(self, path: str, installations: Iterable[str]) -> str:
+        """Return the kind of place that a path is in.
+
+        It is one of project, git, dvc, package, ours (of dvcproof), home, temporary, system and outside.
+        """
         top = str(self.clone.top)
         if under(path, [top]):
             parts = set(Path(os.path.relpath(path, top)).parts)
-            own: dict[str, Kind] = {".git": "git", ".dvc": "dvc"}
-            return next((own[part] for part in own if part in parts), "package" if parts & PACKAGES else "project")
+            own = [part for part in (".git", ".dvc") if part in parts]
+            return own[0][1:] if own else "package" if parts & PACKAGES else "project"
         if under(path, [str(self.clone.folder)]):
             return "ours"
         if PACKAGES & set(Path(path).parts) or under(path, installations):
@@ -114,7 +129,7 @@ class Ground:
             return "home"
         if under(path, [*TEMPORARY, tempfile.gettempdir()]):
             return "temporary"
-        return "system" if under(path, [*SYSTEM, *VARIABLE]) else "outside"
+        return "system" if under(path, SYSTEM) else "outside"
 
     def here(self, path: str) -> str:
         """Translate a path in the original folder into the path in the clone. Return any other path unchanged."""
@@ -143,7 +158,7 @@ class Judge:
     def __init__(self, ground: Ground, stage: Stage, seen: Seen, *, complete: bool, output: str = "") -> None:
         self.output = output
         self.ground, self.stage, self.seen, self.complete = ground, stage, seen, complete
-        self.project = ground.project
+        self.project, self.exceptions = ground.project, exceptions(stage)
         self.deps = [item.place for item in stage.deps if item.local]
         self.outs = [item.place for item in stage.outs if item.local]
         self.persist = [item.place for item in stage.outs if item.local and item.persist]
@@ -158,9 +173,7 @@ class Judge:
         """Return the findings, sorted by rule and path."""
         self._read_files()
         self._looked_for()
-        self._listed_folders()
         self._written_files()
-        self._removed_files()
         if self.complete:
             self._never_read()
             self._failed_commands()
@@ -171,12 +184,6 @@ class Judge:
         """Replace paths in the original folder by paths in the clone, and bytecode files by their sources."""
         reads: dict[str, int] = {}
         names: dict[str, set[str]] = {}
-        cache = str(self.ground.clone.path / ".dvc" / "cache")
-        for seen in (self.seen.reads, self.seen.writes):  # where DVC links to its cache, use the path of the link
-            for path in [path for path in seen if under(path, [cache])]:
-                for name in [name for name in self.seen.names.get(path, ()) if not under(name, [cache])]:
-                    seen[name] = min(seen[path], seen.get(name, seen[path]))
-                    self.seen.names.setdefault(name, set()).add(name)
         for path, number in self.seen.reads.items():
             place = self.ground.here(source(path))
             if place != source(path):
@@ -203,26 +210,23 @@ class Judge:
         return any(not any(os.path.islink(one) for one in _between(place, name)) for name, place in names)
 
     def _read_files(self) -> None:
-        git_state: list[str] = []
         for path in sorted(self.seen.reads, key=self.seen.reads.__getitem__):
             own = self.seen.writes.get(path, sys.maxsize) <= self.seen.reads[path]  # the stage wrote the file earlier
-            if os.path.isdir(path) or own or path in self.seen.folders:
+            if os.path.isdir(path) or own or path in self.seen.folders or self._covered(path):
                 continue
             kind = self.ground.kind(path, self.installations)
             if kind == "project":
                 self._read_in_project(path)
             elif kind == "git":
-                git_state.append(path)
-            elif kind in ("home", "outside", "temporary") and not self._covered(path):
+                text = "it reads Git's own files, so that its result may change with each commit"
+                fix = "Pass the information that it needs as a parameter."
+                self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
+            elif kind in ("home", "outside", "temporary"):
                 gone = "" if os.path.lexists(path) else ", which is gone now"
                 places = {"home": "the home folder", "temporary": "a temporary folder"}
                 text = f"it reads {path}{gone} ({places.get(kind, 'outside of the project')})"
                 fix = f"Bring it into the project, or declare it: add `{path}` to deps."
                 self._add("DP207", "warning" if kind == "home" or gone else "error", text, fix, path)
-        if git_state:
-            text = "it reads Git's own files, so that its result may change with each commit"
-            fix = "Pass the information that it needs as a parameter."
-            self._add("DP201", "warning", text, fix, str(self.ground.clone.top / ".git"))
         if self.away:
             number = f"{len(self.away)} file{'s' if len(self.away) > 1 else ''}"
             text = f"it reads {number} from the project's folder instead of the clone, such as {self.away[0]}"
@@ -231,39 +235,33 @@ class Judge:
             self._add("DP207", "warning", text, fix, self.away[0])
 
     def _read_in_project(self, path: str) -> None:
-        name = self.project.name(path)
-        if under(path, self.outs) and not self._covered(path):
-            if under(path, self.persist):
-                self._earlier_run(path)
-            return
-        if self._covered(path):
+        name, local, base = self.project.name(path), os.path.relpath(path, self.stage.wdir), os.path.basename(path)
+        if under(path, self.persist):
+            self._earlier_run(path)
+        if under(path, self.outs) or base in OWN or base.endswith(".dvc"):
             return
         links = sorted(self.project.name(one) for one in self.seen.names.get(path, ()) if one != path)
-        through = f", through {links[0]}" if links and links[0] != name else ""
-        maker = self.project.maker(path)
-        local = os.path.relpath(path, self.stage.wdir)
-        fix, change = f"Add `{local}` to deps.", f"deps + {local}"
-        if os.path.basename(path) in OWN or path.endswith(".dvc"):
-            self._add("DP201", "note", f"it reads {name}", "", path)
-        elif os.path.basename(path) == "params.yaml" or any(path in stage.params for stage in self.project.stages):
+        shown = f"{name}, through {links[0]}" if links and links[0] != name else name
+        maker, left = self.project.maker(path), self.ground.left.get(path)
+        is_known = bool(maker) or self.project.is_tracked(path)
+        rule, fix, change = "DP204", f"Add `{local}` to deps.", f"deps + {local}"
+        if base == "params.yaml" or any(path in stage.params for stage in self.project.stages):
             self.undeclared_params.append(path)
-            text = f"it reads the parameters in {name}{through} and declares none of them"
+            rule, text = "DP210", f"it reads the parameters in {shown} and declares none of them"
             fix = f"Name those that it uses under params, or `{local}:` for the whole file."
-            self._add("DP210", "error", text, fix, path, change=f"params + {local}:")
+            change = f"params + {local}:"
         elif maker and not maker.endswith(".dvc"):
-            text = f"it reads {name}{through}, which stage '{maker}' makes, without declaring it"
-            self._add("DP204", "error", text, fix, path, change=change)
-        elif path in self.ground.left:
-            text = f"it reads {name}{through}, which stage '{self.ground.left[path]}' leaves there undeclared"
-            text_fix = f"Make it an output of '{self.ground.left[path]}', and add `{local}` to deps here."
-            self._add("DP204", "error", text, text_fix, path, change=change)
-        elif os.path.lexists(path) or maker or self.project.is_tracked(path):
-            absent = "" if maker or self.project.is_tracked(path) else ", which is not in Git"
-            self._add("DP201", "error", f"undeclared input {name}{through}{absent}", fix, path, change=change)
+            text = f"it reads {shown}, which stage '{maker}' makes, without declaring it"
+        elif left:
+            text = f"it reads {shown}, which stage '{left}' leaves there undeclared"
+        elif is_known or os.path.lexists(path):
+            rule, text = "DP201", f"undeclared input {shown}{'' if is_known else ', which is not in Git'}"
+        else:
+            return
+        self._add(rule, "error", text, fix, path, change=change)
 
     def _earlier_run(self, path: str) -> None:
-        name = self.project.name(path)
-        text = f"it reads its own output {name}, as an earlier run left it"
+        text = f"it reads its own output {self.project.name(path)}, as an earlier run left it"
         fix = "Remove `persist`, so that each run starts from nothing, or add the file that it starts from to deps."
         self._add("DP212", "error", text, fix, path)
 
@@ -282,50 +280,41 @@ class Judge:
                 fix = f"If it is an input, commit it and add `{os.path.relpath(path, self.stage.wdir)}` to deps."
                 self._add("DP214", "note", text, fix, path)
 
-    def _listed_folders(self) -> None:
-        code = {os.path.dirname(path) for path in self.seen.reads if path.endswith((".py", ".pyc"))}
-        for path in sorted(self.seen.listed):
-            if self.ground.kind(path, self.installations) != "project" or "__pycache__" in path:
-                continue
-            mine = under(path, [*self.deps, *self.outs]) or any(under(out, [path]) for out in self.outs)
-            if mine or any(under(one, [path]) for one in code) or path in self.seen.writes or not os.path.isdir(path):
-                continue
-            local = os.path.relpath(path, self.stage.wdir)
-            text = f"it lists the folder {self.project.name(path)}: a new file in it would not run the stage again"
-            self._add("DP201", "note", text, f"If the files there decide the result, add `{local}` to deps.", path)
-
     def _written_files(self) -> None:
         for path in sorted(self.seen.writes, key=self.seen.writes.__getitem__):
             if not os.path.lexists(path) or (os.path.isdir(path) and not os.path.islink(path)):
                 continue
             if path in self.seen.updates and os.lstat(path).st_mtime_ns < self.seen.started:
                 continue
-            kind = self.ground.kind(path, self.installations)
-            if kind == "project" and "__pycache__" not in path:
-                self._written_in_project(path)
-            elif kind == "git" and not any(os.path.basename(path).startswith("git") for path in self.seen.programs):
-                self._add("DP202", "error", f"it changes Git's own {self.project.name(path)}", "", path)
-            elif kind in AWAY and not under(path, ("/dev", "/proc", "/run")) and not self._owns(path):
-                text = f"it writes {path}, outside of the project"
-                self._add("DP208", "warning", text, "Write it into the project, or remove it at the end.", path)
+            if under(path, self.persist) and path in self.seen.appends:
+                self._earlier_run(path)
+            self._changed(path)
+        for path, number in self.seen.removed.items():
+            is_known = self.project.is_tracked(path) or self.project.maker(path) or path in self.ground.left
+            if is_known and not os.path.lexists(path) and self.seen.writes.get(path, sys.maxsize) > number:
+                self._changed(path, removed=True)
 
-    def _owns(self, path: str) -> bool:
-        return under(path, self.outs) or under(path, map(os.path.realpath, self.outs))
-
-    def _written_in_project(self, path: str) -> None:
+    def _changed(self, path: str, *, removed: bool = False) -> None:
+        """Report a file that the stage wrote or removed, unless it is an output."""
         name, local = self.project.name(path), os.path.relpath(path, self.stage.wdir)
-        if under(path, self.persist) and path in self.seen.appends:
-            self._earlier_run(path)
-        if self._owns(path):
+        kind, maker = self.ground.kind(path, self.installations), self.project.maker(path)
+        if under(path, self.outs) or under(path, map(os.path.realpath, self.outs)):
             return
-        maker = self.project.maker(path)
-        if self._covered(path):
-            text = f"it changes its own input {name}"
+        if kind == "git" and not any(os.path.basename(path).startswith("git") for path in self.seen.programs):
+            self._add("DP202", "error", f"it changes Git's own {name}", "Leave Git's files to Git.", path)
+        elif kind in AWAY and not removed and not under(path, ("/dev", "/proc", "/run")):
+            text = f"it writes {path}, outside of the project"
+            self._add("DP208", "warning", text, "Write it into the project, or remove it at the end.", path)
+        elif kind != "project" or "__pycache__" in path:
+            return
+        elif self._covered(path):
+            text = f"it {'removes' if removed else 'changes'} its own input {name}"
             self._add("DP205", "error", text, "Write the result to another file, and make that an output.", path)
         elif maker:
-            text = f"it writes {name}, which stage '{maker}' makes"
-            fix = f"Write to a file of its own, or let '{maker}' do it."
-            self._add("DP204", "error", text, fix, path)
+            text = f"it {'removes' if removed else 'writes'} {name}, which stage '{maker}' makes"
+            self._add("DP204", "error", text, f"Write to a file of its own, or let '{maker}' do it.", path)
+        elif removed:
+            self._add("DP202", "error", f"it removes {name}, which is in Git", "Leave it there.", path)
         elif self.project.is_tracked(path):
             text = f"it overwrites {name}, which is in Git and is no output"
             fix = f"Add `{local}: {{cache: false}}` to outs, or write to another file."
@@ -335,22 +324,6 @@ class Judge:
             ignored = ", which Git ignores, so that no clone has it" if self.ground.is_ignored(path) else ""
             fix = f"Add `{local}` to outs, or remove it at the end."
             self._add("DP202", "error", f"undeclared output {name}{ignored}", fix, path, change=f"outs + {local}")
-
-    def _removed_files(self) -> None:
-        for path, number in self.seen.removed.items():
-            wrote = self.seen.writes.get(path)
-            if os.path.lexists(path) or (wrote is not None and wrote <= number) or self._owns(path):
-                continue
-            name, maker = self.project.name(path), self.project.maker(path)
-            was_there = self.project.is_tracked(path) or maker is not None or path in self.ground.left
-            if not was_there or self.ground.kind(path, self.installations) != "project":
-                continue
-            if self._covered(path):
-                self._add("DP205", "error", f"it removes its own input {name}", "Leave it there.", path)
-            elif maker:
-                self._add("DP204", "error", f"it removes {name}, which stage '{maker}' makes", "Leave it there.", path)
-            else:
-                self._add("DP202", "error", f"it removes {name}, which is in Git", "Leave it there.", path)
 
     def _never_read(self) -> None:
         named = (name for names in self.seen.names.values() for name in names)
@@ -370,8 +343,9 @@ class Judge:
             if any(re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", words) for words in self.stage.commands):
                 self.seen.failures.append(Failure(f"{name}, which was not found", "127"))
         asks = re.compile(r"\|\||&&|\bif\b|\bwhile\b|\buntil\b|(^|\s)!\s")
-        level: Level = "note" if any(asks.search(words) for words in self.stage.commands) else "warning"
-        for words, status in dict.fromkeys(self.seen.failures):
+        is_asked = any(asks.search(words) for words in self.stage.commands)
+        for words, status, by_shell in dict.fromkeys(self.seen.failures):
+            level: Level = "note" if is_asked or not by_shell else "warning"
             shown = words.replace(str(self.ground.clone.path) + "/", "")
             text = f"a command inside failed with {status}, and the stage went on: {shown}"
             fix = "Join commands with `&&` or list them; for a pipe, run `bash -c 'set -eo pipefail; …'`."
@@ -404,13 +378,14 @@ class Judge:
             self.findings.append(found)
 
     def _exception(self, rule: str, path: str) -> str:
+        """Return the reason why dvc.yaml allows a finding; an empty text if it does not."""
         if rule == "DP206":
-            return str(self.stage.settings.get("network", ""))
+            return self.exceptions.network
         for kind, rules in EXCEPTIONS.items():
-            for entry in (self.stage.settings.get(kind) or []) if rule in rules else []:
-                wanted = os.path.normpath(os.path.join(self.stage.wdir, os.path.expanduser(entry["path"])))
+            for entry in getattr(self.exceptions, kind) if rule in rules else []:
+                wanted = os.path.normpath(os.path.join(self.stage.wdir, os.path.expanduser(entry.path)))
                 if under(path, [wanted]) or fnmatch.fnmatchcase(path, wanted):
-                    return str(entry["reason"])
+                    return str(entry.reason)
         return ""
 
 
@@ -430,22 +405,19 @@ def _installations(programs: Iterable[str], ground: Ground) -> set[str]:
     return found
 
 
-def _gathered(findings: list[Finding], project: Project, stage: Stage) -> list[Finding]:
-    """Return the findings. Merge those of one kind in or below one folder if there are at least MANY."""
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
+def _gathered(findings: list[Finding], project: Project, stage: Stage) -> Iterator[Finding]:
+    """Yield the findings, with MANY or more of one kind below one folder of the stage merged into one."""
+    groups: dict[tuple[str, ...], list[Finding]] = {}
     for item in findings:
-        groups.setdefault((item.rule, item.level, item.change[:6]), []).append(item)
-    found: list[Finding] = []
-    for (rule, _, _), group in groups.items():
-        rest = group
-        folders = sorted({os.path.dirname(item.path) for item in group}, key=len)
-        for folder in [] if rule in ("DP203", "DP206", "DP209", "DP213") else folders:
-            inside = [item for item in rest if under(item.path, [folder])] if folder else []
-            if len(inside) >= MANY:
-                found.append(_one(folder, inside, project, stage))
-                rest = [item for item in rest if item not in inside]
-        found += rest
-    return found
+        local = os.path.relpath(project.root / item.path, stage.wdir)
+        folder = os.path.dirname(item.path) if local.startswith("../") else local.split("/")[0]
+        alone = item.message if item.rule in ("DP203", "DP206", "DP209", "DP213") else ""
+        groups.setdefault((item.rule, item.level, item.change[:6], folder, alone), []).append(item)
+    for group in groups.values():
+        if len(group) < MANY:
+            yield from group
+        else:
+            yield _one(os.path.commonpath([os.path.dirname(item.path) for item in group]), group, project, stage)
 
 
 def _one(folder: str, group: list[Finding], project: Project, stage: Stage) -> Finding:

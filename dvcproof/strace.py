@@ -8,37 +8,27 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from dvcproof.hook import Hook
 
-#: The system calls that strace watches, and the method of `Reader` for each.
-READERS = {
-    "open openat openat2 creat": "_open",
-    "execve execveat": "_execute",
-    "rename renameat renameat2": "_rename",
-    "link linkat symlink symlinkat": "_link",
-    "unlink unlinkat": "_remove",
-    "rmdir": "_remove_folder",
-    "truncate truncate64": "_truncate",
-    "chdir fchdir": "_change",
-    "getdents getdents64": "_list",
-    "connect sendto": "_connect",
-    "bind getsockname": "_bind",
-    "io_uring_setup": "_ring",
-}
+#: The system calls that strace watches.
+CALLS = (
+    *("open", "openat", "openat2", "creat", "execve", "execveat", "rename", "renameat", "renameat2"),
+    *("link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "rmdir", "truncate", "truncate64"),
+    *("chdir", "fchdir", "getdents", "getdents64", "connect", "sendto", "bind", "getsockname", "io_uring_setup"),
+)
 FORKS = ("fork", "vfork", "clone", "clone3")
 
-#: With a question mark, strace accepts a call that this processor or this version of strace lacks.
-CALLS = ",".join(f"?{name}" for name in (*" ".join(READERS).split(), *FORKS))
-OPTIONS = ("-f", "-y", "-q", "-s", "200", "-e", "signal=none", "-e", f"trace={CALLS}")
-
-#: With this option, only the watched system calls stop a process, not all of them.
-FILTER = "--seccomp-bpf"
+#: With a question mark, strace accepts a call that this processor or this version of strace lacks. With --seccomp-bpf,
+#: only the watched calls stop a process, not all of them.
+WATCHED = ",".join(f"?{name}" for name in (*CALLS, *FORKS))
+OPTIONS = ("-ff", "-ttt", "-y", "-q", "-s", "200", "--seccomp-bpf", "-e", "signal=none", "-e", f"trace={WATCHED}")
 
 #: Shells. A process that a shell started is a command of the stage, so its failure counts.
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish", "busybox"}
@@ -46,9 +36,7 @@ SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish", "busybox"}
 #: Programs whose failure may be a normal answer.
 ANSWERS = {"grep", "egrep", "fgrep", "test", "[", "diff", "cmp", "which", "expr", "pgrep", "false"}
 
-_LINE = re.compile(r"(\d+) +(.*)")
-_FORK = re.compile(r"(fork|vfork|clone3?)\(")
-_RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
+_LINE = re.compile(r"(\d+(?:\.\d+)?) (.*)")
 _ENDED = re.compile(r"\+\+\+ (?:exited with (\d+)|killed by (\w+)).*\+\+\+")
 _CALL = re.compile(
     r'(\w+)\(((?:[^"<]|"(?:[^"\\]|\\.)*"|<(?:[^>\\]|\\.)*>)*?)\) += (-?\d+|\?)'
@@ -56,17 +44,32 @@ _CALL = re.compile(
 )
 _PATH = re.compile(r'(?:(AT_FDCWD|\d+)(?:<((?:[^>\\]|\\.)*)>)?(?:\(deleted\))?, )?"((?:[^"\\]|\\.)*)"')
 _FOLDER = re.compile(r"\d+<((?:[^>\\]|\\.)*)>")
-_ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ADDRESS = re.compile(r'sin6?_port=htons\((\d+)\).*?"([0-9a-fA-F.:]+)"')
 _SOCKET = re.compile(r'sun_path=@?"((?:[^"\\]|\\.)*)"')
-_LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
+
+
+class _Call(NamedTuple):
+    """A system call: its arguments as text, its result, the path of a resulting file, and the name of an error."""
+
+    name: str
+    words: str
+    result: int
+    place: str
+    error: str
 
 
 class Failure(NamedTuple):
-    """A command inside a stage that failed, with its exit status or the signal that ended it."""
+    """A command inside a stage that failed.
+
+    Args:
+        words: the command.
+        status: its exit status, or the signal that ended it.
+        by_shell: whether a shell started it. If not, the program that started it may have dealt with the failure.
+    """
 
     words: str
     status: str
+    by_shell: bool = True
 
 
 @dataclass
@@ -136,27 +139,20 @@ class _Process:
     shell: bool = False
     ran: bool = False
     missing: str = ""
-    children: int = 0
     #: Whether a descendant's failure is already reported. That failure may have caused this process to fail.
     told: bool = False
-
-    def below_shells(self) -> bool:
-        """Return whether all ancestors of this process are shells. False for the first process."""
-        above = self.parent
-        while above:
-            if not above.shell:
-                return False
-            above = above.parent
-        return self.parent is not None
+    #: Whether all processes above this one are shells. False for the first process.
+    by_shell: bool = False
 
 
 def obstacle() -> str:
     """Return the reason why strace cannot be used here; an empty string if strace works."""
     if not shutil.which("strace"):
         return "strace is not installed"
-    words = ["strace", *OPTIONS, "-o", os.devnull, "true"]
     try:
-        result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["strace", *OPTIONS, "-o", f"{folder}/calls", "true"]
+            result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"strace does not start: {error}"
     lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
@@ -165,11 +161,7 @@ def obstacle() -> str:
 
 def make_hook(folder: Path) -> Hook:
     """Make the hook that runs each command of a stage under strace."""
-    words = ["strace", FILTER, *OPTIONS]
-    probe = subprocess.run([*words, "-o", os.devnull, "true"], capture_output=True, check=False, timeout=20)
-    if probe.returncode:
-        words.remove(FILTER)
-    return Hook(folder, f'{shlex.join(words)} -o "$call/calls" -- /bin/sh')
+    return Hook(folder, f'{shlex.join(["strace", *OPTIONS])} -o "$call/calls" -- /bin/sh')
 
 
 def read_all(hook: Hook) -> dict[str, Seen]:
@@ -178,28 +170,19 @@ def read_all(hook: Hook) -> dict[str, Seen]:
     for address, call in hook.calls().items():
         started = (call.folders[0] / "stage").stat().st_mtime_ns
         seen = found[address] = Seen(statuses=call.statuses, started=started, seconds=call.seconds)
-        for folder in (folder for folder in call.folders if (folder / "calls").is_file()):
+        for folder in call.folders:
             cwd = (folder / "cwd").read_text(encoding="utf-8", errors="surrogateescape")
-            Reader(seen, cwd.removesuffix("\n")).read(folder / "calls")
+            Reader(seen, cwd.removesuffix("\n")).read(folder)
     return found
 
 
 def unescaped(text: str) -> str:
-    """Decode the escapes in a string from strace: octal numbers, hexadecimal numbers and the escapes of C."""
-    if "\\" not in text:
-        return text
-
-    def letter(match: "re.Match[bytes]") -> bytes:
-        code = match[1]
-        if code[:1].isdigit():
-            return bytes([int(code, 8) & 255])
-        return bytes([int(code[1:], 16)]) if len(code) == 3 else _LETTERS.get(code, code)
-
-    return os.fsdecode(_ESCAPE.sub(letter, os.fsencode(text)))
+    """Decode the escapes in a text of strace, which are those of C."""
+    return os.fsdecode(os.fsencode(text).decode("unicode_escape").encode("latin-1")) if "\\" in text else text
 
 
 class Reader:
-    """Read the log of one command into the results of its stage.
+    """Read the logs of one command into the results of its stage.
 
     Args:
         seen: the results, which are updated.
@@ -207,178 +190,135 @@ class Reader:
     """
 
     def __init__(self, seen: Seen, cwd: str) -> None:
-        self.seen, self.cwd = seen, cwd
+        self.seen, self.first = seen, _Process([cwd], [])
         self.number = max([0, *seen.reads.values(), *seen.writes.values(), *seen.removed.values()]) + 1
         self.processes: dict[str, _Process] = {}
-        self.root = ""
-        self._halves: dict[str, str] = {}
-        self._readers: dict[str, Callable[[_Process, str, int, str, str], None]] = {
-            name: getattr(self, method) for names, method in READERS.items() for name in names.split()
-        }
 
-    def read(self, path: Path) -> None:
-        """Read the file that strace wrote."""
-        for pid, text in self._whole(path):
+    def read(self, folder: Path) -> None:
+        """Read the files calls.PID that strace wrote, one for each process, in the order of their times."""
+        lines = []
+        for path in folder.glob("calls.*"):
+            with path.open(encoding="utf-8", errors="surrogateescape") as file:
+                lines += [(float(match[1]), match[2], path.suffix[1:]) for line in file if (match := _LINE.match(line))]
+        for _, text, pid in sorted(lines, key=itemgetter(0)):
             self.number += 1
+            # A process that no process has started is the first one.
+            process = self.processes.setdefault(pid, self.first)
             ended = _ENDED.match(text)
             if ended:
-                self._end(self._process(pid), ended[1] or "", ended[2] or "")
+                self._end(process, ended[1] or "", ended[2] or "")
             elif text[:1] not in "+-":
-                self._call(pid, text)
+                self._call(process, text)
 
-    def _whole(self, path: Path) -> Iterator[tuple[str, str]]:
-        """Return the process id and text of each line. Join the two halves of an interrupted call."""
-        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                match = _LINE.match(line.rstrip("\n"))
-                if not match:
-                    continue
-                pid, text = match.groups()
-                self.root = self.root or pid
-                if text.endswith("<unfinished ...>"):
-                    self._halves[pid] = text.removesuffix("<unfinished ...>")
-                    if _FORK.match(text):
-                        self._process(pid)  # a child may appear in the log before this call ends
-                    continue
-                resumed = _RESUMED.match(text)
-                yield pid, self._halves.pop(pid, "") + resumed[1] if resumed else text
-
-    def _process(self, pid: str) -> _Process:
-        if pid not in self.processes:
-            # A child may act before its parent's fork has ended. Then its parent is a process with an unfinished fork.
-            forking = (p for p, half in self._halves.items() if _FORK.match(half) and p != pid)
-            parent = next(forking, None)
-            known = self.processes.get(parent) if parent else None
-            self.processes[pid] = _child(known, self._halves[parent]) if known and parent else _Process([self.cwd], [])
-        return self.processes[pid]
-
-    def _call(self, pid: str, text: str) -> None:
+    def _call(self, process: _Process, text: str) -> None:
         match = _CALL.match(text)
         if not match:
             self.seen.strange += 1
             return
         name, words, value, place, error = match.groups()
-        process, result = self._process(pid), -1 if value == "?" else int(value)
-        folder = re.match(r"AT_FDCWD<((?:[^>\\]|\\.)*)>", words)
-        if folder:
+        result = -1 if value == "?" else int(value)
+        if folder := re.match(r"AT_FDCWD<((?:[^>\\]|\\.)*)>", words):
             process.cwd[0] = unescaped(folder[1])
         if name in FORKS:
             if result > 0:
-                self._fork(process, str(result), words)
+                self.processes[str(result)] = _child(process, words)
         elif result >= 0 or name in ("open", "openat", "openat2", "execve", "connect"):
-            self._readers[name](process, words, result, unescaped(place or ""), error or "")
-
-    def _fork(self, parent: _Process, pid: str, words: str) -> None:
-        known = self.processes.get(pid)
-        if known and not known.parent and pid != self.root:
-            known.parent = parent  # the child appeared in the log before its parent's fork ended
-        if not known:
-            self.processes[pid] = _child(parent, words)
-        parent.children += "CLONE_THREAD" not in words
+            self._act(process, _Call(name, words, result, unescaped(place or ""), error or ""))
 
     def _end(self, process: _Process, status: str, signal: str) -> None:
         failed = bool(signal and signal != "SIGPIPE") or status not in ("", "0")
-        root = process is self.processes.get(self.root)
-        if root or process.thread or not failed or not process.below_shells():
+        if process is self.first or process.thread or not failed:
             return
-        words = "" if process.told else self._failed_words(process, status)
-        if words:
-            self.seen.failures.append(Failure(words, status or signal))
-        if process.parent and (words or process.told):
+        words = "" if process.told else self._failed_words(process)
+        if words and (process.by_shell or process.ran):
+            self.seen.failures.append(Failure(words, status or signal, process.by_shell))
+        if process.by_shell and process.parent and (words or process.told):
             process.parent.told = True
 
     @staticmethod
-    def _failed_words(process: _Process, status: str) -> str:
-        """Return the command of a failed process; an empty string if its failure may be a normal answer."""
+    def _failed_words(process: _Process) -> str:
+        """Return the command of a failed process; an empty text if its failure may be a normal answer."""
         if process.ran:
             return "" if os.path.basename(process.words[0]) in ANSWERS else " ".join(process.words)
-        if process.missing and not process.children:
-            return process.missing
-        bash = process.words and os.path.basename(process.words[0]) == "bash"
-        return "a program that was not found" if status == "127" and bash and not process.children else ""
+        return process.missing
 
-    def _open(self, process: _Process, words: str, result: int, place: str, error: str) -> None:
-        name = self._path(process, words, 0)
-        if result < 0:
-            if error == "ENOENT" and not re.search("O_CREAT|O_PATH|O_DIRECTORY", words):
-                self.seen.absent.setdefault(name, self.number)
+    def _act(self, process: _Process, call: _Call) -> None:
+        """Note what a call did, apart from a fork."""
+        name, folder = call.name, _FOLDER.match(call.words)
+        if name.startswith(("open", "creat")):
+            self._open(process, call)
+        elif name.startswith("execve"):
+            self._execute(process, call)
+        elif name.startswith("getdents"):
+            self.seen.listed |= {unescaped(folder[1])} if folder else set()
+        elif name.endswith("chdir"):
+            process.cwd[0] = unescaped(folder[1]) if folder else _real(self._path(process, call.words, 0))
+        elif name == "io_uring_setup":
+            self.seen.ring = True
+        elif name in ("connect", "sendto", "bind", "getsockname"):
+            self._talk(call)
+        else:
+            self._change(process, call)
+
+    def _open(self, process: _Process, call: _Call) -> None:
+        seen, words, name = self.seen, call.words, self._path(process, call.words, 0)
+        if call.result < 0:
+            if call.error == "ENOENT" and not re.search("O_CREAT|O_PATH|O_DIRECTORY", words):
+                seen.absent.setdefault(name, self.number)
                 process.missing = f"reading {name}"
             return
         process.missing = ""
-        real = place.removesuffix(" (deleted)") or os.path.realpath(name)
+        real = call.place.removesuffix(" (deleted)") or os.path.realpath(name)
         if "O_PATH" in words or ("O_DIRECTORY" in words and "O_TMPFILE" not in words) or not real.startswith("/"):
             return
-        creat = '"' in words and "O_" not in words
-        if not creat and not re.search(r"O_WRONLY|O_RDWR|O_TRUNC", words):
-            self.seen.read(real, name, self.number)
+        if call.name != "creat" and not re.search(r"O_WRONLY|O_RDWR|O_TRUNC", words):
+            seen.read(real, name, self.number)
             return
-        if "O_RDWR" in words and "O_TRUNC" not in words and "O_EXCL" not in words:
-            if real not in self.seen.writes:
-                self.seen.updates.add(real)
-        else:
-            self.seen.updates.discard(real)
-        if "O_APPEND" in words and "O_TRUNC" not in words and real not in self.seen.writes:
-            self.seen.appends.add(real)
-        self.seen.names.setdefault(real, set()).add(name)
-        self.seen.write(real, self.number)
+        is_new = real not in seen.writes
+        if "O_RDWR" not in words or "O_TRUNC" in words or "O_EXCL" in words:
+            seen.updates.discard(real)
+        elif is_new:
+            seen.updates.add(real)
+        if "O_APPEND" in words and "O_TRUNC" not in words and is_new:
+            seen.appends.add(real)
+        seen.names.setdefault(real, set()).add(name)
+        seen.write(real, self.number)
 
-    def _execute(self, process: _Process, words: str, result: int, _place: str, error: str) -> None:
-        path = self._path(process, words, 0)
-        if result < 0:
-            strings = _PATH.findall(words)
-            if error in ("ENOENT", "EACCES") and not process.ran:
-                process.missing = f"{unescaped(strings[-1][2]) if len(strings) > 1 else path}, which was not found"
+    def _execute(self, process: _Process, call: _Call) -> None:
+        path, strings = self._path(process, call.words, 0), [unescaped(one[2]) for one in _PATH.findall(call.words)]
+        if call.result < 0:
+            if call.error in ("ENOENT", "EACCES") and not process.ran:
+                process.missing = f"{strings[-1] if len(strings) > 1 else path}, which was not found"
             return
-        process.words = [unescaped(text) for _, _, text in _PATH.findall(words)[1:]] or [path]
+        process.words = strings[1:] or [path]
         process.ran, process.missing, process.shell = True, "", _is_shell(path)
         self.seen.programs |= {path, os.path.realpath(path)}
         self.seen.read(os.path.realpath(path), path, self.number)
 
-    def _rename(self, process: _Process, words: str, *_: object) -> None:
-        old, new = (self._entry(process, words, index) for index in (0, 1))
-        self.seen.move(old, new, self.number)
-        if "RENAME_EXCHANGE" in words:
-            self.seen.write(old, self.number)
-            self.seen.removed.pop(old, None)
+    def _change(self, process: _Process, call: _Call) -> None:
+        first = self._entry(process, call.words, 0)
+        if call.name.startswith("rename"):
+            self.seen.move(first, self._entry(process, call.words, 1), self.number)
+            if "RENAME_EXCHANGE" in call.words:
+                self.seen.write(first, self.number)
+                self.seen.removed.pop(first, None)
+        elif "link" in call.name and not call.name.startswith("unlink"):
+            self.seen.write(self._entry(process, call.words, 1), self.number)
+        elif call.name == "rmdir" or "AT_REMOVEDIR" in call.words:
+            self.seen.folders.add(first)
+        elif call.name.startswith("unlink"):
+            self.seen.removed[first] = self.number
+        else:  # truncate
+            self.seen.write(_real(first), self.number)
 
-    def _link(self, process: _Process, words: str, *_: object) -> None:
-        self.seen.write(self._entry(process, words, 1), self.number)
-
-    def _remove(self, process: _Process, words: str, *_: object) -> None:
-        path = self._entry(process, words, 0)
-        self.seen.removed[path] = self.number
-        if "AT_REMOVEDIR" in words:
-            self.seen.folders.add(path)
-
-    def _remove_folder(self, process: _Process, words: str, *_: object) -> None:
-        self.seen.folders.add(self._entry(process, words, 0))
-
-    def _truncate(self, process: _Process, words: str, *_: object) -> None:
-        self.seen.write(_real(self._path(process, words, 0)), self.number)
-
-    def _change(self, process: _Process, words: str, *_: object) -> None:
-        folder = _FOLDER.match(words)
-        process.cwd[0] = unescaped(folder[1]) if folder else _real(self._path(process, words, 0))
-
-    def _list(self, _process: _Process, words: str, *_: object) -> None:
-        folder = _FOLDER.match(words)
-        if folder:
-            self.seen.listed.add(unescaped(folder[1]))
-
-    def _connect(self, _process: _Process, words: str, result: int, _place: str, error: str) -> None:
-        address, socket = _ADDRESS.search(words), _SOCKET.search(words)
-        if socket and result >= 0:
+    def _talk(self, call: _Call) -> None:
+        address, socket = _ADDRESS.search(call.words), _SOCKET.search(call.words)
+        if call.name in ("bind", "getsockname"):
+            self.seen.ports |= {int(address[1])} if address else set()
+        elif socket and call.result >= 0:
             self.seen.sockets.add(unescaped(socket[1]))
-        elif address and address[1] != "0" and error != "EAFNOSUPPORT":
+        elif address and address[1] != "0" and call.error != "EAFNOSUPPORT":
             self.seen.network.add((address[2], int(address[1])))
-
-    def _bind(self, _process: _Process, words: str, *_: object) -> None:
-        address = _ADDRESS.search(words)
-        if address:
-            self.seen.ports.add(int(address[1]))
-
-    def _ring(self, *_: object) -> None:
-        self.seen.ring = True
 
     def _path(self, process: _Process, words: str, index: int) -> str:
         """Return the absolute path of a call's path argument number `index`, with its symlinks."""
@@ -395,12 +335,12 @@ class Reader:
         return os.path.join(_real(folder), name)
 
 
-def _child(parent: _Process | None, words: str) -> _Process:
-    if parent is None:
-        return _Process([""], [])
+def _child(parent: _Process, words: str) -> _Process:
     cwd = parent.cwd if "CLONE_FS" in words else [parent.cwd[0]]
-    thread = "CLONE_THREAD" in words
-    return _Process(cwd, parent.words, parent.parent if thread else parent, thread, parent.shell)
+    if "CLONE_THREAD" in words:
+        return replace(parent, cwd=cwd, thread=True)
+    by_shell = parent.shell and (parent.by_shell or parent.parent is None)
+    return _Process(cwd, parent.words, parent, shell=parent.shell, by_shell=by_shell)
 
 
 def _is_shell(path: str) -> bool:

@@ -8,8 +8,8 @@ import filecmp
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from dvcproof.check import RUN
@@ -17,10 +17,10 @@ from dvcproof.clone import Clone, Result, copy, full_disk, working_folder
 from dvcproof.compare import first_difference
 from dvcproof.config import ToleranceConfig, read_config
 from dvcproof.findings import Finding, Report
-from dvcproof.git import AbsentError, changed_files, git
+from dvcproof.git import changed_files
 from dvcproof.hook import Hook
 from dvcproof.lockfile import Entry, hashes, read_records
-from dvcproof.project import Item, Project, Stage
+from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
 from dvcproof.tolerance import Tolerance, check_metric, tolerance
 from dvcproof.values import flatten
@@ -51,23 +51,21 @@ class Run:
         before, after = (hashes(entries.get(stage.address), kind) for entries in (self.recorded, self.now))
         return [path for path in before if path in after and before[path] != after[path]]
 
-    def place(self, stage: Stage, path: str) -> Path:
-        """Return the path of an output in the clone."""
-        return self.clone.path / os.path.relpath(stage.wdir / path, self.project.root)
+    def name(self, stage: Stage, path: str) -> str:
+        """Return the path of a stage's file relative to the project's root."""
+        return os.path.relpath(stage.wdir / path, self.project.root)
 
-    def committed(self, name: str) -> Path | None:
-        """Return a copy of the committed version of a file; None if the file is not committed.
+    @cached_property
+    def committed(self) -> Clone:
+        """A second clone, with the committed files and what `supply` adds."""
+        return Clone(self.project, self.clone.folder, "committed")
 
-        Args:
-            name: the file's path relative to the project's root.
-        """
-        file = self.clone.folder / "committed" / name
-        with suppress(AbsentError, InputError):
-            content = git(self.clone.path, "cat-file", "blob", f"HEAD:./{name}")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-            return file
-        return None
+    def versions(self, stage: Stage, path: str) -> tuple[Path, Path]:
+        """Return an output's committed version and its new one. The first exists only if Git or the cache has it."""
+        name = self.name(stage, path)
+        if not (self.committed.path / name).exists():
+            self.committed.supply(self.project, [out for out in stage.outs if out.path == path])
+        return self.committed.path / name, self.clone.path / name
 
 
 def verify(
@@ -128,7 +126,9 @@ def _judge(run: Run, stage: Stage, report: Report, allowed: Tolerance) -> None:
     elif not (changed := run.changed(stage, "outs")):
         words = ("yes", "equal")
     else:
-        difference = _difference(run, stage, changed[0])
+        committed, new = run.versions(stage, changed[0])
+        text = differs(changed[0], committed, new) if committed.exists() else ""
+        difference = text or "differs; the committed version is not available"
         words = ("within tolerance" if stage.address in allowed.stages else "no", f"{changed[0]} {difference}")
         if stage.address not in allowed.stages:
             report.findings.append(_explain(run, stage, changed, difference))
@@ -141,23 +141,21 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) ->
     what = f"output {changed[0]} is not the committed one"
     if inputs := run.changed(stage, "deps"):
         made = [path for path in inputs if run.project.maker(os.path.normpath(stage.wdir / path))]
-        places = {os.path.relpath(stage.wdir / path, run.project.root) for path in inputs}
-        own = places & {*changed_files(run.clone.path)}
+        own = {run.name(stage, path) for path in inputs} & {*changed_files(run.clone.path)}
         if own and not made:
             message = f"it changes its own input {min(own)}"
             return stage.finding("DP205", message, "Write to another file.", path=min(own), evidence=difference)
-        message = f"{what}, since its stage has other inputs: {', '.join(made or inputs)}"
-        fix = "" if made else RUN
+        message, fix = f"{what}: it follows from {', '.join(made or inputs)}", "" if made else RUN
         return stage.finding("DP701", message, fix, path=changed[0], evidence=difference)
-    first = {path: run.place(stage, path) for path in changed}
     kept = run.clone.folder / "first"
-    for path, place in first.items():
+    places = {path: run.clone.path / run.name(stage, path) for path in changed}
+    for path, place in places.items():
         copy(place, kept / path)
     result = run.clone.repro("--single-item", stage.address, timeout=run.timeout)
     if result.status != 0:
         message = f"{what}, and it fails when it is run a second time in the same place"
         return stage.finding("DP702", message, path=changed[0], evidence=result.last_lines)
-    for path, place in first.items():
+    for path, place in places.items():
         if other := differs(path, kept / path, place):
             message = f"{what}, and two runs from equal inputs differ: chance"
             fix = "Set a seed, or use one thread. `dvcproof vary` finds the cause."
@@ -178,41 +176,6 @@ def differs(name: str, one: Path, other: Path) -> str:
     names = {path.relative_to(place) for place in (one, other) for path in place.rglob("*") if path.is_file()}
     found = ((part, differs(str(part), one / part, other / part)) for part in sorted(names))
     return next((f"{part}: {text}".removeprefix(f"{part}: {part} ") for part, text in found if text), "")
-
-
-def _difference(run: Run, stage: Stage, path: str) -> str:
-    """Return a text on how an output differs from its committed version, if that version is available."""
-    out = next((item for item in stage.outs if item.path == path), None)
-    new = run.place(stage, path)
-    for name, committed in (_committed(run, stage, out) if out else {}).items():
-        if text := differs(name or path, committed, new / name if name else new):
-            return f"{name}: {text}" if name else text
-    return "differs; the committed version is not available"
-
-
-def _committed(run: Run, stage: Stage, out: Item) -> dict[str, Path]:
-    """Return the files of an output's committed version by relative path; '' stands for the output itself.
-
-    The files come from Git, from the cache, or from the working tree.
-    """
-    if file := run.committed(os.path.relpath(out.place, run.project.root)):
-        return {"": file}
-    digest = hashes(run.recorded[stage.address], "outs").get(out.path, "")
-    store = out.raw.cache
-    if digest.endswith(".dir"):
-        with suppress(Exception):  # DVC raises many types if an object is missing
-            from dvc_data.hashfile.hash_info import HashInfo
-            from dvc_data.hashfile.tree import Tree
-
-            tree = Tree.load(store, HashInfo(out.raw.hash_name, digest))
-            parts = {"/".join(key): Path(store.oid_to_path(part.value)) for key, _, part in tree}
-            return {name: path for name, path in parts.items() if path.is_file()}
-    stored = Path(store.oid_to_path(digest)) if digest else Path()
-    if stored.is_file():
-        return {"": stored}
-    if out.exists and digest and run.project.hash(out.raw)[1].value == digest and Path(out.place).is_file():
-        return {"": Path(out.place)}
-    return {}
 
 
 def _failures(run: Run, report: Report, result: Result) -> None:
@@ -242,8 +205,9 @@ def _left(run: Run) -> Iterator[Finding]:
         known = path.name in ("dvc.lock", ".gitignore") or {".dvc", "__pycache__"} & {*path.parts}
         if known or any(path.is_relative_to(out) for out in outs):
             continue
-        if file := run.committed(name):
-            evidence = differs(name, file, run.clone.path / name)
+        committed = run.committed.path / name
+        if committed.exists():
+            evidence = differs(name, committed, run.clone.path / name)
             message, fix = f"the run changes {name}, which is committed and no output", "Declare it as an output."
             yield Finding("DP705", "error", message, fix, path=name, evidence=evidence)
         else:
@@ -268,22 +232,20 @@ def _compare_metrics(run: Run, allowed: Tolerance, config: ToleranceConfig) -> I
     found = False
     for stage in (stage for stage in run.project.stages if stage.address in allowed.stages):
         for out in (out for out in stage.outs if out.path.endswith(".json")):
-            before = _metric(_committed(run, stage, out).get(""), config.metric)
-            now = _metric(run.place(stage, out.path), config.metric)
-            if before is None or now is None:
-                continue
-            found = True
-            try:
-                yield Finding("DP701", "note", check_metric(before, now, config, run.clone.path))
-            except InputError as error:
-                yield Finding("DP701", "error", error.problem, error.hint)
+            before, now = (_metric(path, config.metric) for path in run.versions(stage, out.path))
+            if before is not None and now is not None:
+                found = True
+                try:
+                    yield Finding("DP701", "note", check_metric(before, now, config, run.clone.path))
+                except InputError as error:
+                    yield Finding("DP701", "error", error.problem, error.hint)
     if not found:
         message = f"no JSON file in Git has {config.metric}, which is compared instead of bytes"
         yield Finding("DP701", "error", message, "Keep the metrics in Git (cache: false).")
 
 
-def _metric(path: Path | None, name: str) -> float | None:
+def _metric(path: Path, name: str) -> float | None:
     try:
-        return float(flatten(json.loads(path.read_text(encoding="utf-8")))[name]) if path else None
+        return float(flatten(json.loads(path.read_text(encoding="utf-8")))[name])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -120,14 +120,6 @@ def test_time_is_limited(tmp_path: Path) -> None:
     assert "the time limit was reached" in {one.message for one in report.findings}
 
 
-def test_without_a_commit(tmp_path: Path) -> None:
-    (tmp_path / "dvc.yaml").write_text("stages: {s: {cmd: 'true'}}\n")
-    run_ok("git", "init", "--quiet", cwd=tmp_path)
-    run_ok("dvc", "init", "--quiet", cwd=tmp_path)
-    with pytest.raises(InputError, match=r"Needed a single revision.* Commit the project: `git add --all"):
-        verified(tmp_path)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not has_namespaces(), reason="only with a mount namespace can a disk be made small")
 @pytest.mark.parametrize(("kib", "status"), [(600, USAGE), (3000, STAGE_FAILED)])

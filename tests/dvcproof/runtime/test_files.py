@@ -103,16 +103,6 @@ def write_all(folder: Path) -> None:
             file.write_text("new")
 
 
-def test_outputs_appear_together(folder: Path) -> None:
-    with replacing(*(folder / name for name in NAMES)) as files:
-        for file in files:
-            file.write_text("new")
-            assert file.suffix == ".txt"  # Keras chooses the format by the suffix
-        assert (folder / "a.txt").read_text() == "earlier a.txt"
-        assert not (folder / "c.txt").exists()
-    assert snapshot(folder) == dict.fromkeys(NAMES, b"new")
-
-
 @pytest.mark.parametrize(
     "error", [InputError("a", expected="b", received="c", hint="d"), OSError(28, "full"), SystemExit(1)]
 )

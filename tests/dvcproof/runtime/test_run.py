@@ -94,11 +94,6 @@ def place(made: Place) -> Place:
     return made
 
 
-def test_the_package_of_the_lock_runs(place: Place) -> None:
-    result = place.run()
-    assert (result.returncode, result.stdout, result.stderr) == (0, "five 1.0\n", "")
-
-
 def test_another_version_installed_by_hand(place: Place) -> None:
     place.install("0.9")
     line = refused_by(place.run())
