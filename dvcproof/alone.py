@@ -178,4 +178,4 @@ def show_difference(plain: Path, varied: Path) -> str:
                 for one in (old, new)
             ]
             return f"line {number}, plain:  {shown[0]}\nline {number}, varied: {shown[1]}"
-    return "only the ends of lines differ"
+    return "only the line ends differ"

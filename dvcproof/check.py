@@ -103,7 +103,7 @@ def _compare(project: Project, stage: Stage, record: Entry | None) -> Iterator[F
         # The linter reports outputs that Git never tracked.
         if not (made or tracked) if is_dep else tracked and not item.cached:
             rule, kind = ("DP104", "dependency") if is_dep else ("DP106", "output")
-            yield stage.finding(rule, f"{kind} {item.path} is not here, and is in no cache", RUN, path=item.path)
+            yield stage.finding(rule, f"{kind} {item.path} is neither here nor in a cache", RUN, path=item.path)
 
 
 def _files_differ(project: Project, stage: Stage, key: str, record: Entry, now: Entry) -> Iterator[Finding]:
@@ -199,7 +199,7 @@ def _contradictions(project: Project, records: Mapping[str, Entry], chosen: Sequ
         for place, digest in recorded(stage, "deps").items():
             other, whose = written.get(place) or seen.get(place) or (None, "")
             if other and other != digest and stage in chosen and not stage.frozen:
-                message = f"dependency {project.name(place)} is recorded with another content than by {whose}"
+                message = f"the recorded content of dependency {project.name(place)} differs from that of {whose}"
                 evidence = f"here:  {digest}\nthere: {other}"
                 yield stage.finding("DP107", message, RUN, path=project.name(place), evidence=evidence)
             if place not in written and not os.path.lexists(place):  # present files are compared elsewhere

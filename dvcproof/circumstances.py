@@ -36,7 +36,7 @@ ADVICE = {
     "host": "Leave the name of the machine out of the output",
     "processor": "Fix the instructions that the libraries may use, or accept it as an exception",
     "folder": "Write paths relative to the project, and quote them in commands",
-    "order": "Sort the names that a listing of a folder gives",
+    "order": "Sort the names in the listing of a folder",
     "dates": "Leave the dates of files out of the output: Git does not keep them",
 }
 
@@ -220,7 +220,7 @@ def _language(folder: Path) -> Circumstance:
         variables["LOCPATH"] = str(place.parent)
         name = place.name if works("localedef", "-i", source, "-f", "UTF-8", str(place)) else ""
     variables |= {"LC_ALL": name, "LANG": name, "LANGUAGE": name.partition(".")[0]}
-    absent = "" if name else "no language with a decimal comma is installed"
+    absent = "" if name else "no locale with a decimal comma is installed"
     return Circumstance("language", f"language ({PLAIN['LANG']}, then {name})", variables=variables, absent=absent)
 
 
@@ -249,7 +249,7 @@ def _shell() -> Circumstance:
         found = shutil.which(name, path="/bin:/usr/bin:/usr/local/bin")
         if found and os.path.realpath(found) != plain:
             return Circumstance("shell", f"shell (sh, then {name})", shell=found)
-    return Circumstance("shell", "", absent="there is no other shell than sh")
+    return Circumstance("shell", "", absent="no shell other than sh is installed")
 
 
 def _processor(given: Mapping[str, str]) -> Circumstance:

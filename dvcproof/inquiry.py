@@ -117,7 +117,7 @@ class Inquiry:
             text += ": unseeded random numbers, or threads"
             fix = "Seed every source of random numbers; fix the number of threads"
             names = ", ".join(one.text for one in tried) or "nothing, which is not possible here"
-            evidence += f"\nheld fast without effect: {names}"
+            evidence += f"\nheld fixed without effect: {names}"
         fix += f". {self._excuse(difference.path)}"
         return self.stage.finding("DP301", text, fix, path=difference.path, evidence=evidence)
 

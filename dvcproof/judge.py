@@ -347,13 +347,13 @@ class Judge:
         for words, status, by_shell in dict.fromkeys(self.seen.failures):
             level: Level = "note" if is_asked or not by_shell else "warning"
             shown = words.replace(str(self.ground.clone.path) + "/", "")
-            text = f"a command inside failed with {status}, and the stage went on: {shown}"
+            text = f"a command in the stage failed with {status}, and the stage went on: {shown}"
             fix = "Join commands with `&&` or list them; for a pipe, run `bash -c 'set -eo pipefail; …'`."
             self._add("DP209", level, text, fix)
 
     def _services(self) -> None:
         for socket in sorted(filter(SERVICES.search, self.seen.sockets)):
-            text = f"it asks a service for containers ({socket}): the container's files cannot be watched"
+            text = f"it uses a container service ({socket}): the container's files cannot be watched"
             self._add("DP213", "warning", text, "Declare the container's files, and check them by hand.", socket)
         if self.seen.ring:
             text = "it uses io_uring: reads and writes through io_uring cannot be watched"

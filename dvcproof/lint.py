@@ -33,7 +33,7 @@ def _of_stage(project: Project, stage: Stage) -> Iterator[Finding]:
         for path in dict.fromkeys((*_named_files(project, stage, command), *_modules(project, stage, command))):
             entry = f"`- {os.path.relpath(project.root / path, stage.wdir)}`"
             fix = f"Add {entry} to deps, or to outs if the stage writes it."
-            yield stage.finding("DP401", f"the command names {path}, which is no dependency", fix, path=path)
+            yield stage.finding("DP401", f"the command names {path}, which is not a dependency", fix, path=path)
         if _PIPE.search(_QUOTED.sub("", command)) and "pipefail" not in command:
             message = "the command has a pipe, and a failure before its last part is not noticed"
             yield stage.finding("DP404", message, "Use `bash -o pipefail -c`, or an intermediate file.", level="note")

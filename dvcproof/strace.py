@@ -237,7 +237,7 @@ class Reader:
 
     @staticmethod
     def _failed_words(process: _Process) -> str:
-        """Return the command of a failed process; an empty text if its failure may be a normal answer."""
+        """Return the command of a failed process; an empty string if its failure may be a normal answer."""
         if process.ran:
             return "" if os.path.basename(process.words[0]) in ANSWERS else " ".join(process.words)
         return process.missing

@@ -163,7 +163,9 @@ class _Trial:
         else:
             self.report.failed = True
             said = Result(plain.status, plain.said).last_lines
-            self.report.findings.append(stage.finding("DP703", "it fails in a clean clone", "Mend it.", evidence=said))
+            self.report.findings.append(
+                stage.finding("DP703", "it fails in a clean clone", "Correct it.", evidence=said)
+            )
         return "failed"
 
     def _compare(

@@ -145,7 +145,7 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) ->
         if own and not made:
             message = f"it changes its own input {min(own)}"
             return stage.finding("DP205", message, "Write to another file.", path=min(own), evidence=difference)
-        message, fix = f"{what}: it follows from {', '.join(made or inputs)}", "" if made else RUN
+        message, fix = f"{what}, since its stage has other inputs: {', '.join(made or inputs)}", "" if made else RUN
         return stage.finding("DP701", message, fix, path=changed[0], evidence=difference)
     kept = run.clone.folder / "first"
     places = {path: run.clone.path / run.name(stage, path) for path in changed}

@@ -229,7 +229,7 @@ def test_a_lock_that_was_cut_short(toy: Path, length: float) -> None:
     whole = lock.read_bytes()
     cut = whole[: round(len(whole) * length) if isinstance(length, float) else length].rstrip(b"\n")
     lock.write_bytes(cut)
-    assert "dvc.lock was damaged: that of the last commit is back" in doctor_says(toy)
+    assert "dvc.lock was damaged, and is replaced by that of the last commit" in doctor_says(toy)
     assert lock.read_bytes() == whole
     assert (toy / ".dvc" / "tmp" / "dvc.lock.damaged").read_bytes() == cut
     shutil.rmtree(toy / ".git")
@@ -349,7 +349,7 @@ def test_left_overs_are_cleared(toy: Path) -> None:
         (toy / name).parent.mkdir(parents=True, exist_ok=True)
         (toy / name).write_text("half")
     assert run_ok("git", "status", "--porcelain", cwd=toy) == ""
-    assert f"left-overs of killed processes removed: {len(names)}" in doctor_says(toy)
+    assert f"leftovers of killed processes removed: {len(names)}" in doctor_says(toy)
     assert [name for name in (*names, "notes.tmp") if (toy / name).exists()] == ["notes.tmp"]
 
 
@@ -395,7 +395,7 @@ def test_what_a_failed_stage_took_away_is_put_back(toy: Path, source: str) -> No
     assert not (toy / "scores.json").exists()  # DVC removes outputs before it runs a stage
     if source == "git":
         shutil.rmtree(toy / ".dvc" / "cache")
-    assert "missing, and put back: scores.json" in doctor_says(toy)
+    assert "missing outputs, put back: scores.json" in doctor_says(toy)
     assert (toy / "scores.json").read_bytes() == before
     assert run_ok("git", "status", "--porcelain", cwd=toy) == " M evaluate.py\n"
 

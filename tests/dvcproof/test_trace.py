@@ -242,7 +242,7 @@ def test_a_box_finds_what_is_undeclared_without_strace(tmp_path: Path) -> None:
         "DP205 own: it changes its own input i.txt",
         "DP203 spare: it declares unused.csv, and never reads it",
         "DP210 par: it reads the parameter hidden of params.yaml and does not declare it",
-        "DP211 par: it declares the parameter idle of params.yaml, and gives the same without it",
+        "DP211 par: it declares the parameter idle of params.yaml, and gives the same outputs without it",
     ]
     assert not report.unknown
     assert "not seen: files that are read only if they exist" in report.summary

@@ -248,7 +248,7 @@ def test_a_stopped_clock_does_not_stop_the_search(tmp_path: Path, monkeypatch: p
     report = varied(path, runs=2)
     (found,) = report.findings
     assert found.rule == "DP301"
-    assert "held fast without effect: the order of sets" in found.evidence
+    assert "held fixed without effect: the order of sets" in found.evidence
     assert left_over() <= before  # dead files of earlier runs are removed too
 
 
