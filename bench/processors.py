@@ -182,6 +182,9 @@ def run_code(
     """Run Python code, such as the result of `calls`, in one process, so that TensorFlow is imported only once.
 
     An emulated processor needs up to a minute for that import. The other arguments are those of `run_stages`.
+
+    Raises:
+        InputError: the processor is emulated, and QEMU is not installed.
     """
     variables = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"} | dict(environment or {})
     capped = {} if processor.isa is None else {"ONEDNN_MAX_CPU_ISA": processor.isa}
@@ -211,11 +214,8 @@ def call(*arguments):
 
 def calls(folder: Path, stages: Sequence[str] = STAGES) -> str:
     """Return Python code that runs the commands of stages (`python -m ...`) in a folder that `make_sample` filled."""
-    commands = [shlex.split(_graph(folder)[stage]["cmd"]) for stage in stages]
-    for command in commands:
-        if command[:2] != ["python", "-m"]:
-            raise InputError(" ".join(command), expected="python -m ...", received=command[0], hint="Correct dvc.yaml.")
-    return "\n".join([f"os.chdir({str(folder)!r})", *(f"call(*{command[2:]!r})" for command in commands), ""])
+    commands = [shlex.split(_graph(folder)[stage]["cmd"])[2:] for stage in stages]
+    return "\n".join([f"os.chdir({str(folder)!r})", *(f"call(*{command!r})" for command in commands), ""])
 
 
 def _graph(folder: Path) -> dict[str, Any]:
@@ -223,11 +223,7 @@ def _graph(folder: Path) -> dict[str, Any]:
 
 
 def _python(processor: Processor, folder: Path, root: Path) -> Sequence[str]:
-    """Return the command that runs Python on a processor.
-
-    Raises:
-        InputError: the processor is emulated, and QEMU is not installed.
-    """
+    """Return the command that runs Python on a processor."""
     if processor.model is None:
         return (sys.executable,)
     program = emulator(processor.architecture)
@@ -251,30 +247,25 @@ def outputs(graph: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict[str, Any]]]:
-    """Run the stages with each network on each processor, two at a time.
+    """Run the stages with each network on each processor, two at a time, up to the first failure.
 
     Returns:
         For each network, a row for each processor: its fields, the seconds it took, and the SHA-256 of each output.
     """
-    with tempfile.TemporaryDirectory() as temporary:
 
-        def row(model: str, index: int) -> dict[str, Any]:
-            start, processor = time.monotonic(), processors[index]
-            folder = Path(temporary) / f"{model} {index}"
+    def row(case: tuple[str, Processor]) -> dict[str, Any]:
+        start, (model, processor) = time.monotonic(), case
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary, "sample")
             make_sample(root, folder, model)
             hashes = run_stages(processor, folder, root=root)
-            seconds = round(time.monotonic() - start)
-            found = f"{processor.threads} threads: {hashes['data/model.keras'][:16]}, {seconds} s"
-            sys.stdout.write(f"{model}, {processor.name}, {found}\n")
-            sys.stdout.flush()
-            return processor._asdict() | {"seconds": seconds, "sha256": hashes}
+        seconds = round(time.monotonic() - start)
+        print(f"{model}, {processor.name}, {hashes['data/model.keras'][:16]}, {seconds} s", flush=True)
+        return processor._asdict() | {"seconds": seconds, "sha256": hashes}
 
-        pool = ThreadPoolExecutor(2)
-        try:
-            jobs = {model: [pool.submit(row, model, index) for index in range(len(processors))] for model in SAMPLES}
-            return {model: [job.result() for job in rows] for model, rows in jobs.items()}
-        finally:
-            pool.shutdown(cancel_futures=True)  # the first failure ends the proof
+    with ThreadPoolExecutor(2) as pool:
+        rows = [*pool.map(row, [(model, processor) for model in SAMPLES for processor in processors])]
+    return {model: rows[number * len(processors) :][: len(processors)] for number, model in enumerate(SAMPLES)}
 
 
 def proof_params(params: Path, model: str) -> dict[str, Any]:
