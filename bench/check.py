@@ -131,23 +131,21 @@ def _convnet() -> str:
 
 
 def _whole() -> str:
-    known, machines = (
-        accuracies(read_result(RESULTS / "convnet.json")),
-        read_result(RESULTS / "convnet_whole.json")["machines"],
-    )
-    return "" if all(agrees(one, known) for one in machines) else "its accuracies differ from those in convnet.json"
+    known = accuracies(read_result(RESULTS / "convnet.json"))
+    same = all(agrees(one, known) for one in read_result(RESULTS / "convnet_whole.json")["machines"])
+    return "" if same else "its accuracies differ from those in convnet.json"
 
 
 def _speed() -> str:
     for path in sorted((RESULTS / "speed").glob("*.json")):
         measured = read_result(path)
-        times = measured["times"]
+        times, claim = measured["times"], ""
         if times["fit"]["wall"]["max"] >= times["script fit"]["wall"]["min"]:
-            return f"the READMEs claim that training takes less time than `model.fit`, and {path.name} does not show it"
-        if not ALIKE[0] <= measured["ratios"]["cold"] <= ALIKE[1]:
-            return (
-                f"the READMEs claim that a cold run takes as long as the plain script, and {path.name} does not show it"
-            )
+            claim = "training takes less time than `model.fit`"
+        elif not ALIKE[0] <= measured["ratios"]["cold"] <= ALIKE[1]:
+            claim = "a cold run takes as long as the plain script"
+        if claim:
+            return f"the READMEs claim that {claim}, and {path.name} does not show it"
     return ""
 
 
@@ -162,14 +160,13 @@ CLAIMS: tuple[tuple[str, str, Callable[[], str]], ...] = (
 
 
 def _document(path: Path) -> str:
-    if path.read_text(encoding="utf-8") == filled(path, Path.cwd()):
-        return ""
-    return "its tables do not show the committed results"
+    same = path.read_text(encoding="utf-8") == filled(path, Path.cwd())
+    return "" if same else "its tables do not show the committed results"
 
 
 def _card() -> str:
-    card = write_card(CARD)
-    return "" if Path("docs/model-card.md").read_text(encoding="utf-8") == card else "it does not show this run"
+    same = Path("docs/model-card.md").read_text(encoding="utf-8") == write_card(CARD)
+    return "" if same else "it does not show this run"
 
 
 def renew() -> None:
