@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from bench import __main__ as bench
-from bench import convnet, large, seeds, speed, sweep, workers
+from bench import convnet, seeds, speed, sweep, workers
 from bench.__main__ import commands_of, studies
 from bench.convnet import EXAMPLE
-from bench.pictures import __main__ as pictures
-from bench.study import ARRAYS, data_hashes, parse_values
+from bench.study import ARRAYS, at_least, data_hashes, parameter, parser_of, require_whole_mnist
 from digits.apps.results import study_params
 from dvcproof.runtime import machine
 from dvcproof.runtime.files import file_hash
@@ -128,61 +127,53 @@ def test_a_study_records_the_parameters_and_data_that_it_is_valid_for(
     if name == "seeds":
         assert [run["seed"] for run in result["runs"]] == [0, 1, 2]
         assert result["gap"] == pytest.approx({"mean": 0.6, "std": 0.1, "n": 3, "min": 0.5, "max": 0.7})
+    if name == "workers":
+        runs = [(one["workers"], one["sha256"]) for one in result["runs"]]
+        assert runs == [(1, "None"), (2, "None"), (1, "32"), (2, "32")]
     Path("dvc.lock").unlink()
     with pytest.raises(InputError, match=r"dvc\.lock: expected a dvc\.lock\. Got no such file\. Run `dvc repro`"):
         data_hashes()
 
 
+@pytest.mark.parametrize("values", [{"load.source": "data/other.npz"}, {"preprocess.validation_size": 5}])
+def test_a_study_of_mnist_needs_all_of_it(tmp_path: Path, values: dict[str, Any]) -> None:
+    require_whole_mnist(recipe_params(tmp_path))
+    set_params(tmp_path / "params.yaml", values)
+    with pytest.raises(InputError, match=r"expected the whole training set of data/mnist\.npz, which .* Restore both"):
+        require_whole_mnist(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize(
-    ("module", "options"),
+    ("options", "message"),
     [
-        (speed, "--rounds 1"),
-        (large, "--times 1 --memory 9"),
-        (pictures, "--data data --digits 1 --held-out 1"),
-        (convnet, "--seeds 2 --epochs 7 --data data"),
+        ("--seeds 1", "argument --seeds: expected a whole number of at least 2, got 1"),
+        ("--set dense.units", "argument --set: invalid parameter value: 'dense.units'"),
     ],
 )
-@pytest.mark.parametrize("values", [{"load.source": "data/other.npz"}, {"preprocess.validation_size": 5}])
-def test_a_study_of_mnist_needs_all_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: str, values: dict[str, Any]
-) -> None:
-    set_params(recipe_params(tmp_path), values)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "ROOT", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["a study", *options.split(), "--out", "out"])
-    with pytest.raises(InputError, match=r"expected the whole training set of data/mnist\.npz, which .* Restore both"):
-        module.main()
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
-
-
-SEEDS, SWEEP = "--seeds {} --data data", "--set dense.units=8 --seeds 2 --validation {}"
+def test_an_option_of_another_form_is_refused(capsys: pytest.CaptureFixture[str], options: str, message: str) -> None:
+    parser = parser_of("bench.some", "Some study.")
+    parser.add_argument("--seeds", type=at_least(2))
+    parser.add_argument("--set", type=parameter)
+    assert parser.parse_args(["--seeds", "2", "--set", "a.b=1e-3", "--out", "x"]).set == ("a.b", 0.001)
+    with pytest.raises(SystemExit):
+        parser.parse_args([*options.split(), "--out", "x"])
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("module", "options", "message"),
     [
-        (seeds, SEEDS.format(1), r"--seeds: expected at least 2\. Got 1\. A spread needs two runs\."),
-        (seeds, SEEDS.format(2) + " --jobs 0", r"--jobs: expected at least 1\. Got 0\."),
-        (speed, "--rounds 0", r"--rounds: expected at least 1\. Got 0\. 5 take twenty minutes\."),
-        (large, "--times 1 --memory 0", r"--memory: expected at least 1\. Got 0"),
-        (sweep, SWEEP.format(0), r"--validation: expected at least 1\. Got 0"),
-        (sweep, SWEEP.format(60000), "validation_size"),
-        (
-            workers,
-            "--workers 1 --larger dense.units --data data",
-            r"a parameter: expected NAME=VALUE\. Got dense.units",
-        ),
+        (sweep, "--set dense.units=8 --seeds 2 --validation 60000", "validation_size"),
         (workers, "--workers 1 --larger dense.units=8 --data none", r"train with 1 workers: expected exit status 0"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(
+def test_a_stage_that_fails_ends_the_study(
     project: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: str, message: str
 ) -> None:
-    out = project / RESULTS / "out.json"
-    monkeypatch.setattr(sys, "argv", ["a study", *options.split(), "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["a study", *options.split(), "--out", "out.json"])
     with pytest.raises(InputError, match=message):
         module.main()
-    assert not out.exists()
+    assert not (project / "out.json").exists()
 
 
 @pytest.mark.slow
@@ -213,12 +204,10 @@ def test_the_typical_seed_is_taken_and_nothing_else_changes(
     assert params.read_text(encoding="utf-8") == before.replace("  seed: 0\n", "  seed: 4\n")
 
 
-def test_workers_that_change_the_model_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "valid_for", lambda *_, **__: {})
-    monkeypatch.setattr(workers, "train", made_up_training)
-    networks = (parse_values(["train.shards=4"]), parse_values(["train.shards=4", "dense.units=32"]))
-    runs = workers.study(networks, [1, 2], Path("data"))["runs"]
-    assert [(one["workers"], one["sha256"]) for one in runs] == [(1, "None"), (2, "None"), (1, "32"), (2, "32")]
+def test_workers_that_change_the_model_are_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "train", lambda _, count, *__: {"sha256": str(count)})
+    options = "--workers 1 2 --set train.shards=4 --larger dense.units=32 --data data --out out.json"
+    monkeypatch.setattr(sys, "argv", ["workers", *options.split()])
     with pytest.raises(InputError, match=r"models of {'train\.shards': 4}: several workers gave other bytes than one"):
-        workers.study(networks, [1, 2], Path("data"))
+        workers.main()
+    assert not (project / "out.json").exists()
