@@ -246,5 +246,5 @@ def test_dvc_experiments_in_a_clean_clone(project: Path, tmp_path: Path) -> None
     assert result.stderr.startswith("ERROR: experiment wrong: failed: ")
     assert "parameter 'dense.learning_rate'" in result.stderr
     result = run(*queue, cwd=clone, env=AT_ROOT)
-    assert result.stderr.startswith("ERROR: the queue: it has no experiments. Put some there: ")
+    assert result.stderr.startswith("ERROR: the queue: it has no experiments. Queue some, ")
     run_ok("dvc", "queue", "stop", "--kill", cwd=clone)
