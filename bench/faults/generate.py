@@ -130,8 +130,7 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, min(300, len(content))) | st.integers(0, len(content)))
         place = draw(st.sampled_from((place, len(content) - place)))  # as often near the end as near the beginning
-        repeated = content[place : place + 512] * 2
-        new = draw(st.binary(max_size=1) | st.binary(max_size=8) | st.sampled_from(PACKED) | st.just(repeated))
+        new = draw(st.binary(max_size=8) | st.sampled_from(PACKED) | st.just(content[place : place + 512] * 2))
         removed = draw(st.sampled_from((0, 1, len(new), len(new), 64, len(content))))
         content = content[:place] + new + content[place + removed :]
     return content

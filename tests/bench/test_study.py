@@ -48,13 +48,11 @@ def test_a_command_replaces_the_options_of_the_study_and_dvc_records_its_own() -
     assert commands_of("tables", studies()["tables"], []) == [["bench.tables"]]
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("sweeps", r"Did you mean `make study NAME=sweep`\?"), ("x", "lists the studies")]
-)
-def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["bench", name])
-    with pytest.raises(InputError, match=rf"^{name}: there is no study of this name\. .*{hint}"):
-        bench.main()
+def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, hint in (("sweeps", r"Did you mean `make study NAME=sweep`\?"), ("x", "lists the studies")):
+        monkeypatch.setattr(sys, "argv", ["bench", name])
+        with pytest.raises(InputError, match=rf"^{name}: there is no study of this name\. .*{hint}"):
+            bench.main()
 
 
 def made_up_seed(seed: int, *_: object) -> dict[str, float]:
