@@ -173,14 +173,13 @@ def add(samples: Samples, name: str, sample: dict[str, Any]) -> None:
 
 def medians(samples: Samples) -> dict[str, Any]:
     """Return, for each measured time, its median, minimum, maximum and number of rounds."""
-
-    def summary(values: list[float]) -> dict[str, float]:
-        return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
-
-    return {
-        name: {kind: summary([sample[kind] for sample in rounds]) for kind in rounds[0]}
-        for name, rounds in samples.items()
-    }
+    found: dict[str, Any] = {name: {} for name in samples}
+    for name, rounds in samples.items():
+        for kind in rounds[0]:
+            values = [sample[kind] for sample in rounds]
+            spread = {"min": min(values), "max": max(values), "n": len(values)}
+            found[name][kind] = {"median": statistics.median(values)} | spread
+    return found
 
 
 def ratios(times: dict[str, Any]) -> dict[str, float]:
@@ -213,18 +212,13 @@ def ratios(times: dict[str, Any]) -> dict[str, float]:
 def measure(rounds: int, folder: Path) -> Samples:
     """Measure all rounds, interleaved, in an empty folder."""
     samples: Samples = {}
-    steps = tqdm(total=rounds * (3 + len(GROWTH)), desc="bench", disable=not on_terminal())
-    for number in range(rounds):
+    for number in tqdm(range(rounds), desc="bench", disable=not on_terminal()):
         cold_round(folder, samples)
-        steps.update()
         warm_round(folder / "clone", Clock(folder / f"warm{number}"), samples, seed=1000 + number)
-        steps.update()
         arrays_round(folder, samples)
-        steps.update()
     for _ in range(rounds):
         for times in GROWTH:
             growth_round(folder / f"x{times}", times, samples)
-            steps.update()
     return samples
 
 
