@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 
 from bench import __main__ as bench
-from bench import convnet, seeds, speed, sweep, workers
+from bench import convnet, seeds, sweep, workers
 from bench.__main__ import commands_of, studies
 from bench.convnet import EXAMPLE
 from bench.study import ARRAYS, at_least, data_hashes, parameter, parser_of, require_whole_mnist
 from digits.apps.results import study_params
-from dvcproof.runtime import machine
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
 from tests.support.project import Arrays, recipe_params
-from tests.support.results import RESULTS, speed_results
+from tests.support.results import RESULTS
 from tests.support.verifying import small_project
 
 
@@ -75,18 +74,6 @@ def made_up_training(values: dict[str, Any], *_: object) -> dict[str, Any]:
 #: Each study's module, its options, what stands in for its work, and the parameters that it records.
 STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path], Any]]] = {
     "seeds": (seeds, "--seeds 3 --data data", {"run_seed": made_up_seed}, study_params),
-    "speed": (
-        speed,
-        "--rounds 1",
-        {"measure": lambda *_: {}, "medians": lambda _: speed_results()["times"]},
-        lambda path: study_params(path, "dense"),
-    ),
-    "sweep": (
-        sweep,
-        "--set dense.units=8,16 --seeds 2 --validation 100",
-        {"prepare": lambda _, folder: folder, "validation_accuracy": lambda *_: 0.5},
-        lambda _: sweep.shared(["dense.units"], 100),
-    ),
     "convnet": (
         convnet,
         "--seeds 2 --epochs 7 20 --data data",
@@ -109,12 +96,10 @@ def test_a_study_records_the_parameters_and_data_that_it_is_valid_for(
     module, options, stand_ins, expected = STUDIES[name]
     for function, stand_in in stand_ins.items():
         monkeypatch.setattr(module, function, stand_in)
-    monkeypatch.setattr(speed, "ROOT", project)
-    option = RESULTS / ("speed" if name == "speed" else f"{name}.json")
-    monkeypatch.setattr(sys, "argv", [name, *options.split(), "--out", str(option)])
+    out = RESULTS / f"{name}.json"
+    monkeypatch.setattr(sys, "argv", [name, *options.split(), "--out", str(out)])
     module.main()
     assert capsys.readouterr().out
-    out = option / f"{machine.kind()}.json" if name == "speed" else option
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result["data"] == {name: file_hash(project / "data" / "raw" / name, "md5") for name in ARRAYS}
     assert result["params"] == expected(project / "params.yaml")
