@@ -33,45 +33,16 @@ PACKED = [struct.pack(form, n % 256 ** struct.calcsize(form)) for n in NUMBERS f
 PACKED += [str(number).encode() for number in NUMBERS]
 
 #: Values of a field in a text file.
-SCALARS = st.one_of(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    st.sampled_from([*NUMBERS, -1, 10**400, float("nan"), float("inf"), -0.0, 1e-320]),
-    st.sampled_from(("", "adam", "dense", "gelu", "l2", "Orthogonal", "\x00")),
-    st.text("01\n:{}[]&*!#'\"|>-,", max_size=20),
-)
 VALUES = st.recursive(
-    SCALARS,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text("01\n:{}[]&*!#'\"|>-,a\x00", max_size=20)
+    # what some reader may expect, and what breaks it
+    | st.sampled_from([*NUMBERS, -1, 10**400, 1e-320, "", "adam", "dense", "gelu", "l2", "Orthogonal"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
-)
-
-
-def nested(first: str, entry: str, levels: int) -> str:
-    """Return YAML in which each level refers nine times to the level before."""
-    names = [", ".join([f"*b{level}"] * 9) for level in range(levels)]
-    return f"b0: &b0 {first}\n" + "".join(f"b{k}: &b{k} {entry % name}\n" for k, name in enumerate(names, 1))
-
-
-#: Small files that take much time or memory to read, or that a careless reader misunderstands, by the form of the file.
-WIDE = ",".join(f"c{number}" for number in range(10_000))
-TEXT_BOMBS = {
-    "yaml": (
-        *("[" * 60_000, "{a: " * 30_000, "- " * 60_000, "a" * 130_000, '"' + "\\U0001F600" * 9_000 + '"'),
-        *(nested("[x, x]", "[%s]", 29), nested("{x: 1}", "{<<: [%s]}", 12), "? [a, b]\n: 1\n"),
-        *("train: &t\n  seed: *t\n", "train: &a {seed: 1}\ntrain: *a\n", "%YAML 9.9\n---\ntrain: {}\n"),
-        *("train: {seed: 0x" + "f" * 50_000 + "}\n", "train: !!set {a, b}\n", "train: !!binary ////\n"),
-    ),
-    "json": ("[" * 10**6, '{"a":' * 10**5, "[]," * 10**6, "9" * 10**5, "1e999", "NaN", "\0" * 5 * 2**20),
-    "csv": (f"{WIDE}\n" + "1\n" * 10_000, "a\n" + "1\n" * 10**6, '"' + "a" * 10**6, "\n" * 10**6, "a," * 10**6, "\0"),
-}
-#: Headers of .npy files that describe no array that can be read.
-NPY_HEADS = ("(" * 5000, "{" * 500, "1" * 60_000, "__import__('os').abort()", "{'a': 1if 1else 2}", "-" * 9000 + "1")
-NPY_KINDS = ("|V0", "|O", "<U9", "|V1000000000", "<M8[s]", "nonsense", "|S1")
-#: Small files that unpack to 600 MB or to many empty members, or have a very long name in their header.
-GZIP_BOMBS = (
-    gzip.compress(struct.pack(">II", 0x801, 6 * 10**8), mtime=0) + gzip.compress(bytes(10**6), mtime=0) * 600,
-    gzip.compress(b"", mtime=0) * 20_000,
-    b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 10**6,
 )
 
 
@@ -95,27 +66,22 @@ def case(files: Mapping[str, bytes], sound: int) -> st.SearchStrategy[Files]:
 def spoiled(name: str, content: bytes) -> Bytes:
     """Draw a damaged or hostile version of a file; its name tells its form."""
     form = name.rpartition(".")[2].replace("lock", "yaml")
-    others: list[tuple[int, Bytes]] = []
-    if form in TEXT_BOMBS:
-        others = [(1, st.sampled_from(TEXT_BOMBS[form]).map(str.encode))]
+    ways: list[tuple[int, Bytes]] = [(20 if form == "picture" else 2, damaged(content))]
+    if form in BOMBS:
+        ways += [(1, st.deferred(lambda: st.sampled_from(BOMBS[form]())))]
     match form:
         case "yaml":
-            others += [(3, changes(yaml.safe_load(content)).map(yaml_bytes))]
+            ways += [(3, changes(yaml.safe_load(content)).map(yaml_bytes))]
         case "json":
-            others += [(2, changes(json.loads(content)).map(lambda value: json.dumps(value).encode()))]
+            ways += [(2, changes(json.loads(content)).map(lambda value: json.dumps(value).encode()))]
         case "npy":
-            others = [(2, other_arrays(content))]
-        case "npz":
-            others = [(1, zipped(content)), (1, st.deferred(lambda: st.sampled_from(npz_bombs())))]
-        case "keras":
-            others = [(2, zipped(content))]
+            ways += [(2, other_arrays(content))]
+        case "npz" | "keras":
+            ways += [(2, zipped(content))]
         case "gz":
             inner = spoiled(name.removesuffix(".gz"), gzip.decompress(content))
-            packed = inner.map(lambda plain: gzip.compress(plain, 1, mtime=0))
-            others = [(1, packed), (1, st.sampled_from(GZIP_BOMBS))]
-        case "picture":
-            others = [(1, st.deferred(lambda: st.sampled_from(picture_bombs())))]
-    return choice((20 if name == "picture" else 2, damaged(content)), *others)
+            ways += [(1, inner.map(lambda plain: gzip.compress(plain, 1, mtime=0)))]
+    return choice(*ways)
 
 
 def yaml_bytes(value: Any) -> bytes:
@@ -160,16 +126,16 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
 def other_arrays(content: bytes) -> Bytes:
     """Draw a .npy file of another array, or with a false header for this array."""
     array = np.load(io.BytesIO(content))
-    values = content[-array.nbytes :]
-    kinds = st.sampled_from([array.dtype.str, *NPY_KINDS])
+    kinds = st.sampled_from([array.dtype.str, "|V0", "|O", "<U9", "|V1000000000", "<M8[s]", "nonsense", "|S1"])
     shapes = st.lists(st.sampled_from([*NUMBERS, -1, 10**30, 6, 3]), max_size=4).map(tuple)
     shapes |= st.sampled_from((array.shape, (1.5,), "abc", None))
-    lies = st.builds(npy_head, kinds, shapes, st.sampled_from((True, False, 0, None))) | st.sampled_from(NPY_HEADS)
-    odd = [array[:0], array[:-1], array.astype("<f4"), np.asfortranarray(array), array[..., None], array * 0]
+    heads = st.builds(npy_head, kinds, shapes, st.sampled_from((True, False, 0, None)))
+    heads |= st.sampled_from(("(" * 5000, "{" * 500, "1" * 60_000, "__import__('os').abort()", "-" * 9000 + "1"))
+    odd = [array[:0], array[:-1], array.astype("<f4"), np.asfortranarray(array), array[..., None]]
     if array.dtype == np.float32:
         odd += [np.where(array == array.max(), np.float32(value), array) for value in (np.nan, np.inf, 1.0000001, -0.0)]
     others = st.sampled_from(odd) | st_numpy.arrays(st_numpy.scalar_dtypes(), st_numpy.array_shapes(max_side=6))
-    return lies.map(lambda head: with_head(head, values)) | others.map(saved)
+    return heads.map(lambda head: with_head(head, content[-array.nbytes :])) | others.map(saved)
 
 
 def npy_head(kind: Any, shape: Any, order: Any = False) -> str:
@@ -195,9 +161,43 @@ def zipped(draw: st.DrawFn, content: bytes) -> bytes:
     return archive(members, draw(st.sampled_from((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))))
 
 
+# Bombs: small files that take much time or memory to read, or that a careless reader misunderstands
+
+
+def nested(first: str, entry: str, levels: int) -> str:
+    """Return YAML in which each level refers nine times to the level before."""
+    names = [", ".join([f"*b{level}"] * 9) for level in range(levels)]
+    return f"b0: &b0 {first}\n" + "".join(f"b{k}: &b{k} {entry % name}\n" for k, name in enumerate(names, 1))
+
+
+def yaml_bombs() -> list[bytes]:
+    """Return deep and long documents, aliases, and types that params.yaml does not have."""
+    deep = ("[" * 60_000, "{a: " * 30_000, "- " * 60_000, "a" * 130_000, '"' + "\\U0001F600" * 9_000 + '"')
+    aliases = (nested("[x, x]", "[%s]", 29), nested("{x: 1}", "{<<: [%s]}", 12), "train: &t\n  seed: *t\n")
+    others = ("? [a, b]\n: 1\n", "%YAML 9.9\n---\ntrain: {}\n", "train: !!set {a, b}\n", "train: !!binary ////\n")
+    return [text.encode() for text in (*deep, *aliases, *others, "train: {seed: 0x" + "f" * 50_000 + "}\n")]
+
+
+def json_bombs() -> list[bytes]:
+    """Return deep and long documents, and numbers that JSON does not have."""
+    return [b"[" * 10**6, b'{"a":' * 10**5, b"[]," * 10**6, b"9" * 10**5, b"1e999", b"NaN", b"\0" * 5 * 2**20]
+
+
+def csv_bombs() -> list[bytes]:
+    """Return tables with very many rows or columns."""
+    wide = ",".join(f"c{number}" for number in range(10_000)).encode()
+    return [wide + b"\n" + b"1\n" * 10_000, b"a\n" + b"1\n" * 10**6, b'"' + b"a" * 10**6, b"\n" * 10**6, b"\0"]
+
+
+def gzip_bombs() -> list[bytes]:
+    """Return files that unpack to 600 MB or to many empty members, or have a very long name in their header."""
+    images = gzip.compress(struct.pack(">II", 0x801, 6 * 10**8), mtime=0) + gzip.compress(bytes(10**6), mtime=0) * 600
+    return [images, gzip.compress(b"", mtime=0) * 20_000, b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 10**6]
+
+
 @functools.cache
 def npz_bombs(size: int = 6 * 10**8) -> list[bytes]:
-    """Return small archives that unpack to `size` bytes of labels or images, or have a very long directory."""
+    """Return archives that unpack to `size` bytes of labels or images, or have a very long directory."""
 
     def bomb(**shapes: tuple[int, ...]) -> bytes:
         file = io.BytesIO()
@@ -209,18 +209,18 @@ def npz_bombs(size: int = 6 * 10**8) -> list[bytes]:
                         member.write(bytes(2**20))
         return file.getvalue()
 
-    few = size // 784
+    few, many = (size // 784, 28, 28), [(f"{number:07}", b"") for number in range(30_000)]
     return [
         bomb(y_train=(size,)),
         bomb(x_train=(size, 28, 28), y_train=(size,)),
-        bomb(x_train=(few, 28, 28), y_train=(few,)),
-        archive([*members_of(npz_file()["data.npz"]), *((f"{number:07}", b"") for number in range(30_000))]),
+        bomb(x_train=few, y_train=few),
+        archive([*members_of(npz_file()["data.npz"]), *many]),
     ]
 
 
 @functools.cache
 def picture_bombs() -> list[bytes]:
-    """Return small pictures that take much memory or time to decode, and files with very many parts."""
+    """Return pictures that take much memory or time to decode, and files with very many parts."""
 
     def black(mode: str, width: int, height: int, kind: str = "PNG", **options: Any) -> bytes:
         return image_file(Image.new(mode, (width, height)), kind, **options)
@@ -233,15 +233,23 @@ def picture_bombs() -> list[bytes]:
     return [
         *(black(mode, 4000, 4000) for mode in ("RGBA", "I;16")),
         black("F", 4000, 4000, "TIFF", compression="tiff_lzw"),
-        black("RGB", 7000, 7000, "JPEG"),
         black("RGB", 65000, 760, "JPEG", progressive=True),
         black("RGB", 4000, 4000, "WEBP"),
         jpeg[: -2 - len(scan)] + scan * 5000 + jpeg[-2:],
         png[:33] + chunk(b"tEXt", b"a\0x") * 10**6 + png[33:],
         png[:33] + chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8))) + png[33:],
         b"P3 4000 4000 255\n" + b"1 " * 15 * 10**6,
-        b"\xff\xd8" + b"\xff\xfe\x00\x02" * 8 * 10**6,
     ]
+
+
+BOMBS: dict[str, Callable[[], list[bytes]]] = {
+    "yaml": yaml_bombs,
+    "json": json_bombs,
+    "csv": csv_bombs,
+    "gz": gzip_bombs,
+    "npz": npz_bombs,
+    "picture": picture_bombs,
+}
 
 
 # Sound files, by kind of reader
@@ -291,13 +299,14 @@ METRICS = {
 
 
 @functools.cache
-def drawings() -> list[bytes]:
+def drawings() -> list[dict[str, bytes]]:
     """Return a stroke in many formats and modes."""
     stroke = Image.new("L", (40, 40), 255)
     stroke.paste(0, (18, 5, 22, 35))
     forms = ("PNG 1", "PNG P", "PNG RGBA", "PNG I;16", "JPEG L", "JPEG CMYK", "GIF P", "BMP RGB", "TIFF F", "WEBP RGB")
     found = [image_file(stroke.convert(form.split()[1]), form.split()[0]) for form in (*forms, "PPM L")]
-    return [*found, image_file(stroke, "JPEG", progressive=True), image_file(stroke, "TIFF", compression="tiff_lzw")]
+    found += [image_file(stroke, "JPEG", progressive=True), image_file(stroke, "TIFF", compression="tiff_lzw")]
+    return [{"picture": content} for content in found]
 
 
 def lock() -> dict[str, bytes]:
@@ -350,7 +359,7 @@ KINDS = {
     "idx": Kind(idx_files, sound=60, share=16),
     "npy": Kind(lambda: [prepared()], sound=85, share=16),
     "metrics": Kind(lambda: [lock() | METRICS], sound=85, share=10),
-    "pictures": Kind(lambda: [{"picture": drawing} for drawing in drawings()], sound=5, share=5),
+    "pictures": Kind(drawings, sound=5, share=5),
     "models": Kind(models, sound=10, share=3),
 }
 

@@ -119,9 +119,9 @@ def metrics(folder: Path) -> None:
     text = summary.summarize(folder)
     require("nan" not in text and "inf" not in text, text)
     epochs = read_history(folder / "history.csv")
+    require(np.isfinite([value for epoch in epochs for value in epoch.values()]).all(), f"{epochs}")
     run = runs.read_run(Files(lock=folder / "dvc.lock", metrics=folder))
-    values = [*run.scores.values(), *(value for epoch in epochs for value in epoch.values())]
-    require(np.isfinite(values).all(), f"{values}")
+    require(np.isfinite([*run.scores.values()]).all(), f"{run.scores}")
     for name, rows in (("history.csv", len(epochs)), ("confusion.csv", len(run.labels))):
         with (folder / name).open(encoding="utf-8", newline="") as file:
             require(len([row for row in csv.reader(file) if row]) == rows + 1, f"other rows of {name}")
