@@ -21,7 +21,7 @@ from bench.study import data_hashes
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, set_params
 from tests.support.project import ROOT, Arrays, commit
-from tests.support.results import RESULTS, write_documents, write_results
+from tests.support.results import RESULTS, edit_result, write_documents, write_results
 from tests.support.verifying import small_project
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from DVC, about its own packages
@@ -75,14 +75,7 @@ def params(**values: Any) -> Edit:
 
 def result(name: str, change: Callable[[Any], object]) -> Edit:
     """Return an edit of a study's results; `change` gets the parsed JSON."""
-
-    def edit(project: Path) -> None:
-        path = project / RESULTS / f"{name}.json"
-        content = json.loads(path.read_text(encoding="utf-8"))
-        change(content)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-    return edit
+    return lambda project: edit_result(project, name, change)
 
 
 def text(name: str, old: str, new: str) -> Edit:

@@ -71,21 +71,16 @@ def made_up_training(values: dict[str, Any], *_: object) -> dict[str, Any]:
     return {"seconds": 1.0, "exchanged": 0, "sha256": str(values.get("dense.units"))}
 
 
-#: Each study's module, its options, what stands in for its work, and the parameters that it records.
-STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path], Any]]] = {
-    "seeds": (seeds, "--seeds 3 --data data", {"run_seed": made_up_seed}, study_params),
+LARGER = "--workers 1 2 --set train.shards=4 --larger dense.units=32 --data data"
+
+#: Each study's module, its options, the function that works and what stands in for it, and how its parameters are read.
+STUDIES: dict[str, tuple[Any, str, str, Callable[..., Any], dict[str, Any]]] = {
+    "seeds": (seeds, "--seeds 3 --data data", "run_seed", made_up_seed, {}),
     "convnet": (
-        convnet,
-        "--seeds 2 --epochs 7 20 --data data",
-        {"study": made_up_contestants},
-        lambda path: study_params(path, "convnet", scored=False),
+        *(convnet, "--seeds 2 --epochs 7 20 --data data", "study", made_up_contestants),
+        {"model": "convnet", "scored": False},
     ),
-    "workers": (
-        workers,
-        "--workers 1 2 --set train.shards=4 --larger dense.units=32 --data data",
-        {"train": made_up_training},
-        lambda path: study_params(path, "dense", scored=False),
-    ),
+    "workers": (workers, LARGER, "train", made_up_training, {"model": "dense", "scored": False}),
 }
 
 
@@ -93,16 +88,15 @@ STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path
 def test_a_study_records_the_parameters_and_data_that_it_is_valid_for(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    module, options, stand_ins, expected = STUDIES[name]
-    for function, stand_in in stand_ins.items():
-        monkeypatch.setattr(module, function, stand_in)
+    module, options, function, stand_in, reading = STUDIES[name]
+    monkeypatch.setattr(module, function, stand_in)
     out = RESULTS / f"{name}.json"
     monkeypatch.setattr(sys, "argv", [name, *options.split(), "--out", str(out)])
     module.main()
     assert capsys.readouterr().out
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result["data"] == {name: file_hash(project / "data" / "raw" / name, "md5") for name in ARRAYS}
-    assert result["params"] == expected(project / "params.yaml")
+    assert result["params"] == study_params(project / "params.yaml", **reading)
     if name == "convnet":
         assert result["contestants"]["7"]["runs"] == made_up_contestants()["7"]
         assert result["contestants"]["7"]["seconds"] == {"mean": 20, "std": 0, "n": 2, "min": 20, "max": 20}
@@ -126,21 +120,18 @@ def test_a_study_of_mnist_needs_all_of_it(tmp_path: Path, values: dict[str, Any]
         require_whole_mnist(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--seeds 1", "argument --seeds: expected a whole number of at least 2, got 1"),
-        ("--set dense.units", "argument --set: invalid parameter value: 'dense.units'"),
-    ],
-)
-def test_an_option_of_another_form_is_refused(capsys: pytest.CaptureFixture[str], options: str, message: str) -> None:
+def test_an_option_of_another_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     parser = parser_of("bench.some", "Some study.")
     parser.add_argument("--seeds", type=at_least(2))
     parser.add_argument("--set", type=parameter)
     assert parser.parse_args(["--seeds", "2", "--set", "a.b=1e-3", "--out", "x"]).set == ("a.b", 0.001)
-    with pytest.raises(SystemExit):
-        parser.parse_args([*options.split(), "--out", "x"])
-    assert message in capsys.readouterr().err
+    for options, message in (
+        ("--seeds 1", "argument --seeds: expected a whole number of at least 2, got 1"),
+        ("--set dense.units", "argument --set: invalid parameter value: 'dense.units'"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args([*options.split(), "--out", "x"])
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -189,8 +180,7 @@ def test_the_typical_seed_is_taken_and_nothing_else_changes(
 
 def test_workers_that_change_the_model_are_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "train", lambda _, count, *__: {"sha256": str(count)})
-    options = "--workers 1 2 --set train.shards=4 --larger dense.units=32 --data data --out out.json"
-    monkeypatch.setattr(sys, "argv", ["workers", *options.split()])
+    monkeypatch.setattr(sys, "argv", ["workers", *LARGER.split(), "--out", "out.json"])
     with pytest.raises(InputError, match=r"models of {'train\.shards': 4}: several workers gave other bytes than one"):
         workers.main()
     assert not (project / "out.json").exists()

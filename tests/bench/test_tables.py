@@ -3,15 +3,12 @@
 These tests do not depend on the committed results. `make check` checks that the tables show the committed results.
 """
 
-import json
 import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +17,7 @@ from bench.__main__ import studies
 from bench.tables import TIMES, filled, in_units
 from dvcproof.runtime.program import InputError
 from tests.support.project import ROOT, Arrays
-from tests.support.results import RESULTS, document, places, write_documents, write_results
+from tests.support.results import RESULTS, document, edit_result, places, write_documents, write_results
 from tests.support.verifying import small_project
 
 READMES = (ROOT / "README.md", ROOT / "docs" / "README.vi.md")
@@ -51,13 +48,6 @@ def rows(text: str) -> list[list[str]]:
     """Return the cells of a Markdown table, without its header."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
-
-
-def edit(project: Path, name: str, change: Callable[[Any], object]) -> None:
-    path = project / RESULTS / name
-    content = json.loads(path.read_text(encoding="utf-8"))
-    change(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 HASH, D0, C0, C7 = "`{}…`".format, "d0" * 8, "c0" * 8, "c7" * 8
@@ -128,8 +118,8 @@ def test_the_table_of_seeds_shows_the_committed_run(built: Path) -> None:
 def test_the_readmes_table_is_of_the_studies(project: Path) -> None:
     """Only the dense network has a published accuracy."""
     assert rows(made(project, "results"))[0][3] == "published: 97.85 %"
-    edit(project, "seeds.json", lambda study: study["params"].update(train={"model": "tiny"}, tiny={"epochs": 9}))
-    edit(project, "convnet.json", lambda study: study["params"]["convnet"].update(epochs=20))
+    edit_result(project, "seeds", lambda study: study["params"].update(train={"model": "tiny"}, tiny={"epochs": 9}))
+    edit_result(project, "convnet", lambda study: study["params"]["convnet"].update(epochs=20))
     found = rows(made(project, "results"))
     assert (found[0][0], found[0][3]) == ("`tiny`, 9 epochs", "")
     assert found[1][:3] == ["`convnet`, 20 epochs", "-", "99.50 % ± 0.07 (n = 2)"]
@@ -139,16 +129,16 @@ def test_rates_are_of_the_kind_of_machine_of_the_convnets_study(project: Path) -
     before = made(project, "scaling_images")
     speed = project / RESULTS / "speed"
     shutil.copy(speed / "test-1-2-cores.json", speed / "another.json")  # first in the order of names
-    edit(project, "speed/another.json", lambda study: study["times"]["arrays hash"]["wall"].update(median=9))
+    edit_result(project, "speed/another", lambda study: study["times"]["arrays hash"]["wall"].update(median=9))
     assert made(project, "scaling_images") == before
     (speed / "test-1-2-cores.json").unlink()
     assert made(project, "scaling_images") != before
 
 
 def test_the_least_time_is_that_of_the_quickest_that_is_good_enough(project: Path) -> None:
-    edit(project, "convnet.json", lambda study: study["contestants"]["7"]["test_accuracy"].update(mean=0.9899))
+    edit_result(project, "convnet", lambda study: study["contestants"]["7"]["test_accuracy"].update(mean=0.9899))
     assert "99.0 %: 63 s, with `convnet.epochs` = 20." in made(project, "convnet")
-    edit(project, "convnet.json", lambda study: study["contestants"]["20"]["test_accuracy"].update(mean=0.98))
+    edit_result(project, "convnet", lambda study: study["contestants"]["20"]["test_accuracy"].update(mean=0.98))
     assert "least time" not in made(project, "convnet")
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,14 @@ def write_results(project: Path) -> Path:
     write_json(folder / "faults.json", FAULTS | {"machine": MACHINE})
     write_json(folder / "prover.json", PROVER | {"machine": MACHINE})
     return folder
+
+
+def edit_result(project: Path, name: str, change: Callable[[Any], object]) -> None:
+    """Change the result of a study in a project; `change` gets the parsed JSON."""
+    path = project / RESULTS / f"{name}.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    write_json(path, content)
 
 
 def _seeds(project: Path) -> dict[str, Any]:
