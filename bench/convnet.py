@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from bench.chart import draw_accuracy
 from bench.measure import printed_json, this_machine
-from bench.points import Data, Finished, Where, code, compute
+from bench.points import Finished, code, compute
 from bench.study import (
     MNIST,
     PARAMS,
@@ -91,8 +91,7 @@ def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> 
         if seed < training.seeds
     ]
     runs: dict[str, list[Run]] = {}
-    here = Data(data, lambda folder: folder)
-    for found in compute(run_contestant, points, here, Where(), "convnet", finished=finished):
+    for found in compute(run_contestant, points, data, Path, name="convnet", finished=finished):
         for contestant, one in found.items():
             runs.setdefault(contestant, []).append(one)
     return runs

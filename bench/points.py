@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
@@ -30,18 +30,8 @@ Work = Callable[..., Any]
 Point = tuple[Any, ...]
 
 
-class Where(NamedTuple):
-    """Where points are computed."""
-
-    jobs: int = 1  # points at a time on this machine
-    scheduler: str | None = None  # address of a Dask scheduler, to use instead of this machine
-
-
-class Data(NamedTuple):
-    """The data of a study: its folder, and a function with which a worker makes the data in an empty folder."""
-
-    folder: Path
-    make: Callable[[Path], Path]
+#: A function that makes the data of a study in an empty folder, and returns the folder with raw/ and prepared/.
+Make = Callable[[Path], Path]
 
 
 class Finished:
@@ -67,23 +57,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def compute(
-    work: Work, points: Sequence[Point], data: Data, where: Where, name: str, *, finished: Finished | None = None
+    work: Work,
+    points: Sequence[Point],
+    data: Path,
+    make: Make,
+    *,
+    name: str,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    finished: Finished | None = None,
 ) -> list[Any]:
-    """Call `work(*point, folder)` for each point, and return the results in the order of `points`.
+    """Call `work(*point, data)` for each point, and return the results in the order of `points`.
 
     Args:
         work: computes a point. On a cluster its result must consist of Python's built-in types.
         points: the parts of each point.
-        data: the data that every point needs.
-        where: where to compute; this does not change the results.
+        data: the folder with the data that every point needs.
+        make: makes the same data on a worker.
         name: the name of the study, for the progress bar.
+        jobs: points at a time on this machine.
+        scheduler: address of a Dask scheduler, to use its workers instead of this machine.
         finished: results of points that are not computed again; new results are added to it.
 
     Raises:
         InputError: a point failed, or there is no scheduler, or it has no workers.
     """
     found = finished.results if finished else {}
-    with (_cluster if where.scheduler else _here)(work, data, where) as submit:
+    with _cluster(work, data, make, scheduler) if scheduler else _here(work, data, jobs) as submit:
         futures = {submit(point): str(point) for point in points if str(point) not in found}
         try:
             for future in tqdm(as_completed(futures), total=len(futures), desc=name, disable=not on_terminal()):
@@ -97,21 +97,21 @@ def compute(
 
 
 @contextmanager
-def _here(work: Work, data: Data, where: Where) -> Iterator[Callable[[Point], Any]]:
-    with ThreadPoolExecutor(where.jobs) as pool:  # threads suffice: each waits for the program of a stage
-        yield lambda point: pool.submit(work, *point, data.folder)
+def _here(work: Work, data: Path, jobs: int) -> Iterator[Callable[[Point], Any]]:
+    with ThreadPoolExecutor(jobs) as pool:  # threads suffice: each waits for the program of a stage
+        yield lambda point: pool.submit(work, *point, data)
 
 
 @contextmanager
-def _cluster(work: Work, data: Data, where: Where) -> Iterator[Callable[[Point], Any]]:
+def _cluster(work: Work, data: Path, make: Make, scheduler: str) -> Iterator[Callable[[Point], Any]]:
     try:
         from distributed import Client, KilledWorker
     except ImportError:
         hint = "Run `make setup WITH=cluster`, or leave out --scheduler."
         raise InputError("--scheduler", "the package distributed is not installed", hint=hint) from None
-    what, hint = f"--scheduler {where.scheduler}", "Start a scheduler and workers: docs/experiments.md."
+    what, hint = f"--scheduler {scheduler}", "Start a scheduler and workers: docs/experiments.md."
     try:
-        client = Client(where.scheduler, timeout=DEADLINE)
+        client = Client(scheduler, timeout=DEADLINE)
     except (OSError, ValueError) as error:
         raise InputError(what, f"no Dask scheduler answers there ({error or 'no answer'})", hint=hint) from None
     with client:
@@ -120,7 +120,7 @@ def _cluster(work: Work, data: Data, where: Where) -> Iterator[Callable[[Point],
         except TimeoutError:
             raise InputError(what, f"it has had no worker for {FIRST_WORKER} s", hint=hint) from None
         pool = client.get_executor(pure=False)  # if a worker dies, Dask gives its point to another worker
-        shared = work, data.make, code(), _hashes(data.folder)
+        shared = work, make, code(), _hashes(data)
         try:
             yield lambda point: pool.submit(_on_worker, shared, point)
         except _WorkerError as error:

@@ -144,33 +144,6 @@ def make_sample(root: Path, folder: Path, model: str = "dense", size: Mapping[st
     set_params(folder / "params.yaml", SAMPLE_DATA | train | section)
 
 
-def run_stages(
-    processor: Processor,
-    folder: Path,
-    *,
-    root: Path,
-    stages: Sequence[str] = STAGES,
-    before: str = "",
-    environment: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Run the commands of stages from dvc.yaml in a folder that `make_sample` filled, each in its own process.
-
-    Args:
-        processor: the processor to run the stages on.
-        folder: the folder that `make_sample` filled.
-        root: the project, whose code runs.
-        stages: names of the stages to run.
-        before: Python code to run first in each process, for negative controls.
-        environment: environment variables to add.
-
-    Returns:
-        The SHA-256 of each output, by path.
-    """
-    for stage in stages:
-        run_code(processor, folder, before + "\n" + calls(folder, [stage]), root=root, environment=environment)
-    return hashes(folder)
-
-
 def hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each output that exists in a folder in which stages have run, by path."""
     return {str(path.relative_to(folder)): file_hash(path) for path in outputs(_graph(folder), folder) if path.exists()}
@@ -179,9 +152,16 @@ def hashes(folder: Path) -> dict[str, str]:
 def run_code(
     processor: Processor, folder: Path, code: str, *, root: Path, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run Python code, such as the result of `calls`, in one process, so that TensorFlow is imported only once.
+    """Run Python code, such as the result of `calls`, in one process.
 
-    An emulated processor needs up to a minute for that import. The other arguments are those of `run_stages`.
+    An emulated processor needs up to a minute to import TensorFlow.
+
+    Args:
+        processor: the processor to run it on.
+        folder: the working folder.
+        code: the code.
+        root: the project, whose code runs.
+        environment: environment variables to add.
 
     Raises:
         InputError: the processor is emulated, and QEMU is not installed.
@@ -258,10 +238,12 @@ def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary, "sample")
             make_sample(root, folder, model)
-            hashes = run_stages(processor, folder, root=root)
+            for stage in STAGES:
+                run_code(processor, folder, calls(folder, [stage]), root=root)
+            found = hashes(folder)
         seconds = round(time.monotonic() - start)
-        print(f"{model}, {processor.name}, {hashes['data/model.keras'][:16]}, {seconds} s", flush=True)
-        return processor._asdict() | {"seconds": seconds, "sha256": hashes}
+        print(f"{model}, {processor.name}, {found['data/model.keras'][:16]}, {seconds} s", flush=True)
+        return processor._asdict() | {"seconds": seconds, "sha256": found}
 
     with ThreadPoolExecutor(2) as pool:
         rows = [*pool.map(row, [(model, processor) for model in SAMPLES for processor in processors])]

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.points import Data, Where, add_options, compute
+from bench.points import add_options, compute
 from bench.study import (
     PARAMS,
     at_least,
@@ -68,8 +68,8 @@ def main() -> None:
     add_options(parser)
     args = parser.parse_args()
     conditions, points = valid_for(), [(seed,) for seed in range(args.seeds)]
-    data = Data(args.data, partial(load_and_preprocess, PARAMS))
-    runs = compute(run_seed, points, data, Where(args.jobs, args.scheduler), "seeds")
+    make, where = partial(load_and_preprocess, PARAMS), {"jobs": args.jobs, "scheduler": args.scheduler}
+    runs = compute(run_seed, points, args.data, make, name="seeds", **where)
     spread = {name: describe([run[name] for run in runs]) for name in runs[0] if name != "seed"}
     save(args.out, conditions | spread | {"runs": runs})
     test = spread["test_accuracy"]

@@ -18,7 +18,7 @@ from typing import Any
 
 from scipy.stats import ttest_ind
 
-from bench.points import Data, Where, add_options, compute
+from bench.points import add_options, compute
 from bench.study import (
     PARAMS,
     at_least,
@@ -168,8 +168,8 @@ def main() -> None:
     conditions = {"params": shared(points[0], args.validation), "data": data_hashes()}
     steps = [(point, seed) for seed in range(args.seeds) for point in points]
     with tempfile.TemporaryDirectory() as folder:
-        data = Data(make(Path(folder)), make)
-        found = compute(validation_accuracy, steps, data, Where(args.jobs, args.scheduler), "sweep")
+        where = {"jobs": args.jobs, "scheduler": args.scheduler}
+        found = compute(validation_accuracy, steps, make(Path(folder)), make, name="sweep", **where)
     ranked = rank((point, found[index :: len(points)]) for index, point in enumerate(points))
     save(args.out, conditions | {"points": ranked})
     sys.stdout.write("\n".join(lines(ranked)) + "\n")

@@ -11,7 +11,7 @@ import distributed
 import pytest
 
 from bench import points
-from bench.points import Data, Where, compute
+from bench.points import compute
 from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
 
@@ -64,61 +64,63 @@ def cluster(project: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def data(project: Path, tmp_path: Path) -> Data:
+def data(project: Path, tmp_path: Path) -> Path:
     assert Path.cwd() == project
-    return Data(make(tmp_path), make)
+    return make(tmp_path)
 
 
-def test_the_results_are_the_same_and_in_order(data: Data, cluster: str) -> None:
+def test_the_results_are_the_same_and_in_order(data: Path, cluster: str) -> None:
     expected = [{"number": number, "square": number**2, "data": "data"} for number in range(7)]
-    for where in (Where(), Where(jobs=2), Where(scheduler=cluster)):
-        assert compute(square, [(number,) for number in range(7)], data, where, "squares") == expected
+    where: dict[str, Any]
+    for where in ({}, {"jobs": 2}, {"scheduler": cluster}):
+        assert compute(square, [(number,) for number in range(7)], data, make, name="squares", **where) == expected
 
 
 @pytest.mark.slow
-def test_a_point_that_kills_every_worker_ends_the_study(data: Data, cluster: str) -> None:
+def test_a_point_that_kills_every_worker_ends_the_study(data: Path, cluster: str) -> None:
     with pytest.raises(InputError, match=r"the workers: they died \(KilledWorker"):
-        compute(die, [()], data, Where(scheduler=cluster), "deaths")
+        compute(die, [()], data, make, name="deaths", scheduler=cluster)
 
 
-def test_a_point_that_fails_is_one_line(data: Data, cluster: str) -> None:
-    for where in (Where(scheduler=cluster), Where(jobs=2)):
+def test_a_point_that_fails_is_one_line(data: Path, cluster: str) -> None:
+    where: dict[str, Any]
+    for where in ({"jobs": 2}, {"scheduler": cluster}):
         with pytest.raises(InputError, match=r"point 1: expected luck\. Got none\. Try another\."):
-            compute(fail, [(1,)], data, where, "failures")
+            compute(fail, [(1,)], data, make, name="failures", **where)
 
 
 @pytest.mark.parametrize(("name", "what"), [("params.yaml", "code"), ("digits/code.py", "code"), ("data.txt", "data")])
 def test_a_worker_with_other_code_or_data_refuses(
-    data: Data, cluster: str, monkeypatch: pytest.MonkeyPatch, name: str, what: str
+    data: Path, cluster: str, monkeypatch: pytest.MonkeyPatch, name: str, what: str
 ) -> None:
     if what == "data":
-        (data.folder / "prepared" / name).write_text("another")
+        (data / "prepared" / name).write_text("another")
     else:
         theirs = points.code() | {name: "0" * 64}
         monkeypatch.setattr(points, "code", lambda: theirs)
     with pytest.raises(InputError, match=f"{name} on a worker: this {what} differs from that of the study"):
-        compute(square, [(1,)], data, Where(scheduler=cluster), "squares")
+        compute(square, [(1,)], data, make, name="squares", scheduler=cluster)
 
 
 @pytest.mark.slow
-def test_no_scheduler_and_no_worker_are_one_line(data: Data, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scheduler_and_no_worker_are_one_line(data: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(points, "DEADLINE", 1)
     monkeypatch.setattr(points, "FIRST_WORKER", 1)
     for address in ("tcp://127.0.0.1:9", "nonsense://a"):
         with pytest.raises(InputError, match=rf"--scheduler {address}: no Dask scheduler answers there"):
-            compute(square, [(1,)], data, Where(scheduler=address), "squares")
+            compute(square, [(1,)], data, make, name="squares", scheduler=address)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0", local_directory=str(project / "dask")) as empty,
         pytest.raises(InputError, match=r"it has had no worker for 1 s\. Start a scheduler and workers"),
     ):
-        compute(square, [(1,)], data, Where(scheduler=empty.scheduler_address), "squares")
+        compute(square, [(1,)], data, make, name="squares", scheduler=empty.scheduler_address)
 
 
-def test_a_worker_looks_at_its_code_before_each_point(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_looks_at_its_code_before_each_point(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code may be edited while the worker runs."""
     here: dict[str, Any] = {}
     monkeypatch.setattr(points, "_HERE", here)
-    shared: Any = (lambda _: "computed", make, points.code(), points._hashes(data.folder))
+    shared: Any = (lambda _: "computed", make, points.code(), points._hashes(data))
     assert points._on_worker(shared, ()) == "computed"
     ((room, _),) = here.values()
     room.cleanup()

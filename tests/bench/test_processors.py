@@ -7,18 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import processors
-from bench.processors import (
-    CAPPED,
-    EMULATED,
-    HERE,
-    NATIVE,
-    SAMPLES,
-    Processor,
-    calls,
-    make_sample,
-    run_code,
-    run_stages,
-)
+from bench.processors import CAPPED, EMULATED, HERE, NATIVE, SAMPLES, STAGES, Processor, calls, make_sample, run_code
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, set_params
 from tests.support.hostile import HOSTILE
@@ -85,9 +74,10 @@ def test_another_folder_user_locale_clock_and_shell_and_one_core(
         "HOME": str(tmp_path),
         "USER": "somebody",
     }
-    one_core = "import os\nos.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
-    found = run_stages(ONE_THREAD, folder, root=ROOT, before=one_core, environment=HOSTILE | strange)
-    assert found == hashes["dense"]
+    one_core = "import os\nos.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+    for stage in STAGES:
+        run_code(ONE_THREAD, folder, one_core + calls(folder, [stage]), root=ROOT, environment=HOSTILE | strange)
+    assert processors.hashes(folder) == hashes["dense"]
     assert (folder / MODEL).stat().st_mtime > (references["dense"] / MODEL).stat().st_mtime
 
 
@@ -143,7 +133,8 @@ def test_without_a_setting_the_model_differs(
     assert text.count(old) == 1
     (root / "exactkeras" / file).write_text(text.replace(old, new), encoding="utf-8")
     folder = Path(shutil.copytree(references[model], tmp_path / "copy"))
-    assert run_stages(processor, folder, root=root, stages=("train",))[MODEL] != hashes[model][MODEL]
+    run_code(processor, folder, calls(folder, ["train"]), root=root)
+    assert processors.hashes(folder)[MODEL] != hashes[model][MODEL]
     reasons = recorded_deviations(folder)
     assert setting != "padding" or (reasons and all("are not the defined chain" in reason for reason in reasons))
 
