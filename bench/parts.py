@@ -61,7 +61,7 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     settings, network = read_network(params)
     dataset = read_dataset(data / "raw" / "dataset.json")
     training = open_split(data / "prepared", "train", dataset)
-    imported = timed(lambda: determinism.configure(seed=settings.seed))
+    determinism.configure(seed=settings.seed)
     from exactkeras.batches import data_of
     from exactkeras.fit import fit as fit_network
 
@@ -73,7 +73,6 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     images, sizes = len(training.labels), [model.input_shape[1], *(layer.units for layer in model.layers)]
     return {
         "images": images * recipe.epochs,
-        "import": imported,
         "seconds": seconds,
         "arithmetic": dense_arithmetic(images=images, epochs=recipe.epochs, sizes=sizes),
         "rate": rate,

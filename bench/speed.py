@@ -109,10 +109,8 @@ def cold_round(folder: Path, samples: Samples) -> None:
         add(samples, f"cold {name}", {"wall": seconds})
     add(samples, "cold dvc", {"wall": samples["cold"][-1]["wall"] - sum(stages.values())})
     fit = measure_part("fit", clone / "params.yaml", clone / "data", clone)
-    add(samples, "import", fit["import"])
     add(samples, "fit", fit["seconds"])
     add(samples, "efficiency", {"wall": fit["arithmetic"] / fit["seconds"]["wall"] / fit["rate"]})
-    add(samples, "rate", {"wall": fit["rate"]})
     add(samples, "naive", execute(["dvc", "repro"], prepare_naive(folder / "naive")))
 
 

@@ -206,8 +206,7 @@ def speed_results() -> dict[str, Any]:
         for kind in ("", " memory")
     ]
     parts += ["cold", *(f"cold {part}" for part in ("dvc", "load", "preprocess", "train", "evaluate"))]
-    parts += ["script", "script fit", "naive", "import", "fit"]
-    parts += ["efficiency", "rate", "status", "nothing", "parameter"]
+    parts += ["script", "script fit", "naive", "fit", "efficiency", "status", "nothing", "parameter"]
     parts += ["arrays", *(f"arrays {part}" for part in ("load", "preprocess", "hash", "copy"))]
     times = medians(
         {
