@@ -28,12 +28,7 @@ from dvcproof.values import set_params
 
 
 def run_seed(seed: int, data: Path) -> dict[str, float]:
-    """Train and evaluate with one seed, all other parameters as in params.yaml.
-
-    Args:
-        seed: the value of `train.seed`.
-        data: the pipeline's folder with raw/ and prepared/.
-    """
+    """Train and evaluate with one value of `train.seed`, all other parameters as in params.yaml."""
     with trained({"train.seed": seed}, f"seed {seed}", data) as network:
         scores, epochs = network.scores(), read_result(network.folder / "history.json")
     return {

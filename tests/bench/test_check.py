@@ -1,6 +1,5 @@
 """Stale figures: each kind is found, with the command that renews it, and no valid figure is called stale."""
 
-import contextlib
 import json
 import os
 import re
@@ -20,9 +19,8 @@ from bench import check
 from bench.study import data_hashes
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, set_params
-from tests.support.project import ROOT, Arrays, commit
-from tests.support.results import RESULTS, edit_result, write_documents, write_results
-from tests.support.verifying import small_project
+from tests.support.project import ROOT
+from tests.support.results import RESULTS, edit_result
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from DVC, about its own packages
 
@@ -32,22 +30,6 @@ Edit = Callable[[Path], object]
 OF_MNIST = {"convnet", "convnet-whole", "pictures", "large", "speed", "waits"}
 STAGES = yaml.safe_load((ROOT / "bench" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 DENSE = {"repro", "seeds", "processors", "workers", "pictures", "large", "speed", "waits", "card"}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """Return the small project with valid results and documents: no figure is stale."""
-    project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("check") / "project")
-    (project / "bench").mkdir()
-    for name in ("dvc.yaml", ".dvcignore", "prover.yaml"):
-        shutil.copy(ROOT / "bench" / name, project / "bench")
-    shutil.copytree(ROOT / "bench" / ".dvc", project / "bench" / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
-    write_results(project)
-    write_documents(project)
-    with contextlib.chdir(project), Repo("bench") as found:
-        found.commit(force=True)
-    commit(project, "figures")
-    return project
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ def test_the_network_of_the_baselines_is_measured(
     project = make_project(tmp_path / "project", digits)
     set_params(project / "params.yaml", {"train.model": "convnet", "dense.units": 32})
     (project / "metrics").mkdir()
-    for path in (project / "dvc.lock", project / "metrics" / "scores.json"):
-        path.write_text("{}")
-        run_ok("git", "add", "--force", str(path), cwd=project)
+    for name in ("dvc.lock", "metrics/scores.json"):
+        (project / name).write_text("{}")
+        run_ok("git", "add", "--force", name, cwd=project)
     commit(project, "the convnet")
     monkeypatch.setattr(speed, "ROOT", project)
     clone = speed.prepare_clone(tmp_path / "clone")

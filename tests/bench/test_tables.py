@@ -16,22 +16,12 @@ from bench import tables
 from bench.__main__ import studies
 from bench.tables import TIMES, filled, in_units
 from dvcproof.runtime.program import InputError
-from tests.support.project import ROOT, Arrays
-from tests.support.results import RESULTS, document, edit_result, places, write_documents, write_results
-from tests.support.verifying import small_project
+from tests.support.project import ROOT
+from tests.support.results import RESULTS, document, edit_result, places
 
 READMES = (ROOT / "README.md", ROOT / "docs" / "README.vi.md")
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MADE = {path: names for path, names in places().items() if path.name != "data.md"}  # its table does not show results
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """Return the small project with results and documents. Do not change it."""
-    project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("tables") / "project")
-    write_results(project)
-    write_documents(project)
-    return project
 
 
 @pytest.fixture
