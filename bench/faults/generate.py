@@ -38,6 +38,7 @@ VALUES = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats()
+    | st.text(max_size=20)
     | st.text("01\n:{}[]&*!#'\"|>-,a\x00", max_size=20)
     # what some reader may expect, and what breaks it
     | st.sampled_from([*NUMBERS, -1, 10**400, 1e-320, "", "adam", "dense", "gelu", "l2", "Orthogonal"]),

@@ -46,6 +46,7 @@ def params(folder: Path) -> None:
     for name, section in {**sections, "train": train, train.model: network}.items():
         require(_same(section.model_dump(), document[name]), f"section {name} is {section}, for DVC {document[name]}")
     require(found.class_names == document["class_names"], f"the names are {found.class_names}")
+    require(1 <= network.epochs <= 10000 and 0 < network.learning_rate <= 10, f"{network}")
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -58,6 +59,9 @@ def _same(one: Any, other: Any) -> bool:
 def lock(folder: Path) -> None:
     found = read_lock(folder / "dvc.lock")
     found.params(), found.inputs(), found.outputs()
+    for path in found.files():
+        names = found.upstream(path)
+        require(len(set(names)) == len(names), f"{names}")
     document = YAML(typ="safe").load((folder / "dvc.lock").read_text(encoding="utf-8"))
     require(list(found.stages) == list(document.get("stages", {})), "other stages")
     require_same_params(found, folder / "params.yaml")
@@ -106,6 +110,7 @@ def npy(folder: Path) -> None:
         split = open_split(folder, name, dataset, may_be_empty=name == "validation")
         features = np.load(folder / f"{name}_features.npy", allow_pickle=False)
         require(np.array_equal(split.features.read(), features), f"{name}: other values")
+        require(np.array_equal(split.features.rows(0, len(features)), features), f"{name}: other rows")
         require(features.dtype == np.float32 and features.shape[1:] == (784,), f"{name}: {features.shape}")
         require(((features >= 0) & (features <= 1)).all(), f"{name}: not in [0, 1]")
         require(np.array_equal(split.labels, np.load(folder / f"{name}_labels.npy")), f"{name}: other labels")
