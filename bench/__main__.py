@@ -3,8 +3,8 @@
 python -m bench NAME [OPTION ...]    an option replaces the study's own option of the same name
 """
 
-import argparse
 import difflib
+import re
 import shlex
 import subprocess
 import sys
@@ -62,21 +62,14 @@ def studies() -> dict[str, Study]:
     return found | COMMANDS
 
 
-def words_of(study: Study, given: Sequence[str]) -> list[str]:
-    """Return the words of a study's command; given options replace its own options of the same name."""
-    parts: list[list[str]] = [[]]
-    for word in shlex.split(study.command):
-        if word.startswith("--"):
-            parts.append([])
-        parts[-1].append(word)
-    replaced = {word.partition("=")[0] for word in given}
-    return [word for part in parts if part[0] not in replaced for word in part] + [*given]
-
-
 def commands_of(name: str, study: Study, given: Sequence[str]) -> list[list[str]]:
-    """Return the commands that run a study: first the pipeline, then the study, then `dvc commit` of its results."""
+    """Return the commands that run a study: first the pipeline, then the study, then `dvc commit` of its results.
+
+    Given options replace the study's own options of the same name.
+    """
     options = {word.partition("=")[0] for word in given if word.startswith("-")}
-    commands = [words_of(study, given)]
+    parts = [shlex.split(part) for part in re.split(r" (?=--)", study.command)]
+    commands = [[word for part in parts if part[0] not in options for word in part] + [*given]]
     if study.is_stage and not {"-h", "--help"} & options:
         commands.insert(0, ["digits", "repro"])
     if study.is_stage and options <= WHERE:
@@ -86,23 +79,16 @@ def commands_of(name: str, study: Study, given: Sequence[str]) -> list[list[str]
 
 def main() -> None:
     known = studies()
-    names = "\n".join(f"  {name:13} {study.purpose}" for name, study in known.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        usage="%(prog)s [-h] [NAME] ...",
-        description=f"{__doc__}\n{names}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", metavar="NAME", nargs="?", help="one of these; without it they are listed")
-    name = parser.parse_args(sys.argv[1:2]).name
-    if name is None:
-        parser.print_help()
+    if not sys.argv[1:] or sys.argv[1] in ("-h", "--help"):
+        names = "\n".join(f"  {name:13} {study.purpose}" for name, study in known.items())
+        sys.stdout.write(f"{__doc__}\n{names}\n")
         return
+    name, *given = sys.argv[1:]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean `make study NAME={near[0]}`?" if near else "`python -m bench` lists the studies."
         raise InputError(name, "there is no study of this name", hint=hint)
-    for words in commands_of(name, known[name], sys.argv[2:]):
+    for words in commands_of(name, known[name], given):
         if status := subprocess.run([sys.executable, "-m", *words], check=False).returncode:
             sys.exit(status)
 

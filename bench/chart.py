@@ -75,15 +75,14 @@ def draw_accuracy(study: dict[str, Any], example: str, path: Path) -> None:
     """
     from matplotlib.ticker import LogLocator
 
-    contestants = study["contestants"]
     long = {name.partition(".")[2]: value for name, value in study["long"].items()}
     groups: dict[str, dict[str, Any]] = {}
-    for name in [name for name in contestants if name != example]:
+    for name, found in study["contestants"].items():
         values = ", ".join(f"{key} = {value}" for key, value in long.items() if "x" in name or key != "views")
-        label = "this convnet, by epochs" if name.isdigit() else values
-        groups.setdefault(label, {})[name if name.isdigit() else ""] = contestants[name]
+        label = {example: "Keras's example"}.get(name, "this convnet, by epochs" if name.isdigit() else values)
+        groups.setdefault(label, {})[name if name.isdigit() else ""] = found
     with _saved(path, columns=1) as (axes,):
-        for label, group in {**groups, "Keras's example": {"": contestants[example]}}.items():
+        for label, group in groups.items():
             seconds, accuracy = ([found[kind] for found in group.values()] for kind in ("seconds", "test_accuracy"))
             means, spread = ([100 * found[key] for found in accuracy] for key in ("mean", "std"))
             places = [found["mean"] for found in seconds]

@@ -8,6 +8,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import flatten
 
 RESULTS = Path("bench") / "results"
+Claim = tuple[str, str, Callable[[], str]]
 CARD = Files()
 
 #: A cold run takes about as long as the plain script if the ratio of the two times is between these limits.
@@ -48,18 +50,16 @@ def stale() -> Iterator[Stale]:
     """Yield stale figures in the order in which they can be renewed. Each is checked when the caller reaches it."""
     yield from _judged("metrics/ and dvc.lock", "make repro", _run)
     yield from list(_studies())
-    for name, study, broken in CLAIMS:
-        yield from _judged(name, f"make study NAME={study}", broken)
-    for document in documents(Path()):
-        yield from _judged(str(document), "make study NAME=tables", lambda document=document: _document(document))  # type: ignore[misc]
-    yield from _judged("docs/model-card.md", "make study NAME=card", _card)
+    tables: list[Claim] = [(str(path), "tables", partial(_document, path)) for path in documents(Path())]
+    for name, study, problem in (*CLAIMS, *tables, ("docs/model-card.md", "card", _card)):
+        yield from _judged(name, f"make study NAME={study}", problem)
 
 
 def _judged(name: str, command: str, problem: Callable[[], str]) -> Iterator[Stale]:
     try:
         reason = problem()
-    except (InputError, DvcException) as error:
-        reason = error.problem if isinstance(error, InputError) else f"DVC cannot read the project: {error}"
+    except InputError as error:
+        reason = error.problem
     except Exception as error:  # damaged files raise exceptions of many kinds
         reason = f"a file is missing or damaged ({type(error).__name__}: {error})"
     if reason:
@@ -82,7 +82,7 @@ def _studies() -> Iterator[Stale]:
         with Repo("bench") as repo:
             for stage in repo.index.stages:
                 name = ", ".join(f"bench/{out}" for out in stage.outs)
-                yield from _judged(name, f"make study NAME={stage.name}", lambda stage=stage: _changed(stage))  # type: ignore[misc]
+                yield from _judged(name, f"make study NAME={stage.name}", partial(_changed, stage))
     except DvcException as error:
         hint = "Correct the file: `dvc --cd bench status` says more."
         raise InputError("bench/dvc.yaml", f"DVC cannot read it: {error}", hint=hint) from None
@@ -93,17 +93,14 @@ def _changed(stage: Any) -> str:
     if stage.changed_stage():
         return "its command in bench/dvc.yaml differs from that in bench/dvc.lock"
     for item in (*stage.deps, *stage.outs):
-        if item.status():
-            known = isinstance(item, ParamsDependency) and isinstance(item.hash_info.value, dict) and item.exists
-            return _difference(item) if known else f"{item} is {item.status()[str(item)]}"
+        if status := item.status():
+            if not (isinstance(item, ParamsDependency) and isinstance(item.hash_info.value, dict) and item.exists):
+                return f"{item} is {status[str(item)]}"
+            old, new = (flatten(values, lists=True) for values in (item.hash_info.value, item.read_params()))
+            name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
+            now = f"{Path(item.def_path).name} has {new.get(name, 'nothing')}"
+            return f"it was made with {name} = {old.get(name, 'nothing')}, and {now}"
     return ""
-
-
-def _difference(params: ParamsDependency) -> str:
-    old, new = (flatten(values, lists=True) for values in (params.hash_info.value, params.read_params()))
-    name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
-    now = f"{Path(params.def_path).name} has {new.get(name, 'nothing')}"
-    return f"it was made with {name} = {old.get(name, 'nothing')}, and {now}"
 
 
 def _seed() -> str:
@@ -131,28 +128,26 @@ def _convnet() -> str:
 
 
 def _whole() -> str:
-    known, machines = (
-        accuracies(read_result(RESULTS / "convnet.json")),
-        read_result(RESULTS / "convnet_whole.json")["machines"],
-    )
-    return "" if all(agrees(one, known) for one in machines) else "its accuracies differ from those in convnet.json"
+    known = accuracies(read_result(RESULTS / "convnet.json"))
+    same = all(agrees(one, known) for one in read_result(RESULTS / "convnet_whole.json")["machines"])
+    return "" if same else "its accuracies differ from those in convnet.json"
 
 
 def _speed() -> str:
     for path in sorted((RESULTS / "speed").glob("*.json")):
         measured = read_result(path)
-        times = measured["times"]
+        times, claim = measured["times"], ""
         if times["fit"]["wall"]["max"] >= times["script fit"]["wall"]["min"]:
-            return f"the READMEs claim that training takes less time than `model.fit`, and {path.name} does not show it"
-        if not ALIKE[0] <= measured["ratios"]["cold"] <= ALIKE[1]:
-            return (
-                f"the READMEs claim that a cold run takes as long as the plain script, and {path.name} does not show it"
-            )
+            claim = "training takes less time than `model.fit`"
+        elif not ALIKE[0] <= measured["ratios"]["cold"] <= ALIKE[1]:
+            claim = "a cold run takes as long as the plain script"
+        if claim:
+            return f"the READMEs claim that {claim}, and {path.name} does not show it"
     return ""
 
 
 #: Claims that documents make about results: the name of the claim, the study that renews it, and its check.
-CLAIMS: tuple[tuple[str, str, Callable[[], str]], ...] = (
+CLAIMS: tuple[Claim, ...] = (
     ("bench/results/seeds.json, the committed run", "seeds", _same_run),
     ("params.yaml, train.seed: a typical run", "typical-seed", _seed),
     ("bench/results/convnet.json, the claim", "convnet", _convnet),
@@ -162,14 +157,13 @@ CLAIMS: tuple[tuple[str, str, Callable[[], str]], ...] = (
 
 
 def _document(path: Path) -> str:
-    if path.read_text(encoding="utf-8") == filled(path, Path.cwd()):
-        return ""
-    return "its tables do not show the committed results"
+    same = path.read_text(encoding="utf-8") == filled(path, Path.cwd())
+    return "" if same else "its tables do not show the committed results"
 
 
 def _card() -> str:
-    card = write_card(CARD)
-    return "" if Path("docs/model-card.md").read_text(encoding="utf-8") == card else "it does not show this run"
+    same = Path("docs/model-card.md").read_text(encoding="utf-8") == write_card(CARD)
+    return "" if same else "it does not show this run"
 
 
 def renew() -> None:

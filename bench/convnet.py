@@ -12,38 +12,31 @@ program to the end of its `fit`. They include the scoring of its validation imag
 An interrupted study resumes after its last finished run.
 """
 
-import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.chart import draw_accuracy
 from bench.measure import printed_json, this_machine
-from bench.points import Data, Finished, Where, code, compute
+from bench.points import Finished, code, compute
 from bench.study import (
     MNIST,
     PARAMS,
+    at_least,
     describe,
-    parse_values,
+    parameter,
     parser_of,
-    require_at_least,
     require_whole_mnist,
     trained,
     valid_for,
-    write_params,
 )
-from digits.networks import read_network
-from digits.params import ConvnetParams, read_params
+from digits.params import read_params
 from dvcproof.runtime.files import file_hash, replacing, write_json
-from dvcproof.runtime.program import InputError, run
+from dvcproof.runtime.program import run
 from dvcproof.values import set_params
 
 Run = dict[str, Any]
-
-#: The largest number of epochs that the section `convnet` of params.yaml allows.
-MOST_EPOCHS = int(ConvnetParams.model_json_schema()["properties"]["epochs"]["maximum"])
 
 #: Names of contestants: Keras's example and the long training. The others are named after their number of epochs: '7'.
 #: If a model is scored on several views of each image, their number is added to the name: 'longx11'.
@@ -60,12 +53,17 @@ class Training(NamedTuple):
     views: int | None = None
 
 
-def run_convnet(name: str, values: Mapping[str, Any], views: int | None, seed: int, data: Path) -> dict[str, Run]:
-    """Train and evaluate the convnet through the stages.
+def run_contestant(
+    name: str, values: Mapping[str, Any] | None, views: int | None, seed: int, data: Path
+) -> dict[str, Run]:
+    """Run one training with a seed: the convnet through the stages, or Keras's example with its default settings.
 
     Returns:
         The run of each contestant: of the model on one view and, if `views` is given, on several.
     """
+    if values is None:
+        command = [sys.executable, "-m", "bench.example_convnet", MNIST, str(seed)]
+        return {name: {"seed": seed} | printed_json(command, Path.cwd())}
     params = {"train.model": "convnet", "train.seed": seed, "evaluate.views": 1, **values}
     with trained(params, f"the convnet, seed {seed}", data) as network:
         found = {name: network.scores()}
@@ -78,18 +76,6 @@ def run_convnet(name: str, values: Mapping[str, Any], views: int | None, seed: i
         }
 
 
-def run_example(seed: int) -> Run:
-    """Train Keras's example with a seed and default settings: on all cores, with every instruction of the processor."""
-    return {"seed": seed} | printed_json([sys.executable, "-m", "bench.example_convnet", MNIST, str(seed)], Path.cwd())
-
-
-def run_contestant(
-    name: str, values: Mapping[str, Any] | None, views: int | None, seed: int, data: Path
-) -> dict[str, Run]:
-    """Run one training with a seed, and return the run of each contestant that it gives."""
-    return {name: run_example(seed)} if values is None else run_convnet(name, values, views, seed, data)
-
-
 def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> dict[str, list[Run]]:
     """Run all trainings with one seed, then with the next, so that a slow period of the machine meets all of them.
 
@@ -98,16 +84,14 @@ def study(trainings: Mapping[str, Training], data: Path, finished: Finished) -> 
         data: the pipeline's folder with raw/ and prepared/.
         finished: runs that are not computed again; new runs are added to it.
     """
-    numbers = range(max(training.seeds for training in trainings.values()))
     points = [
         (name, training.values, training.views, seed)
-        for seed in numbers
+        for seed in range(max(training.seeds for training in trainings.values()))
         for name, training in trainings.items()
         if seed < training.seeds
     ]
     runs: dict[str, list[Run]] = {}
-    here = Data(data, lambda folder: folder)
-    for found in compute(run_contestant, points, here, Where(), "convnet", finished=finished):
+    for found in compute(run_contestant, points, data, Path, name="convnet", finished=finished):
         for contestant, one in found.items():
             runs.setdefault(contestant, []).append(one)
     return runs
@@ -122,67 +106,35 @@ def contestants(runs: dict[str, list[Run]]) -> dict[str, Any]:
 
 
 def trainings_of(seeds: int, epochs: Sequence[int], long_seeds: int, long: Mapping[str, Any]) -> dict[str, Training]:
-    """Return the trainings of a study: Keras's example, the convnet for several numbers of epochs, and a long training.
-
-    Raises:
-        InputError: too few seeds, or numbers or parameters that are not allowed.
-    """
-    require_at_least(2, "--seeds", seeds, "A spread needs two runs.")
-    if min(epochs) < 1 or max(epochs) > MOST_EPOCHS:
-        expected, received = f"numbers from 1 to {MOST_EPOCHS}", " ".join(map(str, epochs))
-        raise InputError("--epochs", expected=expected, received=received, hint="Write for example --epochs 1 2 3.")
+    """Return the trainings of a study: Keras's example, the convnet for several numbers of epochs, and a long one."""
     usual = read_params(PARAMS, "convnet").convnet.epochs
     found = {EXAMPLE: Training(seeds)}
     found |= {str(number): Training(seeds, {"convnet.epochs": number}) for number in sorted({usual, *epochs})}
     if long:
-        require_at_least(2, "--long-seeds", long_seeds, "A spread needs two runs.")
-        with tempfile.TemporaryDirectory() as folder:  # refuse wrong values before the first training
-            params = write_params(Path(folder), {"train.model": "convnet", **long})
-            read_network(params)
-            views = read_params(params, "evaluate").evaluate.views if "evaluate.views" in long else None
-        if views is not None:
-            require_at_least(2, "--long evaluate.views", views, "One view is always scored.")
         values = {name: value for name, value in long.items() if name != "evaluate.views"}
-        found[LONG] = Training(long_seeds, values, views)
+        found[LONG] = Training(long_seeds, values, long.get("evaluate.views"))
     return found
-
-
-def parsed(texts: Sequence[str]) -> dict[str, Any]:
-    """Parse parameters of the convnet, and optionally `evaluate.views`, written as NAME=VALUE: convnet.epochs=35.
-
-    Raises:
-        InputError: a text has another form or names another parameter, or no text is a parameter of the convnet.
-    """
-    allowed = re.compile(r"(convnet\.\w+|evaluate\.views)=.+")
-    wrong = next((text for text in texts if not allowed.fullmatch(text)), None)
-    if wrong is not None or (texts and not any(text.startswith("convnet.") for text in texts)):
-        expected, hint = "parameters of the convnet, and optionally evaluate.views", "Write convnet.epochs=35."
-        raise InputError("--long", expected=expected, received=wrong or " ".join(texts), hint=hint)
-    return parse_values(texts)
 
 
 def main() -> None:
     parser = parser_of("bench.convnet", __doc__, data=True)
-    parser.add_argument("--seeds", type=int, required=True, help="number of seeds, at least 2; they are 0, 1, 2, ...")
-    parser.add_argument(
-        "--epochs", type=int, nargs="+", required=True, help="values of convnet.epochs, besides that in params.yaml"
-    )
-    parser.add_argument("--long", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of one more training")
-    parser.add_argument("--long-seeds", type=int, default=10, help="seeds of that training (default: %(default)s)")
+    seeds, epochs = at_least(2), "values of convnet.epochs, besides that in params.yaml"
+    parser.add_argument("--seeds", type=seeds, required=True, help="number of seeds; they are 0, 1, 2, ...")
+    parser.add_argument("--epochs", type=at_least(1), nargs="+", required=True, help=epochs)
+    parser.add_argument("--long", nargs="+", default=[], type=parameter, help="NAME=VALUE of one more training")
+    parser.add_argument("--long-seeds", type=seeds, default=10, help="seeds of that training (default: %(default)s)")
     args = parser.parse_args()
-    long = parsed(args.long)
-    trainings = trainings_of(args.seeds, args.epochs, args.long_seeds, long)
     require_whole_mnist(PARAMS)
-    conditions = {"machine": this_machine()} | valid_for("convnet", scored=False)
+    long, conditions = dict(args.long), {"machine": this_machine()} | valid_for("convnet", scored=False)
     own = [file_hash(Path(__file__).with_name(name)) for name in ("convnet.py", "example_convnet.py")]
     finished = Finished(args.out, conditions | {"code": code(("digits", "exactkeras", "stages")), "study": own})
-    found = contestants(study(trainings, args.data, finished))
-    result = conditions | {"long": long, "contestants": found}
+    trainings = trainings_of(args.seeds, args.epochs, args.long_seeds, long)
+    result = conditions | {"long": long, "contestants": contestants(study(trainings, args.data, finished))}
     with replacing(args.out, args.out.with_suffix(".png")) as (file, chart):
         write_json(file, result)
         draw_accuracy(result, EXAMPLE, chart)
     finished.path.unlink(missing_ok=True)
-    for name, values in found.items():
+    for name, values in result["contestants"].items():
         accuracy, seconds = values["test_accuracy"], values["seconds"]
         sys.stdout.write(f"{name:10} {accuracy['mean']:.3%} +- {accuracy['std']:.3%}   {seconds['mean']:.0f} s\n")
 

@@ -8,36 +8,13 @@ the same loss for them as cross-entropy for one-hot rows. The seconds are those 
 of `fit`.
 """
 
-import argparse
 import json
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-class Split(NamedTuple):
-    """Images in the form that the network takes, and their labels."""
-
-    images: "NDArray[np.float32]"  # [n, 28, 28, 1] in [0, 1]
-    labels: "NDArray[np.uint8]"  # [n]
-
-
-def read_mnist(path: Path) -> tuple[Split, Split]:
-    """Return the training set and the test set of a .npz whose arrays have Keras's four names."""
-    import numpy as np
-
-    with np.load(path) as archive:
-        train, test = (
-            Split(archive[f"x_{name}"][..., np.newaxis].astype(np.float32) / 255, archive[f"y_{name}"])
-            for name in ("train", "test")
-        )
-    return train, test
 
 
 def build_model() -> "keras.Sequential":
@@ -62,20 +39,19 @@ def build_model() -> "keras.Sequential":
 
 
 def main() -> None:
-    start = time.perf_counter()
-    parser = argparse.ArgumentParser(prog="python -m bench.example_convnet", description=__doc__)
-    parser.add_argument("data", type=Path, help="the .npz of MNIST")
-    parser.add_argument("seed", type=int, help="seed of the initial weights, the order of the images and the dropout")
-    args = parser.parse_args()
+    start, (path, seed) = time.perf_counter(), sys.argv[1:]
     sys.modules["matplotlib"] = None  # type: ignore[assignment] # Keras would import it, and does not need it
     import keras  # the seconds include this import
+    import numpy as np
 
-    keras.utils.set_random_seed(args.seed)
-    train, test = read_mnist(args.data)
+    keras.utils.set_random_seed(int(seed))  # initial weights, order of the images, dropout
+    with np.load(path) as data:
+        images = {name: data[f"x_{name}"][..., np.newaxis].astype(np.float32) / 255 for name in ("train", "test")}
+        labels = {name: data[f"y_{name}"] for name in ("train", "test")}
     model = build_model()
-    model.fit(train.images, train.labels, batch_size=128, epochs=15, validation_split=0.1, verbose=0)
+    model.fit(images["train"], labels["train"], batch_size=128, epochs=15, validation_split=0.1, verbose=0)
     seconds = time.perf_counter() - start
-    _, accuracy = model.evaluate(test.images, test.labels, verbose=0)
+    _, accuracy = model.evaluate(images["test"], labels["test"], verbose=0)
     print(json.dumps({"test_accuracy": accuracy, "seconds": seconds, "weights": model.count_params()}))
 
 

@@ -12,10 +12,10 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
@@ -23,28 +23,19 @@ from tqdm import tqdm
 
 from bench.measure import ROOT, execute, this_machine
 from bench.processors import STAGES, outputs
-from bench.study import MNIST, PACKAGES, PARAMS, parser_of, require_at_least, require_whole_mnist, save, valid_for
+from bench.study import MNIST, PACKAGES, PARAMS, at_least, parser_of, require_whole_mnist, save, valid_for
 from digits.data.npy import read_header
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError, on_terminal, run
 from dvcproof.values import set_params
 from exactkeras import memory
 
-#: Bytes of disk for each value of an image: the source, its copy by `load`, and four times as much by `preprocess`.
-DISK = 6
-
 #: For a control group's file with the limit of memory: its file with the limit of swap (or of memory and swap
 #: together), and that limit as a multiple of the limit of memory.
 SWAP = {"memory.max": ("memory.swap.max", 0), "memory.limit_in_bytes": ("memory.memsw.limit_in_bytes", 1)}
 
-MEBIBYTE = 2**20
-
-
-class Way(NamedTuple):
-    """A way to start a stage."""
-
-    name: str
-    prefix: tuple[str, ...] = ()  # words before the command of the stage
+#: Words before the command of a stage, which choose how it runs.
+Prefix = Sequence[str]
 
 
 def repeat(source: Path, times: int, out: Path, compression: int = zipfile.ZIP_STORED) -> int:
@@ -65,8 +56,8 @@ def repeat(source: Path, times: int, out: Path, compression: int = zipfile.ZIP_S
 
 
 @contextmanager
-def limited_to(limit: int) -> Iterator[Way]:
-    """Give a way to start a program so that it has at most `limit` bytes of memory."""
+def limited_to(limit: int) -> Iterator[tuple[str, Prefix]]:
+    """Give a way to start a program so that it has at most `limit` bytes of memory: its name, and the words for it."""
     for group, name in memory.own_groups():
         own = group / f"digits-{os.getpid()}"
         try:
@@ -80,37 +71,20 @@ def limited_to(limit: int) -> Iterator[Way]:
                 own.rmdir()
             continue
         try:
-            yield Way("a control group", ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(own)))
+            yield "a control group", ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(own))
         finally:
             own.rmdir()
         return
-    yield Way("`ulimit -d`", ("sh", "-c", 'ulimit -d "$0" && exec "$@"', str(limit // 1024)))
+    yield "`ulimit -d`", ("sh", "-c", 'ulimit -d "$0" && exec "$@"', str(limit // 1024))
 
 
-def run_limited(way: Way, command: list[str], folder: Path) -> dict[str, float]:
+def run_limited(prefix: Prefix, command: list[str], folder: Path) -> dict[str, float]:
     """Run a stage, and return seconds of wall-clock and processor time and its peak memory in MB."""
-    variables, hint = {"PYTHONPATH": str(ROOT)}, "Give it more with --memory."
-    found = execute([*way.prefix, *command], folder, variables, watched=True, hint=hint)
+    found = execute([*prefix, *command], folder, {"PYTHONPATH": str(ROOT)}, hint="Give it more with --memory.")
     return {name: found[name] for name in ("wall", "cpu", "memory")}
 
 
-def run_stages(source: Path, params: Path, way: Way, room: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Run all stages on a source in an empty folder. Return time and memory of each, and the SHA-256 of each output."""
-    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    (room / "data").mkdir(parents=True)
-    shutil.copy(PACKAGES, room)
-    set_params(Path(shutil.copy(params, room / "params.yaml")), {"load.source": str(source)})
-    took = {}
-    for stage in tqdm(STAGES, desc=f"large, {way.name}", disable=not on_terminal()):
-        command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]  # replaces the word `python`
-        took[stage] = run_limited(way, command, room)
-    written = [path for path in outputs(graph, room) if path.exists()]
-    hashes = {path.relative_to(room).as_posix(): file_hash(path) for path in written}
-    shutil.rmtree(room)
-    return took, hashes
-
-
-def study(source: Path, params: Path, ways: Mapping[str, Way], folder: Path) -> dict[str, Any]:
+def study(source: Path, params: Path, ways: Mapping[str, Prefix], folder: Path) -> dict[str, Any]:
     """Run all stages in each way on one source.
 
     Args:
@@ -119,47 +93,46 @@ def study(source: Path, params: Path, ways: Mapping[str, Way], folder: Path) -> 
         ways: the ways to start a stage, by name.
         folder: an empty folder to work in.
 
+    Returns:
+        `stages`, with time and memory of each stage in each way, and `sha256` of each output.
+
     Raises:
         InputError: a stage failed, or its bytes differ between two ways.
     """
-    made = {name: run_stages(source, params, way, folder / name) for name, way in ways.items()}
-    first, (_, expected) = next(iter(made.items()))
-    for name, (_, files) in made.items():
-        if files != expected:
-            other = next(file for file in expected if files.get(file) != expected[file])
-            hint = "This must not be: report it."
-            raise InputError(other, f"its bytes differ between the ways '{first}' and '{name}'", hint=hint)
-    return {
-        "stages": {stage: {name: took[stage] for name, (took, _) in made.items()} for stage in STAGES},
-        "sha256": expected,
-    }
-
-
-def require_disk(folder: Path, needed: int) -> None:
-    """Raise InputError if the disk has less than `needed` bytes left."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        expected, hint = f"{needed // MEBIBYTE} MiB free", "Set TMPDIR to a folder on a larger disk."
-        raise InputError(str(folder), expected=expected, received=f"{free // MEBIBYTE}", hint=hint)
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    took: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
+    expected: dict[str, str] = {}
+    for way, prefix in ways.items():
+        room = folder / way
+        (room / "data").mkdir(parents=True)
+        shutil.copy(PACKAGES, room)
+        set_params(Path(shutil.copy(params, room / "params.yaml")), {"load.source": str(source)})
+        for stage in tqdm(STAGES, desc=f"large, {way}", disable=not on_terminal()):
+            command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]  # replaces the word `python`
+            took[stage][way] = run_limited(prefix, command, room)
+        for path in filter(Path.exists, outputs(graph, room)):
+            name, sha256 = path.relative_to(room).as_posix(), file_hash(path)
+            if expected.setdefault(name, sha256) != sha256:
+                hint = "This must not be: report it."
+                raise InputError(name, f"its bytes differ between the ways {', '.join(ways)}", hint=hint)
+        shutil.rmtree(room)
+    return {"stages": took, "sha256": expected}
 
 
 def main() -> None:
     parser = parser_of("bench.large", __doc__)
-    parser.add_argument("--times", type=int, required=True, help="how often the training set is repeated")
-    parser.add_argument("--memory", type=int, required=True, help="MiB that a stage may use")
+    parser.add_argument("--times", type=at_least(1), required=True, help="how often the training set is repeated")
+    parser.add_argument("--memory", type=at_least(1), required=True, help="MiB that a stage may use")
     args = parser.parse_args()
-    require_at_least(1, "--times", args.times, "Take 64.")
-    require_at_least(1, "--memory", args.memory, "Take 2048.")
     require_whole_mnist(PARAMS)
-    conditions, limit = valid_for("dense"), args.memory * MEBIBYTE
-    with tempfile.TemporaryDirectory() as name, limited_to(limit) as held:
+    conditions, limit = valid_for("dense"), args.memory * 2**20
+    with tempfile.TemporaryDirectory() as name, limited_to(limit) as (held_by, held):
         folder = Path(name)
-        require_disk(folder, DISK * args.times * 60_000 * 28 * 28)
         images = repeat(ROOT / MNIST, args.times, folder / "large.npz")
         params = Path(shutil.copy(PARAMS, folder))
         set_params(params, {"train.model": "dense", "dense.epochs": 1})
-        result = study(folder / "large.npz", params, {"free": Way("free"), "held": held}, folder)
-    size = {"times": args.times, "images": images, "limit": limit, "held_by": held.name}
+        result = study(folder / "large.npz", params, {"free": (), "held": held}, folder)
+    size = {"times": args.times, "images": images, "limit": limit, "held_by": held_by}
     save(args.out, {"machine": this_machine() | {"memory": memory.limit()}} | conditions | size | result)
     for stage, ways in result["stages"].items():
         words = [f"{name}: {one['wall']:.0f} s, {one['memory']:.0f} MB" for name, one in ways.items()]

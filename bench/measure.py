@@ -3,11 +3,12 @@
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ def execute(
     folder: Path,
     variables: Mapping[str, str] | None = None,
     *,
-    watched: bool = False,
     hint: str = "Run it by hand in a clean clone.",
 ) -> dict[str, Any]:
     """Run a command in a folder, with this Python's programs first on the path.
@@ -53,42 +53,31 @@ def execute(
         command: the words of the command.
         folder: where to run it.
         variables: added to the environment, which is free of the variables of Git, make and DVC.
-        watched: whether to measure its memory too (Linux).
         hint: the next step if it fails.
 
     Returns:
-        `wall` and `cpu` in seconds (children included), its printed `output`, and its peak `memory` in MB.
+        `wall` and `cpu` in seconds (children included), its printed `output`, and its peak `memory` in MB (Linux).
 
     Raises:
         InputError: the command failed.
     """
     variables = environment() | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "."} | dict(variables or {})
-    peaks: list[int] = []
-    before, start = _children_seconds(), time.perf_counter()
+    ended, peak = False, 0
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with subprocess.Popen(
         command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        if watched:
-            watcher = threading.Thread(target=_watch, args=(process.pid, peaks))
-            watcher.start()
-        output, errors = process.communicate()
-    found = {"wall": time.perf_counter() - start, "cpu": _children_seconds() - before, "output": output}
+        while not ended:
+            with suppress(subprocess.TimeoutExpired):
+                output, errors = process.communicate(timeout=PAUSE)
+                ended = True
+            peak = max(peak, 0 if ended else peak_bytes(process.pid))
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         received = f"exit status {process.returncode}: {errors[-2000:]}"
         raise InputError(" ".join(command), expected="exit status 0", received=received, hint=hint)
-    return found | ({"memory": max(peaks, default=0) / 1e6} if watched else {})
-
-
-def _children_seconds() -> float:
-    """Return the processor seconds of all ended children and of their own children."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
-def _watch(process: int, peaks: list[int]) -> None:
-    while peak := peak_bytes(process):
-        peaks.append(peak)
-        time.sleep(PAUSE)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return {"wall": wall, "cpu": cpu, "output": output, "memory": peak / 1e6}
 
 
 def peak_bytes(process: int | None = None, field: str = "VmHWM") -> int:

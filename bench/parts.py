@@ -7,8 +7,6 @@ import json
 import shutil
 import statistics
 import sys
-from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,18 +24,6 @@ from stages.preprocess import preprocess
 
 #: Rows and columns of the matrices whose product shows how fast this machine computes.
 SQUARE = 2048
-
-
-def load_set(params: Path, folder: Path) -> None:
-    """Do what the stage `load` does."""
-    settings = read_params(params, "load").load
-    load(settings.source, folder / "raw", test_size=settings.test_size, transpose=settings.transpose)
-
-
-def preprocess_set(params: Path, folder: Path) -> None:
-    """Do what the stage `preprocess` does."""
-    settings = read_params(params, "preprocess").preprocess
-    preprocess(settings.validation_size, folder / "raw", folder / "prepared")
 
 
 def dense_arithmetic(*, images: int, epochs: int, sizes: list[int]) -> int:
@@ -75,7 +61,7 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     settings, network = read_network(params)
     dataset = read_dataset(data / "raw" / "dataset.json")
     training = open_split(data / "prepared", "train", dataset)
-    imported = timed(lambda: determinism.configure(seed=settings.seed))
+    determinism.configure(seed=settings.seed)
     from exactkeras.batches import data_of
     from exactkeras.fit import fit as fit_network
 
@@ -83,20 +69,11 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     before = peak_bytes()
     model = network.build(dataset.image_shape, len(dataset.classes))
     recipe = network.recipe(settings, dataset.image_shape)
-    history: dict[str, Any] = {}
-
-    def train() -> None:
-        history.update(
-            fit_network(model, data_of([training], memory.read_ahead([training.features]))[0], None, recipe, verbose=0)
-        )
-
-    seconds = timed(train)
+    seconds = timed(lambda: fit_network(model, data_of([training])[0], None, recipe, verbose=0))
     images, sizes = len(training.labels), [model.input_shape[1], *(layer.units for layer in model.layers)]
     return {
         "images": images * recipe.epochs,
-        "import": imported,
-        "fit": seconds,
-        "accuracy": history["accuracy"][-1],
+        "seconds": seconds,
         "arithmetic": dense_arithmetic(images=images, epochs=recipe.epochs, sizes=sizes),
         "rate": rate,
         "features": images * training.features.shape[1] * 4,
@@ -104,34 +81,23 @@ def fit(params: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def arrays(params: Path, folder: Path) -> dict[str, Any]:
-    """Time load, preprocess and hashing, and a plain copy of the same bytes for comparison."""
-    made = [folder / "raw", folder / "prepared"]
+def main() -> None:
+    part, params, folder = sys.argv[1], *map(Path, sys.argv[2:])
+    settings, made = read_params(params, "load", "preprocess"), [folder / "raw", folder / "prepared"]
+    source, size = settings.load, settings.preprocess.validation_size
     steps = {
-        "load": lambda: load_set(params, folder),
-        "preprocess": lambda: preprocess_set(params, folder),
+        "load": lambda: load(source.source, made[0], test_size=source.test_size, transpose=source.transpose),
+        "preprocess": lambda: preprocess(size, *made),
         "hash": lambda: [file_hash(path, "md5") for one in made for path in one.iterdir()],
         "copy": lambda: [shutil.copytree(one, folder / "copied" / one.name) for one in made],
     }
-    return {name: timed(step) for name, step in steps.items()}
-
-
-def alone(stage: Callable[[Path, Path], None], params: Path, folder: Path) -> dict[str, Any]:
-    """Run the work of a stage, and return its time and peak memory."""
-    return {"seconds": timed(lambda: stage(params, folder)), "peak": peak_bytes()}
-
-
-PARTS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
-    "load": partial(alone, load_set),
-    "preprocess": partial(alone, preprocess_set),
-    "fit": fit,
-    "arrays": arrays,
-}
-
-
-def main() -> None:
-    part, params, folder = sys.argv[1:]
-    sys.stdout.write(json.dumps(PARTS[part](Path(params), Path(folder))) + "\n")
+    if part == "fit":
+        found = fit(params, folder)
+    elif part == "arrays":  # load, preprocess and hashing, and a plain copy of the same bytes for comparison
+        found = {name: timed(step) for name, step in steps.items()}
+    else:
+        found = {"seconds": timed(steps[part]), "memory": peak_bytes()}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

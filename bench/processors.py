@@ -144,33 +144,6 @@ def make_sample(root: Path, folder: Path, model: str = "dense", size: Mapping[st
     set_params(folder / "params.yaml", SAMPLE_DATA | train | section)
 
 
-def run_stages(
-    processor: Processor,
-    folder: Path,
-    *,
-    root: Path,
-    stages: Sequence[str] = STAGES,
-    before: str = "",
-    environment: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Run the commands of stages from dvc.yaml in a folder that `make_sample` filled, each in its own process.
-
-    Args:
-        processor: the processor to run the stages on.
-        folder: the folder that `make_sample` filled.
-        root: the project, whose code runs.
-        stages: names of the stages to run.
-        before: Python code to run first in each process, for negative controls.
-        environment: environment variables to add.
-
-    Returns:
-        The SHA-256 of each output, by path.
-    """
-    for stage in stages:
-        run_code(processor, folder, before + "\n" + calls(folder, [stage]), root=root, environment=environment)
-    return hashes(folder)
-
-
 def hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each output that exists in a folder in which stages have run, by path."""
     return {str(path.relative_to(folder)): file_hash(path) for path in outputs(_graph(folder), folder) if path.exists()}
@@ -179,9 +152,19 @@ def hashes(folder: Path) -> dict[str, str]:
 def run_code(
     processor: Processor, folder: Path, code: str, *, root: Path, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run Python code, such as the result of `calls`, in one process, so that TensorFlow is imported only once.
+    """Run Python code, such as the result of `calls`, in one process.
 
-    An emulated processor needs up to a minute for that import. The other arguments are those of `run_stages`.
+    An emulated processor needs up to a minute to import TensorFlow.
+
+    Args:
+        processor: the processor to run it on.
+        folder: the working folder.
+        code: the code.
+        root: the project, whose code runs.
+        environment: environment variables to add.
+
+    Raises:
+        InputError: the processor is emulated, and QEMU is not installed.
     """
     variables = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"} | dict(environment or {})
     capped = {} if processor.isa is None else {"ONEDNN_MAX_CPU_ISA": processor.isa}
@@ -211,11 +194,8 @@ def call(*arguments):
 
 def calls(folder: Path, stages: Sequence[str] = STAGES) -> str:
     """Return Python code that runs the commands of stages (`python -m ...`) in a folder that `make_sample` filled."""
-    commands = [shlex.split(_graph(folder)[stage]["cmd"]) for stage in stages]
-    for command in commands:
-        if command[:2] != ["python", "-m"]:
-            raise InputError(" ".join(command), expected="python -m ...", received=command[0], hint="Correct dvc.yaml.")
-    return "\n".join([f"os.chdir({str(folder)!r})", *(f"call(*{command[2:]!r})" for command in commands), ""])
+    commands = [shlex.split(_graph(folder)[stage]["cmd"])[2:] for stage in stages]
+    return "\n".join([f"os.chdir({str(folder)!r})", *(f"call(*{command!r})" for command in commands), ""])
 
 
 def _graph(folder: Path) -> dict[str, Any]:
@@ -223,11 +203,7 @@ def _graph(folder: Path) -> dict[str, Any]:
 
 
 def _python(processor: Processor, folder: Path, root: Path) -> Sequence[str]:
-    """Return the command that runs Python on a processor.
-
-    Raises:
-        InputError: the processor is emulated, and QEMU is not installed.
-    """
+    """Return the command that runs Python on a processor."""
     if processor.model is None:
         return (sys.executable,)
     program = emulator(processor.architecture)
@@ -251,30 +227,27 @@ def outputs(graph: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def prove(processors: Sequence[Processor], *, root: Path) -> dict[str, list[dict[str, Any]]]:
-    """Run the stages with each network on each processor, two at a time.
+    """Run the stages with each network on each processor, two at a time, up to the first failure.
 
     Returns:
         For each network, a row for each processor: its fields, the seconds it took, and the SHA-256 of each output.
     """
-    with tempfile.TemporaryDirectory() as temporary:
 
-        def row(model: str, index: int) -> dict[str, Any]:
-            start, processor = time.monotonic(), processors[index]
-            folder = Path(temporary) / f"{model} {index}"
+    def row(case: tuple[str, Processor]) -> dict[str, Any]:
+        start, (model, processor) = time.monotonic(), case
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary, "sample")
             make_sample(root, folder, model)
-            hashes = run_stages(processor, folder, root=root)
-            seconds = round(time.monotonic() - start)
-            found = f"{processor.threads} threads: {hashes['data/model.keras'][:16]}, {seconds} s"
-            sys.stdout.write(f"{model}, {processor.name}, {found}\n")
-            sys.stdout.flush()
-            return processor._asdict() | {"seconds": seconds, "sha256": hashes}
+            for stage in STAGES:
+                run_code(processor, folder, calls(folder, [stage]), root=root)
+            found = hashes(folder)
+        seconds = round(time.monotonic() - start)
+        print(f"{model}, {processor.name}, {found['data/model.keras'][:16]}, {seconds} s", flush=True)
+        return processor._asdict() | {"seconds": seconds, "sha256": found}
 
-        pool = ThreadPoolExecutor(2)
-        try:
-            jobs = {model: [pool.submit(row, model, index) for index in range(len(processors))] for model in SAMPLES}
-            return {model: [job.result() for job in rows] for model, rows in jobs.items()}
-        finally:
-            pool.shutdown(cancel_futures=True)  # the first failure ends the proof
+    with ThreadPoolExecutor(2) as pool:
+        rows = [*pool.map(row, [(model, processor) for model in SAMPLES for processor in processors])]
+    return {model: rows[number * len(processors) :][: len(processors)] for number, model in enumerate(SAMPLES)}
 
 
 def proof_params(params: Path, model: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from tqdm import tqdm
 
-from bench.study import require_at_least
+from bench.study import at_least
 from dvcproof.git import is_shallow
 from dvcproof.runtime.program import InputError, on_terminal, run
 
@@ -87,34 +87,26 @@ def run_queue(root: Path, jobs: int) -> Ended:
         )
 
 
-def first_error(root: Path, name: str) -> str:
-    """Return the first error in the log of an experiment."""
-    command = [sys.executable, "-m", "dvc", "queue", "logs", name]
-    log = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
-    return next((line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")), "no error")
-
-
-def _named(names: list[str]) -> str:
-    return f"experiment{'s' * (len(names) > 1)} {', '.join(names)}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.queued", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=1, help="experiments at a time (default: %(default)s)")
+    parser.add_argument("--jobs", type=at_least(1), default=1, help="experiments at a time (default: %(default)s)")
     jobs = parser.parse_args().jobs
-    require_at_least(1, "--jobs", jobs, "Try one for each two cores.")
     try:
         require_place(Path.cwd())
         failed, lost = run_queue(Path.cwd(), jobs)
     except DvcException as error:
         raise InputError("DVC", f"it cannot read the project: {error}", hint="`dvc status` says more.") from None
     if failed:
-        problem = first_error(Path.cwd(), failed[0])
+        command = [sys.executable, "-m", "dvc", "queue", "logs", failed[0]]
+        log = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        problem = next(iter(re.findall(r"^ERROR: (.+?)\.?$", log, re.MULTILINE)), "no error")
         hint = f"`dvc queue logs {failed[0]}` says more."
-        raise InputError(_named(failed), f"failed: {problem.rstrip('.')}", hint=hint)
+        raise InputError(f"experiment {', '.join(failed)}", f"failed: {problem}", hint=hint)
     if lost:
         hint = f"Run it with `dvc exp run`, without the queue; `dvc queue logs {lost[0]}` shows what was run."
-        raise InputError(_named(lost), "removed from the queue, or a success that DVC has lost", hint=hint)
+        raise InputError(
+            f"experiment {', '.join(lost)}", "removed from the queue, or a success that DVC has lost", hint=hint
+        )
     sys.stdout.write("queue: all experiments succeeded; `dvc exp show` compares them\n")
 
 

@@ -8,9 +8,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 #: Bytes of an image in the files of the stages: pixels as uint8 and as float32, and the label twice.
 BYTES = 28 * 28 * (1 + 4) + 2
 
@@ -34,27 +31,24 @@ class Links(NamedTuple):
 LINKS = Links()
 
 
-def round_seconds(receivers: NDArray[np.int64], size: float, links: Links) -> float:
+def round_seconds(workers: int, leaving: int, size: float, links: Links) -> float:
     """Return the seconds of a round in which each worker sends `size` bytes at the same time.
 
-    `receivers` has the receiver of each worker's message, [workers].
+    Of the workers of each machine, `leaving` send to another machine, and as many messages come from others.
     """
-    senders = np.arange(len(receivers)) // links.workers  # the machine of each sender
-    machines = receivers // links.workers
-    within = senders == machines
-    inside = np.bincount(senders[within]).max(initial=0) / links.inside
-    outside = max(np.bincount(side[~within]).max(initial=0) for side in (senders, machines)) / links.outside
-    return float(links.latency + size * max(inside, outside))
+    staying = min(workers, links.workers) - leaving
+    return links.latency + size * max(staying / links.inside, leaving / links.outside)
 
 
 def flat(workers: int, weights: int, links: Links) -> float:
     """Return the seconds of an exchange in slices between all workers: gradients first, then their sums.
 
-    The project does this: in round i, each worker sends to the worker i places after it.
+    The project does this: in round i, each worker sends to the worker i places after it. All machines are full, or
+    there is only one.
     """
-    own = np.arange(workers)
-    size = 4 * weights / workers
-    return 2 * sum(round_seconds((own + shift) % workers, size, links) for shift in range(1, workers))
+    most = links.workers if workers > links.workers else 0
+    leaving = (min(shift, workers - shift, most) for shift in range(1, workers))
+    return 2 * sum(round_seconds(workers, one, 4 * weights / workers, links) for one in leaving)
 
 
 def hierarchical(workers: int, weights: int, links: Links) -> float:
@@ -63,11 +57,9 @@ def hierarchical(workers: int, weights: int, links: Links) -> float:
     The order of addition differs from that of `flat`, so the model would differ, too.
     """
     inside = min(workers, links.workers)
-    own, machine = np.arange(workers), np.arange(workers) // inside * inside
-    near = [machine + (own + shift) % inside for shift in range(1, inside)]
-    far = [(own + shift) % workers for shift in range(inside, workers, inside)]
-    rounds = [(near, 4 * weights / inside), (far, 4 * weights / workers)]
-    return 2 * sum(round_seconds(receivers, size, links) for every, size in rounds for receivers in every)
+    near = (inside - 1) * round_seconds(workers, 0, 4 * weights / inside, links)
+    far = (workers // inside - 1) * round_seconds(workers, inside, 4 * weights / workers, links)
+    return 2 * (near + far)
 
 
 def rates(speed: Mapping[str, Any], convnet: Mapping[str, Any]) -> dict[str, float]:

@@ -6,18 +6,19 @@ python -m bench.seeds --take-typical bench/results/seeds.json    writes the typi
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.points import Data, Where, add_options, compute, where
+from bench.points import add_options, compute
 from bench.study import (
     PARAMS,
+    at_least,
     describe,
     load_and_preprocess,
     parser_of,
     read_result,
-    require_at_least,
     save,
     trained,
     valid_for,
@@ -27,12 +28,7 @@ from dvcproof.values import set_params
 
 
 def run_seed(seed: int, data: Path) -> dict[str, float]:
-    """Train and evaluate with one seed, all other parameters as in params.yaml.
-
-    Args:
-        seed: the value of `train.seed`.
-        data: the pipeline's folder with raw/ and prepared/.
-    """
+    """Train and evaluate with one value of `train.seed`, all other parameters as in params.yaml."""
     with trained({"train.seed": seed}, f"seed {seed}", data) as network:
         scores, epochs = network.scores(), read_result(network.folder / "history.json")
     return {
@@ -42,19 +38,6 @@ def run_seed(seed: int, data: Path) -> dict[str, float]:
         "last_epoch_accuracy": epochs["last_epoch"]["accuracy"],
         "gap": scores["gap"]["accuracy"],
     }
-
-
-def prepare(folder: Path) -> Path:
-    """Make the data as `dvc repro` does, in an empty folder of a worker that has not run `dvc repro`."""
-    return load_and_preprocess(PARAMS, folder)
-
-
-def study(seeds: Sequence[int], data: Path, where: Where) -> dict[str, Any]:
-    """Run every seed, and return the runs and their statistics."""
-    conditions = valid_for()
-    runs = compute(run_seed, [(seed,) for seed in seeds], Data(data, prepare), where, "seeds")
-    measured = [name for name in runs[0] if name != "seed"]
-    return conditions | {name: describe([run[name] for run in runs]) for name in measured} | {"runs": runs}
 
 
 def nearest_seed(study: Mapping[str, Any]) -> int:
@@ -75,14 +58,16 @@ class TakeTypical(argparse.Action):
 
 def main() -> None:
     parser = parser_of("bench.seeds", __doc__, data=True)
-    parser.add_argument("--seeds", type=int, required=True, help="number of seeds, at least 2; they are 0, 1, 2, ...")
+    parser.add_argument("--seeds", type=at_least(2), required=True, help="number of seeds; they are 0, 1, 2, ...")
     parser.add_argument("--take-typical", action=TakeTypical, metavar="STUDY", help="take its typical seed")
     add_options(parser)
     args = parser.parse_args()
-    require_at_least(2, "--seeds", args.seeds, "A spread needs two runs.")
-    result = study(range(args.seeds), args.data, where(args))
-    save(args.out, result)
-    test = result["test_accuracy"]
+    conditions, points = valid_for(), [(seed,) for seed in range(args.seeds)]
+    make, where = partial(load_and_preprocess, PARAMS), {"jobs": args.jobs, "scheduler": args.scheduler}
+    runs = compute(run_seed, points, args.data, make, name="seeds", **where)
+    spread = {name: describe([run[name] for run in runs]) for name in runs[0] if name != "seed"}
+    save(args.out, conditions | spread | {"runs": runs})
+    test = spread["test_accuracy"]
     sys.stdout.write(f"test accuracy {test['mean']:.2%}, spread (std) {test['std']:.2%}, n = {test['n']}\n")
 
 

@@ -8,6 +8,7 @@ minimum and maximum, in wall-clock and processor seconds. Ratios are ratios of m
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -23,9 +24,8 @@ from tqdm import tqdm
 from bench.chart import draw
 from bench.large import repeat
 from bench.measure import ROOT, execute, printed_json, this_machine
-from bench.study import MNIST, parser_of, read_result, require_at_least, require_whole_mnist, valid_for
+from bench.study import MNIST, at_least, parser_of, read_result, require_whole_mnist, valid_for
 from dvcproof import git
-from dvcproof.runtime import machine
 from dvcproof.runtime.files import replacing, write_json
 from dvcproof.runtime.program import on_terminal, run
 from dvcproof.values import set_params
@@ -48,9 +48,6 @@ TARGETS = {
     "copies": 2.0,
 }
 
-#: Targets that differ on Zen 5. It computes 512-bit vectors at once, from which the script gains more.
-TARGETS_BY_KIND = {"amd-26-": {"cold": 0.85, "fit": 0.55, "efficiency": 0.65}}
-
 Samples = dict[str, list[dict[str, float]]]
 
 
@@ -58,11 +55,10 @@ class Clock:
     """A folder with a `python` that writes down when each stage began and ended."""
 
     def __init__(self, folder: Path) -> None:
-        self.log = folder / "log"
+        self.log, program = folder / "log", folder / "python"
         folder.mkdir()
         self.log.touch()
         self.variables = {"PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])}
-        program = folder / "python"
         program.write_text(
             f'#!/bin/sh\nstart=$(date +%s.%N)\n"{sys.executable}" "$@"\nstatus=$?\n'
             f'echo "$start $(date +%s.%N) $*" >> "{self.log}"\nexit $status\n'
@@ -70,12 +66,9 @@ class Clock:
         program.chmod(0o755)
 
     def take(self, *expected: str) -> dict[str, float]:
-        """Return the seconds of each stage since the last call. Raise RuntimeError if other stages have run."""
-        found = {}
-        for line in self.log.read_text().splitlines():
-            start, end, *words = line.split()
-            stage = next(word.removeprefix("stages.") for word in words if word.startswith("stages."))
-            found[stage] = float(end) - float(start)
+        """Return the seconds of each stage since the last call. Raises RuntimeError if other stages have run."""
+        logged = re.findall(r"^(\S+) (\S+) .*?\bstages\.(\w+)", self.log.read_text(), re.MULTILINE)
+        found = {stage: float(end) - float(start) for start, end, stage in logged}
         self.log.write_text("")
         if tuple(found) != expected:
             raise RuntimeError(f"the stages {list(expected)} must run here, and {list(found)} have run")
@@ -97,9 +90,8 @@ def prepare_naive(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "bench" / "naive", folder)
     shutil.copy(ROOT / MNIST, folder)
-    subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=folder, check=True)
-    for name in ("analytics", "check_update"):  # as in this project; the cache keeps DVC's default
-        subprocess.run(["dvc", "config", f"core.{name}", "false"], cwd=folder, check=True)
+    for words in ("init --quiet --no-scm", "config core.analytics false", "config core.check_update false"):
+        subprocess.run(["dvc", *words.split()], cwd=folder, check=True)  # as here; the cache keeps DVC's default
     return folder
 
 
@@ -117,10 +109,8 @@ def cold_round(folder: Path, samples: Samples) -> None:
         add(samples, f"cold {name}", {"wall": seconds})
     add(samples, "cold dvc", {"wall": samples["cold"][-1]["wall"] - sum(stages.values())})
     fit = measure_part("fit", clone / "params.yaml", clone / "data", clone)
-    add(samples, "import", fit["import"])
-    add(samples, "fit", fit["fit"])
-    add(samples, "efficiency", {"wall": fit["arithmetic"] / fit["fit"]["wall"] / fit["rate"]})
-    add(samples, "rate", {"wall": fit["rate"]})
+    add(samples, "fit", fit["seconds"])
+    add(samples, "efficiency", {"wall": fit["arithmetic"] / fit["seconds"]["wall"] / fit["rate"]})
     add(samples, "naive", execute(["dvc", "repro"], prepare_naive(folder / "naive")))
 
 
@@ -163,16 +153,15 @@ def growth_round(folder: Path, times: int, samples: Samples) -> None:
     """Measure load, preprocess and train on `times` as many images: microseconds per image, and memory."""
     if not folder.exists():
         make_tiled(times, folder)
-    for part, made in (("load", "raw"), ("preprocess", "prepared"), ("fit", "none")):
-        shutil.rmtree(folder / made, ignore_errors=True)  # DVC also removes outputs before a stage
+    for part, name, made in (("load", "load", "raw"), ("preprocess", "preprocess", "prepared"), ("fit", "train", "")):
+        if made:
+            shutil.rmtree(folder / made, ignore_errors=True)  # DVC also removes outputs before a stage
         os.sync()  # so that the part does not wait for earlier writes
         figures = measure_part(part, folder / "params.yaml", folder)
         images = figures.get("images", 60000 * times + 10000)
-        seconds = figures["fit" if part == "fit" else "seconds"]
-        name = f"{'train' if part == 'fit' else part} x{times}"
-        add(samples, name, {kind: 1e6 * value / images for kind, value in seconds.items()})  # microseconds
-        memory = figures["memory"] / figures["features"] if part == "fit" else figures["peak"] / 1e6
-        add(samples, f"{name} memory", {"wall": memory})
+        add(samples, f"{name} x{times}", {kind: 1e6 * value / images for kind, value in figures["seconds"].items()})
+        memory = figures["memory"] / figures.get("features", 1e6)  # of training, in copies of the features; else in MB
+        add(samples, f"{name} x{times} memory", {"wall": memory})
 
 
 def add(samples: Samples, name: str, sample: dict[str, Any]) -> None:
@@ -182,14 +171,13 @@ def add(samples: Samples, name: str, sample: dict[str, Any]) -> None:
 
 def medians(samples: Samples) -> dict[str, Any]:
     """Return, for each measured time, its median, minimum, maximum and number of rounds."""
-
-    def summary(values: list[float]) -> dict[str, float]:
-        return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
-
-    return {
-        name: {kind: summary([sample[kind] for sample in rounds]) for kind in rounds[0]}
-        for name, rounds in samples.items()
-    }
+    found: dict[str, Any] = {name: {} for name in samples}
+    for name, rounds in samples.items():
+        for kind in rounds[0]:
+            values = [sample[kind] for sample in rounds]
+            spread = {"min": min(values), "max": max(values), "n": len(values)}
+            found[name][kind] = {"median": statistics.median(values)} | spread
+    return found
 
 
 def ratios(times: dict[str, Any]) -> dict[str, float]:
@@ -222,24 +210,14 @@ def ratios(times: dict[str, Any]) -> dict[str, float]:
 def measure(rounds: int, folder: Path) -> Samples:
     """Measure all rounds, interleaved, in an empty folder."""
     samples: Samples = {}
-    steps = tqdm(total=rounds * (3 + len(GROWTH)), desc="bench", disable=not on_terminal())
-    for number in range(rounds):
+    for number in tqdm(range(rounds), desc="bench", disable=not on_terminal()):
         cold_round(folder, samples)
-        steps.update()
         warm_round(folder / "clone", Clock(folder / f"warm{number}"), samples, seed=1000 + number)
-        steps.update()
         arrays_round(folder, samples)
-        steps.update()
     for _ in range(rounds):
         for times in GROWTH:
             growth_round(folder / f"x{times}", times, samples)
-            steps.update()
     return samples
-
-
-def targets(kind: str) -> dict[str, float]:
-    """Return the targets on a kind of machine."""
-    return TARGETS | next((values for start, values in TARGETS_BY_KIND.items() if kind.startswith(start)), {})
 
 
 def keep(result: dict[str, Any], folder: Path) -> None:
@@ -260,15 +238,13 @@ def keep(result: dict[str, Any], folder: Path) -> None:
 
 def main() -> None:
     parser = parser_of("bench.speed", __doc__)
-    parser.add_argument("--rounds", type=int, required=True, help="how often each time is measured")
+    parser.add_argument("--rounds", type=at_least(1), required=True, help="how often each time is measured")
     args = parser.parse_args()
-    require_at_least(1, "--rounds", args.rounds, "5 take twenty minutes.")
     require_whole_mnist(ROOT / "params.yaml")
     conditions = valid_for("dense")
     with tempfile.TemporaryDirectory() as folder:
         times = medians(measure(args.rounds, Path(folder)))
-    kind = machine.kind()
-    found = {"targets": targets(kind), "ratios": ratios(times), "times": times}
+    found = {"targets": TARGETS, "ratios": ratios(times), "times": times}
     result = {"machine": this_machine()} | conditions | found
     keep(result, args.out)
     for name, ratio in result["ratios"].items():

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,10 +43,21 @@ def parser_of(module: str, doc: str | None, *, data: bool = False) -> argparse.A
     return parser
 
 
-def require_at_least(least: int, option: str, value: int, hint: str) -> None:
-    """Raise InputError if an option's value is too small."""
-    if value < least:
-        raise InputError(option, expected=f"at least {least}", received=str(value), hint=hint)
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a type of options: whole numbers that are not below `least`."""
+
+    def number(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text}")
+        return int(text)
+
+    return number
+
+
+def parameter(text: str) -> tuple[str, Any]:
+    """Parse NAME=VALUE, a type of options. Raises ValueError for another form."""
+    name, value = text.split("=", 1)
+    return name, parse_value(value)
 
 
 def require_whole_mnist(params: Path) -> None:
@@ -150,19 +161,6 @@ def load_and_preprocess(params: Path, folder: Path) -> Path:
     run_stage("load", {"--params": params, "--out": raw}, "the study's data")
     run_stage("preprocess", {"--params": params, "--raw": raw, "--out": prepared}, "the study's data")
     return folder
-
-
-def parse_values(texts: Sequence[str]) -> dict[str, Any]:
-    """Parse parameters, each written as NAME=VALUE.
-
-    Raises:
-        InputError: a text has another form.
-    """
-    for text in texts:
-        if not all(text.partition("=")):
-            hint = "As in --set train.shards=4."
-            raise InputError("a parameter", expected="NAME=VALUE", received=text, hint=hint)
-    return {name: parse_value(value) for name, _, value in (text.partition("=") for text in texts)}
 
 
 def describe(values: Sequence[float]) -> dict[str, float]:

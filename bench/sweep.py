@@ -9,7 +9,6 @@ The test set is deleted before the first training, so that no choice can use it.
 import functools
 import itertools
 import math
-import re
 import statistics
 import sys
 import tempfile
@@ -19,14 +18,14 @@ from typing import Any
 
 from scipy.stats import ttest_ind
 
-from bench.points import Data, Where, add_options, compute, where
+from bench.points import add_options, compute
 from bench.study import (
     PARAMS,
+    at_least,
     data_hashes,
     describe,
     load_and_preprocess,
     parser_of,
-    require_at_least,
     save,
     trained,
     write_params,
@@ -92,27 +91,19 @@ def parse_grid(texts: Sequence[str]) -> list[Point]:
     """
     grid: dict[str, list[str]] = {}
     for text in texts:
-        match = re.fullmatch(r"([\w.]+)=([\w.+-]+(?:,[\w.+-]+)*)", text)
-        known = sorted(_sweepable(grid) - set(grid))
-        if match is None or match[1] not in known:
-            expected = f"NAME=VALUE,VALUE with a name among {', '.join(known)}"
+        name, _, values = text.partition("=")
+        networks = [network_of(grid)] if set(grid) - SHARED else list(NETWORKS)
+        known = SHARED | {f"{network}.{key}" for network in networks for key in NETWORKS[network].model_fields}
+        if not values or name not in known - set(grid):
+            expected = f"NAME=VALUE,VALUE with a name among {', '.join(sorted(known - set(grid)))}"
             hint = "Give each name once, and names of one network only; --seeds sets the seeds."
             raise InputError("--set", expected=expected, received=text, hint=hint)
-        name, values = match.groups()
         grid[name] = values.split(",")
-        if len({str(parse_value(value)) for value in grid[name]}) < len(grid[name]):
-            raise InputError("--set", expected="different values", received=text, hint="Give each value once.")
     points: list[Point] = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     with tempfile.TemporaryDirectory() as folder:
         for point in points:  # check all points before the first training
             read_network(write_params(Path(folder), values_of(point)))
     return points
-
-
-def _sweepable(chosen: Collection[str]) -> set[str]:
-    """Return the names that may join the chosen names in a grid: shared ones and those of one network."""
-    networks = [network_of(chosen)] if set(chosen) - SHARED else list(NETWORKS)
-    return SHARED | {f"{network}.{name}" for network in networks for name in NETWORKS[network].model_fields}
 
 
 def network_of(names: Collection[str]) -> str:
@@ -130,9 +121,8 @@ def prepare(validation: int, folder: Path) -> Path:
     """Load and preprocess in an empty folder with images kept back for validation, and delete the test set.
 
     Raises:
-        InputError: the number of images to keep back is below 1, or above the number of images.
+        InputError: the number of images to keep back is above the number of images.
     """
-    require_at_least(1, "--validation", validation, "Points are compared on these images.")
     params = write_params(folder, {"preprocess.validation_size": validation})
     load_and_preprocess(params, folder)
     for path in (*folder.glob("raw/test_*"), *folder.glob("prepared/test_*")):
@@ -144,16 +134,6 @@ def validation_accuracy(point: Point, seed: int, data: Path) -> float:
     """Train a point with a seed, and return the accuracy in [0, 1] of the final weights on the validation split."""
     with trained(values_of(point) | {"train.seed": seed}, f"{point}, seed {seed}", data) as network:
         return float(read_csv(network.folder / "history.csv")[-1]["val_accuracy"])
-
-
-def sweep(points: Sequence[Point], seeds: int, validation: int, where: Where) -> dict[str, Any]:
-    """Train every point with seeds 0, 1, ... and rank them."""
-    conditions = {"params": shared(points[0], validation), "data": data_hashes()}  # early: it may raise
-    steps = [(point, seed) for seed in range(seeds) for point in points]
-    with tempfile.TemporaryDirectory() as folder:
-        make = functools.partial(prepare, validation)
-        found = compute(validation_accuracy, steps, Data(make(Path(folder)), make), where, "sweep")
-    return conditions | {"points": rank((point, found[index :: len(points)]) for index, point in enumerate(points))}
 
 
 def shared(swept: Collection[str], validation: int) -> dict[str, Any]:
@@ -180,14 +160,19 @@ def lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def main() -> None:
     parser = parser_of("bench.sweep", __doc__)
     parser.add_argument("--set", action="append", required=True, metavar="NAME=VALUE,...", help="values to try")
-    parser.add_argument("--seeds", type=int, required=True, help="runs of each point: seeds 0, 1, 2, ...; at least 2")
-    parser.add_argument("--validation", type=int, required=True, help="training images kept back to compare on")
+    parser.add_argument("--seeds", type=at_least(2), required=True, help="runs of each point: seeds 0, 1, 2, ...")
+    parser.add_argument("--validation", type=at_least(1), required=True, help="training images kept back to compare on")
     add_options(parser)
     args = parser.parse_args()
-    require_at_least(2, "--seeds", args.seeds, "A spread needs two runs.")
-    result = sweep(parse_grid(args.set), args.seeds, args.validation, where(args))
-    save(args.out, result)
-    sys.stdout.write("\n".join(lines(result["points"])) + "\n")
+    points, make = parse_grid(args.set), functools.partial(prepare, args.validation)
+    conditions = {"params": shared(points[0], args.validation), "data": data_hashes()}
+    steps = [(point, seed) for seed in range(args.seeds) for point in points]
+    with tempfile.TemporaryDirectory() as folder:
+        where = {"jobs": args.jobs, "scheduler": args.scheduler}
+        found = compute(validation_accuracy, steps, make(Path(folder)), make, name="sweep", **where)
+    ranked = rank((point, found[index :: len(points)]) for index, point in enumerate(points))
+    save(args.out, conditions | {"points": ranked})
+    sys.stdout.write("\n".join(lines(ranked)) + "\n")
 
 
 if __name__ == "__main__":

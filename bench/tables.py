@@ -4,7 +4,6 @@ A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; NAME is a macro in 
 """
 
 import argparse
-import functools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import Environment, StrictUndefined, Template, TemplateError
+from jinja2 import Environment, StrictUndefined, TemplateError
 from packaging.requirements import Requirement
 
 from bench import scaling
@@ -59,9 +58,8 @@ def licence(name: str) -> str:
         about = cast(Message, metadata(name))
     except PackageNotFoundError:
         about = Message()
-    classifiers = [value for value in about.get_all("Classifier", []) if value.startswith("License :: ")]
-    named = ", ".join(value.rpartition(" :: ")[2] for value in classifiers)
-    found = about.get("License-Expression") or named or about.get("License", "").strip().partition("\n")[0]
+    named = [one.rpartition(" :: ")[2] for one in about.get_all("Classifier", []) if one.startswith("License :: ")]
+    found = about.get("License-Expression") or ", ".join(named) or about.get("License", "").strip().partition("\n")[0]
     if not found:
         raise InputError(name, "it is not installed, or names no licence", hint="Run `make setup WITH=dev`.")
     return str(found)
@@ -71,25 +69,10 @@ def licences(pyproject: Path) -> Iterator[tuple[str, str, str]]:
     """Yield the name, purpose and licence of each direct dependency."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))
     groups = {"runtime": project["project"]["dependencies"]}
-    groups |= {GROUPS[name]: lines for name, lines in project["dependency-groups"].items()}
-    for group, lines in groups.items():
+    for group, lines in {**groups, **project["dependency-groups"]}.items():
         names = [Requirement(line).name for line in lines if isinstance(line, str)]  # others include another group
         for name in sorted(names, key=str.lower):
-            yield name, group, licence(name)
-
-
-@functools.cache
-def template() -> Template:
-    """Return tables.md.j2, compiled."""
-    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 (Markdown, not HTML)
-    environment.filters |= {
-        "percent": lambda value: f"{100 * value:.2f} %",
-        "short": lambda sha256: f"`{sha256[:16]}…`",
-        "size": lambda value: in_units(value, SIZES),
-        "duration": lambda value: in_units(value, TIMES),
-        "extract": lambda key, mapping: mapping[key],
-    }
-    return environment.from_string(Path(__file__).with_name("tables.md.j2").read_text(encoding="utf-8"))
+            yield name, GROUPS.get(group, group), licence(name)
 
 
 def tables(root: Path, language: str = "en") -> Any:
@@ -108,7 +91,15 @@ def tables(root: Path, language: str = "en") -> Any:
         convnet, speeds = read("convnet.json"), every_speed()
         return speeds.get(convnet["machine"]["kind"]) or next(iter(speeds.values())), convnet
 
-    known = {
+    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 (Markdown, not HTML)
+    environment.filters |= {
+        "percent": lambda value: f"{100 * value:.2f} %",
+        "short": lambda sha256: f"`{sha256[:16]}…`",
+        "size": lambda value: in_units(value, SIZES),
+        "duration": lambda value: in_units(value, TIMES),
+        "extract": lambda key, mapping: mapping[key],
+    }
+    environment.globals |= {
         "language": language,
         "read": read,
         "every_speed": every_speed,
@@ -118,7 +109,7 @@ def tables(root: Path, language: str = "en") -> Any:
         "printed_summary": lambda: summarize(root / "metrics").replace(f"{root}/", ""),
         "licences": lambda: licences(root / "pyproject.toml"),
     }
-    return template().make_module(known)
+    return environment.from_string(Path(__file__).with_name("tables.md.j2").read_text(encoding="utf-8")).module
 
 
 def documents(root: Path) -> list[Path]:

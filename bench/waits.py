@@ -12,14 +12,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from bench.measure import ROOT, execute, this_machine
-from bench.study import MNIST, parser_of, save, valid_for
+from bench.study import MNIST, at_least, parser_of, save, valid_for
 from dvcproof import git
 from dvcproof.runtime.program import on_terminal, run
 
@@ -41,8 +40,7 @@ def measure_set_up(folder: Path) -> dict[str, float]:
     found["set-up"] = seconds("make setup", ours, **caches)
     found["first repro"] = found["set-up"] + seconds("make repro", ours, **caches)
     found["script"] = seconds(f"{sys.executable} -m bench.script {MNIST}", ROOT)
-    found["set-up again"] = seconds("make clean setup", ours, **caches)
-    found["test set-up"] = seconds("make setup WITH=dev", ours, **caches)
+    seconds("make setup WITH=dev", ours, **caches)
     found["test"] = seconds("make test", ours, **caches)
     return found
 
@@ -76,23 +74,17 @@ def ratios(times: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def measure(rounds: int, folder: Path) -> dict[str, Any]:
-    """Measure everything, in an empty folder."""
-    once = measure_set_up(folder)
-    every = measure_rounds(folder / "ours", rounds)
-    times = once | {name: median(values) for name, values in every.items()}
-    return {"ratios": ratios(times), "seconds": times, "rounds": every}
-
-
 def main() -> None:
     parser = parser_of("bench.waits", __doc__)
-    parser.add_argument("--rounds", type=int, required=True, help="how often the short commands are measured")
+    parser.add_argument("--rounds", type=at_least(1), required=True, help="how often the short commands are measured")
     args = parser.parse_args()
     conditions = valid_for("dense")
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(args.rounds, Path(folder))
+        once, every = measure_set_up(Path(folder)), measure_rounds(Path(folder, "ours"), args.rounds)
+    times = once | {name: median(values) for name, values in every.items()}
+    found = {"ratios": ratios(times), "seconds": times, "rounds": every}
     save(args.out, {"machine": this_machine()} | conditions | found)
-    for name, ratio in found["ratios"].items():
+    for name, ratio in ratios(times).items():
         sys.stdout.write(f"{name:12} {ratio:.2f}\n")
 
 

@@ -3,9 +3,8 @@
 python -m bench.workers --workers 1 2 4 --set train.shards=4 --larger dense.units=2048 --data data --out FILE
 """
 
-import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import psutil
 from tqdm import tqdm
 
 from bench.measure import this_machine
-from bench.study import parse_values, parser_of, save, trained, valid_for
+from bench.study import parameter, parser_of, save, trained, valid_for
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError, on_terminal, run
 
@@ -36,37 +35,22 @@ def train(values: Mapping[str, Any], workers: int, data: Path) -> dict[str, Any]
     return {"seconds": network.seconds, "exchanged": exchanged, "sha256": sha256}
 
 
-def study(networks: Sequence[Mapping[str, Any]], counts: Sequence[int], data: Path) -> dict[str, Any]:
-    """Train each network on each number of workers.
-
-    Args:
-        networks: for each network, parameters that differ from params.yaml, by name.
-        counts: numbers of workers.
-        data: the pipeline's folder with raw/ and prepared/.
-
-    Raises:
-        InputError: workers changed the model, or a training failed.
-    """
-    conditions, runs = valid_for("dense", scored=False), []
-    for values, workers in tqdm([*itertools.product(networks, counts)], desc="workers", disable=not on_terminal()):
-        runs.append({"values": dict(values), "workers": workers} | train(values, workers, data))
-    for values in networks:
-        if len({one["sha256"] for one in runs if one["values"] == values}) > 1:
-            hint = "This must not be: report it."
-            raise InputError(f"models of {values}", "several workers gave other bytes than one", hint=hint)
-    return conditions | {"machine": this_machine(), "runs": runs}
-
-
 def main() -> None:
     parser = parser_of("bench.workers", __doc__, data=True)
     parser.add_argument("--workers", type=int, nargs="+", required=True, help="numbers of workers")
-    parser.add_argument("--set", nargs="+", default=[], help="values for both networks: train.shards=4")
-    parser.add_argument("--larger", nargs="+", required=True, help="values of the larger network: dense.units=2048")
+    parser.add_argument("--set", nargs="+", type=parameter, default=[], help="for both networks: train.shards=4")
+    parser.add_argument("--larger", nargs="+", type=parameter, required=True, help="for the larger: dense.units=2048")
     args = parser.parse_args()
-    common = parse_values(args.set)
-    result = study([common, common | parse_values(args.larger)], args.workers, args.data)
-    save(args.out, result)
-    sys.stdout.write(f"{len(result['runs'])} trainings, one model for each network\n")
+    conditions, runs = valid_for("dense", scored=False), []
+    steps = [(dict([*args.set, *more]), workers) for more in (args.set, args.larger) for workers in args.workers]
+    for values, workers in tqdm(steps, desc="workers", disable=not on_terminal()):
+        runs.append({"values": values, "workers": workers} | train(values, workers, args.data))
+        models = {one["sha256"] for one in runs if one["values"] == values}
+        if len(models) > 1:
+            hint = "This must not be: report it."
+            raise InputError(f"models of {values}", "several workers gave other bytes than one", hint=hint)
+    save(args.out, conditions | {"machine": this_machine(), "runs": runs})
+    sys.stdout.write(f"{len(runs)} trainings, one model for each network\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -22,25 +22,25 @@ from tqdm import tqdm
 from bench.faults import inputs, toy
 from bench.faults.judge import BAD, Outcome
 from bench.faults.project import Scene, build
-from bench.faults.trials import Trial, known, plan
+from bench.faults.trials import REAL, Trial, known, plan
 from bench.measure import this_machine
 from bench.study import parser_of, save
 from dvcproof.runtime.program import on_terminal, run
-
-#: For each kind of fault, the number of injected faults and the number of each outcome.
-Found = dict[str, dict[str, int]]
 
 #: The options for the number of faults of each kind.
 KINDS = ("kills", "moments", "interrupts", "full", "places", "changes", "damages", "pairs", "real")
 
 
-def measure(trials: Sequence[tuple[Trial, Scene]], processes: int, deadline: float) -> Found:
-    """Run trials, each in its own copy of a project, and count the outcomes by kind.
+def measure(trials: Sequence[tuple[Trial, Scene]], processes: int, deadline: float) -> dict[str, dict[str, int]]:
+    """Run trials, each in its own copy of a project.
 
     Args:
         trials: each trial, and the project that it damages.
         processes: number of trials at a time.
         deadline: the monotonic time after which remaining trials are dropped; infinite for the control.
+
+    Returns:
+        For each kind of fault, the number of injected faults and the number of each outcome.
     """
     found = {trial.kind: Counter(dict.fromkeys(("injected", *Outcome), 0)) for trial, _ in trials}
     with ThreadPoolExecutor(processes) as pool:
@@ -57,21 +57,6 @@ def measure(trials: Sequence[tuple[Trial, Scene]], processes: int, deadline: flo
     return {kind: dict(outcomes) for kind, outcomes in found.items() if outcomes["injected"]}
 
 
-def inject(folder: Path, counts: Mapping[str, int], processes: int, minutes: float) -> dict[str, Found]:
-    """Inject faults into projects in a folder. Return the outcomes of the faults and of the controls."""
-    started, seconds = time.monotonic(), 0.0
-    scene = real_scene = build(folder / "toy", "stages.repro", toy.write, toy.second)
-    if counts["real"]:
-        real_scene = build(folder / "real", "digits repro", toy.write_real)
-        dates = [path.stat().st_mtime for path in (real_scene.good / ".dvc" / "tmp" / "inputs").glob("*.json")]
-        seconds = max(dates) - min(dates) + 5  # duration of a run, from the dates of its first and last record
-    trials = [(trial, real_scene if trial.real else scene) for trial in plan(scene, counts, seconds)]
-    found = measure(trials, processes, started + 60 * minutes * 0.7)
-    unwatched = build(folder / "control", "dvc repro", lambda path: toy.write(path, watched=False), toy.second)
-    control = [(trial, unwatched) for trial in known(unwatched)]
-    return {"faults": found, "control": measure(control, processes, math.inf)}
-
-
 def main() -> None:
     parser = parser_of("bench.faults", __doc__)
     for name in (*KINDS, "inputs", "processes"):
@@ -79,16 +64,25 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True, help="time limit; faults get 70 percent of it")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job and its children ignore SIGINT
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        counts = {name: getattr(args, name) for name in KINDS}
-        found: dict[str, Any] = dict(inject(Path(folder), counts, args.processes, args.minutes))
+    started, seconds = time.monotonic(), 0.0
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        folder = Path(name)
+        scene = real = build(folder / "toy", "stages.repro", toy.write, toy.second)
+        if args.real:
+            real = build(folder / "real", "digits repro", toy.write_real)
+            dates = [path.stat().st_mtime for path in (real.good / ".dvc" / "tmp" / "inputs").glob("*.json")]
+            seconds = max(dates) - min(dates) + 5  # duration of a run, from the dates of its first and last record
+        trials = plan(scene, vars(args), seconds)
+        placed = [(trial, real if trial.kind == REAL else scene) for trial in trials]
+        faults = measure(placed, args.processes, started + 60 * args.minutes * 0.7)
+        unwatched = build(folder / "control", "dvc repro", lambda path: toy.write(path, watched=False), toy.second)
+        control = measure([(trial, unwatched) for trial in known(unwatched)], args.processes, math.inf)
     if args.inputs:
-        found["faults"] |= {f"generated input: {kind}": row for kind, row in inputs.inject(args.inputs).items()}
-    found |= {"seconds": round(time.monotonic() - started), "machine": this_machine()}
-    save(args.out, found)
-    faults = found["faults"].values()
-    injected, bad = sum(one["injected"] for one in faults), sum(one["stuck"] + one["wrong"] for one in faults)
+        faults |= {f"generated input: {kind}": row for kind, row in inputs.inject(args.inputs).items()}
+    found: dict[str, Any] = {"faults": faults, "control": control}
+    save(args.out, found | {"seconds": round(time.monotonic() - started), "machine": this_machine()})
+    injected = sum(one["injected"] for one in faults.values())
+    bad = sum(one["stuck"] + one["wrong"] for one in faults.values())
     sys.stdout.write(f"faults: {injected} injected, {bad} stuck or wrong\n")
 
 

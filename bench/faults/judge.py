@@ -4,9 +4,10 @@ import ctypes
 import gc
 import re
 import signal
+import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -56,17 +57,26 @@ class SlowError(BaseException):
 
 def attempt(read: Reader, folder: Path) -> Verdict:
     """Let a reader read the files in a folder, and judge what it does."""
+
+    def stop(*_: object) -> NoReturn:
+        raise SlowError
+
     # Memory that is already free would be used again, or given back meanwhile, and hide what the reader takes.
     gc.collect()
     with suppress(AttributeError, OSError):  # the C library may have no such function
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from now on
-    before = peak_bytes(field="VmRSS")
+    before, handler, start = peak_bytes(field="VmRSS"), signal.signal(signal.SIGALRM, stop), time.process_time()
     try:
-        with _time_limit():
-            verdict = _verdict(read, folder)
+        signal.setitimer(signal.ITIMER_REAL, WAITING)
+        verdict = _verdict(read, folder)
     except SlowError:
-        verdict = Verdict(Outcome.STUCK, f"more than {SECONDS} s of work, or {WAITING} s of waiting")
+        verdict = Verdict(Outcome.STUCK, f"more than {WAITING} s")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    if time.process_time() - start > SECONDS:
+        verdict = Verdict(Outcome.STUCK, f"more than {SECONDS} s of work")
     taken = (peak_bytes() - before) // 2**20
     if taken > MEGABYTES or "nable to allocate" in verdict.problem or "MemoryError" in verdict.problem:
         return Verdict(Outcome.WRONG, f"memory: {taken} MB. {verdict.problem}")
@@ -90,20 +100,3 @@ def _verdict(read: Reader, folder: Path) -> Verdict:
         place = f"{frame.filename}:{frame.lineno}"
         return Verdict(Outcome.WRONG, f"traceback: {type(error).__name__}: {error} at {place}")
     return Verdict(Outcome.RIGHT)
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    def stop(*_: object) -> NoReturn:
-        raise SlowError
-
-    clocks = ((signal.SIGPROF, signal.ITIMER_PROF, SECONDS), (signal.SIGALRM, signal.ITIMER_REAL, WAITING))
-    before = [signal.signal(number, stop) for number, _, _ in clocks]
-    try:
-        for _, timer, limit in clocks:
-            signal.setitimer(timer, limit)
-        yield
-    finally:
-        for (number, timer, _), handler in zip(clocks, before, strict=True):
-            signal.setitimer(timer, 0)
-            signal.signal(number, handler)

@@ -41,21 +41,6 @@ class Scene(NamedTuple):
     command: str
 
 
-class Ended(NamedTuple):
-    """A command that has ended. Processes that it started may still run and keep its output open."""
-
-    status: int | None  # exit status; negative: the signal that ended the command; None: it was stuck
-    process: Process
-
-    def output(self) -> str:
-        """Wait until no process can write to the output any more, and return it. Call this only once."""
-        try:
-            content = self.process.communicate(timeout=PATIENCE)[0]
-        except subprocess.TimeoutExpired as error:
-            content = error.output or b""
-        return content.decode(errors="replace")
-
-
 def own_environment(folder: Path) -> dict[str, str]:
     """Return environment variables with which DVC keeps its own files beside the project."""
     places = dict.fromkeys(("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR"), f"{folder}.site")
@@ -71,11 +56,10 @@ def start(command: str, folder: Path, plan: hook.Plan | None = None) -> Process:
         plan: the fault to inject, and the change of a file at which it happens.
     """
     planned = {"PYTHONPATH": str(Path(hook.__file__).parent), "FAULT": json.dumps(plan._asdict())} if plan else {}
-    words, variables = [sys.executable, "-m", *command.split()], own_environment(folder) | planned
     return subprocess.Popen(
-        words,
+        [sys.executable, "-m", *command.split()],
         cwd=folder,
-        env=variables,
+        env=own_environment(folder) | planned,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -83,14 +67,23 @@ def start(command: str, folder: Path, plan: hook.Plan | None = None) -> Process:
     )
 
 
-def end(process: Process) -> Ended:
-    """Wait for the end of a command. Kill the command if it is stuck."""
+def status_of(process: Process) -> int | None:
+    """Wait for the end of a command, and return its status. Kill it if it is stuck, and return None."""
     try:
-        return Ended(process.wait(PATIENCE), process)
+        return process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return Ended(None, process)
+        return None
+
+
+def output_of(process: Process) -> str:
+    """Wait until no process can write to the output of a command any more, and return it. Call this only once."""
+    try:
+        content = process.communicate(timeout=PATIENCE)[0]
+    except subprocess.TimeoutExpired as error:
+        content = error.output or b""
+    return content.decode(errors="replace")
 
 
 def build(
@@ -106,10 +99,8 @@ def build(
     """
     good, before = folder / "good", folder / "start"
     write(good)
-    _run(good, "git init --quiet --initial-branch main")
-    _run(good, "dvc init --quiet")
-    if second:
-        _run(good, "dvc repro --quiet")
+    for step in ("git init --quiet --initial-branch main", "dvc init --quiet", *["dvc repro --quiet"] * bool(second)):
+        _run(good, step)
     shutil.copytree(good, before, symlinks=True)
     if second:
         second(good)
@@ -122,12 +113,7 @@ def build(
 
 
 def _run(folder: Path, command: str) -> str:
-    result = subprocess.run(
-        command.split(), cwd=folder, env=own_environment(folder), capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        raise RuntimeError(f"{command}: {result.stdout}{result.stderr}")
-    return result.stdout
+    return subprocess.check_output(command.split(), cwd=folder, env=own_environment(folder), text=True)
 
 
 @contextmanager
@@ -140,32 +126,28 @@ def copied(project: Path) -> Iterator[Path]:
 
 def repro(scene: Scene, folder: Path) -> tuple[int | None, str]:
     """Run the project. Return exit status and output."""
-    ended = end(start(scene.command, folder))
-    return ended.status, ended.output()
+    process = start(scene.command, folder)
+    return status_of(process), output_of(process)
 
 
 def judge(scene: Scene, folder: Path, status: int | None, output: str) -> Verdict:
     """Judge a project after a fault and a later `make repro` with this exit status and output."""
     if status != 0:
         return Verdict(Outcome.STUCK, output)
-    if wrong := next(_wrong(scene, folder), ""):
-        return Verdict(Outcome.WRONG, f"{wrong}\n{output}")
-    return Verdict(Outcome.RIGHT)
+    wrong = next(_wrong(scene, folder), "")
+    return Verdict(Outcome.WRONG, f"{wrong}\n{output}") if wrong else Verdict(Outcome.RIGHT)
 
 
 def _wrong(scene: Scene, folder: Path) -> Iterator[str]:
     """Yield differences from a run without faults: in an output, in the cache, or in a file that Git would commit."""
-    for stage in read_lock(scene.good / "dvc.lock").stages.values():
-        for out in stage.outs:
-            path = folder / out.path
-            if not path.is_file() or path.read_bytes() != (scene.good / out.path).read_bytes():
-                yield f"{out.path} has other bytes"
+    for name in (out.path for out in read_lock(scene.good / "dvc.lock").outputs()):
+        if not (folder / name).is_file() or (folder / name).read_bytes() != (scene.good / name).read_bytes():
+            yield f"{name} has other bytes"
     cache = folder / ".dvc" / "cache"
-    for path in filter(Path.is_file, (cache / "files" / "md5").rglob("*")):
-        if file_hash(path, "md5") != path.parent.name + path.name:
-            yield f"{path} is damaged"
-    for path in filter(Path.is_file, (cache / "runs").rglob("*")):
-        if recorded(path) is None:
+    kept = [*(cache / "files" / "md5").rglob("*"), *(cache / "runs").rglob("*")]
+    for path in filter(Path.is_file, kept):
+        is_record = path.is_relative_to(cache / "runs")
+        if recorded(path) is None if is_record else file_hash(path, "md5") != path.parent.name + path.name:
             yield f"{path} is damaged"
     if status := _run(folder, "git status --porcelain --untracked-files=all"):
         yield f"git status: {status}"

@@ -40,16 +40,10 @@ def params(folder: Path) -> None:
     require_params(path)
     train, network = read_network(path)
     found = read_params(path, "load", "preprocess", "evaluate", "class_names")
-    sections = {
-        "load": found.load,
-        "preprocess": found.preprocess,
-        "evaluate": found.evaluate,
-        "train": train,
-        train.model: network,
-    }
     study_params(path)
     document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # as DVC reads it
-    for name, section in sections.items():
+    sections = {name: getattr(found, name) for name in ("load", "preprocess", "evaluate")}
+    for name, section in {**sections, "train": train, train.model: network}.items():
         require(_same(section.model_dump(), document[name]), f"section {name} is {section}, for DVC {document[name]}")
     require(found.class_names == document["class_names"], f"the names are {found.class_names}")
     require(1 <= network.epochs <= 10000 and 0 < network.learning_rate <= 10, f"{network}")
@@ -64,7 +58,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def lock(folder: Path) -> None:
     found = read_lock(folder / "dvc.lock")
-    found.params(), found.inputs(), found.named("a"), found.outputs()
+    found.params(), found.inputs(), found.outputs()
     for path in found.files():
         names = found.upstream(path)
         require(len(set(names)) == len(names), f"{names}")
@@ -131,12 +125,11 @@ def metrics(folder: Path) -> None:
     require("nan" not in text and "inf" not in text, text)
     epochs = read_history(folder / "history.csv")
     require(np.isfinite([value for epoch in epochs for value in epoch.values()]).all(), f"{epochs}")
-    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
-        require(len(list(csv.DictReader(file))) == len(epochs), "other epochs")
     run = runs.read_run(Files(lock=folder / "dvc.lock", metrics=folder))
-    require(np.isfinite([*run.scores.values(), *(epoch.loss for epoch in run.epochs)]).all(), f"{run.scores}")
-    with (folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
-        require(len([pair for pair in csv.reader(file) if pair]) == len(run.labels) + 1, "other predictions")
+    require(np.isfinite([*run.scores.values()]).all(), f"{run.scores}")
+    for name, rows in (("history.csv", len(epochs)), ("confusion.csv", len(run.labels))):
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            require(len([row for row in csv.reader(file) if row]) == rows + 1, f"other rows of {name}")
     report.platform(folder / "platform.json", "0" * 64)
 
 

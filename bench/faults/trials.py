@@ -20,7 +20,7 @@ from bench.faults import toy
 from bench.faults.files import flip
 from bench.faults.hook.sitecustomize import FREE, Plan
 from bench.faults.judge import Outcome, Verdict
-from bench.faults.project import Ended, Process, Scene, copied, end, judge, refused, repro, start
+from bench.faults.project import Process, Scene, copied, judge, output_of, refused, repro, start, status_of
 from dvcproof.lockfile import read_lock
 
 T = TypeVar("T")
@@ -32,6 +32,9 @@ COMMANDS = ("dvc repro", "dvc exp run", "dvc exp run --temp", "dvc status", "dvc
 DATA = ("data", "data/raw", "data/prepared", "metrics")
 PLACES = ("", ".dvc", ".dvc/tmp", ".dvc/cache", ".dvc/cache/runs", "dvc.lock", *DATA)
 
+#: The kind of fault that is injected into the project with the real stages.
+REAL = "kill of the real stages"
+
 
 class Trial(NamedTuple):
     """One fault: its row in the table, the function that injects it, and the arguments after the project."""
@@ -39,11 +42,6 @@ class Trial(NamedTuple):
     kind: str
     inject: Callable[..., Verdict]
     arguments: tuple[Any, ...]
-
-    @property
-    def real(self) -> bool:
-        """Return whether the fault is injected into the project with the real stages."""
-        return self.kind == "kill of the real stages"
 
 
 def planned(project: Path, action: str, **fields: Any) -> Plan:
@@ -54,10 +52,10 @@ def planned(project: Path, action: str, **fields: Any) -> Plan:
 def at_change(scene: Scene, action: str, number: int) -> Verdict:
     """Inject a fault at change `number` of a file in the run, counted from 1."""
     with copied(scene.start) as project:
-        ended = end(start("dvc repro", project, planned(project, action, at=number)))
-        if ended.status == 0 and action.startswith("kill"):
-            return Verdict(Outcome.WRONG, f"nothing was killed: {ended.output()}")
-        return _again(scene, project, ended, action)
+        process = start("dvc repro", project, planned(project, action, at=number))
+        if status_of(process) == 0 and action.startswith("kill"):
+            return Verdict(Outcome.WRONG, f"nothing was killed: {output_of(process)}")
+        return _again(scene, project, process, action)
 
 
 def at_moment(scene: Scene, action: str, seconds: float) -> Verdict:
@@ -66,11 +64,9 @@ def at_moment(scene: Scene, action: str, seconds: float) -> Verdict:
         process = start("dvc repro", project)
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
-        struck = process.returncode is None and _strike(process, action)
-        ended = end(process)
-        if struck:
-            return _again(scene, project, ended, action)
-        ended.output()
+        if process.returncode is None and _strike(process, action):
+            return _again(scene, project, process, action)
+        output_of(process)
     return at_moment(scene, action, seconds / 2)
 
 
@@ -93,18 +89,18 @@ def _strike(process: Process, action: str) -> bool:
 def read_only(scene: Scene, place: str) -> Verdict:
     """Run the project while a folder or file is read-only."""
     with copied(scene.start) as project:
-        ended = end(start("dvc repro", project, planned(project, "read-only", path=str(project / place))))
-        return _again(scene, project, ended, "read-only")
+        process = start("dvc repro", project, planned(project, "read-only", path=str(project / place)))
+        return _again(scene, project, process, "read-only")
 
 
-def _again(scene: Scene, project: Path, ended: Ended, action: str) -> Verdict:
+def _again(scene: Scene, project: Path, process: Process, action: str) -> Verdict:
     """Run again at once, while processes of a killed DVC may still run. Then judge both runs."""
-    again = repro(scene, project)
-    output = ended.output()
+    status, again = status_of(process), repro(scene, project)
+    output = output_of(process)
     verdict = judge(scene, project, *again)
     if verdict.outcome is not Outcome.RIGHT or action.startswith("kill"):
         return verdict
-    return (interrupted(output) if action == "interrupt" else refused(ended.status, output)) or verdict
+    return (interrupted(output) if action == "interrupt" else refused(status, output)) or verdict
 
 
 def interrupted(output: str) -> Verdict | None:
@@ -124,10 +120,9 @@ def changed(scene: Scene, stage: str, number: int) -> Verdict:
     name, how = toy.changes(stage)[number]
     with copied(scene.start) as project:
         path, before = project / name, (scene.good / name).read_text(encoding="utf-8")
-        content = how(before) if how else None
-        plan = planned(project, "change", at=3, stage=stage, path=str(path), content=content)
-        ended = end(start(scene.command, project, plan))
-        status, output = ended.status, ended.output()
+        plan = planned(project, "change", at=3, stage=stage, path=str(path), content=how(before) if how else None)
+        process = start(scene.command, project, plan)
+        status, output = status_of(process), output_of(process)
         if status == 0:
             return Verdict(Outcome.WRONG, f"{name} changed without an error: {output}")
         path.write_text(before, encoding="utf-8")
@@ -138,15 +133,13 @@ def changed(scene: Scene, stage: str, number: int) -> Verdict:
 def damaged(scene: Scene, name: str, damage: str, twice: bool) -> Verdict:
     """Damage a file of the cache and, if `twice`, the outputs in the working tree with the same content."""
     with copied(scene.good) as project:
-        path = project / name
+        path, outs = project / name, read_lock(scene.good / "dvc.lock").outputs()
         digest, content = path.parent.name + path.name, path.read_bytes()
-        spoil(path, damage)
-        for out in (project / out for outs in toy.WRITES.values() for out in outs if twice):
-            if out.read_bytes() == content:
-                spoil(out, damage)
+        for file in (path, *(project / out.path for out in outs if twice)):
+            if file.read_bytes() == content:
+                spoil(file, damage)
         verdict = judge(scene, project, *repro(scene, project))
-        needed = {out.md5 for stage in read_lock(scene.good / "dvc.lock").stages.values() for out in stage.outs}
-        if verdict.outcome is Outcome.RIGHT and digest in needed and not path.is_file():
+        if verdict.outcome is Outcome.RIGHT and digest in {out.md5 for out in outs} and not path.is_file():
             return Verdict(Outcome.WRONG, f"object {digest} was not made again")
         return verdict
 
@@ -168,10 +161,8 @@ def together(scene: Scene, first: str, other: str) -> Verdict:
     """Run two commands at once."""
     with copied(scene.start) as project:
         running = [start(command, project) for command in (first, other)]
-        ended = [end(process) for process in running]
-        refusals = [refused(one.status, one.output()) for one in ended]
-        verdict = judge(scene, project, *repro(scene, project))
-        found = [one for one in (verdict, *refusals) if one]
+        refusals = [refused(status_of(process), output_of(process)) for process in running]
+        found = [one for one in (judge(scene, project, *repro(scene, project)), *refusals) if one]
         return max(found, key=lambda one: list(Outcome).index(one.outcome))
 
 
@@ -186,57 +177,56 @@ def plan(scene: Scene, counts: Mapping[str, int], real_seconds: float) -> list[T
     chance = random.Random(0)  # noqa: S311
     events, seconds = _listed(scene)
     kinds = [(number, event.split()[0]) for number, event in enumerate(events, 1)]
-    changes = [number for number, kind in kinds if kind in ("os.rename", "os.link", "made", "write")]
+    made = [number for number, kind in kinds if kind in ("os.rename", "os.link", "made", "write")]
     fills = [number for number, kind in kinds if kind not in FREE]
-    inputs = [(stage, number) for stage in toy.READS for number in range(len(toy.changes(stage)))]
-    cache = sorted(path for path in (scene.good / ".dvc" / "cache").rglob("*") if path.is_file())
+    inputs = [
+        (f"input {'changes' if change[1] else 'vanishes'} during its stage", stage, number)
+        for stage in toy.READS
+        for number, change in enumerate(toy.changes(stage))
+    ]
     damages = [
-        (str(path.relative_to(scene.good)), how, twice)
-        for path in cache
+        (f"{'record' if 'runs' in path.parts else 'object'} of the cache: {how}", str(path), how, twice)
+        for path in sorted(_files(scene.good, ".dvc/cache"))
         for how in ("flip", "cut", "deletion")
         for twice in ((False,) if "runs" in path.parts else (False, True))
     ]
-    pairs = list(combinations_with_replacement(COMMANDS, 2))
 
-    def moments(actions: Sequence[str], number: int, longest: float = seconds) -> list[tuple[str, float]]:
-        return [(actions[i % len(actions)], chance.uniform(0, longest)) for i in range(number)]
+    def moments(kind: str, actions: Sequence[str], number: int, longest: float = seconds) -> list[Trial]:
+        return [Trial(kind, at_moment, (actions[i % len(actions)], chance.uniform(0, longest))) for i in range(number)]
 
-    def changing(stage: str, number: int) -> str:
-        return f"input {'changes' if toy.changes(stage)[number][1] else 'vanishes'} during its stage"
-
-    def damaging(name: str, how: str, _: bool) -> str:
-        return f"{'object' if '/files/' in name else 'record'} of the cache: {how}"
+    def changes(kind: str, actions: Sequence[str], numbers: Sequence[int]) -> list[Trial]:
+        return [Trial(kind, at_change, one) for one in zip(cycle(actions), numbers, strict=False)]
 
     signals, half = ("kill group", "kill dvc", "kill stage"), counts["interrupts"] // 2
-    kills = zip(cycle(("kill group", "kill dvc", "kill self")), spread(changes, counts["kills"]), strict=False)
-    full = zip(cycle(("full", "full once")), spread(fills, counts["full"]), strict=False)
-    interrupts = [("interrupt", number) for number in spread(changes, half)]
-    groups: list[tuple[str | Callable[..., str], Callable[..., Verdict], Any]] = [
-        ("kill at a change of a file", at_change, kills),
-        ("kill at a random moment", at_moment, moments(signals, counts["moments"])),
-        ("Ctrl-C", at_change, interrupts),
-        ("Ctrl-C", at_moment, moments(("interrupt",), counts["interrupts"] - half)),
-        ("full disk", at_change, full),
-        ("read-only place", read_only, [(place,) for place in spread(PLACES, counts["places"])]),
-        (changing, changed, spread(inputs, counts["changes"])),
-        (damaging, damaged, spread(damages, counts["damages"])),
-        ("two commands at once", together, spread(pairs, counts["pairs"])),
-        ("kill of the real stages", at_moment, moments(signals, counts["real"], real_seconds)),
-    ]
     return [
-        Trial(kind if isinstance(kind, str) else kind(*one), inject, one)
-        for kind, inject, arguments in groups
-        for one in arguments
+        *changes("kill at a change of a file", ("kill group", "kill dvc", "kill self"), spread(made, counts["kills"])),
+        *moments("kill at a random moment", signals, counts["moments"]),
+        *changes("Ctrl-C", ("interrupt",), spread(made, half)),
+        *moments("Ctrl-C", ("interrupt",), counts["interrupts"] - half),
+        *changes("full disk", ("full", "full once"), spread(fills, counts["full"])),
+        *(Trial("read-only place", read_only, (place,)) for place in spread(PLACES, counts["places"])),
+        *(Trial(kind, changed, tuple(rest)) for kind, *rest in spread(inputs, counts["changes"])),
+        *(Trial(kind, damaged, tuple(rest)) for kind, *rest in spread(damages, counts["damages"])),
+        *(
+            Trial("two commands at once", together, pair)
+            for pair in spread([*combinations_with_replacement(COMMANDS, 2)], counts["pairs"])
+        ),
+        *moments(REAL, signals, counts["real"], real_seconds),
     ]
+
+
+def _files(project: Path, folder: str) -> list[Path]:
+    """Return the files in a folder of a project, relative to the project."""
+    return [path.relative_to(project) for path in (project / folder).rglob("*") if path.is_file()]
 
 
 def _listed(scene: Scene) -> tuple[list[str], float]:
     """Return the changes of files in a run without faults, and the seconds of the run."""
     with copied(scene.start) as project:
         plan, before = planned(project, "list"), time.monotonic()
-        ended = end(start("dvc repro", project, plan))
-        seconds, output = time.monotonic() - before, ended.output()
-        if ended.status:
+        process = start("dvc repro", project, plan)
+        status, output, seconds = status_of(process), output_of(process), time.monotonic() - before
+        if status:
             raise RuntimeError(f"the run without faults failed: {output}")
         return Path(plan.counter).read_text(encoding="utf-8").splitlines(), seconds
 

@@ -57,10 +57,15 @@ class Sheet:
             self.box(start, start + thick, None, None, colour).box(None, None, start, start + thick, colour)
         return self
 
+    def paint(self, where: NDArray[np.bool_], colour: Colour) -> Self:
+        """Paint the places where `where`, [h, w], is true."""
+        self.pixels[where] = colour
+        return self
+
     def discs(self, radius: int, colour: Colour, *places: tuple[int, int]) -> Self:
         y, x = np.mgrid[: self.pixels.shape[0], : self.pixels.shape[1]]
         for row, column in places:
-            self.pixels[(y - row) ** 2 + (x - column) ** 2 < radius**2] = colour
+            self.paint((y - row) ** 2 + (x - column) ** 2 < radius**2, colour)
         return self
 
     def draw(self, method: str, *args: Any, **options: Any) -> Self:

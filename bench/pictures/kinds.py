@@ -15,8 +15,7 @@ NEAREST, BOX = Image.Resampling.NEAREST, Image.Resampling.BOX
 Y, X = np.mgrid[:480, :640]
 
 
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+font = ImageFont.load_default
 
 
 def clean(digit: Digit, rng: Random) -> Sheet:
@@ -48,14 +47,6 @@ def squared(digit: Digit, rng: Random, lines: Colour = (185, 205, 225), thick: i
     return sheet.write(digit, 200, int(rng.integers(20, 260)), int(rng.integers(20, 420)))
 
 
-def dotted(digit: Digit, rng: Random) -> Sheet:
-    sheet = Sheet.paper(rng)
-    for row, column in np.ndindex(15, 20):
-        top, left = 16 + 32 * row, 16 + 32 * column
-        sheet.box(top, top + 3, left, left + 3, (150, 150, 160))
-    return sheet.write(digit, 220, int(rng.integers(20, 240)), int(rng.integers(20, 400)))
-
-
 def specks(digit: Digit, rng: Random, count: int, radius: int) -> Sheet:
     sheet = clean(digit, rng)
     for _ in range(count):
@@ -73,12 +64,6 @@ def staple(digit: Digit, rng: Random) -> Sheet:
     for offset, colour in ((3, (190, 188, 180)), (0, (110, 110, 115))):  # the shadow and the staple
         left, top = 24 + offset, 60 + offset
         sheet.draw("line", (left, top, left + 45 * math.cos(angle), top - 45 * math.sin(angle)), colour, 4)
-    return sheet
-
-
-def folded_corner(digit: Digit, rng: Random) -> Sheet:
-    sheet = clean(digit, rng)
-    sheet.pixels[X - Y > 590] = (60, 52, 45)
     return sheet
 
 
@@ -131,21 +116,11 @@ def chalk(digit: Digit, rng: Random) -> Sheet:
     return sheet.put(pen(digit, 300) * rng.uniform(0.55, 1, (300, 300)).astype(np.float32), 90, 170, (225, 228, 225))
 
 
-def framed_board(digit: Digit, rng: Random) -> Sheet:
-    board = chalk(digit, rng).box(None, 18, None, None, WOOD).box(-18, None, None, None, WOOD)
-    return board.box(None, None, None, 18, WOOD).box(None, None, -18, None, WOOD)
-
-
 def on_a_desk(digit: Digit, rng: Random) -> Sheet:
     sheet, degrees = Sheet.paper(rng, 360, 300).write(digit, 200, 80, 50), float(rng.uniform(-8, 8))
     grain = 12 * np.sin(np.mgrid[:600, :800][0] / 7)
     desk = Sheet.of(Sheet.paper(rng, 600, 800, colour=(120, 84, 52), noise=6).pixels + grain[..., None])
     return desk.lay(sheet, degrees, 240, 110)
-
-
-def on_a_dark_cloth(digit: Digit, rng: Random) -> Sheet:
-    cloth = Sheet.paper(rng, 600, 800, colour=(38, 40, 60), noise=9)
-    return cloth.lay(Sheet.paper(rng, 360, 300).write(digit, 200, 80, 50), float(rng.uniform(-20, 20)), 240, 110)
 
 
 def strip_on_a_table(digit: Digit, rng: Random) -> Sheet:
@@ -262,10 +237,16 @@ SEEN: dict[str, Kind] = {
     "print shines through": print_shines_through,
     "ruled paper askew": ruled_askew,
     "darkly squared paper": lambda digit, rng: squared(digit, rng, (120, 140, 160), 2),
-    "dotted paper": dotted,
+    "dotted paper": lambda digit, rng: (
+        Sheet.paper(rng)
+        .paint(((Y - 16) % 32 < 3) & ((X - 16) % 32 < 3), (150, 150, 160))
+        .write(digit, 220, int(rng.integers(20, 240)), int(rng.integers(20, 400)))
+    ),
     "two binder holes": lambda digit, rng: clean(digit, rng).discs(11, (30, 30, 30), (120, 14), (360, 14)),
     "two shadows": two_shadows,
-    "a sheet on a dark cloth": on_a_dark_cloth,
+    "a sheet on a dark cloth": lambda digit, rng: Sheet.paper(rng, 600, 800, colour=(38, 40, 60), noise=9).lay(
+        Sheet.paper(rng, 360, 300).write(digit, 200, 80, 50), float(rng.uniform(-20, 20)), 240, 110
+    ),
     "a rounded box": lambda digit, rng: (
         Sheet.paper(rng, 300, 420)
         .draw("rounded_rectangle", (90, 40, 310, 260), 18, outline=(40, 90, 60), width=4)
@@ -299,7 +280,9 @@ SEEN: dict[str, Kind] = {
         .draw("text", (60, 140), "Amount", (30, 30, 30), font(34))
         .write(digit, 150, 85, 275)
     ),
-    "a board in a frame": framed_board,
+    "a board in a frame": lambda digit, rng: chalk(digit, rng).paint(
+        (np.minimum(Y, X) < 18) | (Y >= 462) | (X >= 622), WOOD
+    ),
     "page of a browser": lambda digit, _: (
         Sheet(560, 720)
         .draw("rectangle", (0, 0, 720, 60), (222, 225, 230))
@@ -307,7 +290,7 @@ SEEN: dict[str, Kind] = {
         .draw("text", (110, 20), "https://draw.example/new", (60, 60, 60), font(16))
         .write(digit, 300, 150, 200, (10, 10, 10))
     ),
-    "a folded corner": folded_corner,
+    "a folded corner": lambda digit, rng: clean(digit, rng).paint(X - Y > 590, (60, 52, 45)),
     "a thin pen on grey paper": thin_pen_on_grey,
     "cell of a table": cell_of_a_table,
 }

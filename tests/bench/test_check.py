@@ -1,12 +1,10 @@
 """Stale figures: each kind is found, with the command that renews it, and no valid figure is called stale."""
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +19,10 @@ from bench import check
 from bench.study import data_hashes
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, set_params
-from tests.support.project import ROOT, Arrays, commit
-from tests.support.results import RESULTS, write_documents, write_results
-from tests.support.verifying import small_project
+from tests.support.project import ROOT
+from tests.support.results import RESULTS, edit_result
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from DVC, about its own packages
 
 Edit = Callable[[Path], object]
 
@@ -31,30 +30,6 @@ Edit = Callable[[Path], object]
 OF_MNIST = {"convnet", "convnet-whole", "pictures", "large", "speed", "waits"}
 STAGES = yaml.safe_load((ROOT / "bench" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 DENSE = {"repro", "seeds", "processors", "workers", "pictures", "large", "speed", "waits", "card"}
-
-
-@contextlib.contextmanager
-def repo(path: str) -> Iterator[Repo]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from DVC, about its own packages
-        with Repo(path) as found:
-            yield found
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """Return the small project with valid results and documents: no figure is stale."""
-    project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("check") / "project")
-    (project / "bench").mkdir()
-    for name in ("dvc.yaml", ".dvcignore", "prover.yaml"):
-        shutil.copy(ROOT / "bench" / name, project / "bench")
-    shutil.copytree(ROOT / "bench" / ".dvc", project / "bench" / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
-    write_results(project)
-    write_documents(project)
-    with contextlib.chdir(project), repo("bench") as found:
-        found.commit(force=True)
-    commit(project, "figures")
-    return project
 
 
 @pytest.fixture
@@ -69,45 +44,31 @@ def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def stale() -> dict[str, str]:
     """Return the names of the studies to run for `make study`, each with the first reason."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = [*check.stale()]
+    found = [*check.stale()]
     assert all(f"{one.name}{one.reason}".isprintable() for one in found)
     return {one.command.removeprefix("make ").removeprefix("study NAME="): one.reason for one in reversed(found)}
 
 
 def params(**values: Any) -> Edit:
     """Return an edit of params.yaml, such as dense__units=64."""
-    return lambda project: set_params(
-        project / "params.yaml", {name.replace("__", "."): value for name, value in values.items()}
-    )
+    named = {name.replace("__", "."): value for name, value in values.items()}
+    return lambda project: set_params(project / "params.yaml", named)
 
 
 def result(name: str, change: Callable[[Any], object]) -> Edit:
     """Return an edit of a study's results; `change` gets the parsed JSON."""
-
-    def edit(project: Path) -> None:
-        path = project / RESULTS / f"{name}.json"
-        content = json.loads(path.read_text(encoding="utf-8"))
-        change(content)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-    return edit
+    return lambda project: edit_result(project, name, change)
 
 
 def text(name: str, old: str, new: str) -> Edit:
-    """Return an edit that replaces a text in a file."""
+    """Return an edit that replaces a text in a file; an empty text is the end of the file."""
 
     def edit(project: Path) -> None:
         content = (project / name).read_text(encoding="utf-8")
         assert old in content, f"{old!r} is not in {name}"
-        (project / name).write_text(content.replace(old, new), encoding="utf-8")
+        (project / name).write_text(content.replace(old, new) if old else content + new, encoding="utf-8")
 
     return edit
-
-
-def code(name: str) -> Edit:
-    return lambda project: (project / name).write_text((project / name).read_text() + "# more\n", encoding="utf-8")
 
 
 def data(project: Path) -> None:
@@ -129,36 +90,19 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
         params(load__source="data/other.npz"),
         {"repro", "seeds", "sweep", "convnet-sweep", "workers", "card"},
     ),
-    "a result": (
-        result("seeds", lambda study: study["test_accuracy"].update(std=0.5)),
-        {"seeds", "tables", "card"},
-    ),
+    "a result": (result("seeds", lambda it: it["test_accuracy"].update(std=0.5)), {"seeds", "tables", "card"}),
     "a table": (text("README.md", "98.17 %", "99.99 %"), {"tables"}),
-    "dense.epochs": (params(dense__epochs=2), DENSE | {"sweep"}),
     "train.seed": (params(train__seed=3), {"repro", "typical-seed", "card"}),
-    "train.shards": (params(train__shards=1), DENSE | OF_MNIST | {"sweep", "convnet-sweep"}),
     "train.model": (params(train__model="convnet"), {"repro", "seeds", "pictures", "card"}),
-    "convnet.filters": (
-        params(convnet__filters=8),
-        {"convnet", "convnet-whole", "convnet-sweep", "processors"},
-    ),
-    "convnet.warmup": (params(convnet__warmup=0.5), {"convnet", "convnet-whole", "processors"}),
-    "preprocess": (params(preprocess__validation_size=50), {"repro", "seeds", "workers", "card"}),
-    "class_names": (params(class_names=list("abcdefghij")), {"repro", "card"}),
+    "convnet.filters": (params(convnet__filters=8), {"convnet", "convnet-whole", "convnet-sweep", "processors"}),
     "evaluate.views": (params(evaluate__views=3), DENSE - {"pictures", "workers"}),
-    "code of a stage": (code("stages/train.py"), {"repro"}),
-    "packages": (code("requirements.lock"), {"repro"}),
-    "other code": (code("digits/apps/report.py"), set()),
+    "code of a stage": (text("stages/train.py", "", "# more\n"), {"repro"}),
+    "other code": (text("digits/apps/report.py", "", "# more\n"), set()),
     "data": (data, {"repro", *OF_MNIST}),
     "a run on other data": (other_run, {"repro", "seeds", "sweep", "convnet-sweep", "workers"}),
-    "order of a result": (result("seeds", lambda study: study["runs"].reverse()), {"seeds"}),
     "speed": (result(SPEED, lambda found: found["ratios"].update(cold=1.11)), {"speed", "tables"}),
     "a damaged result": (result("large", lambda study: study.pop("stages")), {"large", "tables"}),
     "a missing result": (lambda project: (project / RESULTS / "waits.json").unlink(), {"waits", "tables"}),
-    "a conflict": (
-        lambda project: (project / RESULTS / "sweep.json").write_text("<<<<<<< HEAD\n"),
-        {"sweep", "tables"},
-    ),
     "a command": (text("bench/dvc.yaml", "--seeds 10 ", "--seeds 20 "), {"seeds"}),
     "a list": (text("bench/prover.yaml", "k,v", "v,k"), {"prover"}),
     "words": (text("docs/speed.md", "More words.", "Other words."), set()),
@@ -209,7 +153,7 @@ def test_the_difference_is_named_with_both_values(
     assert found["seeds"] == "it was made with dense.units = 16, and params.yaml has 64"
     assert found["repro"].endswith("parameter dense.units in params.yaml is not the recorded one")
     monkeypatch.setattr(sys, "argv", ["check"])
-    with warnings.catch_warnings(action="ignore"), pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit) as stop:
         check.main()
     *lines, last = str(stop.value.code).splitlines()
     assert len(lines) == len(DENSE)
@@ -220,9 +164,9 @@ def test_the_difference_is_named_with_both_values(
 
 def test_users_commands_do_not_see_the_studies(project: Path) -> None:
     result("seeds", lambda study: study.clear())(project)
-    with repo(".") as found:
+    with Repo(".") as found:
         assert found.status() == {}
-    with repo("bench") as found:
+    with Repo("bench") as found:
         assert list(found.status()) == ["bench/dvc.yaml:seeds"]
 
 
@@ -258,34 +202,32 @@ def test_damage_is_named_in_one_line(project: Path) -> None:
         stale()
 
 
-#: The files that the studies write which are stale in the tests of renewal.
+#: The files that the studies write which are stale in the test of renewal.
 MADE = {"seeds": RESULTS / "seeds.json", "speed": RESULTS / f"{SPEED}.json", "card": Path("docs/model-card.md")}
 
 
-def renewed(built: Path, monkeypatch: pytest.MonkeyPatch, *, restored: bool = True, fails: str = "") -> list[str]:
-    """Renew stale figures with a `make` that copies them from a fresh project, and return the calls of `make`."""
-    calls = []
+def test_only_the_stale_are_renewed_in_order(project: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of `make`, a function copies the files from a fresh project."""
+    calls: list[str] = []
+    restored, status = False, 0
 
     def make(command: list[str], **_: object) -> SimpleNamespace:
         calls.append(command[-1].removeprefix("NAME="))
         if restored:
             shutil.copy(built / MADE[calls[-1]], MADE[calls[-1]])
-        return SimpleNamespace(returncode=3 if calls[-1] == fails else 0)
+        return SimpleNamespace(returncode=status)
 
     monkeypatch.setattr(check, "subprocess", SimpleNamespace(run=make, DEVNULL=None))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        check.renew()
-    return calls
-
-
-def test_only_the_stale_are_renewed_in_order(project: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result(SPEED, lambda found: found["params"]["dense"].update(units=2))(project)
     result("seeds", lambda study: study["runs"].reverse())(project)
     text("docs/model-card.md", "## Description", "## Summary")(project)
     with pytest.raises(InputError, match=r"still stale after `make study NAME=seeds`: .*See `make check`"):
-        renewed(built, monkeypatch, restored=False)
-    with pytest.raises(InputError, match=r"make study NAME=speed: it ended with exit status 3\. Run it by hand"):
-        renewed(built, monkeypatch, restored=False, fails="speed")
-    assert renewed(built, monkeypatch) == ["seeds", "speed", "card"]
+        check.renew()
+    status = 3
+    with pytest.raises(InputError, match=r"make study NAME=seeds: it ended with exit status 3\. Run it by hand"):
+        check.renew()
+    restored, status = True, 0
+    calls.clear()
+    check.renew()
+    assert calls == ["seeds", "speed", "card"]
     assert stale() == {}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench import large
-from bench.large import Way, limited_to, repeat, require_disk, run_limited, study
+from bench.large import Prefix, limited_to, repeat, run_limited, study
 from bench.processors import STAGES
 from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.program import InputError
@@ -37,53 +37,43 @@ def test_the_training_set_is_repeated(digits: Arrays, tmp_path: Path) -> None:
 def test_a_program_is_limited(groups: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not groups:
         monkeypatch.setattr(memory, "own_groups", list)
-    with limited_to(200 * 2**20) as way:
-        if groups and way.name != "a control group":
+    with limited_to(200 * 2**20) as (name, way):
+        if groups and name != "a control group":
             pytest.skip("no control group can be made here")
-        assert way.name == ("a control group" if groups else "`ulimit -d`")
+        assert name == ("a control group" if groups else "`ulimit -d`")
         assert run_limited(way, [sys.executable, "-c", HOLD, "50"], tmp_path)["memory"] > 50
         with pytest.raises(InputError, match=r"expected exit status 0\. Got exit status .* Give it more with --memory"):
             run_limited(way, [sys.executable, "-c", HOLD, "300"], tmp_path)
     assert not [path for group, _ in memory.own_groups() for path in group.glob(f"digits-{os.getpid()}")]
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("memory.max", {"memory.max": "100", "memory.swap.max": "0"}),
-        ("memory.limit_in_bytes", {"memory.limit_in_bytes": "100", "memory.memsw.limit_in_bytes": "100"}),
-    ],
-)
-def test_swap_is_limited_too(
-    name: str, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory, "own_groups", lambda: [(tmp_path, name)])
+def test_swap_is_limited_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits are written into the files of a control group, of either version."""
     monkeypatch.setattr(Path, "rmdir", shutil.rmtree)  # removing a control group also removes its files
-    with limited_to(100):
-        assert {path.name: path.read_text() for path in tmp_path.glob("*/*")} == expected
+    for name, swap, most in (
+        ("memory.max", "memory.swap.max", "0"),
+        ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "100"),
+    ):
+        monkeypatch.setattr(memory, "own_groups", lambda name=name: [(tmp_path, name)])
+        with limited_to(100):
+            assert {path.name: path.read_text() for path in tmp_path.glob("*/*")} == {name: "100", swap: most}
 
 
 def test_every_stage_is_run_in_each_way_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str, Any]] = []
+    asked: list[tuple[Any, str, Any]] = []
 
-    def run(way: Way, command: list[str], room: Path) -> dict[str, float]:
+    def run(prefix: Prefix, command: list[str], room: Path) -> dict[str, float]:
         stage = next(word.removeprefix("stages.") for word in command if word.startswith("stages."))
-        asked.append((way.name, stage, read_mapping(room / "params.yaml")["load"]["source"]))
-        (room / "data" / "model.keras").write_text(way.name.strip("0123456789"), encoding="utf-8")
+        asked.append((prefix, stage, read_mapping(room / "params.yaml")["load"]["source"]))
+        (room / "data" / "model.keras").write_text("other" if "other" in prefix else "model", encoding="utf-8")
         return {"wall": 1.0, "cpu": 1.0, "memory": 1.0}
 
     monkeypatch.setattr(large, "run_limited", run)
     params, source = recipe_params(tmp_path), tmp_path / "large.npz"
-    found = study(source, params, {"free": Way("a1"), "held": Way("a2")}, tmp_path)
-    assert asked == [(name, stage, str(source)) for name in ("a1", "a2") for stage in STAGES]
+    found = study(source, params, {"free": ("a",), "held": ("b",)}, tmp_path)
+    assert asked == [((word,), stage, str(source)) for word in "ab" for stage in STAGES]
     assert {stage: [*one] for stage, one in found["stages"].items()} == {stage: ["free", "held"] for stage in STAGES}
     assert [*found["sha256"]] == ["data/model.keras"]
     assert not (tmp_path / "free").exists()
-    with pytest.raises(InputError, match=r"data/model\.keras: its bytes differ between the ways 'free' and 'held'"):
-        study(source, params, {"free": Way("a"), "held": Way("b")}, tmp_path)
-
-
-def test_a_disk_that_is_too_small_is_refused_first(tmp_path: Path) -> None:
-    require_disk(tmp_path, 1)
-    with pytest.raises(InputError, match=r"MiB free\. Got \d+\. Set TMPDIR to a folder on a larger disk"):
-        require_disk(tmp_path, 2**60)
+    with pytest.raises(InputError, match=r"data/model\.keras: its bytes differ between the ways free, held"):
+        study(source, params, {"free": ("a",), "held": ("other",)}, tmp_path)

@@ -32,18 +32,8 @@ def test_each_fault_is_judged_and_kept(tmp_path: Path) -> None:
         {"name": "control", "kind": "control", "edits": [], "tests": ["test_toy.py::test_add"]},
     ]
     (tmp_path / "faults.json").write_text(json.dumps(faults), encoding="utf-8")
-    command = (
-        sys.executable,
-        "-m",
-        "bench.mutation",
-        "--faults",
-        "faults.json",
-        "--project",
-        "toy",
-        "--out",
-        "out.json",
-    )
-    result = run(*command, cwd=tmp_path, env=AT_ROOT)
+    options = ("--faults", "faults.json", "--project", "toy", "--out", "out.json")
+    result = run(sys.executable, "-m", "bench.mutation", *options, cwd=tmp_path, env=AT_ROOT)
     assert result.returncode == 1
     assert "some faults could not be judged" in result.stderr
     found = {one["name"]: one for one in json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))}

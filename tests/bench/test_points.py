@@ -11,7 +11,7 @@ import distributed
 import pytest
 
 from bench import points
-from bench.points import Data, Where, compute
+from bench.points import compute
 from dvcproof.runtime.program import InputError
 from tests.support.project import recipe_params
 
@@ -25,13 +25,6 @@ def make(folder: Path) -> Path:
     """Make the data of the toy study."""
     (folder / "prepared").mkdir()
     (folder / "prepared" / "data.txt").write_text("data")
-    return folder
-
-
-def make_other(folder: Path) -> Path:
-    """Make data that differ from machine to machine."""
-    make(folder)
-    (folder / "prepared" / "data.txt").write_text(str(os.getpid()))
     return folder
 
 
@@ -52,97 +45,85 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("project")
     recipe_params(path)
     (path / "requirements.lock").write_text("numpy==1\n")
-    for room in ("bench", "digits", "dvcproof", "exactkeras", "stages"):
-        (path / room).mkdir()
-        (path / room / "code.py").touch()
-    before = Path.cwd()
-    os.chdir(path)
-    yield path
-    os.chdir(before)
+    (path / "digits").mkdir()
+    (path / "digits" / "code.py").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        yield path
 
 
 @pytest.fixture(scope="module")
 def cluster(project: Path) -> Iterator[str]:
     """Yield the address of a scheduler with two workers, each a process, started in the project."""
-    local = str(project / "dask")
+    options: Any = {"threads_per_worker": 1, "dashboard_address": ":0", "local_directory": str(project / "dask")}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=":0", local_directory=local
-        ) as found,
+        distributed.LocalCluster(n_workers=2, **options) as found,
     ):
         yield found.scheduler_address
 
 
 @pytest.fixture
-def data(project: Path, tmp_path: Path) -> Data:
+def data(project: Path, tmp_path: Path) -> Path:
     assert Path.cwd() == project
-    return Data(make(tmp_path), make)
+    return make(tmp_path)
 
 
-def test_the_results_are_the_same_and_in_order(data: Data, cluster: str) -> None:
-    numbers = [(number,) for number in range(7)]
-    found = [
-        compute(square, numbers, data, where, "squares") for where in (Where(), Where(jobs=2), Where(scheduler=cluster))
-    ]
-    assert found[0] == [{"number": number, "square": number**2, "data": "data"} for number in range(7)]
-    assert found[0] == found[1] == found[2]
+def test_the_results_are_the_same_and_in_order(data: Path, cluster: str) -> None:
+    expected = [{"number": number, "square": number**2, "data": "data"} for number in range(7)]
+    where: dict[str, Any]
+    for where in ({}, {"jobs": 2}, {"scheduler": cluster}):
+        assert compute(square, [(number,) for number in range(7)], data, make, name="squares", **where) == expected
 
 
 @pytest.mark.slow
-def test_a_point_that_kills_every_worker_ends_the_study(data: Data, cluster: str) -> None:
+def test_a_point_that_kills_every_worker_ends_the_study(data: Path, cluster: str) -> None:
     with pytest.raises(InputError, match=r"the workers: they died \(KilledWorker"):
-        compute(die, [()], data, Where(scheduler=cluster), "deaths")
+        compute(die, [()], data, make, name="deaths", scheduler=cluster)
 
 
-def test_a_point_that_fails_is_one_line(data: Data, cluster: str) -> None:
-    for where in (Where(scheduler=cluster), Where(jobs=2)):
+def test_a_point_that_fails_is_one_line(data: Path, cluster: str) -> None:
+    where: dict[str, Any]
+    for where in ({"jobs": 2}, {"scheduler": cluster}):
         with pytest.raises(InputError, match=r"point 1: expected luck\. Got none\. Try another\."):
-            compute(fail, [(1,)], data, where, "failures")
+            compute(fail, [(1,)], data, make, name="failures", **where)
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "digits/code.py"])
-def test_a_worker_with_other_code_refuses(data: Data, cluster: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    theirs = points.code() | {name: "0" * 64}
-    monkeypatch.setattr(points, "code", lambda: theirs)
-    with pytest.raises(InputError, match=f"{name} on a worker: this code differs from that of the study"):
-        compute(square, [(1,)], data, Where(scheduler=cluster), "squares")
-
-
-def test_a_worker_with_other_data_refuses(data: Data, cluster: str) -> None:
-    other = data._replace(make=make_other)
-    (data.folder / "prepared" / "data.txt").write_text("another")
-    with pytest.raises(InputError, match=r"data\.txt on a worker: this data differs from that of the study"):
-        compute(square, [(1,)], other, Where(scheduler=cluster), "squares")
+@pytest.mark.parametrize(("name", "what"), [("params.yaml", "code"), ("digits/code.py", "code"), ("data.txt", "data")])
+def test_a_worker_with_other_code_or_data_refuses(
+    data: Path, cluster: str, monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
+    if what == "data":
+        (data / "prepared" / name).write_text("another")
+    else:
+        theirs = points.code() | {name: "0" * 64}
+        monkeypatch.setattr(points, "code", lambda: theirs)
+    with pytest.raises(InputError, match=f"{name} on a worker: this {what} differs from that of the study"):
+        compute(square, [(1,)], data, make, name="squares", scheduler=cluster)
 
 
 @pytest.mark.slow
-def test_no_scheduler_and_no_worker_are_one_line(data: Data, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scheduler_and_no_worker_are_one_line(data: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(points, "DEADLINE", 1)
     monkeypatch.setattr(points, "FIRST_WORKER", 1)
     for address in ("tcp://127.0.0.1:9", "nonsense://a"):
         with pytest.raises(InputError, match=rf"--scheduler {address}: no Dask scheduler answers there"):
-            compute(square, [(1,)], data, Where(scheduler=address), "squares")
+            compute(square, [(1,)], data, make, name="squares", scheduler=address)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0", local_directory=str(project / "dask")) as empty,
         pytest.raises(InputError, match=r"it has had no worker for 1 s\. Start a scheduler and workers"),
     ):
-        compute(square, [(1,)], data, Where(scheduler=empty.scheduler_address), "squares")
+        compute(square, [(1,)], data, make, name="squares", scheduler=empty.scheduler_address)
 
 
-def test_a_worker_looks_at_its_code_before_each_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_looks_at_its_code_before_each_point(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code may be edited while the worker runs."""
-
-    def make(folder: Path) -> Path:
-        (folder / "prepared").mkdir()
-        return folder
-
     here: dict[str, Any] = {}
     monkeypatch.setattr(points, "_HERE", here)
-    shared: Any = (lambda _: "computed", make, {"a.py": "1"}, {})
-    monkeypatch.setattr(points, "code", lambda: {"a.py": "1"})
-    assert points._on_worker(shared, ()) == ("computed", "")
+    shared: Any = (lambda _: "computed", make, points.code(), points._hashes(data))
+    assert points._on_worker(shared, ()) == "computed"
     ((room, _),) = here.values()
     room.cleanup()
     monkeypatch.setattr(points, "code", lambda: {"a.py": "2"})
-    assert points._on_worker(shared, ())[1].startswith("a.py on a worker: this code differs from that")
+    with pytest.raises(points._WorkerError, match=r"^a\.py on a worker: this code differs from that"):
+        points._on_worker(shared, ())

@@ -1,6 +1,7 @@
 """The queue of experiments: results that DVC would lose silently are prevented, or noticed as missing."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from unittest import mock
@@ -8,27 +9,25 @@ from unittest import mock
 import pytest
 
 from bench import queued
+from dvcproof.runtime.program import InputError
 from tests.support.project import commit, run_ok
 from tests.support.refusal import refusal
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return an empty repository with four commits."""
+    """Return an empty repository with two commits."""
     path = tmp_path / "project"
     path.mkdir()
     run_ok("git", "init", "--quiet", "--initial-branch", "main", cwd=path)
-    for _ in range(4):
+    for _ in range(2):
         run_ok("git", "commit", "--quiet", "--allow-empty", "--message", "more", cwd=path)
     return path
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-def test_a_shallow_clone_is_refused_before_anything_is_computed(
-    project: Path, monkeypatch: pytest.MonkeyPatch, depth: int
-) -> None:
+def test_a_shallow_clone_is_refused_before_anything_is_computed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clone = project.parent / "clone"
-    run_ok("git", "clone", "--quiet", f"--depth={depth}", project.as_uri(), str(clone), cwd=project)
+    run_ok("git", "clone", "--quiet", "--depth=1", project.as_uri(), str(clone), cwd=project)
     monkeypatch.chdir(clone)
     line = "ERROR: the queue: DVC loses the results of queued experiments in a shallow clone. "
     assert refusal(queued.main) == f"{line}Run `git fetch --unshallow`, then this command again."
@@ -36,16 +35,14 @@ def test_a_shallow_clone_is_refused_before_anything_is_computed(
     queued.require_place(clone)
 
 
-@pytest.mark.parametrize("name", ["a%2Fb", "a%20b", "a#b", "a?b"])
-def test_a_name_that_an_address_misreads_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    path = project.rename(project.parent / name)
-    monkeypatch.chdir(path)
-    assert f"{path}: DVC loses queued experiments in a path with '{name[1:-1]}'. Rename" in refusal(queued.main)
-
-
-@pytest.mark.parametrize("name", ["a%zz", "50% b", "a&b=c", "a b"])
-def test_other_names_are_not(project: Path, name: str) -> None:
-    queued.require_place(project.rename(project.parent / name))
+def test_a_name_that_an_address_misreads_is_refused(project: Path) -> None:
+    for name in ("a%2Fb", "a#b", "a?b"):
+        with pytest.raises(InputError, match=rf"DVC loses queued experiments in a path with '{re.escape(name[1:-1])}'"):
+            queued.require_place(project.rename(project.parent / name))
+        (project.parent / name).rename(project)
+    for name in ("a%zz", "50% b", "a&b=c"):
+        queued.require_place(project.rename(project.parent / name))
+        (project.parent / name).rename(project)
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -10,18 +10,16 @@ from typing import Any
 import pytest
 
 from bench import __main__ as bench
-from bench import convnet, large, seeds, speed, sweep, workers
+from bench import convnet, seeds, sweep, workers
 from bench.__main__ import commands_of, studies
 from bench.convnet import EXAMPLE
-from bench.pictures import __main__ as pictures
-from bench.study import ARRAYS, data_hashes, parse_values
+from bench.study import ARRAYS, at_least, data_hashes, parameter, parser_of, require_whole_mnist
 from digits.apps.results import study_params
-from dvcproof.runtime import machine
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
 from tests.support.project import Arrays, recipe_params
-from tests.support.results import RESULTS, speed_results
+from tests.support.results import RESULTS
 from tests.support.verifying import small_project
 
 
@@ -49,13 +47,11 @@ def test_a_command_replaces_the_options_of_the_study_and_dvc_records_its_own() -
     assert commands_of("tables", studies()["tables"], []) == [["bench.tables"]]
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("sweeps", r"Did you mean `make study NAME=sweep`\?"), ("x", "lists the studies")]
-)
-def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["bench", name])
-    with pytest.raises(InputError, match=rf"^{name}: there is no study of this name\. .*{hint}"):
-        bench.main()
+def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, hint in (("sweeps", r"Did you mean `make study NAME=sweep`\?"), ("x", "lists the studies")):
+        monkeypatch.setattr(sys, "argv", ["bench", name])
+        with pytest.raises(InputError, match=rf"^{name}: there is no study of this name\. .*{hint}"):
+            bench.main()
 
 
 def made_up_seed(seed: int, *_: object) -> dict[str, float]:
@@ -75,33 +71,16 @@ def made_up_training(values: dict[str, Any], *_: object) -> dict[str, Any]:
     return {"seconds": 1.0, "exchanged": 0, "sha256": str(values.get("dense.units"))}
 
 
-#: Each study's module, its options, what stands in for its work, and the parameters that it records.
-STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path], Any]]] = {
-    "seeds": (seeds, "--seeds 3 --data data", {"run_seed": made_up_seed}, study_params),
-    "speed": (
-        speed,
-        "--rounds 1",
-        {"measure": lambda *_: {}, "medians": lambda _: speed_results()["times"]},
-        lambda path: study_params(path, "dense"),
-    ),
-    "sweep": (
-        sweep,
-        "--set dense.units=8,16 --seeds 2 --validation 100",
-        {"prepare": lambda _, folder: folder, "validation_accuracy": lambda *_: 0.5},
-        lambda _: sweep.shared(["dense.units"], 100),
-    ),
+LARGER = "--workers 1 2 --set train.shards=4 --larger dense.units=32 --data data"
+
+#: Each study's module, its options, the function that works and what stands in for it, and how its parameters are read.
+STUDIES: dict[str, tuple[Any, str, str, Callable[..., Any], dict[str, Any]]] = {
+    "seeds": (seeds, "--seeds 3 --data data", "run_seed", made_up_seed, {}),
     "convnet": (
-        convnet,
-        "--seeds 2 --epochs 7 20 --data data",
-        {"study": made_up_contestants},
-        lambda path: study_params(path, "convnet", scored=False),
+        *(convnet, "--seeds 2 --epochs 7 20 --data data", "study", made_up_contestants),
+        {"model": "convnet", "scored": False},
     ),
-    "workers": (
-        workers,
-        "--workers 1 2 --set train.shards=4 --larger dense.units=32 --data data",
-        {"train": made_up_training},
-        lambda path: study_params(path, "dense", scored=False),
-    ),
+    "workers": (workers, LARGER, "train", made_up_training, {"model": "dense", "scored": False}),
 }
 
 
@@ -109,18 +88,15 @@ STUDIES: dict[str, tuple[Any, str, dict[str, Callable[..., Any]], Callable[[Path
 def test_a_study_records_the_parameters_and_data_that_it_is_valid_for(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    module, options, stand_ins, expected = STUDIES[name]
-    for function, stand_in in stand_ins.items():
-        monkeypatch.setattr(module, function, stand_in)
-    monkeypatch.setattr(speed, "ROOT", project)
-    option = RESULTS / ("speed" if name == "speed" else f"{name}.json")
-    monkeypatch.setattr(sys, "argv", [name, *options.split(), "--out", str(option)])
+    module, options, function, stand_in, reading = STUDIES[name]
+    monkeypatch.setattr(module, function, stand_in)
+    out = RESULTS / f"{name}.json"
+    monkeypatch.setattr(sys, "argv", [name, *options.split(), "--out", str(out)])
     module.main()
     assert capsys.readouterr().out
-    out = option / f"{machine.kind()}.json" if name == "speed" else option
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result["data"] == {name: file_hash(project / "data" / "raw" / name, "md5") for name in ARRAYS}
-    assert result["params"] == expected(project / "params.yaml")
+    assert result["params"] == study_params(project / "params.yaml", **reading)
     if name == "convnet":
         assert result["contestants"]["7"]["runs"] == made_up_contestants()["7"]
         assert result["contestants"]["7"]["seconds"] == {"mean": 20, "std": 0, "n": 2, "min": 20, "max": 20}
@@ -128,61 +104,50 @@ def test_a_study_records_the_parameters_and_data_that_it_is_valid_for(
     if name == "seeds":
         assert [run["seed"] for run in result["runs"]] == [0, 1, 2]
         assert result["gap"] == pytest.approx({"mean": 0.6, "std": 0.1, "n": 3, "min": 0.5, "max": 0.7})
+    if name == "workers":
+        runs = [(one["workers"], one["sha256"]) for one in result["runs"]]
+        assert runs == [(1, "None"), (2, "None"), (1, "32"), (2, "32")]
     Path("dvc.lock").unlink()
     with pytest.raises(InputError, match=r"dvc\.lock: expected a dvc\.lock\. Got no such file\. Run `dvc repro`"):
         data_hashes()
 
 
-@pytest.mark.parametrize(
-    ("module", "options"),
-    [
-        (speed, "--rounds 1"),
-        (large, "--times 1 --memory 9"),
-        (pictures, "--data data --digits 1 --held-out 1"),
-        (convnet, "--seeds 2 --epochs 7 --data data"),
-    ],
-)
 @pytest.mark.parametrize("values", [{"load.source": "data/other.npz"}, {"preprocess.validation_size": 5}])
-def test_a_study_of_mnist_needs_all_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: str, values: dict[str, Any]
-) -> None:
-    set_params(recipe_params(tmp_path), values)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "ROOT", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["a study", *options.split(), "--out", "out"])
+def test_a_study_of_mnist_needs_all_of_it(tmp_path: Path, values: dict[str, Any]) -> None:
+    require_whole_mnist(recipe_params(tmp_path))
+    set_params(tmp_path / "params.yaml", values)
     with pytest.raises(InputError, match=r"expected the whole training set of data/mnist\.npz, which .* Restore both"):
-        module.main()
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+        require_whole_mnist(tmp_path / "params.yaml")
 
 
-SEEDS, SWEEP = "--seeds {} --data data", "--set dense.units=8 --seeds 2 --validation {}"
+def test_an_option_of_another_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = parser_of("bench.some", "Some study.")
+    parser.add_argument("--seeds", type=at_least(2))
+    parser.add_argument("--set", type=parameter)
+    assert parser.parse_args(["--seeds", "2", "--set", "a.b=1e-3", "--out", "x"]).set == ("a.b", 0.001)
+    for options, message in (
+        ("--seeds 1", "argument --seeds: expected a whole number of at least 2, got 1"),
+        ("--set dense.units", "argument --set: invalid parameter value: 'dense.units'"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args([*options.split(), "--out", "x"])
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("module", "options", "message"),
     [
-        (seeds, SEEDS.format(1), r"--seeds: expected at least 2\. Got 1\. A spread needs two runs\."),
-        (seeds, SEEDS.format(2) + " --jobs 0", r"--jobs: expected at least 1\. Got 0\."),
-        (speed, "--rounds 0", r"--rounds: expected at least 1\. Got 0\. 5 take twenty minutes\."),
-        (large, "--times 1 --memory 0", r"--memory: expected at least 1\. Got 0"),
-        (sweep, SWEEP.format(0), r"--validation: expected at least 1\. Got 0"),
-        (sweep, SWEEP.format(60000), "validation_size"),
-        (
-            workers,
-            "--workers 1 --larger dense.units --data data",
-            r"a parameter: expected NAME=VALUE\. Got dense.units",
-        ),
+        (sweep, "--set dense.units=8 --seeds 2 --validation 60000", "validation_size"),
         (workers, "--workers 1 --larger dense.units=8 --data none", r"train with 1 workers: expected exit status 0"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(
+def test_a_stage_that_fails_ends_the_study(
     project: Path, monkeypatch: pytest.MonkeyPatch, module: Any, options: str, message: str
 ) -> None:
-    out = project / RESULTS / "out.json"
-    monkeypatch.setattr(sys, "argv", ["a study", *options.split(), "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["a study", *options.split(), "--out", "out.json"])
     with pytest.raises(InputError, match=message):
         module.main()
-    assert not out.exists()
+    assert not (project / "out.json").exists()
 
 
 @pytest.mark.slow
@@ -213,12 +178,9 @@ def test_the_typical_seed_is_taken_and_nothing_else_changes(
     assert params.read_text(encoding="utf-8") == before.replace("  seed: 0\n", "  seed: 4\n")
 
 
-def test_workers_that_change_the_model_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "valid_for", lambda *_, **__: {})
-    monkeypatch.setattr(workers, "train", made_up_training)
-    networks = (parse_values(["train.shards=4"]), parse_values(["train.shards=4", "dense.units=32"]))
-    runs = workers.study(networks, [1, 2], Path("data"))["runs"]
-    assert [(one["workers"], one["sha256"]) for one in runs] == [(1, "None"), (2, "None"), (1, "32"), (2, "32")]
+def test_workers_that_change_the_model_are_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "train", lambda _, count, *__: {"sha256": str(count)})
+    monkeypatch.setattr(sys, "argv", ["workers", *LARGER.split(), "--out", "out.json"])
     with pytest.raises(InputError, match=r"models of {'train\.shards': 4}: several workers gave other bytes than one"):
-        workers.study(networks, [1, 2], Path("data"))
+        workers.main()
+    assert not (project / "out.json").exists()

@@ -1,6 +1,5 @@
 """Choosing between settings: the ranking and its rule for noise, no use of the test set, and DVC's experiments."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from bench.sweep import (
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import set_params
-from tests.support.project import AT_ROOT, ROOT, Arrays, commit, make_project, recipe_params, run, run_ok, stages_run
+from tests.support.project import AT_ROOT, Arrays, commit, make_project, recipe_params, run, run_ok, stages_run
 
 GOOD = [0.981, 0.979, 0.980, 0.982, 0.978]
 LIKE_IT = [0.980, 0.978, 0.981, 0.979, 0.9785]
@@ -43,25 +42,12 @@ def test_the_p_value_is_that_of_the_example_worked_by_hand() -> None:
     assert (p_value([0.5, 0.5], [0.5, 0.5]), p_value([0.5, 0.5], [0.6, 0.6])) == (1, 0)
 
 
-def test_the_committed_p_values_are_those_of_scipy() -> None:
-    """SciPy is an independent implementation."""
-    for name in ("sweep.json", "convnet_sweep.json"):
-        study = json.loads((ROOT / "bench" / "results" / name).read_text(encoding="utf-8"))
-        ranked = rank((point["values"], point["runs"]) for point in study["points"])
-        for found, committed in zip(ranked, study["points"], strict=True):
-            assert found["noise"] == committed["noise"]
-            assert found["p_value"] == pytest.approx(committed["p_value"], abs=1e-5)
-
-
 def test_only_a_clear_difference_from_the_best_is_called_one() -> None:
     ranked = rank([({"dense.units": "1"}, BAD), ({"dense.units": "2"}, LIKE_IT), ({"dense.units": "3"}, GOOD)])
-    found = [(point["values"]["dense.units"], point["noise"]) for point in ranked]
-    assert found == [("3", True), ("2", True), ("1", False)]
-    assert [point["runs"] for point in ranked] == [GOOD, LIKE_IT, BAD]
+    found = [(point["values"]["dense.units"], point["noise"], point["runs"]) for point in ranked]
+    assert found == [("3", True, GOOD), ("2", True, LIKE_IT), ("1", False, BAD)]
     assert ranked[0]["validation_accuracy"]["mean"] == pytest.approx(0.98)
     assert [point["p_value"] for point in ranked[::2]] == pytest.approx([1, 3 * p_value(GOOD, BAD)])
-    wide = [0.92, 0.95, 0.98, 1.01, 1.04]
-    assert rank([({}, wide), ({}, [value - 0.03 for value in wide])])[1]["noise"]  # as far from the best as BAD
     text = list(lines(ranked))
     assert "the best of 3, 5 seeds each" in text[1]
     assert "inside the noise, p = " in text[2]
@@ -92,16 +78,13 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("texts", "message"),
     [
         (["dense.units"], "--set: expected NAME=VALUE,VALUE with a name among .*dense.units, .* Got dense.units"),
-        (["units=1"], "with a name among .* Got units=1"),
-        (["dense.units=1,,2"], "Got dense.units=1,,2"),
         (["load.source=a,b"], "Got load.source=a,b"),
-        (["dense.learning_rate=0.001,1e-3"], "expected different values. .* Give each value once"),
         (["train.model=dense,convnet"], "Got train.model=dense,convnet"),
         (["dense.units=1,2", "convnet.shift=1,2"], "Got convnet.shift=1,2.* names of one network only"),
         (["train.seed=1,2"], "--seeds sets the seeds"),
         (["dense.units=1", "dense.units=2"], "Give each name once"),
         (["dense.units=64,0"], r"parameter 'dense.units'.*expected an integer in \[1, 65536\]\. Got 0"),
-        (["train.shards=1,x"], "parameter 'train.shards'.*Got 'x'"),
+        (["dense.units=1,,2"], r"parameter 'dense.units'"),
     ],
 )
 @pytest.mark.usefixtures("recipe")
@@ -141,38 +124,27 @@ def project(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
     return path
 
 
-def file_hashes(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-
-
 @pytest.mark.slow
 def test_the_test_set_is_gone_before_training(
     monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path, digits: Arrays
 ) -> None:
     """The content of the test set does not change the result."""
-    other = tmp_path / "other"
-    shutil.copytree(project, other, ignore=shutil.ignore_patterns(".dvc", ".git"))
-    generator = np.random.default_rng(0)
-    noise = {"x_test": generator.integers(0, 256, (50, 28, 28), np.uint8), "y_test": np.zeros(50, np.uint8)}
-    np.savez(other / "data" / "mnist.npz", **(digits | noise))
+    other = shutil.copytree(project, tmp_path / "other", ignore=shutil.ignore_patterns(".dvc", ".git"))
+    np.savez(other / "data" / "mnist.npz", **(digits | {"x_test": 255 - digits["x_test"]}))  # type: ignore[arg-type]
     found = []
     for folder in (project, other):
         monkeypatch.chdir(folder)
         work = tmp_path / f"work-{folder.name}"
         work.mkdir()
-        found.append(file_hashes(prepare(100, work) / "prepared"))
+        found.append({path.name: file_hash(path) for path in sorted((prepare(100, work) / "prepared").iterdir())})
         assert not list(work.rglob("test_*"))
     names = [f"{split}_{kind}.npy" for split in ("train", "validation") for kind in ("features", "labels")]
     assert list(found[0]) == names
     assert found[0] == found[1]
-    with pytest.raises(InputError, match=r"test_features\.npy: expected .* Got no such file"):  # a use would be noticed
-        run_model_stage("evaluate", "no test set", work, _with_model(project, work))
-
-
-def _with_model(project: Path, work: Path) -> Path:
     for name in ("model.keras", "history.csv"):
         shutil.copy(project / "data" / name, work)
-    return work
+    with pytest.raises(InputError, match=r"test_features\.npy: expected .* Got no such file"):  # a use would be noticed
+        run_model_stage("evaluate", "no test set", work, work)
 
 
 class Kill(WorkerPlugin):
@@ -200,17 +172,13 @@ def test_a_sweep_ranks_by_the_pipelines_validation_score(
     result, printed = json.loads(out.read_text()), capsys.readouterr().out
     assert [point["values"]["dense.units"] for point in result["points"]] == ["512", "2"]
     assert "units" not in result["params"]["dense"]
-    arrays = {name: file_hash(project / "data" / "raw" / name, "md5") for name in result["data"]}
-    assert result["data"] == arrays
-    assert len(arrays) == 4
     assert len(printed.splitlines()) == 3
     points = json.dumps(result | {"data": None, "params": None})  # these name the arrays, and the size of the test set
     assert "test" not in printed + points
     committed = json.loads((project / "metrics" / "scores.json").read_text())
     assert result["points"][0]["runs"][0] == committed["validation"]["accuracy"]  # the same seed, 0
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", local_directory=str(tmp_path / "dask")
-    ) as cluster:
+    options_of_cluster: Any = {"dashboard_address": ":0", "local_directory": str(tmp_path / "dask")}
+    with LocalCluster(n_workers=2, threads_per_worker=1, **options_of_cluster) as cluster:
         with Client(cluster) as client:
             client.register_plugin(Kill(str(tmp_path / "killed")))
         for where in (["--jobs", "2"], ["--scheduler", cluster.scheduler_address]):
@@ -227,17 +195,16 @@ def test_a_sweep_ranks_by_the_pipelines_validation_score(
 
 
 def shown(clone: Path) -> dict[str, Any]:
-    """Return experiments by name, from `dvc exp show`: parameters of `train`, and the scores."""
+    """Return experiments by name, from `dvc exp show`: their number of units and their scores."""
     rows = json.loads(run_ok("dvc", "exp", "show", "--json", cwd=clone))
-    found = {}
-    for row in rows:
-        for experiment in row["experiments"] or []:
-            data = experiment["revs"][-1]["data"]
-            found[experiment["name"]] = {
-                "units": data["params"]["params.yaml"]["data"]["dense"]["units"],
-                "scores": data["metrics"]["metrics/scores.json"]["data"],
-            }
-    return found
+    found = {one["name"]: one["revs"][-1]["data"] for row in rows for one in row["experiments"] or []}
+    return {
+        name: {
+            "units": data["params"]["params.yaml"]["data"]["dense"]["units"],
+            "scores": data["metrics"]["metrics/scores.json"]["data"],
+        }
+        for name, data in found.items()
+    }
 
 
 @pytest.mark.slow
@@ -269,5 +236,5 @@ def test_dvc_experiments_in_a_clean_clone(project: Path, tmp_path: Path) -> None
     assert result.stderr.startswith("ERROR: experiment wrong: failed: ")
     assert "parameter 'dense.learning_rate'" in result.stderr
     result = run(*queue, cwd=clone, env=AT_ROOT)
-    assert result.stderr.startswith("ERROR: the queue: it has no experiments. Put some there: ")
+    assert result.stderr.startswith("ERROR: the queue: it has no experiments. Queue some, ")
     run_ok("dvc", "queue", "stop", "--kill", cwd=clone)

@@ -3,15 +3,12 @@
 These tests do not depend on the committed results. `make check` checks that the tables show the committed results.
 """
 
-import json
 import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,22 +16,12 @@ from bench import tables
 from bench.__main__ import studies
 from bench.tables import TIMES, filled, in_units
 from dvcproof.runtime.program import InputError
-from tests.support.project import ROOT, Arrays
-from tests.support.results import RESULTS, document, places, write_documents, write_results
-from tests.support.verifying import small_project
+from tests.support.project import ROOT
+from tests.support.results import RESULTS, document, edit_result, places
 
 READMES = (ROOT / "README.md", ROOT / "docs" / "README.vi.md")
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MADE = {path: names for path, names in places().items() if path.name != "data.md"}  # its table does not show results
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, digits: Arrays) -> Path:
-    """Return the small project with results and documents. Do not change it."""
-    project = shutil.copytree(small_project(tmp_path_factory, digits), tmp_path_factory.mktemp("tables") / "project")
-    write_results(project)
-    write_documents(project)
-    return project
 
 
 @pytest.fixture
@@ -51,13 +38,6 @@ def rows(text: str) -> list[list[str]]:
     """Return the cells of a Markdown table, without its header."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
-
-
-def edit(project: Path, name: str, change: Callable[[Any], object]) -> None:
-    path = project / RESULTS / name
-    content = json.loads(path.read_text(encoding="utf-8"))
-    change(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 HASH, D0, C0, C7 = "`{}…`".format, "d0" * 8, "c0" * 8, "c7" * 8
@@ -119,19 +99,17 @@ def test_what_stands_beside_a_table(built: Path) -> None:
 
 
 def test_the_table_of_seeds_shows_the_committed_run(built: Path) -> None:
-    found = rows(made(built, "study_of_seeds"))
-    for row in found:
+    for row, published in zip(rows(made(built, "study_of_seeds")), ["97.85 %", "98.9 %", "", ""], strict=True):
         run, mean, std, least, greatest = (float(cell.removesuffix(" %")) for cell in row[1:6])
-        assert (run, std) == (mean, 1.58)  # in the made-up study the committed run is the mean
+        assert (run, std, row[6]) == (mean, 1.58, published)  # in the made-up study the committed run is the mean
         assert (mean - least, greatest - mean) == pytest.approx((2, 2), abs=0.011)
-    assert [row[6] for row in found] == ["97.85 %", "98.9 %", "", ""]
 
 
 def test_the_readmes_table_is_of_the_studies(project: Path) -> None:
     """Only the dense network has a published accuracy."""
     assert rows(made(project, "results"))[0][3] == "published: 97.85 %"
-    edit(project, "seeds.json", lambda study: study["params"].update(train={"model": "tiny"}, tiny={"epochs": 9}))
-    edit(project, "convnet.json", lambda study: study["params"]["convnet"].update(epochs=20))
+    edit_result(project, "seeds", lambda study: study["params"].update(train={"model": "tiny"}, tiny={"epochs": 9}))
+    edit_result(project, "convnet", lambda study: study["params"]["convnet"].update(epochs=20))
     found = rows(made(project, "results"))
     assert (found[0][0], found[0][3]) == ("`tiny`, 9 epochs", "")
     assert found[1][:3] == ["`convnet`, 20 epochs", "-", "99.50 % ± 0.07 (n = 2)"]
@@ -141,17 +119,17 @@ def test_rates_are_of_the_kind_of_machine_of_the_convnets_study(project: Path) -
     before = made(project, "scaling_images")
     speed = project / RESULTS / "speed"
     shutil.copy(speed / "test-1-2-cores.json", speed / "another.json")  # first in the order of names
-    edit(project, "speed/another.json", lambda study: study["times"]["arrays hash"]["wall"].update(median=9))
+    edit_result(project, "speed/another", lambda study: study["times"]["arrays hash"]["wall"].update(median=99))
     assert made(project, "scaling_images") == before
     (speed / "test-1-2-cores.json").unlink()
     assert made(project, "scaling_images") != before
 
 
 def test_the_least_time_is_that_of_the_quickest_that_is_good_enough(project: Path) -> None:
-    edit(project, "convnet.json", lambda study: study["contestants"]["7"]["test_accuracy"].update(mean=0.9899))
+    edit_result(project, "convnet", lambda study: study["contestants"]["7"]["test_accuracy"].update(mean=0.9899))
     assert "99.0 %: 63 s, with `convnet.epochs` = 20." in made(project, "convnet")
-    edit(project, "convnet.json", lambda study: study["contestants"]["20"]["test_accuracy"].update(mean=0.98))
-    assert "shortest training" not in made(project, "convnet")
+    edit_result(project, "convnet", lambda study: study["contestants"]["20"]["test_accuracy"].update(mean=0.98))
+    assert "least time" not in made(project, "convnet")
 
 
 def test_times_have_two_digits() -> None:
@@ -171,11 +149,11 @@ def test_the_command_writes_only_into_the_places(project: Path, built: Path, mon
         assert path.read_text(encoding="utf-8") == expected == filled(path, project)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"contestants": 3}'])
-def test_a_damaged_result_is_one_line(project: Path, content: str) -> None:
-    (project / RESULTS / "convnet.json").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match="is damaged"):
-        filled(project / "docs" / "convnet.md", project)
+def test_a_damaged_result_is_one_line(project: Path) -> None:
+    for content in ("", '{"contestants": 3}'):
+        (project / RESULTS / "convnet.json").write_text(content, encoding="utf-8")
+        with pytest.raises(InputError, match="is damaged"):
+            filled(project / "docs" / "convnet.md", project)
 
 
 def test_each_table_has_its_place_in_the_documents() -> None:
@@ -190,25 +168,18 @@ def test_each_table_has_its_place_in_the_documents() -> None:
             assert re.match(rf"\n\S[^\0]*?\n<!-- /{match[1]} -->\n", text[match.end() :]), match[1]
 
 
-BSD, TOPIC = ("Classifier", "License :: OSI Approved :: BSD License"), ("Classifier", "Topic :: Software")
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ([("License-Expression", "MIT OR Zlib"), BSD], "MIT OR Zlib"),
-        ([BSD, ("License", "BSD")], "BSD License"),
-        ([("License", "MIT\nCopyright (c)"), TOPIC], "MIT"),
-    ],
-)
-def test_a_licence_is_what_the_package_says(
-    fields: list[tuple[str, str]], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    message = Message()
-    for name, value in fields:
-        message[name] = value
-    monkeypatch.setattr(tables, "metadata", lambda _: message)
-    assert tables.licence("a-package") == expected
+def test_a_licence_is_what_the_package_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    bsd, topic = ("Classifier", "License :: OSI Approved :: BSD License"), ("Classifier", "Topic :: Software")
+    for fields, expected in (
+        ([("License-Expression", "MIT OR Zlib"), bsd], "MIT OR Zlib"),
+        ([bsd, ("License", "BSD")], "BSD License"),
+        ([("License", "MIT\nCopyright (c)"), topic], "MIT"),
+    ):
+        message = Message()
+        for name, value in fields:
+            message[name] = value
+        monkeypatch.setattr(tables, "metadata", lambda _, message=message: message)
+        assert tables.licence("a-package") == expected
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"^no-such-package: it is not installed, or names no licence\. Run"):
         tables.licence("no-such-package")
@@ -244,28 +215,20 @@ def test_links_lead_somewhere(page: Path, tmp_path: Path) -> None:
     assert broken_links(tmp_path / "page.md") == ["#b", "no.md"]
 
 
-def make_targets() -> set[str]:
-    return set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-
-
-def code_blocks(text: str) -> list[str]:
-    return re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+def unknown_targets(text: str) -> set[str]:
+    """Return the targets of make and the studies that a page names and that do not exist."""
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"`make ([a-z0-9-]+)", text)
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        named += re.findall(r"^(?:\$ )?make ([a-z0-9-]+)", block, re.MULTILINE)
+    return {*named} - {*targets} | {*re.findall(r"make study NAME=([a-z0-9-]+)", text)} - {*studies()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_make_targets_exist(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    named = re.findall(r"`make ([a-z0-9-]+)", text)
-    for block in code_blocks(text):
-        named += re.findall(r"^(?:\$ )?make ([a-z0-9-]+)", block, re.MULTILINE)
-    assert set(named) <= make_targets()
-    assert set(re.findall(r"make study NAME=([a-z0-9-]+)", text)) <= {*studies()}
-
-
-def test_the_targets_that_pages_name_are_found_at_all() -> None:
-    assert {"repro", "test-all"} <= make_targets()
-    assert "no-such" not in make_targets()
-    assert any("`make study NAME=" in page.read_text(encoding="utf-8") for page in PAGES)
+    assert unknown_targets(page.read_text(encoding="utf-8")) == set()
+    wrong = "`make repro`, `make no-such`\n```sh\n$ make nothing  # more\n```\n`make study NAME=none`"
+    assert unknown_targets(wrong) == {"no-such", "nothing", "none"}
 
 
 #: Patterns of the parts that both READMEs must share, and whether their order must be the same.

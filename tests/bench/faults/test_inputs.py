@@ -43,44 +43,36 @@ def test_sound_files_are_read(tmp_path: Path, kind: str) -> None:
 # Negative controls: readers without a bound
 
 
-def labels_bomb() -> Files:
-    """Return an archive of a hundred kilobytes with labels of 60 MB."""
-    return {"data.npz": generate.npz_bombs(6 * 10**7)[1]}
-
-
-def pipe_for_images() -> Files:
-    return {"data/train-images-idx3-ubyte": Special.PIPE}
-
-
 def aliases() -> Files:
-    nested = "".join(
-        f"a{k}: &b{k} {{{', '.join(f'k{n}: *b{k - 1}' for n in range(9))}}}\n" if k else "a0: &b0 {x: 1}\n"
-        for k in range(7)
-    )
+    """Return a dvc.lock whose parameters refer to each other seven levels deep."""
+    levels = [f"a{k}: &b{k} {{{', '.join(f'k{n}: *b{k - 1}' for n in range(9))}}}\n" for k in range(1, 7)]
     stage = "stages:\n  s:\n    cmd: x\n    params:\n      params.yaml: *b6\n"
-    return {"dvc.lock": (nested + stage).encode(), "params.yaml": b"{}"}
+    return {"dvc.lock": f"a0: &b0 {{x: 1}}\n{''.join(levels)}{stage}".encode(), "params.yaml": b"{}"}
 
 
-def picture() -> Files:
-    return {"picture": image_file(Image.new("LA", (5000, 5000)), compress_level=1)}
-
-
-def no_number() -> Files:
-    return generate.METRICS | {"history.csv": generate.METRICS["history.csv"].replace(b"0.9", b"NaN")}
-
-
-def deep() -> Files:
-    return generate.METRICS | {"scores.json": b"[" * 10**5}
-
+PIPE: Files = {"data/train-images-idx3-ubyte": Special.PIPE}
+NO_NUMBER = generate.METRICS["history.csv"].replace(b"0.9", b"NaN")
 
 #: For each case: the kind of reader, its files, the bound to replace, the replacement, and the resulting problem.
 CONTROLS: dict[str, tuple[str, Callable[[], Files], Any, str, Any, str]] = {
-    "labels before sizes": ("npz", labels_bomb, arrays, "require_size", lambda *_: None, "memory"),
-    "a pipe": ("idx", pipe_for_images, tree, "open_file", lambda path: path.open("rb"), "more than"),
+    "labels before sizes": (
+        *("npz", lambda: {"data.npz": generate.npz_bombs(6 * 10**7)[1]}),  # a hundred kilobytes, 60 MB of labels
+        *(arrays, "require_size", lambda *_: None, "memory"),
+    ),
+    "a pipe": ("idx", lambda: PIPE, tree, "open_file", lambda path: path.open("rb"), "more than"),
     "aliases": ("lock", aliases, lock, "require_small_yaml", lambda _: None, "memory"),
-    "many pixels": ("pictures", picture, decoding, "MEGAPIXELS", 50, "memory"),
-    "deep JSON": ("metrics", deep, summary, "read", lambda path, *_, **__: json.loads(path.read_text()), "traceback"),
-    "no number": ("metrics", no_number, history, "finite", float, "accepted"),
+    "many pixels": (
+        *("pictures", lambda: {"picture": image_file(Image.new("LA", (5000, 5000)), compress_level=1)}),
+        *(decoding, "MEGAPIXELS", 50, "memory"),
+    ),
+    "deep JSON": (
+        *("metrics", lambda: generate.METRICS | {"scores.json": b"[" * 10**5}),
+        *(summary, "read", lambda path, *_, **__: json.loads(path.read_text()), "traceback"),
+    ),
+    "no number": (
+        *("metrics", lambda: generate.METRICS | {"history.csv": NO_NUMBER}),
+        *(history, "finite", float, "accepted"),
+    ),
 }
 
 
