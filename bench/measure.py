@@ -27,10 +27,15 @@ NOBODY |= {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"}
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Call `work`, and return its wall-clock seconds and the processor seconds of this process."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    """Call `work`, and return its wall-clock seconds and the processor seconds of this process.
+
+    `user` are the processor seconds outside of the system, which also gets new memory for the process.
+    """
+    wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     work()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    wall, after = time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_SELF)
+    user = after.ru_utime - before.ru_utime
+    return {"wall": wall, "cpu": user + after.ru_stime - before.ru_stime, "user": user}
 
 
 def environment() -> dict[str, str]:

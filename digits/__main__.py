@@ -14,7 +14,7 @@ VERBS = {
     "summary": "print the results of the last run",
     "predict": "read digits from pictures",
     "demo": "draw digits on a page in the browser, and see what the model reads",
-    "report": "write a page that shows whether this run is better than an earlier one, and where it fails",
+    "report": "show on a page whether this run is better than an earlier one, and where it fails",
     "gate": "fail if the model is worse than that of another commit",
     "card": "write the model card",
     "export": "write the model as SavedModel and ONNX file, with its card",

@@ -177,7 +177,7 @@ def _unused(box: Box, declared: Params, used: Params) -> Iterator[Finding]:
         templated = any(cut.covers(key, one) for one in templates)
         if not templated and box.has_time() and box.same(used - {(path, key)}):
             shown, local = box.ground.project.name(path), os.path.relpath(path, stage.wdir)
-            text = f"it declares the parameter {key} of {shown}, and gives the same without it"
+            text = f"it declares the parameter {key} of {shown}, and gives the same outputs without it"
             fix, change = f"Remove `{key}` from params, or use it.", f"params - {local}:{key}"
             yield stage.finding("DP211", text, fix, level="warning", path=shown, change=change)
 

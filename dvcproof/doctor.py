@@ -36,7 +36,7 @@ LEFT = "left as it is: "
 
 def doctor(folder: Path, *, fix: bool, all: bool, after: bool) -> Report:  # noqa: A002 # the name of the option
     """Run the verb `doctor`. Without `fix`, each line says what a repair would do."""
-    report = Report("doctor", "checked" if after else "mended" if fix else "nothing was changed; --fix mends")
+    report = Report("doctor", "checked" if after else "mended" if fix else "nothing was changed; --fix repairs")
     for line in examine(folder, after=after, fix=fix, forget=all):
         open_ = line.startswith(LEFT) or not (fix or after)
         text = line if fix or after or line.startswith(LEFT) else f"with --fix: {line}"
@@ -81,7 +81,7 @@ def mend(cache: Cache) -> Iterator[str]:
     for found, sentence in _steps(cache, cache.lock()):
         if found:
             names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-            yield sentence.format(count=len(found), names=names, cache=cache, again="DVC makes them again if it has to")
+            yield sentence.format(count=len(found), names=names, cache=cache, again="DVC makes them again if needed")
     cache.memory.save()
     for record in (cache.root / RECORDS).glob("*.json") if cache.fix else ():  # a stage taken from the cache has none
         record.unlink()
@@ -89,12 +89,12 @@ def mend(cache: Cache) -> Iterator[str]:
 
 def _steps(cache: Cache, lock: Lock) -> Iterator[tuple[list[str], str]]:
     """Take the steps of a repair, in this order. Yield the names of what each has found, and a sentence about them."""
-    yield _left_over(cache, lock), "left-overs of killed processes removed: {count}"
+    yield _left_over(cache, lock), "leftovers of killed processes removed: {count}"
     yield cache.drop_records(lock), "{count} damaged or missing records of runs moved to {cache.away}: {again}"
     yield cache.drop_objects(lock), "{count} damaged objects moved to {cache.away}: {again} ({names})"
-    yield cache.restore(lock), "missing, and put back: {names}"
-    yield _restore_lists(cache, lock), "lists of what Git ignores, cut short by DVC, put back: {names}"
-    yield cache.suspects(lock), "not what dvc.lock names, so that {again}: {names}"
+    yield cache.restore(lock), "missing outputs, put back: {names}"
+    yield _restore_lists(cache, lock), ".gitignore files that DVC cut short, put back: {names}"
+    yield cache.suspects(lock), "different from dvc.lock, so that {again}: {names}"
     advice = "Move it away, and run `dvc fetch`"
     yield cache.damaged_inputs(lock), f"{LEFT}damaged in {{cache.folder}}, and made by no stage: {{names}}. {advice}"
 
@@ -118,7 +118,7 @@ def _mend_lock(path: Path, cache: Cache) -> str:
     if not good:
         return f"{name} was damaged, and the last commit has no good one: removed. A copy is {kept}"
     cache.rewrite(path, committed)
-    return f"{name} was damaged: that of the last commit is back. A copy of the damaged one is {kept}"
+    return f"{name} was damaged, and is replaced by that of the last commit. A copy of the damaged one is {kept}"
 
 
 def is_whole(content: bytes) -> bool:

@@ -111,7 +111,7 @@ class Inquiry:
         causes = single or _minimal(tried, lambda ones: self._settles(ones, seldom=seldom))
         text = f"{difference.path} differs from run to run"
         if causes:
-            text += f"; it is equal if one holds fast {' and '.join(one.text for one in causes)}"
+            text += f"; it is equal if {' and '.join(one.text for one in causes)} cannot vary"
             fix = "; ".join(CHANCE[one.name] for one in causes)
         else:
             text += ": unseeded random numbers, or threads"

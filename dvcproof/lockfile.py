@@ -8,13 +8,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
-from dvcproof.runtime.bounds import read_text, require_small_yaml
+from dvcproof.runtime.bounds import YAML_DEPTH, read_text, require_small_yaml
 from dvcproof.runtime.document import read_mapping
 from dvcproof.runtime.files import file_hash
 from dvcproof.runtime.program import InputError
 from dvcproof.values import flatten, shown
 
 REDO = "Run `dvc repro`."
+
+#: Text that DVC never writes: an alias, or many levels in one line.
+UNUSUAL = re.compile(r"^(?:[^#\n]*: )?[ \t]*(?:- )*[&*]\w|^[\s?:-]{60}", re.MULTILINE)
 
 #: Folders that are not searched for the user's files.
 SKIPPED = (".git", ".dvc", ".venv", "venv", "node_modules", "__pycache__")
@@ -129,7 +132,7 @@ def read_records(root: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 def load_yaml(text: str) -> Any:
     """Parse YAML that DVC wrote, with DVC's parser. Raise ValueError if it is no YAML, or aliases make it huge."""
     try:
-        if re.search(r"^\s*(?:- |[^#\n]*: )*[&*]\w", text, re.MULTILINE):  # DVC never writes aliases
+        if UNUSUAL.search(text) or text.count("[") + text.count("{") > YAML_DEPTH:
             require_small_yaml(text)
         return YAML(typ="safe").load(text)
     except Exception as error:  # the parser raises many types

@@ -26,17 +26,17 @@ def system_error(error: OSError) -> "InputError":
     """Return an InputError for an error of the operating system."""
     from dvcproof.runtime.program import InputError
 
-    what, received = str(error.filename or "the system"), error.strerror or str(error)
     hint = "Check the path, its permissions and the free space."
-    return InputError(what, expected="a path to read or write", received=received, hint=hint)
+    sentence = f"it cannot be read or written: {error.strerror or error}"
+    return InputError(str(error.filename or "the system"), sentence, hint=hint)
 
 
 def warning_error(warning: Warning) -> "InputError":
     """Return an InputError for a warning that Python raised as an error (`-W error`)."""
     from dvcproof.runtime.program import InputError
 
-    received, hint = f"the option to raise them: {warning}", "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
-    return InputError("Python", expected="warnings to be shown", received=received, hint=hint)
+    hint = "Run `unset PYTHONWARNINGS`, or leave out `-W error`."
+    return InputError("Python", f"a warning was raised as an error: {warning}", hint=hint)
 
 
 def shortened(text: str) -> str:

@@ -85,9 +85,10 @@ def test_ratios_are_of_medians() -> None:
     times = speed_results()["times"]
     for time in times.values():
         time["wall"]["median"] = time["cpu"]["median"] = 1.0
+        time["user"] = {"median": 0.5}
     for name, median in (("cold", 3.0), ("script", 4.0), ("naive", 6.0), ("fit", 0.5), ("load x4", 2.0)):
         times[name]["wall"]["median"] = median
-    times["preprocess x16"]["cpu"]["median"] = 1.5
+    times["train x16"]["user"]["median"] = 0.8
     times["load x16 memory"]["wall"]["median"] = 7.0
     times["train x16 memory"]["wall"]["median"] = 8.0
     found = speed.ratios(times)
@@ -95,7 +96,8 @@ def test_ratios_are_of_medians() -> None:
     assert speed.medians({"a": rounds})["a"]["wall"] == {"median": 2.0, "min": 1.0, "max": 3.0, "n": 3}
     assert (found["cold"], found["cold against naive"]) == (0.75, 0.5)
     assert (found["fit"], found["nothing"], found["arrays"]) == (0.5, 1.0, 1.0)
-    assert (found["growth_time"], found["growth_cpu"]) == (2.0, 1.5)
+    assert (found["growth_time"], found["growth_user"]) == (2.0, 1.2)
+    assert found["growth_system"] == pytest.approx(1.5 / 1.2)
     assert (found["growth_memory"], found["peak_memory"], found["copies"]) == (7.0, 7.0, 8.0)
 
 

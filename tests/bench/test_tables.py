@@ -129,7 +129,7 @@ def test_the_least_time_is_that_of_the_quickest_that_is_good_enough(project: Pat
     edit_result(project, "convnet", lambda study: study["contestants"]["7"]["test_accuracy"].update(mean=0.9899))
     assert "99.0 %: 63 s, with `convnet.epochs` = 20." in made(project, "convnet")
     edit_result(project, "convnet", lambda study: study["contestants"]["20"]["test_accuracy"].update(mean=0.98))
-    assert "least time" not in made(project, "convnet")
+    assert "shortest training" not in made(project, "convnet")
 
 
 def test_times_have_two_digits() -> None:

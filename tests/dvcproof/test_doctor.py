@@ -407,7 +407,7 @@ def test_a_list_of_what_git_ignores_is_put_back(toy: Path, change: tuple[str, st
     before = path.read_text()
     path.write_text(before.replace(*change))
     cut_short = change == ("/raw\n", "")
-    assert ("lists of what Git ignores, cut short by DVC, put back: .gitignore" in doctor_says(toy)) == cut_short
+    assert (".gitignore files that DVC cut short, put back: .gitignore" in doctor_says(toy)) == cut_short
     assert path.read_text() == (before if cut_short else before.replace(*change))
 
 

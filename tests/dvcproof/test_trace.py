@@ -325,7 +325,7 @@ def test_other_paths_to_a_file_and_exceptions(tmp_path: Path) -> None:
         f"DP206 net: it uses the network: 127.0.0.1:{words['@PORT@']} (allowed: --allow-network)",
         "DP201 excused: undeclared input lookup.csv (allowed: never changes)",
         "DP202 excused: undeclared output state.txt (allowed: of the machine)",
-        "DP209 call: a command inside failed with 3, and the stage went on: sh -c exit 3",
+        "DP209 call: a command in the stage failed with 3, and the stage went on: sh -c exit 3",
     ]
     assert [one.level for one in report.findings] == ["error", "warning", "note", "note", "note", "note"]
     assert "not seen: environment variables" in report.summary

@@ -44,10 +44,10 @@ def sample_dataset(classes: int = 10) -> Dataset:
     )
 
 
-def write_load_params(folder: Path, source: str | Path) -> Path:
+def write_load_params(folder: Path, source: str | Path, transpose: object = "auto") -> Path:
     """Write a params.yaml with only the section `load`, as JSON, which is also YAML."""
     path = folder / "params.yaml"
-    path.write_text(json.dumps({"load": {"source": str(source), "test_size": 0, "transpose": "auto"}}))
+    path.write_text(json.dumps({"load": {"source": str(source), "test_size": 0, "transpose": transpose}}))
     return path
 
 
