@@ -59,6 +59,9 @@ def test_what_a_lock_says() -> None:
         ("stages: {train: {cmd: x, outs: [{md5: '1'}]}}\n", r".* \(stages.train.outs.0.path: Field required"),
         ("stages: [\n", r"a damaged file \(it is not YAML: ParserError"),
         ("!!bool 5\n", r"a damaged file \(it is not YAML: KeyError"),
+        ("[" * 60_000, r"a damaged file \(it is not YAML: ValueError: more than 20 levels"),
+        ("{a: " * 30_000, r"a damaged file \(it is not YAML: ValueError: more than 20 levels"),
+        ("- " * 30_000, r"a damaged file \(it is not YAML: ValueError: more than 20 levels"),
     ],
 )
 def test_a_damaged_lock_is_refused_in_one_line(tmp_path: Path, text: str | None, message: str) -> None:

@@ -52,8 +52,8 @@ def test_error_is_one_line_and_cannot_steer_the_terminal(received: str, shown: s
     ("error", "line"),
     [
         (WRONG, "ERROR: a.npz: expected a .npz archive. Got nothing. Save it again."),
-        (PermissionError(13, "denied", "/raw"), f"ERROR: /raw: expected a path to read or write. Got denied. {CHECK}"),
-        (OSError("no cable"), f"ERROR: the system: expected a path to read or write. Got no cable. {CHECK}"),
+        (PermissionError(13, "denied", "/raw"), f"ERROR: /raw: it cannot be read or written: denied. {CHECK}"),
+        (OSError("no cable"), f"ERROR: the system: it cannot be read or written: no cable. {CHECK}"),
     ],
 )
 def test_an_error_of_input_or_disk_is_one_line(error: Exception, line: str) -> None:
