@@ -448,7 +448,6 @@ def test_no_setting_leads_elsewhere(good: Path) -> None:
     assert set_up(good, **hostile) == ""
 
 
-@pytest.mark.slow
 def test_a_plain_pip_goes_elsewhere(good: Path) -> None:
     """The negative control: a setting that `make` does not pass on."""
     remove(good, "tiny")

@@ -43,7 +43,6 @@ def test_the_documented_commands_end_a_merge(conflict: Path) -> None:
     assert "\n  worst: 20\n" in params
 
 
-@pytest.mark.slow
 def test_a_merge_that_forgets_to_run_is_found(conflict: Path) -> None:
     run_ok("git", "checkout", "HEAD", "--", "dvc.lock", "metrics", cwd=conflict)
     commit(conflict, "merge")

@@ -68,7 +68,6 @@ WITHOUT: dict[str, tuple[str, object, str, Callable[..., object]]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", WITHOUT)
 def test_what_each_step_is_for(reader: Reader, digits: Digits, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, module, name, instead = WITHOUT[step]
@@ -103,7 +102,6 @@ def test_what_is_no_digit_is_refused_or_unsure(reader: Reader) -> None:
     assert np.mean([sure(reader, image) for image in no_digits(np.random.default_rng(3), 1)]) <= 0.1
 
 
-@pytest.mark.slow
 def test_without_the_training_images_more_pass(reader: Reader) -> None:
     alone = reader._replace(neighbours=None)
     pictures = list(no_digits(np.random.default_rng(4), 2))

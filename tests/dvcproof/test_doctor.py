@@ -205,7 +205,6 @@ def test_damage_in_each_record(toy: Path, kind: str) -> None:
     assert {path.name for path in records(toy)} == names
 
 
-@pytest.mark.fast(1)
 @pytest.mark.parametrize("kind", ["without outputs", "gone"])
 def test_the_control_is_stuck_at_a_bad_record(toy: Path, kind: str) -> None:
     """DVC cannot read such a record, and does not replace it either."""

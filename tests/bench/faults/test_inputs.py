@@ -76,7 +76,6 @@ CONTROLS: dict[str, tuple[str, Callable[[], Files], Any, str, Any, str]] = {
 }
 
 
-@pytest.mark.fast(1)
 @pytest.mark.parametrize("case", CONTROLS)
 def test_a_reader_without_its_bound_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     kind, files, owner, bound, without, problem = CONTROLS[case]
