@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def build_model() -> "keras.Sequential":
-    """Return a compiled network: two convolutions, each with pooling, [n, 28, 28, 1] to probabilities [n, 10]."""
+    """Return a compiled network of two convolutions with pooling: images [n, 28, 28, 1] -> probabilities [n, 10]."""
     import keras
     from keras import layers
 

@@ -113,7 +113,7 @@ def study(source: Path, params: Path, ways: Mapping[str, Prefix], folder: Path) 
         for path in filter(Path.exists, outputs(graph, room)):
             name, sha256 = path.relative_to(room).as_posix(), file_hash(path)
             if expected.setdefault(name, sha256) != sha256:
-                hint = "This must not be: report it."
+                hint = "This should never happen: report it."
                 raise InputError(name, f"its bytes differ between the ways {', '.join(ways)}", hint=hint)
         shutil.rmtree(room)
     return {"stages": took, "sha256": expected}

@@ -142,7 +142,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 class _WorkerError(Exception):
-    """The message of an error on a worker, since an InputError cannot be pickled."""
+    """An error in a worker process. It has only the message of the InputError, which cannot be pickled."""
 
 
 #: The data that this worker has made, by the hashes of the data; and the lock that is held while it is made.

@@ -105,7 +105,7 @@ def main() -> None:
     if lost:
         hint = f"Run it with `dvc exp run`, without the queue; `dvc queue logs {lost[0]}` shows what was run."
         raise InputError(
-            f"experiment {', '.join(lost)}", "removed from the queue, or a success that DVC has lost", hint=hint
+            f"experiment {', '.join(lost)}", "it was removed from the queue, or DVC has lost its result", hint=hint
         )
     sys.stdout.write("queue: all experiments succeeded; `dvc exp show` compares them\n")
 

@@ -157,7 +157,7 @@ def make_tiled(times: int, folder: Path) -> None:
 
 
 def growth_round(folder: Path, times: int, samples: Samples) -> None:
-    """Measure load, preprocess and train on `times` as many images: microseconds per image, and memory."""
+    """Measure load, preprocess and train on `times` times as many images: microseconds per image, and memory."""
     if not folder.exists():
         make_tiled(times, folder)
     for part, name, made in (("load", "load", "raw"), ("preprocess", "preprocess", "prepared"), ("fit", "train", "")):

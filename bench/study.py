@@ -44,7 +44,7 @@ def parser_of(module: str, doc: str | None, *, data: bool = False) -> argparse.A
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return a type of options: whole numbers that are not below `least`."""
+    """Return a `type` for argparse: whole numbers that are not below `least`."""
 
     def number(text: str) -> int:
         if not text.isdigit() or int(text) < least:
@@ -55,7 +55,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def parameter(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE, a type of options. Raises ValueError for another form."""
+    """Parse NAME=VALUE, as a `type` for argparse. Raises ValueError if there is no `=`."""
     name, value = text.split("=", 1)
     return name, parse_value(value)
 

@@ -47,8 +47,8 @@ def main() -> None:
         runs.append({"values": values, "workers": workers} | train(values, workers, args.data))
         models = {one["sha256"] for one in runs if one["values"] == values}
         if len(models) > 1:
-            hint = "This must not be: report it."
-            raise InputError(f"models of {values}", "several workers gave other bytes than one", hint=hint)
+            hint = "This should never happen: report it."
+            raise InputError(f"models of {values}", "their bytes depend on the number of workers", hint=hint)
     save(args.out, conditions | {"machine": this_machine(), "runs": runs})
     sys.stdout.write(f"{len(runs)} trainings, one model for each network\n")
 

@@ -40,7 +40,7 @@ def attest(project: Project, *, out: Path, packages: Path | None = None, timeout
     """
     commit = git_text(project.root, "rev-parse", "--verify", "HEAD").strip()
     if changed := git_text(project.root, "status", "--porcelain", "--untracked-files=no").strip():
-        sentence = f"{changed.split()[-1]} differs from the last commit, so that no commit can be attested"
+        sentence = f"{changed.split()[-1]} differs from the last commit, so no commit can be attested"
         raise InputError("the work tree", sentence, hint="Commit the change, or run `git stash`.")
     pins = {} if packages is None else read_pins(packages)
     found = list(_subjects(project))

@@ -15,6 +15,7 @@ from dvcproof.cache import names, read_entry
 from dvcproof.clone import Clone
 from dvcproof.findings import Finding, Report
 from dvcproof.lockfile import Entry, Lock, hashes, read_records
+from dvcproof.messages import counted
 from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
 from dvcproof.share import opened, planned
@@ -55,7 +56,7 @@ def audit(root: Path, *, remote: str, sample: int = 1, record: str | None = None
     if not (good or report.findings or report.unknown):
         advice = "`git checkout` a commit whose runs were pushed"
         report.unknown.append(f"store {remote} has no record of this commit: {advice}")
-    report.summary = f"{good} records reproduced"
+    report.summary = f"{counted(good, 'record')} reproduced"
     return report
 
 

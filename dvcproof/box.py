@@ -150,7 +150,7 @@ def check_parameters(
         found.append(stage.finding("DP210", text, fix, path=name, change=f"params + {local}:{key}"))
     if untried:
         text = f"it may read other parameters that it does not declare: there was no time to try {untried} more"
-        found.append(stage.finding("DP210", text, level="warning"))
+        found.append(stage.finding("DP210", text, "Look in its code for those that it reads.", level="warning"))
     return [*found, *_unused(box, declared, declared.union(missing))]
 
 

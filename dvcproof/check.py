@@ -151,9 +151,9 @@ def _incomplete(project: Project, item: Item) -> bool:
 
 
 def _entry_differs(old: Entry, new: Entry) -> str:
-    """Return a text that shows how two records of a file differ; empty if they are equal.
+    """Describe how two records of a file differ. Return an empty string if they are equal.
 
-    Records of DVC 2 have fewer keys, so that only keys in both are compared. DVC 2 computed the hash of a text after
+    Records of DVC 2 have fewer keys, so only keys in both are compared. DVC 2 computed the hash of a text after
     converting it to Unix line ends, but its size before that. So `size` is not compared with a record of DVC 2.
     """
     size = () if "md5" in old and "hash" not in old else ("size",)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dvcproof.messages import printable
+from dvcproof.messages import counted, printable
 from dvcproof.runtime.program import InputError
 
 Level = Literal["error", "warning", "note"]
@@ -99,7 +99,7 @@ def _text(report: Report) -> str:
         lines += [str(finding), *(f"    {printable(line)}" for line in finding.evidence.splitlines())]
     lines += [f"cannot tell: {printable(reason)}" for reason in report.unknown]
     numbers = {level: sum(finding.level == level for finding in report.findings) for level in LEVELS}
-    counts = [f"{number} {level}{'s' if number > 1 else ''}" for level, number in numbers.items() if number]
+    counts = [counted(number, level) for level, number in numbers.items() if number]
     otherwise = "a stage failed" if report.failed else "cannot tell" if report.unknown else "ok"
     return "\n".join([*lines, f"{report.verb}: {report.summary}: {', '.join(counts) or otherwise}"])
 

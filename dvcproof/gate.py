@@ -19,7 +19,7 @@ from dvcproof.values import flatten
 TRAILER = "Accept-worse-model"
 
 #: A metric is better when lower if its name contains one of these words.
-LOWER = ("loss", "error")
+LOWER = ("loss", "error", "gap")
 
 #: A metric: the path of its file, and the name of the value, such as 'test.accuracy'.
 Key = tuple[str, str]
@@ -41,7 +41,7 @@ def gate(
         against: the branch or commit to compare with.
         metrics: the metrics to compare, as FILE:KEY. Empty: every number in the project's metrics files.
         worse_by: the amount by which a metric may be worse.
-        lower: whether every metric is better when lower. If not, only those with 'loss' or 'error' in their name are.
+        lower: whether every metric is better when lower. If not, only those with one of LOWER in their name are.
 
     Raise UnknownError if this clone lacks files of the other commit or the history that could accept a worse metric;
     InputError if a commit or metric does not exist, or `worse_by` is negative.

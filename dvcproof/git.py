@@ -57,7 +57,7 @@ class GitError(InputError):
         advice = _ADVICE.search(message)
         otherwise = f"Run `{advice[1]}`." if advice else "Run `git status`, and correct the problem that it shows."
         hint = next((hint for words, hint in HINTS.items() if words in message), otherwise)
-        super().__init__(f"git {command}", expected="success", received=self.words, hint=hint)
+        super().__init__(f"git {command}", self.words, hint=hint)
 
 
 class AbsentError(GitError):

@@ -67,7 +67,7 @@ def _row(report: Report, stage: Stage, old: Entry | None, new: Entry | None, cal
     outs = ", ".join(path for path in now if before.get(path) != now[path])
     if call and call.status == CHANGED:
         what = "refused"
-        message = "a declared input changed while it ran, so that nothing was recorded"
+        message = "a declared input changed while it ran, so nothing was recorded"
         report.findings.append(stage.finding("DP205", message, "Run it again when no other process changes the input."))
     elif call:
         what = "failed" if call.status else "ran"

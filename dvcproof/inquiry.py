@@ -41,7 +41,7 @@ class Inquiry:
     def findings(self) -> list[Finding]:
         """Return the findings; none if all runs are equal."""
         if self.reference.status != 0:
-            text = "it differs, but it fails when it runs again from the same inputs, so the cause is unknown"
+            text = "its outputs differ, but it fails when it runs again from the same inputs, so the cause is unknown"
             fix = "Declare every file that it needs as a dependency."
             return [self.stage.finding("DP303", text, fix, evidence=_last_lines(self.reference))]
         for number in range(1, self.number):
@@ -132,7 +132,7 @@ class Inquiry:
     def once(self, first: Outcome, other: Outcome) -> Finding:
         """Return the finding for a difference of two runs that no later run has repeated."""
         if other.status != 0:
-            text = f"it fails with everything varied at once, but not again, in {self.runs} runs"
+            text = f"it failed once, with everything varied, but not again in {self.runs} runs"
             return self.stage.finding("DP303", text, "Run it several times to see why.", evidence=_last_lines(other))
         path, how = first_difference(first, other)
         text = f"{path} differed once, but not again in {self.runs} runs: a rare difference by chance"

@@ -38,7 +38,8 @@ def _of_stage(project: Project, stage: Stage) -> Iterator[Finding]:
             message = "the command has a pipe, and a failure before its last part is not noticed"
             yield stage.finding("DP404", message, "Use `bash -o pipefail -c`, or an intermediate file.", level="note")
         if match := _HOME.search(command):
-            yield stage.finding("DP405", f"the command names a path of one user, {match[1]}...", level="warning")
+            message, fix = f"the command names a path of one user, {match[1]}...", "Use a relative path."
+            yield stage.finding("DP405", message, fix, level="warning")
     if not stage.deps and not stage.params and not stage.frozen and not stage.always_changed:
         runs = "it runs once only" if stage.outs else "it runs each time"
         yield stage.finding("DP406", f"it has no dependencies, so that {runs}", level="note")
@@ -56,7 +57,8 @@ def _unobtainable(project: Project, stage: Stage) -> Iterator[Finding]:
             yield stage.finding("DP402", message, fix, path=dep.path)
         elif not known:
             message = f"dependency {dep.path} is outside of the project, so that another machine lacks it"
-            yield stage.finding("DP402", message, level="warning", path=dep.path)
+            fix = "Copy it into the project, then run `dvc add` on the copy."
+            yield stage.finding("DP402", message, fix, level="warning", path=dep.path)
     for out in (out for out in stage.outs if out.local and project.top):
         if not out.cached and not project.is_tracked(out.place):
             message, fix = f"output {out.path} is not cached and not in Git", f"Run `git add {out.path}`, or cache it."

@@ -44,6 +44,11 @@ def shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 3]} ... {text[2 - LONGEST // 2 :]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: '1 object', '2 objects'."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Escape characters that could control the terminal. Names in foreign files may contain such characters."""
     return "".join(char if char.isprintable() or char == "\xa0" else ascii(char)[1:-1] for char in text)

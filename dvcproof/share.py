@@ -12,6 +12,7 @@ from pathlib import Path
 from dvcproof.cache import Cache, digests, names, read_entry, recorded
 from dvcproof.findings import Finding, Report, UnknownError
 from dvcproof.lockfile import Entry, hashes, read_records
+from dvcproof.messages import counted
 from dvcproof.project import Project, Stage
 from dvcproof.rwlock import alone
 from dvcproof.store import DEADLINE, State, Store, StoreError, in_parallel
@@ -44,7 +45,7 @@ def fetch(cache: Cache, project: Project, store: Store) -> Iterator[str]:
             texts = store.records(key)
             sound = {name: entry for name, text in texts.items() if (entry := read_entry(text, key, name)) is not None}
             if len(sound) < len(texts):
-                yield f"{says} {len(texts) - len(sound)} damaged records in the store are not used"
+                yield f"{says} not used: {counted(len(texts) - len(sound), 'damaged record')} in the store"
             if len(sound) > 1:
                 yield f"{says} {len(sound)} records in the store contradict each other, so it runs here"
             if len(sound) != 1:
@@ -54,9 +55,9 @@ def fetch(cache: Cache, project: Project, store: Store) -> Iterator[str]:
         known |= {os.path.normpath(stage.wdir / path): digest for path, digest in outs if digest}
         states = _fetch_outputs(cache, store, entry, stage.wdir, new=bool(record))
         if states.count("good"):
-            yield f"{says} {states.count('good')} objects fetched"
+            yield f"{says} {counted(states.count('good'), 'object')} fetched"
         if missing := [state for state in states if state != "good"]:
-            yield f"{says} {len(missing)} objects are {missing[0]} in the store, so it runs here"
+            yield f"{says} {counted(len(missing), 'object')} {missing[0]} in the store, so it runs here"
         elif record:
             cache.write_record(key, record, texts[record])
             with (cache.root / FETCHED).open("a", encoding="utf-8") as list_:
@@ -109,7 +110,7 @@ def push(cache: Cache, store: Store) -> Iterator[str]:
     fetched = set(names_file.read_text(encoding="utf-8").split()) if names_file.exists() else set()
     own = [path for path, objects in runs.items() if objects and f"{path.parent.name}/{path.name}" not in fetched]
     found = in_parallel(lambda path: _send_record(store, path), own)
-    yield f"{states.count('missing')} objects and {found.count('missing')} records of runs added"
+    yield f"{counted(states.count('missing'), 'object')} and {counted(found.count('missing'), 'record')} of runs added"
     for what, bad in (("objects", states.count("damaged")), ("records", found.count("damaged"))):
         if bad:
             yield f"{bad} damaged {what} replaced"

@@ -177,7 +177,7 @@ def read_all(hook: Hook) -> dict[str, Seen]:
 
 
 def unescaped(text: str) -> str:
-    """Decode the escapes in a text of strace, which are those of C."""
+    """Decode the C escapes in a string that strace printed."""
     return os.fsdecode(os.fsencode(text).decode("unicode_escape").encode("latin-1")) if "\\" in text else text
 
 

@@ -15,7 +15,7 @@ def require_surroundings(root: Path) -> None:
         home = Path.home()
     except RuntimeError:
         hint = 'Run `export HOME="$PWD/.venv"`, or use `make`, which does.'
-        raise InputError("HOME", "it is not set, and the system knows no home of this user", hint=hint) from None
+        raise InputError("HOME", "it is not set, and the system lists no home for this user", hint=hint) from None
     named = os.environ.get("DVC_SITE_CACHE_DIR")
     notes = Path(named or NOTES)
     above = next(path for path in (notes, *notes.absolute().parents) if path.exists())
@@ -24,4 +24,4 @@ def require_surroundings(root: Path) -> None:
     configured = any("site_cache_dir" in path.read_text(errors="replace") for path in files if path.is_file())
     if not os.access(above, os.W_OK) and not configured:
         hint = 'Name another folder: `export DVC_SITE_CACHE_DIR="$PWD/.dvc/tmp/site"`.'
-        raise InputError(str(above), "DVC keeps notes there, but cannot write", hint=hint)
+        raise InputError(str(above), "DVC keeps notes there, but cannot write to it", hint=hint)

@@ -154,7 +154,8 @@ def _explain(run: Run, stage: Stage, changed: Sequence[str], difference: str) ->
     result = run.clone.repro("--single-item", stage.address, timeout=run.timeout)
     if result.status != 0:
         message = f"{what}, and it fails when it is run a second time in the same place"
-        return stage.finding("DP702", message, path=changed[0], evidence=result.last_lines)
+        fix = "Remove what the first run leaves, or declare it as an output; the end of its output is below."
+        return stage.finding("DP702", message, fix, path=changed[0], evidence=result.last_lines)
     for path, place in places.items():
         if other := differs(path, kept / path, place):
             message = f"{what}, and two runs from equal inputs differ: chance"

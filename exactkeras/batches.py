@@ -82,7 +82,7 @@ def tensor(array: NDArray[Any]) -> tf.Tensor:
 
 
 def filled(features: tf.Tensor, labels: tf.Tensor, rows: int) -> Batch:
-    """Fill a batch up to `rows` rows with rows of zeros, and mark them as fillers."""
+    """Pad a batch to `rows` rows with zeros. Return it with a mark for each row: 1, or 0 for padding."""
     count = tf.shape(labels)[0]
     missing = [[0, rows - count]]
     real = tf.cast(tf.range(rows) < count, tf.float32)

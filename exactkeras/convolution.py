@@ -165,8 +165,8 @@ def patch_values(values: int, channels: int) -> int:
 def swaps_factors(patches: int, filters: int) -> bool:
     """Decide whether to compute the transpose of the kernel gradient. It has the same chains and may be faster.
 
-    TensorFlow copies the factor that it transposes, so the narrower factor should be transposed. The multiplications
-    of padding zeros count too.
+    TensorFlow copies the factor that it transposes, so the narrower factor should be transposed. Multiplications by
+    the zeros of the padding are counted too.
     """
     now, then = whole_rows(patches) * whole_columns(filters), whole_rows(filters) * patches
     return (then, filters) < (now, patches)

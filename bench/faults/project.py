@@ -30,10 +30,10 @@ Process = subprocess.Popen[bytes]
 
 
 class Scene(NamedTuple):
-    """Two copies of a project: `start` before a run of all stages, and `good` after it. Both have the commit of `good`.
+    """Two copies of a project at the same commit: `start` before a run of all stages, and `good` after it.
 
     The working tree of `start` may hold the results of other parameters; its cache holds no result of this run.
-    `command` does the same as `make repro`; for the control it is `dvc repro` alone.
+    `command` runs the stages as `make repro` does. In the control experiment it is plain `dvc repro`.
     """
 
     start: Path

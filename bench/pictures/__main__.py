@@ -31,7 +31,8 @@ from digits.apps.handwriting import prepare
 from digits.apps.reading import Reader, Reading, open_reader
 from dvcproof.runtime.program import InputError, run
 
-#: For each set: the position of its first digit in each class of the test set, and the seed of the random numbers.
+#: For each set of pictures: the first image of each class of the test data that it uses, and the seed of its random
+#: numbers.
 SETS = {"seen": (0, "dev"), "kept": (450, "kept aside")}
 
 #: Validation images that are read at a time.

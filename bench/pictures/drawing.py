@@ -125,7 +125,7 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 
 def hand_shadow(rng: Random, height: int = 480, width: int = 640) -> Pixels:
-    """Return light, [height, width] in [0, 1], with the soft edge of a shadow across it."""
+    """Return brightness, [height, width] in [0, 1], with the soft edge of a shadow across it."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)
     across = (x - width * rng.uniform(0.35, 0.65)) * math.cos(angle)

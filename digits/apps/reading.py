@@ -37,7 +37,7 @@ class Classifier(NamedTuple):
     """A trained model that maps images to probabilities."""
 
     names: Sequence[str]  # of the classes
-    probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # of n images to [n, classes]
+    probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # images [n, ...] -> probabilities [n, classes]
 
 
 class Reading(NamedTuple):

@@ -76,7 +76,8 @@ def gather(files: Files, against: str | None = None) -> Report:
     network, seen = open_model(files.model, dataset), views(dataset.image_shape, params.evaluate.views)
     (predictions,) = predict(network, [test], params.evaluate.batch_size, seen)
     if not np.array_equal((run.labels, run.predicted), (predictions.labels, predictions.classes)):
-        raise InputError(str(files.metrics / "confusion.csv"), "the model predicts other classes", hint=REDO)
+        sentence = "the model predicts other classes than this file records"
+        raise InputError(str(files.metrics / "confusion.csv"), sentence, hint=REDO)
     sha256 = file_hash(files.model)
     machine = platform(files.platform, sha256)
     return Report(params, names, run, earlier, changed, outputs, machine, sha256, predictions, test, dataset)

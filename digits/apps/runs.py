@@ -97,7 +97,10 @@ def earlier_run(files: Files, revision: str | None, *, committed: bool) -> Earli
 
 
 def _describe(root: Path, revision: str) -> str:
-    """Return hash and subject of a commit. Raise AbsentError for a tree or a range: Git would show the index for it."""
+    """Return hash and subject of a commit. Raise AbsentError for a tree or a range, which name no single commit.
+
+    With an empty hash, `git show HASH:PATH` would show the file of the index.
+    """
     try:
         commit = git_text(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
     except AbsentError as error:

@@ -214,7 +214,7 @@ class Array:
 
 
 def _without_names(tree: Tree, arrays: Sequence[Array]) -> dict[str | None, list[Array]]:
-    """Assign arrays to sets without help from their names: to one set, or to two in order, as `arr_0` to `arr_3`."""
+    """Assign arrays to sets by their order alone: all to one set, or four to two sets, such as `arr_0` to `arr_3`."""
     ordered = sorted(arrays, key=lambda array: recognize.natural(array.path))
     images = [array for array in ordered if array.is_images]
     labels = [array for array in ordered if not array.is_images]

@@ -99,7 +99,7 @@ def _checked(pair: Pair) -> Pair:
     labels.require_labels_form(pair.labels)
     for rows in pair:
         if not 1 <= rows.shape[0] <= MOST_IMAGES:
-            received, hint = str(rows.shape[0]), "Choose a data set with that many."
+            received, hint = str(rows.shape[0]), "Choose a data set within these limits."
             raise InputError(rows.name, expected=f"1 to {MOST_IMAGES} images", received=received, hint=hint)
     require_same_length(f"{pair.images.name} and {pair.labels.name}", pair.images.shape[0], pair.labels.shape[0])
     return folded

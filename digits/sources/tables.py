@@ -212,7 +212,7 @@ def _open(file: File, files: ExitStack) -> Any:
     if largest > GROUP_BYTES:
         expected = f"groups of rows of at most {GROUP_BYTES} bytes"
         hint = "Write it in smaller groups: `pyarrow.parquet.write_table(..., row_group_size=10000)`."
-        raise InputError(file.name, expected=expected, received=f"{largest}", hint=hint)
+        raise InputError(file.name, expected=expected, received=f"{largest} bytes", hint=hint)
     return table
 
 

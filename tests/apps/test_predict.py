@@ -62,7 +62,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 
 @pytest.mark.slow
 def test_what_cannot_be_read_is_named_and_the_others_go_on(tmp_path: Path, trained: Path, loaded: Path) -> None:
-    """Run the whole program on a subfolder, a blank picture, a text, system files, and a missing file at once."""
+    """Run the whole program on a subfolder, a blank picture, a text file, system files, and a missing file at once."""
     for name in ("pictures/subfolder", "empty"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("subfolder/Thumbs.db", "notes.txt", ".hidden"):

@@ -83,7 +83,6 @@ def test_an_experiment_that_is_not_there_is_no_success(
     if place != "whole":
         monkeypatch.setattr(queued, "require_place", lambda _: None)
         monkeypatch.setattr(queued, "run_queue", lambda *_: queued.Ended([], ["two"]))
-        assert "experiment two: removed from the queue, or a success that DVC has lost. Run it with" in refusal(
-            queued.main
-        )
+        problem = "experiment two: it was removed from the queue, or DVC has lost its result. Run it with"
+        assert problem in refusal(queued.main)
     run_ok("dvc", "queue", "stop", "--kill", cwd=path)

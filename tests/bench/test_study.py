@@ -181,6 +181,6 @@ def test_the_typical_seed_is_taken_and_nothing_else_changes(
 def test_workers_that_change_the_model_are_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "train", lambda _, count, *__: {"sha256": str(count)})
     monkeypatch.setattr(sys, "argv", ["workers", *LARGER.split(), "--out", "out.json"])
-    with pytest.raises(InputError, match=r"models of {'train\.shards': 4}: several workers gave other bytes than one"):
+    with pytest.raises(InputError, match=r"models of {'train\.shards': 4}: their bytes depend on the number of w"):
         workers.main()
     assert not (project / "out.json").exists()

@@ -88,7 +88,7 @@ def test_only_a_folder_has_a_dvc_yaml(path: Path) -> None:
     shutil.rmtree(path / ".dvc" / "cache" / "runs")
     shutil.rmtree(path / ".dvc" / "cache" / "files" / "md5" / digest(b"a\nb\n")[:2])
     (path / "models" / "o.txt").unlink()
-    assert "stage 'models/dvc.yaml:go': 1 objects fetched" in command(path, "fetch", "--remote", "team").output
+    assert "stage 'models/dvc.yaml:go': 1 object fetched" in command(path, "fetch", "--remote", "team").output
     lock = path / "models" / "dvc.lock"
     whole = lock.read_bytes()
     lock.write_bytes(whole[:50])

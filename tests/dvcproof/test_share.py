@@ -54,7 +54,7 @@ def test_the_same_commit_executes_nothing(first: Path, second: Path, s3: S3) -> 
     assert team.push(first, s3) == "4 objects and 4 records of runs added\n"
     assert team.push(first, s3) == "0 objects and 0 records of runs added\n"
     said = team.fetch(second, s3)
-    assert said == "stage 'load': 2 objects fetched\nstage 'train': 1 objects fetched\n"
+    assert said == "stage 'load': 2 objects fetched\nstage 'train': 1 object fetched\n"
     assert team.executed(second) == []
     assert team.results(second) == team.results(first)
     assert run_ok("git", "status", "--porcelain", cwd=second) == ""
@@ -67,12 +67,12 @@ def test_what_was_fetched_is_not_sent_again(first: Path, second: Path, s3: S3) -
     assert team.executed(first) == ["train", "evaluate"]
     team.push(first, s3)
     team.set_shift(second, 1.5)
-    assert "stage 'train': 1 objects fetched" in team.fetch(second, s3)
+    assert "stage 'train': 1 object fetched" in team.fetch(second, s3)
     gone = team.record_of(s3, "cmd: python train.py", "shift: 1.5")
     gone.unlink()
     assert team.push(second, s3) == "0 objects and 0 records of runs added\n"
     assert not gone.exists()
-    assert team.push(first, s3) == "0 objects and 1 records of runs added\n"
+    assert team.push(first, s3) == "0 objects and 1 record of runs added\n"
 
 
 def test_what_was_run_and_not_committed_is_not_trained(first: Path, second: Path, s3: S3) -> None:
@@ -102,7 +102,7 @@ def test_a_damaged_object_is_refused_and_mended(first: Path, second: Path, s3: S
     (path,) = (path for path in team.objects(s3) if path.read_bytes() == good)
     damage(path, kind)
     state = "missing" if kind == "gone" else "damaged"
-    assert f"stage 'train': 1 objects are {state} in the store, so it runs here\n" in team.fetch(second, s3)
+    assert f"stage 'train': 1 object {state} in the store, so it runs here\n" in team.fetch(second, s3)
     assert team.executed(second) == ["train"]
     assert team.results(second) == team.results(first)
     if kind == "flip":  # DVC sees an object of this name, and does not replace it
@@ -124,7 +124,7 @@ def test_a_damaged_record_is_refused_and_mended(first: Path, second: Path, s3: S
     for path in before:
         damage(path, "flip")
     team.set_shift(second, 1.5)
-    assert "stage 'train': 1 damaged records in the store are not used\n" in team.fetch(second, s3)
+    assert "stage 'train': not used: 1 damaged record in the store\n" in team.fetch(second, s3)
     assert team.executed(second) == ["train", "evaluate"]
     assert team.results(second) == team.results(first)
     assert "damaged records replaced" in team.push(first, s3)

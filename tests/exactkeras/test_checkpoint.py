@@ -157,7 +157,7 @@ def test_a_full_disk_does_not_end_a_training(
 
 
 def test_code_counts_as_it_was_before_its_import(tf: Any, tmp_path: Path) -> None:
-    """Otherwise a killed training with old code would continue with new code."""
+    """Otherwise a checkpoint that old code wrote would count as one of the new code, which was saved meanwhile."""
     from exactkeras.checkpoint import fingerprint
 
     file = tmp_path / "train.py"

@@ -49,7 +49,7 @@ CASES = {
 
 
 def sample(digits: Arrays, case: Case, rows: slice) -> Data:
-    """Return features and labels of some training images, the middle of which is cut out."""
+    """Return features and labels of some training images, cropped to their middle."""
     (height, width, *channels), images = case.image_shape, digits["x_train"][rows].astype(np.uint8)
     top, left = (28 - height) // 2, (28 - width) // 2
     images = images[:, top : top + height, left : left + width]

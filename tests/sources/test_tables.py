@@ -169,7 +169,7 @@ def test_other_columns_are_refused(tmp_path: Path, columns: dict[str, Any], matc
 def test_large_groups_of_rows_are_refused(tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "a.parquet", image=cells(digits), label=few(digits)["y_train"])
     monkeypatch.setattr(tables, "GROUP_BYTES", 1000)
-    with pytest.raises(InputError, match=r"expected groups of rows of at most 1000 bytes\. Got \d+\. Write it in smal"):
+    with pytest.raises(InputError, match=r"expected groups of rows of at most 1000 bytes\. Got \d+ bytes\. Write"):
         load(source, tmp_path / "out", test_size=20)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.project import ROOT, environment
 
-#: A program whose work is a file and whose output is more than a pipe holds. A second argument sets `output_is_log`.
+#: A program that writes a file, and prints more than a pipe holds. A second argument sets `output_is_log`.
 PROGRAM = """
 import sys
 from pathlib import Path
