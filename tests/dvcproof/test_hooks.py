@@ -119,5 +119,5 @@ def test_the_folder_of_another_user(toy: Path, tmp_path: Path) -> None:
     for path in (toy, toy / ".git"):
         os.chown(path, 12345, 12345)
     errors = fails(toy, "--only", "verify", env={"HOME": str(tmp_path)})
-    assert "Got detected dubious ownership in repository at" in errors
+    assert "detected dubious ownership in repository at" in errors
     assert "Run `git config --global --add safe.directory " in errors
