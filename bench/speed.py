@@ -167,7 +167,8 @@ def growth_round(folder: Path, times: int, samples: Samples) -> None:
         figures = measure_part(part, folder / "params.yaml", folder)
         images = figures.get("images", 60000 * times + 10000)
         add(samples, f"{name} x{times}", {kind: 1e6 * value / images for kind, value in figures["seconds"].items()})
-        memory = figures["memory"] / figures.get("features", 1e6)  # of training, in copies of the features; else in MB
+        # The memory of training is given as a multiple of the size of the features, that of other parts in MB.
+        memory = figures["memory"] / figures.get("features", 1e6)
         add(samples, f"{name} x{times} memory", {"wall": memory})
 
 

@@ -87,7 +87,10 @@ def tables(root: Path, language: str = "en") -> Any:
         return {path.stem: read(f"speed/{path.name}") for path in sorted((results / "speed").glob("*.json"))}
 
     def rated() -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the study of speed and that of the convnet, of the same kind of machine if there is one."""
+        """Return a result of `make bench` and the study of the convnet.
+
+        Both are from the same kind of machine if there is such a result; otherwise the first result is returned.
+        """
         convnet, speeds = read("convnet.json"), every_speed()
         return speeds.get(convnet["machine"]["kind"]) or next(iter(speeds.values())), convnet
 

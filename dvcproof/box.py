@@ -190,7 +190,8 @@ def look(ground: Ground, stage: Stage, seen: Seen, report: Report) -> list[Findi
         seen: has the time of one run of the stage, and receives the paths.
         report: receives the reasons why something cannot be told.
 
-    Return None if it does so; else the finding that the stage fails or gives other results, for an unknown reason.
+    Return None if the stage gives the same results, an empty list if this cannot be told, and otherwise the finding
+    that it fails or gives other results, for an unknown reason.
     """
     box = Box(ground, stage, [item.place for item in stage.deps if item.local], seen.seconds)
     if not box.can_run(2):

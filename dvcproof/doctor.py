@@ -65,7 +65,7 @@ def examine(root: Path, *, after: bool = False, forget: bool = False, fix: bool 
             return [*mended, *mend(cache)]
     except DvcException as error:
         hint = "Correct it: `dvc status` says more."
-        raise InputError("DVC", expected="a project that it can read", received=str(error), hint=hint) from None
+        raise InputError("DVC", f"it cannot read the project: {error}", hint=hint) from None
 
 
 def mend(cache: Cache) -> Iterator[str]:

@@ -135,7 +135,8 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
     report.table.append((name, f"{then:g}", f"{now:g}", judgement))
     if worse:
         better = "lower" if lower else "higher"
-        message = f"metric {name} is {now:g}, and was {then:g}: {better} is better, and it may be worse by {worse_by:g}"
+        allowed = f"{better} is better, and it may be worse by at most {worse_by:g}"
+        message = f"metric {name} is {now:g}, and was {then:g}: {allowed}"
         fix = f"If it is intended, say why: git commit --allow-empty -m 'Accept it' -m '{TRAILER}: REASON'."
         report.findings.append(Finding("DP801", "error", message, fix, path=key[0]))
 

@@ -140,7 +140,7 @@ def load_yaml(text: str) -> Any:
 
 
 def parse_lock(document: Any) -> Lock:
-    """Return the content of a dvc.lock, as text or as parsed YAML. Raise ValueError, with the reason, if it is none."""
+    """Parse a dvc.lock, given as text or as parsed YAML. Raise ValueError, with the reason, if it is not valid."""
     try:
         return Lock.model_validate(load_yaml(document) if isinstance(document, str) else document)
     except ValidationError as error:

@@ -59,7 +59,10 @@ class DefinedModel(keras.Model):
         return self._measured(losses, logits, labels, real)
 
     def _measured(self, losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> dict[str, Any]:
-        """Return the mean of each metric over the epoch so far. Sums of ones and zeros are exact in any order."""
+        """Return the mean of each metric over the epoch so far.
+
+        Only the losses need `fold`. The accuracy is a mean of ones and zeros, whose sum is exact in any order.
+        """
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(arithmetic.fold(losses), sample_weight=tf.reduce_sum(real))

@@ -37,9 +37,9 @@ class RMSprop(keras.optimizers.RMSprop):
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras's Adam. The powers of its decays are multiplied up, one factor per step.
+    """Keras's Adam, but each step multiplies B1 and B2, the powers of the decays b1 and b2, by one more factor.
 
-    A library's `pow` may differ in its last bits.
+    `pow` is not used, since its last bits may differ between libraries.
 
     m += (g - m) (1 - b1); v += (g g - v) (1 - b2); w -= m (rate sqrt(1 - B2) / (1 - B1)) / (sqrt(v) + epsilon).
     """

@@ -53,7 +53,7 @@ def gate(files: Files, against: str) -> tuple[list[str], list[InputError]]:
         lowest, band = spread.mean - spread.band, f"{spread.mean:.4f} +- {spread.band:.4f} ({spread.source})"
         notes.append(f"test accuracy {accuracy:.4f}; over seeds {band}")
         if accuracy < lowest:
-            expected = f"{lowest:.4f} or more, of {band}"
+            expected = f"at least {lowest:.4f}, the lower end of {band}"
             problems.append(InputError("test accuracy", expected=expected, received=f"{accuracy:.4f}", hint=hint))
     if problems and (why := accepted(root, against)):
         return [*notes, *(problem.problem for problem in problems), why], []

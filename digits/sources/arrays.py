@@ -131,7 +131,7 @@ def open_array(file: File) -> Rows:
             shape, fortran, dtype = struct.unpack(f">{start[3]}I", lengths), False, np.dtype(IDX_TYPES[start[2]])
         head = content.tell()
     if dtype.hasobject:
-        hint = "Only if you trust its origin: load it yourself, and save it as numbers, texts as `y.astype(str)`."
+        hint = "Only if you trust its origin: load it yourself, and save numbers, or texts with `y.astype(str)`."
         raise InputError(file.name, "the array holds pickled Python objects, which are never opened", hint=hint)
     require_size(file, dtype, shape, head)
     fortran = fortran and len(shape) > 1

@@ -161,7 +161,7 @@ class _InParts(io.BufferedReader):
         everything = size is None or size < 0  # zipfile reads the end of the file in this way
         part = super().read(self.most + 1 if everything else min(size or 0, self.most + 1))
         if len(part) > self.most:
-            raise ValueError("a directory that is too long")
+            raise ValueError("a header or list of files that is too long")
         return part
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:

@@ -56,7 +56,7 @@ ROWS: list[tuple[str, int, list[str]]] = [
     ("sweep", 0, ["16", "93.22 %", "0.01 %", "the best"]),
     ("sweep", 1, ["8", "81.13 %", "0.01 %", "worse"]),
     ("convnet_sweep", 0, ["0.15", "93.22 %"]),
-    # The median of 1, 2 and 4, times 1 plus a tenth for each part before it in `speed_results`.
+    # `speed_results` makes up the times t, 2t and 4t for each part, with t = 1 + its number / 10; the median is 2t.
     ("speed", 0, ["cold `dvc repro`, four stages; baseline: the recipe as one script", "5.60 s", "6.80 s", "0.82"]),
     ("waits", 0, ["`make setup`, caches empty; `pip install` of the same lock", "2.0 s", "1.0 s", "2.00"]),
     ("waits", 4, ["`make test` in a fresh clone, with its packages installed", "2.0 s", "", ""]),

@@ -78,7 +78,10 @@ def test_a_fresh_project_passes_and_nothing_is_written(project: Path) -> None:
     assert times() == before
 
 
-@pytest.mark.parametrize("gone", [["train.csv", "test.csv", "words", "data/raw.csv"], ["words/two.txt"]])
+@pytest.mark.parametrize(
+    "gone",
+    [["train.csv", "test.csv", "words", "data/raw.csv"], ["words/two.txt"], ["words/one.txt", "words/two.txt"]],
+)
 def test_cached_data_need_not_be_here(project: Path, gone: list[str]) -> None:
     for name in gone:
         shutil.rmtree(project / name) if (project / name).is_dir() else (project / name).unlink()

@@ -500,6 +500,11 @@ def test_a_folder_without_a_project(tmp_path: Path) -> None:
     assert "Run it in the folder of a DVC project" in refuses(tmp_path)
 
 
+def test_a_project_that_dvc_cannot_read(toy: Path) -> None:
+    (toy / ".dvc" / "config").write_text("x\n", encoding="utf-8")
+    assert "DVC: it cannot read the project: config file error" in refuses(toy)
+
+
 @pytest.mark.parametrize(("status", "second"), [(0, "check"), (3, "mend")])
 def test_repro_calls_it_before_and_after(toy: Path, monkeypatch: pytest.MonkeyPatch, status: int, second: str) -> None:
     """After a failed `dvc repro` the doctor repairs; after a successful one it checks the records."""

@@ -26,7 +26,7 @@ DEFECTS, TWINS, _ = read_list()
 
 
 def commands(cases: Sequence[Case]) -> dict[str, str]:
-    """Return the commands of the cases about one circumstance, by the name of the circumstance."""
+    """Return the command of each case of the kind 'circumstance', by the name of its circumstance."""
     return {case.name.partition("-")[0]: str(case.stages["go"]["cmd"]) for case in cases if case.kind == "circumstance"}
 
 

@@ -54,7 +54,7 @@ def test_so_do_devices_but_not_in_another_order(alone: dict[str, bytes], tmp_pat
     assert (tmp_path / "dense.trained").read_bytes() == alone["dense"]
     arrival = (tmp_path / "arrival" / "dense.trained").read_bytes()
     assert arrival != alone["dense"]
-    assert arrival.startswith(alone["dense"][:8])  # a model all the same
+    assert arrival.startswith(alone["dense"][:8])  # it is a trained model too
 
 
 def error_of(index: int, addresses: list[str], deadline: int, folder: Path, prefix: list[str]) -> str:

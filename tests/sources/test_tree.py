@@ -57,8 +57,8 @@ def tape(*members: tuple[bytes, str, int, bytes]) -> bytes:
 
 
 BAD_TAPES = {
-    "long attributes": (tape((b"x", "x", 2**22, bytes(2**22))), "a directory that is too long"),
-    "a long name": (tape((b"L", "x", 2**22, bytes(2**22))), "a directory that is too long"),
+    "long attributes": (tape((b"x", "x", 2**22, bytes(2**22))), "a header or list of files that is too long"),
+    "a long name": (tape((b"L", "x", 2**22, bytes(2**22))), "a header or list of files that is too long"),
     "many files": (tape(*((b"0", f"{k}", 0, b"") for k in range(20))), "more than 9 files"),
     "a large file": (tape((b"0", "x", 2**40, b"a")), "this is a damaged file|unexpected end of data|of unknown kind"),
     "a bomb": (tape((b"0", "x", 2**24, bytes(2**24))), "it unpacks to more than 8388608 bytes"),

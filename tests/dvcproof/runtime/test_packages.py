@@ -117,7 +117,7 @@ def test_one_package_in_two_versions(lock: Path, site: Path) -> None:
 
 
 def test_two_versions_in_one_folder(lock: Path, site: Path) -> None:
-    """An interrupted installation leaves two versions, and so do two programs that install."""
+    """An interrupted installation can leave two versions, and so can two programs that install into one folder."""
     install(site, "keras", "3.13.2")
     (fault,) = found(lock, site)
     assert (fault.cure, set(fault.received.split(" and "))) == ("renew", {"3.15.1", "3.13.2"})
