@@ -1,5 +1,6 @@
 """params.yaml: the allowed values, which stages and DVC read alike."""
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable
@@ -130,6 +131,24 @@ def test_a_mistake_in_any_section_is_named_before_anything_runs(change: Change) 
         require_params(change("^  worst: 24", "  worst: 0"))
     with pytest.raises(InputError, match=r"parameter 'convent' in .*Did you mean 'convnet'"):
         require_params(change("^convnet:", "convent:"))
+
+
+@pytest.mark.parametrize(
+    ("source", "match"),
+    [
+        ("data/mnst.npz", r"data set 'data/mnst\.npz': no such file or folder\. Set `load\.source`"),
+        ("https://localhost/x.npz", "the address has no https or no SHA-256"),
+    ],
+)
+def test_a_data_set_that_is_not_there_is_named_before_anything_runs(change: Change, source: str, match: str) -> None:
+    params = change(r"^  source: data/mnist\.npz", f"  source: {source}")
+    with pytest.raises(InputError, match=match):
+        require_params(params)
+    if "://" not in source:
+        (params.parent / "data").mkdir()
+        (params.parent / "data" / "mnst.npz.dvc").touch()
+        with contextlib.chdir(params.parent):
+            require_params(params)  # DVC keeps it, and can fetch it
 
 
 # Files

@@ -13,10 +13,7 @@ def download(source: str) -> Path:
 
     Raise InputError if the address has another form, the download fails, or the file has another SHA-256.
     """
-    match = _PINNED.fullmatch(source)
-    if not match:
-        hint = "Use https, and append #sha256= and the file's SHA-256 (`sha256sum FILE`)."
-        raise InputError(f"data set '{source}'", "the address has no https or no SHA-256", hint=hint)
+    match = require_pinned(source)
     import pooch  # imported here: it takes a tenth of a second, which a local source does not need
     import requests
 
@@ -33,3 +30,11 @@ def download(source: str) -> Path:
         reason = re.sub(r"<[^<>]* object at 0x[0-9a-f]+>(: )?", "", str(error))
         raise InputError(url, f"the download failed: {reason}", hint="Check the address and the network.") from None
     return Path(path)
+
+
+def require_pinned(source: str) -> re.Match[str]:
+    """Return the `url` and `sha256` of an address. Raise InputError if it has another form."""
+    if match := _PINNED.fullmatch(source):
+        return match
+    hint = "Use https, and append #sha256= and the file's SHA-256 (`sha256sum FILE`)."
+    raise InputError(f"data set '{source}'", "the address has no https or no SHA-256", hint=hint)

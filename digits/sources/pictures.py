@@ -56,6 +56,9 @@ def find(tree: Tree, files: ExitStack) -> Found | None:
         raise InputError(tree.name, "there is a folder `test` without a folder `train` beside it", hint=_FOLDERS)
     sets.setdefault(TRAIN, sets.pop(None, []))
     depth = len(commonprefix([folders for folders, _ in sets[TRAIN]]))  # noqa: RUF071 # of tuples, it compares items
+    if depth and all(len(folders) == depth for folders, _ in sets[TRAIN]):
+        one = f"all pictures are in one folder, {'/'.join(sets[TRAIN][0][0])}, and so of one class"
+        raise InputError(tree.name, one, hint=_FOLDERS)
     pairs = {split: _pair(tree, split, sets[split], depth, files) for split in (TRAIN, TEST) if split in sets}
     return Found(pairs, notes)
 

@@ -16,7 +16,7 @@ from digits.data.npy import require_same_length
 from digits.data.splits import masked, spread
 from digits.sources import arrays, images, labels, pictures, tables
 from digits.sources.arrays import MOST_IMAGES, Found, Pair, Rows
-from digits.sources.download import download
+from digits.sources.download import download, require_pinned
 from digits.sources.recognize import EMPTY, NPZ, TAR, TEST, TRAIN, UNKNOWN, ZIP, Foreign
 from digits.sources.tree import Tree, listed, open_tree
 from dvcproof.runtime.bounds import require_regular
@@ -39,18 +39,30 @@ def open_source(source: str, test_size: int = 0) -> Iterator[Source]:
         path = download(source) if "://" in source else Path(source)
         see_file(path)
         if not path.exists():
-            hint = "Set `load.source` in params.yaml to a file, a folder, or https://...#sha256=... that exists."
-            raise InputError(f"data set '{source}'", "no such file or folder", hint=hint)
+            raise _absent(source)
         yield _convert(str(path), _find(open_tree(path), files), test_size)
 
 
 def require_readable(source: str) -> None:
-    """Raise InputError if a local data set has a pipe, socket or device in it: DVC would wait for it endlessly."""
+    """Raise InputError if a data set cannot be read: an address without SHA-256, no such file, or a pipe in it.
+
+    DVC would wait for a pipe endlessly, and would delete the earlier arrays before it misses a file. A file that DVC
+    keeps (`dvc add`) may be absent, since DVC can fetch it.
+    """
     path = Path(source)
-    if "://" not in source and path.exists():
+    if "://" in source:
+        require_pinned(source)
+    elif path.exists():
         for file in [path, *(path.rglob("*") if path.is_dir() else ())]:
             if file.exists():
                 require_regular(file)
+    elif not any(Path(f"{place}.dvc").exists() for place in (path, *path.parents)):
+        raise _absent(source)
+
+
+def _absent(source: str) -> InputError:
+    hint = "Set `load.source` in params.yaml to a file, a folder, or https://...#sha256=... that exists."
+    return InputError(f"data set '{source}'", "no such file or folder", hint=hint)
 
 
 def _find(tree: Tree, files: ExitStack) -> Found:

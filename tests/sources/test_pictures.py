@@ -1,6 +1,7 @@
 """Pictures as files: converted without loss, or refused."""
 
 import io
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits.sources.pictures import decode
+from digits.sources.pictures import decode, find
+from digits.sources.tree import open_tree
 from dvcproof.runtime.program import InputError
 from stages.load import load
 from tests.support.forms import BOTH, few, files, picture
@@ -85,3 +87,14 @@ def test_a_file_of_another_kind_among_pictures_is_named(tmp_path: Path, digits: 
     (source / "train" / "1" / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match=r"1/notes\.txt: this is not a picture"):
         load(str(source), tmp_path / "out")
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_pictures_of_one_class_are_refused(tmp_path: Path, digits: Arrays, split: str) -> None:
+    image = picture(few(digits)["x_train"][0])
+    source = files(lambda _: {f"{split}a/{k}.png": image for k in range(3)})(tmp_path, digits)
+    with (
+        pytest.raises(InputError, match="all pictures are in one folder, a, and so of one class"),
+        ExitStack() as stack,
+    ):
+        find(open_tree(source), stack)
