@@ -64,14 +64,14 @@ def source(path: str) -> str:
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
-class Entry(BaseModel):
+class Entry(BaseModel, extra="forbid"):
     """A path that a stage may use without declaring it; in a path, `*` stands for anything."""
 
     path: Text
     reason: Text
 
 
-class Exceptions(BaseModel):
+class Exceptions(BaseModel, extra="forbid"):
     """The exceptions of a stage, `meta: dvcproof:` in dvc.yaml. `varies` has the reason for each output."""
 
     reads: list[Entry] = []

@@ -98,4 +98,10 @@ def _large(project: Project) -> Iterator[Finding]:
         if place.is_file() and not place.is_symlink() and (size := place.stat().st_size) > LARGE:
             path = project.name(str(place))
             message = f"{path} is large for Git ({size / 1e6:.0f} MB)"
-            yield Finding("DP407", "note", message, "Keep it with `dvc add`.", path=path)
+            yield Finding(
+                "DP407",
+                "note",
+                message,
+                f"Keep it with `git rm --cached {path}` and `dvc add {path}`, if that is not intended.",
+                path=path,
+            )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dvc.dependency import ParamsDependency
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from dvc.repo.reproduce import plan_repro
 from dvc.stage import PipelineStage
@@ -229,6 +229,9 @@ def refusals(folder: Path) -> Iterator[None]:
         yield
     except DvcException as error:
         refuse_conflicts(folder)
+        if isinstance(error, NotDvcRepoError):
+            hint = "Run it in the folder of a DVC project, or name that folder with -C."
+            raise InputError(str(folder), "it is not inside of a DVC project", hint=hint) from None
         causes = [str(one) for one in (error, error.__cause__) if one]
         text = " ".join(": ".join(dict.fromkeys(causes)).split())
         raise InputError(str(folder), f"DVC cannot read the project: {text}", hint="Run `dvc status`.") from None

@@ -19,6 +19,7 @@ from dvcproof.config import ToleranceConfig, read_config
 from dvcproof.findings import Finding, Report
 from dvcproof.git import changed_files
 from dvcproof.hook import Hook
+from dvcproof.judge import exceptions
 from dvcproof.lockfile import Entry, hashes, read_records
 from dvcproof.project import Project, Stage
 from dvcproof.runtime.program import InputError
@@ -114,6 +115,7 @@ def _execute(run: Run, targets: Sequence[str]) -> Result:
 
 def _judge(run: Run, stage: Stage, report: Report, allowed: Tolerance) -> None:
     """Add a stage's row to the table, and a finding if the stage differs or has no record."""
+    excuses = exceptions(stage).varies
     if stage.frozen:
         words = ("frozen", "not run")
     elif stage.address in run.failed:
@@ -125,6 +127,11 @@ def _judge(run: Run, stage: Stage, report: Report, allowed: Tolerance) -> None:
         report.findings.append(stage.finding("DP101", "no record in the committed dvc.lock", RUN))
     elif not (changed := run.changed(stage, "outs")):
         words = ("yes", "equal")
+    elif all(path in excuses for path in changed):
+        words = ("no", f"{changed[0]} differs, as dvc.yaml says")
+        for path in changed:
+            text = f"output {path} is not the committed one, as dvc.yaml says: {excuses[path]}"
+            report.findings.append(stage.finding("DP702", text, path=path, level="note"))
     else:
         committed, new = run.versions(stage, changed[0])
         text = differs(changed[0], committed, new) if committed.exists() else ""

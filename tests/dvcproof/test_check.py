@@ -128,8 +128,11 @@ def test_other_packages_than_the_locks(project: Path) -> None:
 
 
 def test_what_cannot_be_read_is_refused(project: Path) -> None:
-    with pytest.raises(InputError, match="DVC cannot read the project"):
+    with pytest.raises(InputError, match=r"not inside of a DVC project\. Run it in the folder of a DVC project"):
         checked(Path(project.anchor))
+    (project / "dvc.yaml").write_text("stages: 5\n")
+    with pytest.raises(InputError, match="DVC cannot read the project"):
+        checked(project)
     (project / "dvc.yaml").write_text("stages:\n<<<<<<< HEAD\n")
     with pytest.raises(InputError, match=r"dvc\.yaml: expected a finished merge"):
         checked(project)

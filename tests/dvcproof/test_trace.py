@@ -345,6 +345,7 @@ def test_a_stage_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         ("{reads: [{path: i.txt}]}", r"reads\.0\.reason: Field required\. Write `reads: "),
         ("{writes: [i.txt]}", r"writes\.0: "),
         ("{network: true}", "network: "),
+        ("{varys: {a.txt: it is the date}}", "varys: Extra inputs"),
     ],
 )
 def test_an_exception_without_a_reason_is_refused(tmp_path: Path, settings: str, match: str) -> None:

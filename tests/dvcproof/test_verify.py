@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dvcproof.findings import HOLDS, STAGE_FAILED, USAGE, Report
+from dvcproof.findings import FOUND, HOLDS, STAGE_FAILED, USAGE, Report
 from dvcproof.project import Project
 from dvcproof.runtime.program import InputError
 from dvcproof.verify import verify
@@ -150,3 +150,17 @@ def test_another_machine_is_judged_by_the_metric(tmp_path: Path) -> None:
     said = fails(toy, "--only", "verify", env={"SHIFT": "0.07", "BECAUSE": "no-AVX2"})
     assert "test.accuracy of the re-run: expected 0.9000 +- 0.0632" in said
     assert "output model.npy is not the committed one" in fails(toy, "--only", "verify", env={"SHIFT": "1"})
+
+
+@pytest.mark.parametrize(("name", "status"), [("one.txt", HOLDS), ("other.txt", FOUND)])
+def test_an_output_that_may_vary_is_a_note(tmp_path: Path, name: str, status: int) -> None:
+    path = make(tmp_path / "project", "date +%N > one.txt")
+    graph = (path / "dvc.yaml").read_text(encoding="utf-8")
+    meta = f"    meta: {{dvcproof: {{varies: {{{name}: it is the time}}}}}}\n  two:"
+    (path / "dvc.yaml").write_text(graph.replace("  two:", meta, 1), encoding="utf-8")
+    commit(path, "it varies")
+    report = verified(path, "one")
+    assert report.status() == status
+    assert ("output one.txt is not the committed one, as dvc.yaml says: it is the time" in str(report.findings[0])) == (
+        status == HOLDS
+    )
