@@ -137,7 +137,7 @@ def _judge(report: Report, key: Key, then: float, now: float | None, worse_by: f
         better = "lower" if lower else "higher"
         allowed = f"{better} is better, and it may be worse by at most {worse_by:g}"
         message = f"metric {name} is {now:g}, and was {then:g}: {allowed}"
-        fix = f"If it is intended, say why: git commit --allow-empty -m 'Accept it' -m '{TRAILER}: REASON'."
+        fix = f"If it is intended, say why: git commit --allow-empty -a -m 'Accept it' -m '{TRAILER}: REASON'."
         report.findings.append(Finding("DP801", "error", message, fix, path=key[0]))
 
 

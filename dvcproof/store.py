@@ -78,9 +78,9 @@ class Store:
             remotes["store"] = {"url": name.removeprefix("file://")}  # DVC would take it for a relative path
             name = "store"
         if name not in remotes:
-            names = ", ".join(sorted(remotes)) or "none exists yet"
-            hint = "Run `dvc remote list`, or add one: `dvc remote add NAME ADDRESS`."
-            raise InputError("--remote", expected=f"a remote of DVC: {names}", received=name or "nothing", hint=hint)
+            known = f"DVC knows {', '.join(sorted(remotes))}" if remotes else "DVC knows none yet"
+            hint = f"Name a remote of DVC. {known}. Add one with `dvc remote add NAME ADDRESS`."
+            raise InputError(f"--remote '{name}'", "there is no such remote", hint=hint)
         if patience and remotes[name]["url"].startswith("s3://"):
             remotes[name] = {"connect_timeout": patience, "read_timeout": 3 * patience} | remotes[name]
             os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")

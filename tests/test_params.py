@@ -176,7 +176,7 @@ def test_a_file_that_holds_no_parameters_is_refused(params: Path, content: bytes
 def test_a_key_that_stands_twice_is_refused(change: Change) -> None:
     path = change("^  units: .*", "  units: 5\n  units: 6")
     assert re.search(r'it is not YAML: found duplicate key "units".* in line \d+\.', refusal_of(path, "train"))
-    assert "none.yaml: there is no such file. Restore it" in refusal_of(path.with_name("none.yaml"))
+    assert "none.yaml: there is no such file. Check the path" in refusal_of(path.with_name("none.yaml"))
     with pytest.raises(ParseError, match="structure is corrupted"):  # DVC refuses it too
         load_yaml(path)
 

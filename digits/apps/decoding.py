@@ -63,6 +63,8 @@ def decode(name: str, content: bytes) -> Image.Image:
     except UnidentifiedImageError:
         kind, hint = _other_kind(content[:HEAD_BYTES])
         problem = f"the file is {kind}"
+    except Image.DecompressionBombError:
+        problem = f"the picture has far more than {MEGAPIXELS} megapixels"
     except Exception as error:  # Pillow raises many kinds of errors for a damaged file
         problem = f"the file is damaged ({error})"
     raise InputError(name, problem, hint=hint)

@@ -39,7 +39,7 @@ def gate(files: Files, against: str) -> tuple[list[str], list[InputError]]:
     assert isinstance(earlier, Earlier)  # noqa: S101 # a named commit without a run was refused
     hint = (
         f"`make report AGAINST={against}` shows where. "
-        f"If it is intended, say why: git commit --allow-empty -m 'Accept it' -m '{TRAILER}: REASON'."
+        f"If it is intended, say why: git commit --allow-empty -a -m 'Accept it' -m '{TRAILER}: REASON'."
     )
     found, accuracy = verdict(this, earlier), this.scores["test.accuracy"]
     notes, problems = [f"against {earlier.commit} ({earlier.subject}): {found.headline}. {found.reason}"], []

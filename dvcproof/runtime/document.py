@@ -25,7 +25,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         # uses the library's C parser. The Python parser (pure=True) gives the same values and better error messages.
         document = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
-        raise InputError(str(path), "there is no such file", hint="Restore it from Git.") from None
+        hint = "Check the path, or restore the file from Git."
+        raise InputError(str(path), "there is no such file", hint=hint) from None
     except (OSError, InputError):
         raise
     except Exception as error:  # the parser raises many types, as KeyError for `!!bool 5`

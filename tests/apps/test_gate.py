@@ -115,7 +115,7 @@ def test_what_is_intended_passes_with_its_reason(project: Path) -> None:
     commit(project, "Half as large\n\nAccept-worse-model:")  # without a reason
     errors = stops(project)
     assert [error.split(":")[1] for error in errors] == [" test predictions", " test accuracy"]
-    (command,) = re.findall(r"git commit --allow-empty -m '[^']+' -m '[^']+'", errors[0])
+    (command,) = re.findall(r"git commit --allow-empty -a -m '[^']+' -m '[^']+'", errors[0])
     run_ok(*shlex.split(command.replace("REASON", "half as large, twice as fast")), cwd=project)
     output = passes(project)
     assert "gate: test accuracy: expected at least 0.9720, the lower end of " in output

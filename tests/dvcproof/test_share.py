@@ -261,7 +261,7 @@ def test_keys_that_git_would_hold_are_refused(first: Path, s3: S3) -> None:
 def test_a_remote_that_is_not_there(first: Path, s3: S3) -> None:
     result = dvcproof(first, "fetch", "--remote", "nobody", env=s3.env)
     assert result.status == USAGE
-    assert "--remote: expected a remote of DVC: team. Got nobody" in one_line(result.errors.removesuffix("\n"))
+    assert "--remote 'nobody': there is no such remote. Name" in one_line(result.errors.removesuffix("\n"))
 
 
 def test_packages_for_s3_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
